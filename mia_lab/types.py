@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Strings = NDArray[np.str_]
@@ -50,6 +51,11 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        """The same batch on another device."""
+        x, y = (t.to(device, non_blocking=non_blocking) for t in (self.x, self.y))
+        return PairBatch(self.ids, x, y)
 
 
 @dataclass(frozen=True)

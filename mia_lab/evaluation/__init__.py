@@ -1,0 +1,18 @@
+"""How well scores tell members from non-members, and how sure that is: functions of arrays."""
+
+from mia_lab.evaluation.blind import difficulty_alone
+from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
+from mia_lab.evaluation.roc import auc, roc_curve, tpr_at_fpr
+from mia_lab.evaluation.uncertainty import auc_interval, compare
+
+__all__ = [
+    "FPRS",
+    "auc",
+    "auc_interval",
+    "compare",
+    "compare_attacks",
+    "difficulty_alone",
+    "evaluate",
+    "roc_curve",
+    "tpr_at_fpr",
+]

@@ -1,0 +1,223 @@
+"""Who is a member: seeded, recorded with content hashes, and checked for duplicates."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mia_lab.data.source import PairSource
+from mia_lab.errors import UserError
+from mia_lab.seeding import generator
+from mia_lab.types import VICTIM, Role, Split
+
+PROTOCOLS = ("resplit", "official", "manifest")
+COLUMNS = ("id", "role", "group", "model", "content")
+
+NEAR_DUPLICATE_BITS = 6
+"""Largest Hamming distance of two 64-bit perceptual hashes that is listed as a near-duplicate."""
+
+NearDuplicates = tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images of each role; None: half each of what the others leave."""
+
+    members: int | None
+    nonmembers: int | None
+    auxiliary: int
+
+
+def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> dict[str, Role]:
+    """Roles drawn at random from one pool, so that nothing but chance tells them apart.
+
+    Raises:
+        UserError: the pool is too small.
+    """
+    members, nonmembers = _resolve(counts, len(pool))
+    total = members + nonmembers + counts.auxiliary
+    if total > len(pool):
+        raise UserError(
+            f"data.n_members={members} + data.n_nonmembers={nonmembers} + data.n_auxiliary="
+            f"{counts.auxiliary} = {total}, but the pool holds {len(pool)} images; ask for fewer"
+        )
+    order = [pool[i] for i in generator(seed, "split").permutation(len(pool))[:total]]
+    roles = [Role.MEMBER] * members + [Role.NONMEMBER] * nonmembers
+    roles += [Role.AUXILIARY] * counts.auxiliary
+    return dict(zip(order, roles, strict=True))
+
+
+def assign_official(
+    train: Sequence[str], test: Sequence[str], counts: Counts, seed: int
+) -> dict[str, Role]:
+    """The published split: members from the train part, everything else from the test part.
+
+    The parts may differ in ways no victim caused; compare with :func:`assign_resplit`.
+
+    Raises:
+        UserError: a part is too small.
+    """
+    members = len(train) if counts.members is None else counts.members
+    left = len(test) - counts.auxiliary
+    nonmembers = left if counts.nonmembers is None else counts.nonmembers
+    if members > len(train):
+        raise UserError(
+            f"data.n_members={members}, but the train part holds {len(train)} images; ask for fewer"
+        )
+    if nonmembers > left or nonmembers < 1:
+        raise UserError(
+            f"data.n_nonmembers={nonmembers} + data.n_auxiliary={counts.auxiliary}, but the test "
+            f"part holds {len(test)} images; ask for fewer"
+        )
+    seen = [train[i] for i in generator(seed, "split", "train").permutation(len(train))[:members]]
+    rest = [test[i] for i in generator(seed, "split", "test").permutation(len(test))]
+    roles = dict.fromkeys(seen, Role.MEMBER)
+    roles |= dict.fromkeys(rest[:nonmembers], Role.NONMEMBER)
+    roles |= dict.fromkeys(rest[nonmembers : nonmembers + counts.auxiliary], Role.AUXILIARY)
+    return roles
+
+
+def read_manifest(path: Path, known: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
+
+    Raises:
+        UserError: the file is missing or malformed, or names an image or role that is not there.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
+    if not rows or not {"id", "role"} <= set(rows[0]):
+        raise UserError(f"data.manifest={path}: needs a header with the columns id,role[,group]")
+    named: dict[str, dict[str, str]] = {}
+    existing = set(known)
+    for line, row in enumerate(rows, start=2):
+        if row.get("model") not in (None, "", VICTIM):
+            continue
+        if row["id"] not in existing:
+            raise UserError(
+                f"{path}:{line}: id {row['id']!r} is not in the dataset ({known[0]} is)"
+            )
+        if row["role"] not in set(Role):
+            raise UserError(
+                f"{path}:{line}: unknown role {row['role']!r}; choose from {', '.join(Role)}"
+            )
+        if row["id"] in named:
+            raise UserError(f"{path}:{line}: id {row['id']!r} appears twice; keep one row")
+        named[row["id"]] = row
+    for role in (Role.MEMBER, Role.NONMEMBER):
+        if not any(row["role"] == role for row in named.values()):
+            raise UserError(
+                f"data.manifest={path}: no row has the role {role}; an audit needs both"
+            )
+    return named
+
+
+def build_split(
+    source: PairSource,
+    roles: Mapping[str, Role],
+    groups: Mapping[str, str] | None = None,
+    content: Mapping[str, str] | None = None,
+) -> tuple[Split, NearDuplicates]:
+    """Decode every chosen pair once: record its hash, refuse duplicates across roles.
+
+    Rows are sorted by id, so that their order says nothing about their role.
+
+    Args:
+        source: the dataset.
+        roles: role of each chosen id.
+        groups: cluster of each id, where known.
+        content: hashes the pairs must still have (a manifest saved by an earlier run).
+
+    Returns:
+        The split, and the pairs in different roles whose targets look alike (id, id, distance).
+
+    Raises:
+        UserError: a pair cannot be decoded, changed since the manifest, or appears in two roles.
+    """
+    ids = sorted(roles)
+    hashes: dict[str, str] = {}
+    looks: dict[str, int] = {}
+    for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
+        pair = source.load(image_id)
+        hashes[image_id] = _content_hash(pair)
+        looks[image_id] = int(str(imagehash.phash(pair[1])), 16)
+        if content and content.get(image_id) not in (None, "", hashes[image_id]):
+            raise UserError(
+                f"{image_id}: its content differs from the manifest's; restore the file, or "
+                "remove the manifest's content column"
+            )
+    _refuse_duplicates(ids, roles, hashes)
+    split = Split(
+        id=np.array(ids),
+        role=np.array([str(roles[i]) for i in ids]),
+        group=np.array([(groups or {}).get(i, "") for i in ids]),
+        model=np.array([VICTIM] * len(ids)),
+        content=np.array([hashes[i] for i in ids]),
+    )
+    return split, _near_duplicates(ids, roles, looks)
+
+
+def write_manifest(path: Path, split: Split) -> None:
+    """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*(getattr(split, c).tolist() for c in COLUMNS), strict=True))
+
+
+def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
+    members, nonmembers = counts.members, counts.nonmembers
+    room = pool - counts.auxiliary
+    if members is None and nonmembers is None:
+        return room // 2, room // 2
+    if members is None:
+        members = room - (nonmembers or 0)
+    if nonmembers is None:
+        nonmembers = room - members
+    return members, nonmembers
+
+
+def _content_hash(pair: tuple[Image.Image, Image.Image]) -> str:
+    digest = hashlib.sha256()
+    for picture in pair:
+        digest.update(f"{picture.width}x{picture.height}".encode())
+        digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_duplicates(
+    ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, str]
+) -> None:
+    first: dict[str, str] = {}
+    for image_id in ids:
+        twin = first.setdefault(hashes[image_id], image_id)
+        if roles[twin] != roles[image_id]:
+            raise UserError(
+                f"{twin} ({roles[twin]}) and {image_id} ({roles[image_id]}) are the same pair; "
+                "remove one of them from the dataset"
+            )
+
+
+def _near_duplicates(
+    ids: Sequence[str], roles: Mapping[str, Role], looks: Mapping[str, int]
+) -> NearDuplicates:
+    by_role = {role: [i for i in ids if roles[i] == role] for role in Role}
+    found: list[tuple[str, str, int]] = []
+    for one, other in combinations(Role, 2):
+        right = np.array([looks[i] for i in by_role[other]], dtype=np.uint64)
+        for image_id in by_role[one]:
+            distance = np.bitwise_count(right ^ np.uint64(looks[image_id]))
+            for j in np.flatnonzero(distance <= NEAR_DUPLICATE_BITS):
+                found.append((image_id, by_role[other][j], int(distance[j])))
+    return tuple(sorted(found, key=lambda pair: (pair[2], pair[0], pair[1])))

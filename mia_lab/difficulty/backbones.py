@@ -1,0 +1,185 @@
+"""Image backbones: any timm model, asked for feature maps by block number or by module name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from mia_lab.difficulty.weights import load_model, state_sha256
+from mia_lab.errors import UserError
+
+Layer = int | str
+"""A block number, 1 to 4, or the name of one of the model's modules."""
+
+STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}
+"""Block numbers mean the same stride on every backbone."""
+
+
+class Block(NamedTuple):
+    """A numbered block: its place among timm's feature maps, and what it gives."""
+
+    index: int
+    stride: int
+    channels: int
+    module: str
+
+
+class Backbone:
+    """A frozen network that turns images into feature maps.
+
+    Images are normalised with the mean and standard deviation that timm's configuration of the
+    model states: those its weights were trained with.
+
+    Args:
+        name: timm's name of the model, with or without a tag (``wide_resnet50_2.tv_in1k``).
+        weights: ``packaged`` (EfficientNet-Lite0 only), ``pretrained`` (timm's, from its hub),
+            ``random`` (a control) or the path of a local file (safetensors or state dict).
+        seed: seed of random weights; else unused.
+
+    Raises:
+        UserError: there is no such model, it has no feature maps, or the weights cannot be had or
+            do not fit.
+    """
+
+    def __init__(self, name: str, weights: str, *, seed: int = 0) -> None:
+        model, self._origin = load_model(name, weights, seed)
+        if not hasattr(model, "forward_intermediates"):
+            raise UserError(f"backbone.name={name}: this model has no feature maps; choose another")
+        self.name = name
+        self.model: Any = model
+        self.device = torch.device("cpu")
+        self.blocks = _blocks(model)
+        config = self.model.pretrained_cfg
+        self._mean = torch.tensor(config["mean"]).reshape(1, 3, 1, 1)
+        self._std = torch.tensor(config["std"]).reshape(1, 3, 1, 1)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the network; returns itself."""
+        self.device = torch.device(device)
+        self.model.to(self.device)
+        return self
+
+    def describe(self) -> dict[str, str]:
+        """What was used, for the run's record: plain strings."""
+        kind, _, digest = self._origin.fingerprint.partition(":")
+        return {
+            "name": self.name,
+            "weights": self._origin.source,
+            "sha256": state_sha256(self.model.state_dict()) if kind == "pretrained" else digest,
+            "licence": self._origin.licence,
+            "timm": timm.__version__,
+        }
+
+    def fingerprint(self) -> str:
+        """Names architecture and weights, whatever the device or the path of the file; cheap."""
+        return f"{self.name}:{self._origin.fingerprint}"
+
+    def check_layers(self, layers: Sequence[Layer], image_size: int = 224) -> None:
+        """Make sure of the layers before anything long: runs one black image through the model.
+
+        Args:
+            layers: block numbers or module names.
+            image_size: side of the images to come, in pixels.
+
+        Raises:
+            UserError: no layers, one twice, one that the model does not have or that is no feature
+                map; or the model does not take images of this size.
+        """
+        layers = tuple(layers)
+        if not layers:
+            raise UserError(f"difficulty.layers=[]: name at least one of {self._choices()}")
+        modules = dict(self.model.named_modules())
+        for layer in layers:
+            if layers.count(layer) > 1:
+                raise UserError(f"difficulty.layers={_show(layers)}: {layer} is there twice")
+            known = isinstance(layer, bool) is False and layer in self.blocks
+            if not known and not (isinstance(layer, str) and layer and layer in modules):
+                raise UserError(
+                    f"difficulty.layers={_show([layer])}: unknown layer; "
+                    f"choose from {self._choices()}"
+                )
+        image = torch.zeros(1, 3, image_size, image_size, device=self.device)
+        try:
+            outputs = self._run(image, layers)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"backbone.name={self.name}: cannot take images of {image_size} x {image_size} "
+                f"pixels ({reason}); change difficulty.grid_size or the backbone"
+            ) from error
+        for layer in layers:
+            output = outputs.get(layer)
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise UserError(
+                    f"difficulty.layers={_show([layer])}: this module gives no feature map "
+                    f"(N, C, H, W); choose from {self._choices()}"
+                )
+
+    def features(self, images: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        """Feature maps of images at their native resolution.
+
+        Args:
+            images: float32 (N, 3, H, W) in [0, 1], on any device.
+            layers: block numbers or module names, as :meth:`check_layers` accepts them.
+
+        Returns:
+            One (N, C_k, H_k, W_k) a layer, in the order of ``layers``, on the backbone's device.
+        """
+        outputs = self._run(images.to(self.device), layers)
+        return [outputs[layer] for layer in layers]
+
+    def _run(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
+        """One forward pass: numbered blocks from timm, named modules through hooks."""
+        outputs: dict[Layer, Tensor] = {}
+        numbers = sorted(layer for layer in layers if isinstance(layer, int))
+        names = [layer for layer in layers if isinstance(layer, str)]
+        hooks = [
+            self.model.get_submodule(n).register_forward_hook(_keep(outputs, n)) for n in names
+        ]
+        indices = [self.blocks[n].index for n in numbers] or [0]
+        normalised = (images - self._mean.to(images)) / self._std.to(images)
+        try:
+            with torch.inference_mode():
+                maps = self.model.forward_intermediates(
+                    normalised, indices=indices, intermediates_only=True, stop_early=not names
+                )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs | dict(zip(numbers, maps, strict=False))
+
+    def _choices(self) -> str:
+        listed = [
+            f"{n} (stride {b.stride}, {b.channels} channels, {b.module})"
+            for n, b in self.blocks.items()
+        ]
+        return ", ".join([*listed, "or a module's name, such as " + self._some_module()])
+
+    def _some_module(self) -> str:
+        return next(n for n, m in self.model.named_modules() if n and isinstance(m, nn.Conv2d))
+
+
+def _blocks(model: Any) -> dict[int, Block]:
+    """The numbered blocks a model has; of several maps of one stride, the deepest."""
+    info = getattr(model.feature_info, "info", model.feature_info)
+    deepest = {
+        entry["reduction"]: Block(i, entry["reduction"], entry["num_chs"], entry["module"])
+        for i, entry in enumerate(info)
+    }
+    return {number: deepest[stride] for number, stride in STRIDES.items() if stride in deepest}
+
+
+def _keep(outputs: dict[Layer, Tensor], name: str) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        # A copy: the next module may work in place (ReLU does).
+        outputs[name] = output.clone() if isinstance(output, Tensor) else output
+
+    return hook
+
+
+def _show(layers: Sequence[Layer]) -> str:
+    return "[" + ",".join(str(layer) for layer in layers) + "]"

@@ -1,0 +1,98 @@
+"""Exact ROC curves. A higher score means more likely a member; ties are one point of the curve."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.types import Floats, Roc
+
+
+def split_classes(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Scores of the members and of the non-members, both float64.
+
+    Args:
+        scores: (N,) any real unit.
+        is_member: bool (N,).
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or one class is missing.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(is_member)
+    if scores.ndim != 1 or scores.shape != truth.shape:
+        raise ValueError(
+            f"scores and is_member must be vectors of equal length, not {scores.shape} and "
+            f"{truth.shape}"
+        )
+    if truth.dtype != np.bool_:
+        raise ValueError(f"is_member must be boolean, not {truth.dtype}")
+    bad = int(np.count_nonzero(~np.isfinite(scores)))
+    if bad:
+        raise ValueError(f"{bad} of {len(scores)} scores are not finite")
+    members, nonmembers = scores[truth], scores[~truth]
+    if not len(members) or not len(nonmembers):
+        raise ValueError(
+            "both classes are needed to tell them apart, got "
+            f"{len(members)} members and {len(nonmembers)} non-members"
+        )
+    return members, nonmembers
+
+
+def roc_curve(scores: Floats, is_member: NDArray[np.bool_]) -> Roc:
+    """The ROC curve through every distinct score.
+
+    Args:
+        scores: (N,) higher = more likely a member.
+        is_member: bool (N,).
+
+    Raises:
+        ValueError: see :func:`split_classes`.
+    """
+    members, nonmembers = split_classes(scores, is_member)
+    thresholds = np.unique(np.concatenate([members, nonmembers]))[::-1]
+    return Roc(
+        fpr=np.concatenate([[0.0], _at_least(nonmembers, thresholds)]),
+        tpr=np.concatenate([[0.0], _at_least(members, thresholds)]),
+        threshold=np.concatenate([[np.inf], thresholds]),
+    )
+
+
+def auc(scores: Floats, is_member: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: P(member > non-member) + P(tie) / 2, from midranks.
+
+    Raises:
+        ValueError: see :func:`split_classes`.
+    """
+    members, nonmembers = split_classes(scores, is_member)
+    m, n = len(members), len(nonmembers)
+    # Midranks are multiples of 1/2, so the sum is exact and perfect separation gives exactly 1.
+    wins = midranks(np.concatenate([members, nonmembers]))[:m].sum() - m * (m + 1) / 2
+    return float(wins / (m * n))
+
+
+def tpr_at_fpr(roc: Roc, fpr: float, n_nonmembers: int) -> float | None:
+    """Largest true positive rate whose false positive rate does not exceed ``fpr``.
+
+    Returns:
+        The rate in [0, 1], or None where a single false positive among ``n_nonmembers`` already
+        exceeds ``fpr``: such a rate cannot be measured with so few non-members.
+    """
+    # As in the curve itself, k / n rounds to the double nearest the fraction: no tolerance needed.
+    if 1 / n_nonmembers > fpr:
+        return None
+    return float(roc.tpr[roc.fpr <= fpr].max())
+
+
+def midranks(values: Floats) -> Floats:
+    """Ranks from 1, tied values sharing their mean rank: float64 (N,)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def _at_least(values: Floats, thresholds: Floats) -> Floats:
+    """Share of the values at or above each threshold."""
+    below = np.searchsorted(np.sort(values), thresholds, side="left")
+    share: Floats = (len(values) - below) / len(values)
+    return share

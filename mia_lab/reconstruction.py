@@ -1,0 +1,106 @@
+"""Querying a black box and measuring how well it reconstructs the targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from mia_lab.data.dataset import PairDataset
+from mia_lab.errors import UserError
+from mia_lab.seeding import derive_seed
+from mia_lab.types import IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
+from mia_lab.victims.blackbox import BlackBox
+
+
+def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
+    """Mean absolute error of each image over pixels and channels.
+
+    Shafran et al. 2021 (arXiv:2102.07762), Eq. 1.
+
+    Args:
+        reconstruction, y: (N, C, H, W) in [0, 1].
+
+    Returns:
+        float64 (N,) in [0, 1].
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Examples:
+        >>> import numpy as np
+        >>> reconstruction_error(np.full((2, 3, 8, 8), 0.75), np.full((2, 3, 8, 8), 0.5))
+        array([0.25, 0.25])
+    """
+    if reconstruction.shape != y.shape:
+        raise ValueError(f"shapes differ: {reconstruction.shape} and {y.shape}")
+    error: Floats = np.abs(reconstruction.astype(np.float64) - y).mean(axis=(1, 2, 3))
+    return error
+
+
+def query(
+    black_box: BlackBox, dataset: PairDataset, batch_size: int, seed: int, folder: Path
+) -> Reconstructions:
+    """Ask a victim to translate every image of a dataset once.
+
+    Args:
+        black_box: the victim.
+        dataset: the candidates.
+        batch_size: images a query. Answers do not depend on it beyond float32 rounding.
+        seed: a victim that answers at random draws from a generator seeded by (seed, image id)
+            when queried one image at a time.
+        folder: where the answers are written as they come (``images.npy``).
+
+    Raises:
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+    """
+    shape = (len(dataset), 3, dataset.image_size, dataset.image_size)
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=np.float32, shape=shape
+    )
+    errors = np.empty(len(dataset))
+    done = 0
+    with tqdm(total=len(dataset), desc="querying the victim", unit=" images") as bar:
+        for batch in dataset.batches(batch_size):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(seed, "query", *batch.ids))
+                answer = _checked(black_box.translate(batch.x), batch)
+            rows = slice(done, done + len(batch))
+            images[rows] = answer
+            errors[rows] = reconstruction_error(answer, batch.y.numpy())
+            done += len(batch)
+            bar.update(len(batch))
+    images.flush()
+    return Reconstructions(
+        model=np.array([VICTIM] * done),
+        id=np.array(dataset.ids),
+        transform=np.array([IDENTITY] * done),
+        repeat=np.zeros(done, dtype=np.int64),
+        error=errors,
+        images=images,
+    )
+
+
+def _checked(answer: Tensor, batch: PairBatch) -> NDArray[np.float32]:
+    first = batch.ids[0]
+    if answer.shape != batch.y.shape:
+        raise UserError(
+            f"victim: answered {first} with shape {tuple(answer.shape)}, expected "
+            f"{tuple(batch.y.shape)}; its translate() must return one image of the target's size "
+            "for each input"
+        )
+    if not torch.isfinite(answer).all():
+        raise UserError(
+            f"victim: the answer to {first} or its batch is not finite; check the model"
+        )
+    if answer.min() < 0 or answer.max() > 1:
+        raise UserError(
+            f"victim: the answer to {first} or its batch leaves [0, 1] ({float(answer.min()):.3g} "
+            f"to {float(answer.max()):.3g}); its translate() must return images in [0, 1]"
+        )
+    numbers: NDArray[np.float32] = answer.numpy()
+    return numbers

@@ -1,0 +1,257 @@
+"""Weights & Biases, behind one context manager that always closes its run."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.errors import UserError
+from mia_lab.reporting.figures import Picture
+from mia_lab.reporting.files import score_table
+from mia_lab.types import AuditResult, Evaluation, Roc
+
+Mode = Literal["offline", "online", "disabled"]
+
+_LOGIN_TIMEOUT_S = 15.0
+_CHART_POINTS = 500
+
+
+class Tracker:
+    """One W&B run: training curves first, the verdict at the end.
+
+    Use it as a context manager: the run is finished on leaving, and marked as failed if an
+    exception passes. In mode ``disabled`` every method does nothing and wandb is not imported.
+
+    Args:
+        mode: ``offline`` writes below ``directory``; ``online`` also sends it to the server.
+        directory: an existing folder for everything W&B writes (run, media, cache).
+        run_id: the run's id; the same id online replaces the earlier run.
+        project: W&B project.
+        group: what belongs together, e.g. a sweep.
+        job_type: the kind of job, e.g. ``audit``.
+        name: display name.
+        config: the resolved configuration, nested, of plain types.
+        log_images: whether pictures of the images leave this process. None: only offline, because
+            members are private images. Plots of numbers are always logged.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        directory: Path,
+        run_id: str,
+        project: str,
+        group: str,
+        job_type: str,
+        name: str,
+        config: Mapping[str, Any],
+        log_images: bool | None = None,
+    ) -> None:
+        self.mode = mode
+        self.wants_images = mode != "disabled" and (
+            mode == "offline" if log_images is None else log_images
+        )
+        self._directory = directory.absolute()
+        self._identity: dict[str, Any] = {
+            "id": run_id,
+            "project": project,
+            "group": group,
+            "job_type": job_type,
+            "name": name,
+        }
+        self._config = dict(config)
+        self._run: Any = None
+        self._borrowed: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Start the run.
+
+        Raises:
+            UserError: W&B could not start, e.g. online without being logged in.
+        """
+        if self.mode == "disabled":
+            return self
+        self._set_environment()
+        try:
+            self._run = self._start()
+        except Exception as error:  # whatever it is, the audit can do without W&B
+            self._restore_environment()
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"tracking.mode={self.mode}: W&B did not start ({reason}); "
+                "use tracking.mode=offline, or log in with `wandb login`"
+                if self.mode == "online"
+                else f"tracking.mode={self.mode}: W&B did not start ({reason}); "
+                "use tracking.mode=disabled"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if kind is None else 1)
+            self._run = None
+            self._restore_environment()
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log ``train/<key>`` for each metric, plotted against the epoch."""
+        if self._run is not None:
+            self._run.log({"epoch": epoch, **{f"train/{k}": float(v) for k, v in metrics.items()}})
+
+    def log_images(
+        self, key: str, images: NDArray[Any], captions: Sequence[str], epoch: int
+    ) -> None:
+        """Log images as ``train/<key>``, if images are wanted at all (``wants_images``).
+
+        Args:
+            key: name of the panel.
+            images: (N, C, H, W), C 1 or 3: uint8, or floats in [0, 1].
+            captions: N texts.
+            epoch: the epoch they belong to.
+        """
+        if self._run is None or not self.wants_images:
+            return
+        import wandb
+
+        panel = [
+            wandb.Image(_pil(image), caption=caption)
+            for image, caption in zip(images, captions, strict=True)
+        ]
+        self._run.log({"epoch": epoch, f"train/{key}": panel})
+
+    def log_result(self, result: AuditResult, pictures: Iterable[Picture]) -> None:
+        """Log the numbers, curves, tables and pictures of the report.
+
+        Args:
+            result: the audit.
+            pictures: from :func:`mia_lab.reporting.figures.draw`; ``samples`` shows images.
+        """
+        if self._run is None:
+            return
+        import wandb
+        from PIL import Image
+
+        columns, rows = score_table(result)
+        scores = wandb.Table(columns=list(columns), data=rows)
+        curves = wandb.Table(columns=["attack", "fpr", "tpr"], data=_roc_rows(result))
+        shown = [p for p in pictures if p.name != "samples" or self.wants_images]
+        self._run.log(
+            {
+                "attacks": wandb.Table(columns=_ATTACK_COLUMNS, data=_attack_rows(result)),
+                "scores": scores,
+                "roc_curve": wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC"),
+                **{
+                    f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
+                    for p in shown
+                },
+            }
+        )
+        self._run.summary.update(summary(result))
+
+    def _start(self) -> Any:
+        import wandb
+
+        run = wandb.init(
+            **self._identity,
+            mode=self.mode,
+            dir=str(self._directory),
+            config=self._config,
+            # An independent run even if the process has another one open.
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",  # capturing it costs time and may hold private paths
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                init_timeout=_LOGIN_TIMEOUT_S,
+                login_timeout=_LOGIN_TIMEOUT_S,
+            ),
+        )
+        run.define_metric("epoch", hidden=True)
+        run.define_metric("train/*", step_metric="epoch")
+        return run
+
+    def _set_environment(self) -> None:
+        """Keep W&B's files below the directory; what the user has set stays."""
+        wanted = {
+            "WANDB_DATA_DIR": str(self._directory / "wandb" / "data"),
+            "WANDB_CACHE_DIR": str(self._directory / "wandb" / "cache"),
+            "WANDB_CONFIG_DIR": str(self._directory / "wandb" / "config"),
+            "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",  # a killed run loses 1 s, not 15
+            "WANDB_SILENT": "true",
+        }
+        self._borrowed = [key for key in wanted if key not in os.environ]
+        os.environ.update({key: wanted[key] for key in self._borrowed})
+
+    def _restore_environment(self) -> None:
+        """So that the next run of this process gets folders of its own."""
+        for key in self._borrowed:
+            os.environ.pop(key, None)
+        self._borrowed = []
+
+
+def summary(result: AuditResult) -> dict[str, float]:
+    """The numbers of a run that a sweep compares: ``auc/membership``, ``blind/difficulty``, ..."""
+    numbers: dict[str, float] = {}
+    for e in result.evaluations:
+        numbers[f"auc/{e.name}"] = e.auc
+        numbers[f"auc_ci95_low/{e.name}"], numbers[f"auc_ci95_high/{e.name}"] = e.auc_ci95
+        for fpr, tpr in e.tpr_at_fpr.items():
+            if tpr is not None:
+                numbers[f"tpr_at_fpr_{fpr}/{e.name}"] = tpr
+    for e in result.blind:
+        numbers[f"blind/{e.name}"] = e.auc
+    for c in result.comparisons:
+        numbers[f"difference/{c.first}"] = c.difference
+        numbers[f"difference_ci95_low/{c.first}"] = c.ci95[0]
+        numbers[f"difference_ci95_high/{c.first}"] = c.ci95[1]
+    return numbers
+
+
+_ATTACK_COLUMNS: list[str | int] = ["attack", "sees_victim", "auc", "auc_ci95_low", "auc_ci95_high"]
+
+
+def _attack_rows(result: AuditResult) -> list[list[str | bool | float]]:
+    def row(e: Evaluation, sees_victim: bool) -> list[str | bool | float]:
+        return [e.name, sees_victim, e.auc, *e.auc_ci95]
+
+    return [row(e, True) for e in result.evaluations] + [row(e, False) for e in result.blind]
+
+
+def _roc_rows(result: AuditResult) -> list[list[str | float]]:
+    return [
+        [e.name, fpr, tpr]
+        for e in (*result.evaluations, *result.blind)
+        for fpr, tpr in _thinned(e.roc)
+    ]
+
+
+def _thinned(roc: Roc) -> list[list[float]]:
+    """Points for a chart, at most ``_CHART_POINTS``: W&B's charts draw some thousand in all."""
+    points = np.stack([roc.fpr, roc.tpr], axis=1)
+    if len(points) > _CHART_POINTS:
+        points = points[np.linspace(0, len(points) - 1, _CHART_POINTS).round().astype(int)]
+    thinned: list[list[float]] = points.tolist()
+    return thinned
+
+
+def _pil(image: NDArray[Any]) -> Any:
+    """(C, H, W) uint8 or float in [0, 1] as a PIL image; wandb would log such floats as black."""
+    from PIL import Image
+
+    if image.dtype != np.uint8:
+        image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))

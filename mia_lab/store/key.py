@@ -1,0 +1,44 @@
+"""The identity of a stage's result: a hash of everything that may change its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is equal exactly when the values are: sorted keys, no spaces.
+
+    Raises:
+        TypeError: a value JSON has no word for (an object, a path, an array).
+        ValueError: NaN or an infinity.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is to be computed, and from what.
+
+    Attributes:
+        name: folder of the store the results live in, e.g. ``victim``.
+        version: raised by hand whenever the code changes the numbers it produces.
+        inputs: every declared input, JSON values only: resolved settings, keys of upstream
+            stages, fingerprints of data. Device names, worker counts and paths do not belong.
+        resumable: an interrupted computation may go on in the folder it left behind.
+    """
+
+    name: str
+    version: int
+    inputs: Mapping[str, Any]
+    resumable: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal sha256 of name, version and inputs."""
+        declared = {"stage": self.name, "version": self.version, "inputs": dict(self.inputs)}
+        return hashlib.sha256(canonical_json(declared).encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""All that an attack may see of a victim."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from mia_lab.errors import UserError
+
+
+@runtime_checkable
+class BlackBox(Protocol):
+    """Something that translates images. Attacks use nothing else of it."""
+
+    def translate(self, x: Tensor) -> Tensor:
+        """Translate a batch.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1], on the CPU.
+
+        Returns:
+            float32 (N, 3, H, W) in [0, 1], on the CPU.
+        """
+        ...
+
+
+class TorchBlackBox:
+    """A PyTorch module behind the black-box protocol.
+
+    Args:
+        module: translates images in [0, 1] to images in [0, 1].
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        mode: ``eval``, or ``train`` for what the original pix2pix was tested with: dropout and
+            batch statistics active, running statistics left alone. Query it image by image then.
+    """
+
+    def __init__(self, module: nn.Module, accelerator: str = "auto", mode: str = "eval") -> None:
+        self._device = torch_device(accelerator)
+        self._module = module.to(self._device).train(mode == "train")
+        for layer in module.modules():
+            if mode == "train" and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.momentum = 0.0  # use the batch's statistics, do not learn them
+
+    @torch.inference_mode()
+    def translate(self, x: Tensor) -> Tensor:
+        out: Tensor = self._module(x.to(self._device)).float().cpu()
+        return out
+
+
+def torch_device(accelerator: str) -> torch.device:
+    """The device Lightning would choose for an accelerator name.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator == "gpu":
+        raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=cpu")
+    return torch.device("cpu")

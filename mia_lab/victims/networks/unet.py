@@ -1,0 +1,93 @@
+"""The U-Net generator of pix2pix, in the key layout of the published checkpoints."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class UNet(nn.Module):
+    """Encoder-decoder with skip connections, log2(size) levels deep (Isola et al. 2017).
+
+    At 256 px and width 64 this is the published U-Net-256 with 54.4 M parameters.
+
+    Args:
+        image_size: side of the square images; a power of two, at least 32.
+        in_channels, out_channels: channels of input and output.
+        width: channels of the first level (``ngf``); doubled level by level up to eightfold.
+        dropout: probability in the decoder levels next to the innermost (three at 256 px).
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "image_size": image_size,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "dropout": dropout,
+        }
+        depth = int(math.log2(image_size))
+        if 2**depth != image_size or depth < 5:
+            raise ValueError(f"image_size={image_size}: must be a power of two, at least 32")
+        block = _Level(8 * width, 8 * width, None)
+        for _ in range(depth - 5):
+            block = _Level(8 * width, 8 * width, block, dropout)
+        for factor in (4, 2, 1):
+            block = _Level(factor * width, 2 * factor * width, block)
+        self.model = _Outermost(in_channels, out_channels, width, block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate (N, in_channels, S, S) in [-1, 1] to (N, out_channels, S, S) in [-1, 1]."""
+        out: Tensor = self.model(x)
+        return out
+
+
+class _Level(nn.Module):
+    """One level: halve, recurse, double; its input is concatenated to its output."""
+
+    def __init__(self, outer: int, inner: int, below: nn.Module | None, dropout: float = 0) -> None:
+        super().__init__()
+        down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=False)]
+        if below is None:  # the innermost level has no norm after its convolution and no skip below
+            middle: list[nn.Module] = []
+            inner_out = inner
+        else:
+            middle = [nn.BatchNorm2d(inner), below]
+            inner_out = 2 * inner
+        up: list[nn.Module] = [
+            nn.ReLU(),
+            nn.ConvTranspose2d(inner_out, outer, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(outer),
+        ]
+        if dropout:
+            up.append(nn.Dropout(dropout))
+        self.model = nn.Sequential(*down, *middle, *up)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.model(x)], dim=1)
+
+
+class _Outermost(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, width: int, below: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.Conv2d(in_channels, width, 4, 2, 1, bias=False),
+            below,
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.model(x)
+        return out
