@@ -66,5 +66,7 @@ def training_loader(dataset: PairDataset, batch_size: int, seed: int) -> DataLoa
 
     The distributed sampler is the one in PyTorch whose order is a function of the epoch.
     """
-    order: DistributedSampler[Item] = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=True, seed=seed)
+    order: DistributedSampler[Item] = DistributedSampler(
+        dataset, num_replicas=1, rank=0, shuffle=True, seed=seed
+    )
     return DataLoader(dataset, batch_size, sampler=order, collate_fn=collate)

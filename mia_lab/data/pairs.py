@@ -41,6 +41,7 @@ class FolderPairs:
         self.direction = direction
         self._parts = {"train": train, "test": test}
         self._files: dict[str, tuple[Path, ...]] = {}
+        self._hashes: dict[Path, str] = {}
 
     def ids(self, subset: str) -> Sequence[str]:
         part = self._parts[subset]
@@ -87,8 +88,9 @@ class FolderPairs:
         digest = hashlib.sha256(f"{self.layout} {self.direction}".encode())
         for image_id in tqdm(ids, "fingerprint", unit=" images", delay=2, leave=False):
             for path in self._files[image_id]:
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{image_id}\t{content}\n".encode())
+                if path not in self._hashes:
+                    self._hashes[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{image_id}\t{self._hashes[path]}\n".encode())
         return digest.hexdigest()
 
 

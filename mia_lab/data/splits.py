@@ -27,6 +27,9 @@ NEAR_DUPLICATE_BITS = 6
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
+Rows = dict[str, dict[str, str]]
+"""What is known of each chosen image: its role, and its group and content hash where given."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -37,7 +40,7 @@ class Counts:
     auxiliary: int
 
 
-def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> dict[str, Role]:
+def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> Rows:
     """Roles drawn at random from one pool, so that nothing but chance tells them apart.
 
     Raises:
@@ -53,12 +56,10 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> dict[str, 
     order = [pool[i] for i in generator(seed, "split").permutation(len(pool))[:total]]
     roles = [Role.MEMBER] * members + [Role.NONMEMBER] * nonmembers
     roles += [Role.AUXILIARY] * counts.auxiliary
-    return dict(zip(order, roles, strict=True))
+    return {i: {"role": str(role)} for i, role in zip(order, roles, strict=True)}
 
 
-def assign_official(
-    train: Sequence[str], test: Sequence[str], counts: Counts, seed: int
-) -> dict[str, Role]:
+def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, seed: int) -> Rows:
     """The published split: members from the train part, everything else from the test part.
 
     The parts may differ in ways no victim caused; compare with :func:`assign_resplit`.
@@ -83,10 +84,10 @@ def assign_official(
     roles = dict.fromkeys(seen, Role.MEMBER)
     roles |= dict.fromkeys(rest[:nonmembers], Role.NONMEMBER)
     roles |= dict.fromkeys(rest[nonmembers : nonmembers + counts.auxiliary], Role.AUXILIARY)
-    return roles
+    return {image_id: {"role": str(role)} for image_id, role in roles.items()}
 
 
-def read_manifest(path: Path, known: Sequence[str]) -> dict[str, dict[str, str]]:
+def read_manifest(path: Path, known: Sequence[str]) -> Rows:
     """Rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
 
     Raises:
@@ -99,7 +100,7 @@ def read_manifest(path: Path, known: Sequence[str]) -> dict[str, dict[str, str]]
         raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
     if not rows or not {"id", "role"} <= set(rows[0]):
         raise UserError(f"data.manifest={path}: needs a header with the columns id,role[,group]")
-    named: dict[str, dict[str, str]] = {}
+    named: Rows = {}
     existing = set(known)
     for line, row in enumerate(rows, start=2):
         if row.get("model") not in (None, "", VICTIM):
@@ -114,7 +115,7 @@ def read_manifest(path: Path, known: Sequence[str]) -> dict[str, dict[str, str]]
             )
         if row["id"] in named:
             raise UserError(f"{path}:{line}: id {row['id']!r} appears twice; keep one row")
-        named[row["id"]] = row
+        named[row["id"]] = {k: row[k] for k in ("role", "group", "content") if row.get(k)}
     for role in (Role.MEMBER, Role.NONMEMBER):
         if not any(row["role"] == role for row in named.values()):
             raise UserError(
@@ -123,21 +124,14 @@ def read_manifest(path: Path, known: Sequence[str]) -> dict[str, dict[str, str]]
     return named
 
 
-def build_split(
-    source: PairSource,
-    roles: Mapping[str, Role],
-    groups: Mapping[str, str] | None = None,
-    content: Mapping[str, str] | None = None,
-) -> tuple[Split, NearDuplicates]:
+def build_split(source: PairSource, rows: Rows) -> tuple[Split, NearDuplicates]:
     """Decode every chosen pair once: record its hash, refuse duplicates across roles.
 
     Rows are sorted by id, so that their order says nothing about their role.
 
     Args:
         source: the dataset.
-        roles: role of each chosen id.
-        groups: cluster of each id, where known.
-        content: hashes the pairs must still have (a manifest saved by an earlier run).
+        rows: role, group and (from a saved manifest) content hash of each chosen id.
 
     Returns:
         The split, and the pairs in different roles whose targets look alike (id, id, distance).
@@ -145,14 +139,15 @@ def build_split(
     Raises:
         UserError: a pair cannot be decoded, changed since the manifest, or appears in two roles.
     """
-    ids = sorted(roles)
+    ids = sorted(rows)
+    roles = {i: Role(rows[i]["role"]) for i in ids}
     hashes: dict[str, str] = {}
     looks: dict[str, int] = {}
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = source.load(image_id)
         hashes[image_id] = _content_hash(pair)
         looks[image_id] = int(str(imagehash.phash(pair[1])), 16)
-        if content and content.get(image_id) not in (None, "", hashes[image_id]):
+        if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
                 f"{image_id}: its content differs from the manifest's; restore the file, or "
                 "remove the manifest's content column"
@@ -161,7 +156,7 @@ def build_split(
     split = Split(
         id=np.array(ids),
         role=np.array([str(roles[i]) for i in ids]),
-        group=np.array([(groups or {}).get(i, "") for i in ids]),
+        group=np.array([rows[i].get("group", "") for i in ids]),
         model=np.array([VICTIM] * len(ids)),
         content=np.array([hashes[i] for i in ids]),
     )

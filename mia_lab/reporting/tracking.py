@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
 from mia_lab.reporting.figures import Picture
-from mia_lab.reporting.files import score_table
+from mia_lab.reporting.tables import score_columns
 from mia_lab.types import AuditResult, Evaluation, Roc
 
 Mode = Literal["offline", "online", "disabled"]
@@ -113,10 +113,10 @@ class Tracker:
     def log_images(
         self, key: str, images: NDArray[Any], captions: Sequence[str], epoch: int
     ) -> None:
-        """Log images as ``train/<key>``, if images are wanted at all (``wants_images``).
+        """Log a panel of images, if images are wanted at all (``wants_images``).
 
         Args:
-            key: name of the panel.
+            key: name of the panel; those below ``train/`` are shown against the epoch.
             images: (N, C, H, W), C 1 or 3: uint8, or floats in [0, 1].
             captions: N texts.
             epoch: the epoch they belong to.
@@ -129,7 +129,7 @@ class Tracker:
             wandb.Image(_pil(image), caption=caption)
             for image, caption in zip(images, captions, strict=True)
         ]
-        self._run.log({"epoch": epoch, f"train/{key}": panel})
+        self._run.log({"epoch": epoch, key: panel})
 
     def log_result(self, result: AuditResult, pictures: Iterable[Picture]) -> None:
         """Log the numbers, curves, tables and pictures of the report.
@@ -143,8 +143,9 @@ class Tracker:
         import wandb
         from PIL import Image
 
-        columns, rows = score_table(result)
-        scores = wandb.Table(columns=list(columns), data=rows)
+        columns = score_columns(result)
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        scores = wandb.Table(columns=[*columns], data=rows)
         curves = wandb.Table(columns=["attack", "fpr", "tpr"], data=_roc_rows(result))
         shown = [p for p in pictures if p.name != "samples" or self.wants_images]
         self._run.log(
@@ -171,7 +172,6 @@ class Tracker:
             # An independent run even if the process has another one open.
             reinit="create_new",
             settings=wandb.Settings(
-                silent=True,
                 console="off",  # capturing it costs time and may hold private paths
                 disable_git=True,
                 disable_code=True,
@@ -189,10 +189,11 @@ class Tracker:
         wanted = {
             "WANDB_DATA_DIR": str(self._directory / "wandb" / "data"),
             "WANDB_CACHE_DIR": str(self._directory / "wandb" / "cache"),
-            "WANDB_CONFIG_DIR": str(self._directory / "wandb" / "config"),
             "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",  # a killed run loses 1 s, not 15
             "WANDB_SILENT": "true",
         }
+        if self.mode == "offline":  # online it holds the address of the user's own server
+            wanted["WANDB_CONFIG_DIR"] = str(self._directory / "wandb" / "config")
         self._borrowed = [key for key in wanted if key not in os.environ]
         os.environ.update({key: wanted[key] for key in self._borrowed})
 

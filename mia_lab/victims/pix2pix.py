@@ -32,10 +32,11 @@ class Pix2Pix(pl.LightningModule):
         dropout: probability in the decoder levels next to the innermost.
         lambda_l1: weight of the L1 term.
         learning_rate, beta1: Adam.
-        epochs: passes over the members, of which the last ``decay_epochs`` lower the learning
-            rate linearly to zero.
+        epochs: passes over the members.
+        decay_fraction: share of the epochs, at the end, over which the learning rate falls
+            linearly to zero.
         batch_size: images a step.
-        load_size: jitter enlarges to this size before it crops back to ``image_size``.
+        load_scale: jitter enlarges by this factor before it crops back to ``image_size``.
         flip: mirror at random.
         seed: of weights, order, jitter and dropout.
     """
@@ -51,9 +52,9 @@ class Pix2Pix(pl.LightningModule):
         learning_rate: float,
         beta1: float,
         epochs: int,
-        decay_epochs: int,
+        decay_fraction: float,
         batch_size: int,
-        load_size: int,
+        load_scale: float,
         flip: bool,
         seed: int,
     ) -> None:
@@ -117,13 +118,14 @@ class Pix2Pix(pl.LightningModule):
         return optimizers, [LambdaLR(o, self._rate_factor) for o in optimizers]
 
     def _rate_factor(self, epoch: int) -> float:
-        decay: int = self.hparams["decay_epochs"]
-        constant: int = self.hparams["epochs"] - decay
-        return 1.0 - max(0, epoch + 1 - constant) / (decay + 1)
+        epochs: int = self.hparams["epochs"]
+        decay = round(epochs * self.hparams["decay_fraction"])
+        return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
 
     def _augment(self, batch: PairBatch, batch_idx: int) -> PairBatch:
         generator = torch.Generator().manual_seed(self._batch_seed("jitter", batch_idx))
-        return jitter(batch, self.hparams["load_size"], self.hparams["flip"], generator)
+        load_size = round(self.hparams["image_size"] * self.hparams["load_scale"])
+        return jitter(batch, load_size, self.hparams["flip"], generator)
 
     def _batch_seed(self, purpose: str, batch_idx: int) -> int:
         names = (purpose, self.current_epoch, batch_idx, self.global_rank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
@@ -85,11 +86,12 @@ def train(
             default_root_dir=folder,
         )
         trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
+        if trainer.current_epoch < module.hparams["epochs"]:  # Lightning swallows Ctrl-C
+            raise KeyboardInterrupt
         trainer.save_checkpoint(folder / CHECKPOINT_FILE, weights_only=True)
     export(cast(nn.Module, module.generator), folder / GENERATOR_FILE)
     _write_losses(folder / LOSSES_FILE, history.rows)
-    resume.unlink(missing_ok=True)
-    resume.parent.rmdir()
+    shutil.rmtree(resume.parent, ignore_errors=True)
 
 
 def export(generator: nn.Module, path: Path) -> None:
@@ -99,7 +101,7 @@ def export(generator: nn.Module, path: Path) -> None:
         "arguments": json.dumps(getattr(generator, "arguments", {})),
     }
     tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
-    save_file(tensors, path, metadata=metadata)
+    path.write_bytes(save(tensors, metadata=metadata))  # save_file would make it private to us
 
 
 def _write_losses(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

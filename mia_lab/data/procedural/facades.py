@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
-from PIL import ImageDraw
 
+from mia_lab.data.procedural.facade_layout import (
+    BACKGROUND,
+    BALCONY,
+    BLIND,
+    CORNICE,
+    DECO,
+    DOOR,
+    MOLDING,
+    PALETTE,
+    PILLAR,
+    SHOP,
+    SILL,
+    WINDOW,
+    Box,
+    Layout,
+    draw_layout,
+)
 from mia_lab.data.procedural.scene import (
     SIZE,
     Color,
     Drawing,
     Field,
-    Labels,
     Light,
     Scene,
+    among,
     blend,
     chance,
     colorize,
@@ -27,28 +40,10 @@ from mia_lab.data.procedural.scene import (
     illuminate,
     pick,
     pixel_grid,
-    rgb,
+    quantize,
     sky,
     tint,
 )
-
-PALETTE: dict[str, Color] = {
-    "background": (0, 0, 170),
-    "facade": (0, 0, 255),
-    "window": (0, 85, 255),
-    "door": (0, 170, 255),
-    "cornice": (0, 255, 255),
-    "sill": (85, 255, 170),
-    "balcony": (170, 255, 85),
-    "blind": (255, 255, 0),
-    "deco": (255, 170, 0),
-    "molding": (255, 85, 0),
-    "pillar": (255, 0, 0),
-    "shop": (170, 0, 0),
-}
-"""The label colours of CMP Facades, in its class order."""
-BACKGROUND, FACADE, WINDOW, DOOR, CORNICE, SILL = range(6)
-BALCONY, BLIND, DECO, MOLDING, PILLAR, SHOP = range(6, 12)
 
 RELIEF = np.array([-9, 0, -2.5, -3, 3.5, 2, 5, -1, 0.8, 1.4, 2.5, -2], np.float32)
 """How far each class stands out of the wall, in pixels."""
@@ -85,148 +80,11 @@ SHOP_COLORS: tuple[Color, ...] = (
 )
 
 
-class Box(NamedTuple):
-    """A rectangle of the canvas, in pixels; right and bottom are excluded."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def part(self, left: float, top: float, right: float, bottom: float) -> Box:
-        """A sub-rectangle, in fractions of this one's width and height."""
-        w, h = self.right - self.left, self.bottom - self.top
-        x, y = self.left, self.top
-        return Box(
-            round(x + left * w), round(y + top * h), round(x + right * w), round(y + bottom * h)
-        )
-
-    def of(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The view of an array (256, 256, ...) inside this rectangle."""
-        return array[max(0, self.top) : self.bottom, max(0, self.left) : self.right]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the label map shows: class ids, and the rectangles in painting order."""
-
-    labels: Labels
-    boxes: tuple[tuple[int, Box], ...]
-    wall: Box
-
-
-@dataclass(frozen=True)
-class _Habits:
-    """What the openings of one facade have in common."""
-
-    window: tuple[float, float]
-    sill: bool
-    head: bool
-    deco: bool
-    blinds: float
-    balconies: float
-
-
 def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
     """One facade: its layout from one generator, all that labels do not tell from the other."""
     layout = draw_layout(layout_rng)
     target = photograph(layout, appearance_rng)
     return Scene(colorize(layout.labels, PALETTE), target, layout.labels, None)
-
-
-def draw_layout(rng: np.random.Generator) -> Layout:
-    """Storeys and bays of a wall, and everything that is attached to it."""
-    wall = Box(
-        0 if chance(rng, 0.6) else int(rng.integers(6, 46)),
-        0 if chance(rng, 0.45) else int(rng.integers(8, 56)),
-        SIZE - (0 if chance(rng, 0.6) else int(rng.integers(6, 46))),
-        SIZE - (0 if chance(rng, 0.6) else int(rng.integers(6, 26))),
-    )
-    storeys, bays = int(rng.integers(2, 7)), int(rng.integers(2, 8))
-    habits = _Habits(
-        (rng.uniform(0.35, 0.72), rng.uniform(0.45, 0.75)),
-        *(chance(rng, p) for p in (0.6, 0.45, 0.3)),
-        blinds=rng.random() if chance(rng, 0.3) else 0.0,
-        balconies=rng.uniform(0.2, 1) if chance(rng, 0.4) else 0.0,
-    )
-    floors = _edges(rng, wall.top, wall.bottom, storeys, last=rng.uniform(1, 1.5))
-    columns = _edges(rng, wall.left, wall.right, bays, last=1.0)
-    boxes = [(FACADE, wall), *_trims(rng, wall, floors, columns)]
-    balcony_bays = rng.random(bays) < 0.6
-    entrance, has_shops = int(rng.integers(bays)), chance(rng, 0.45)
-    for floor in range(storeys):
-        for bay in range(bays):
-            cell = Box(columns[bay], floors[floor], columns[bay + 1], floors[floor + 1])
-            if floor == storeys - 1 and (bay == entrance or has_shops):
-                boxes += _ground_floor(rng, cell, is_door=bay == entrance)
-            else:
-                hangs = bool(balcony_bays[bay]) and floor > 0
-                boxes += _window(rng, cell, habits, balcony=hangs)
-    image = PilImage.new("L", (SIZE, SIZE), BACKGROUND)
-    pen = ImageDraw.Draw(image)
-    boxes = [(kind, b) for kind, b in boxes if b.right - b.left > 1 and b.bottom - b.top > 1]
-    for kind, box in boxes:
-        pen.rectangle((box.left, box.top, box.right - 1, box.bottom - 1), fill=kind)
-    return Layout(np.asarray(image), tuple(boxes), wall)
-
-
-def _edges(rng: np.random.Generator, start: int, stop: int, parts: int, last: float) -> list[int]:
-    """Edges of `parts` nearly equal intervals; the last one is `last` times as long."""
-    sizes = 1 + 0.05 * rng.normal(size=parts)
-    sizes[-1] *= last
-    fractions = np.concatenate([[0], np.cumsum(sizes) / sizes.sum()])
-    return [round(start + float(f) * (stop - start)) for f in fractions]
-
-
-def _trims(
-    rng: np.random.Generator, wall: Box, floors: list[int], columns: list[int]
-) -> list[tuple[int, Box]]:
-    """The roof's cornice, bands between storeys, pillars between bays."""
-    boxes: list[tuple[int, Box]] = []
-    if chance(rng, 0.3):
-        half, every = int(rng.integers(2, 5)), int(rng.integers(1, 3))
-        for x in columns[::every]:
-            boxes.append((PILLAR, Box(x - half, wall.top, x + half, wall.bottom)))
-    if chance(rng, 0.6):
-        band = int(rng.integers(2, 6))
-        for y in floors[1:-1]:
-            if chance(rng, 0.85):
-                boxes.append((MOLDING, Box(wall.left, y - band, wall.right, y)))
-    if chance(rng, 0.65):
-        depth = int(rng.integers(4, 12))
-        boxes.append((CORNICE, Box(wall.left, wall.top, wall.right, wall.top + depth)))
-    return boxes
-
-
-def _window(
-    rng: np.random.Generator, cell: Box, habits: _Habits, balcony: bool
-) -> list[tuple[int, Box]]:
-    """A window with its sill, head, blind, ornament and balcony."""
-    width, height = (float(np.clip(s * rng.normal(1, 0.04), 0.2, 0.9)) for s in habits.window)
-    top = 0.2 + 0.4 * (0.75 - height)
-    pane = cell.part(0.5 - width / 2, top, 0.5 + width / 2, top + height)
-    boxes = [(WINDOW, pane)]
-    if habits.deco:
-        boxes.insert(0, (DECO, pane.part(-0.25, -0.16, 1.25, 1.08)))
-    if chance(rng, habits.blinds):
-        boxes.append((BLIND, pane.part(0, 0, 1, rng.uniform(0.25, 0.9))))
-    if habits.sill:
-        low = pane.bottom
-        boxes.append((SILL, Box(pane.left - 2, low, pane.right + 2, low + 2 + SIZE // 128)))
-    if habits.head:
-        boxes.append((CORNICE, Box(pane.left - 3, pane.top - 5, pane.right + 3, pane.top - 1)))
-    if balcony and chance(rng, habits.balconies):
-        boxes.append((BALCONY, pane.part(-0.2, 0.6, 1.2, 1.12)))
-    return boxes
-
-
-def _ground_floor(rng: np.random.Generator, cell: Box, is_door: bool) -> list[tuple[int, Box]]:
-    """An entrance, or a shop front."""
-    if not is_door:
-        return [(SHOP, cell.part(0.05, rng.uniform(0.08, 0.2), 0.95, 1))]
-    half = rng.uniform(0.16, 0.34)
-    door = cell.part(0.5 - half, rng.uniform(0.15, 0.35), 0.5 + half, 1)
-    return [(DOOR, door), (CORNICE, Box(door.left - 2, door.top - 4, door.right + 2, door.top))]
 
 
 def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -239,7 +97,7 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
     if chance(rng, 0.3):
         trim = trim * 0.3 + wall.mean((0, 1)) * 0.8
     grime = 0.05 * rng.random() * fractal_noise(rng, 8, 3)
-    blend(drawing, trim * (1 + grime[..., None]), np.isin(labels, TRIMS))
+    blend(drawing, trim * (1 + grime[..., None]), among(labels, *TRIMS))
     _furnish(drawing, layout, rng, overcast)
     light = Light(
         dx=float(rng.uniform(-0.8, 0.8)),
@@ -277,7 +135,7 @@ def _wall_material(rng: np.random.Generator) -> tuple[Drawing, Field]:
     along = x / width + offset
     tones = rng.normal(size=(SIZE, SIZE)).astype(np.float32)[row, along.astype(int)]
     joint = np.minimum(y % height, (along % 1) * width) < rng.uniform(0.8, 1.6)
-    contrast = rng.uniform(0.03, 0.2) * (0.4 if material == "panels" else 1)
+    contrast = rng.uniform(0.03, 0.15) * (0.4 if material == "panels" else 1)
     wall = np.exp(contrast * tones + mottle)[..., None] * color
     mortar = color * np.float32(rng.uniform(0.6, 1.0)) + np.float32(rng.uniform(0, 0.22))
     blend(wall, mortar, joint * np.float32(rng.uniform(0.4, 0.95)))
@@ -288,7 +146,8 @@ def _surroundings(layout: Layout, rng: np.random.Generator, overcast: float) -> 
     """Sky above the roof line, neighbours at the sides, pavement below."""
     y, x = pixel_grid()
     drawing = sky(rng, overcast, float(max(layout.wall.top, 64)))
-    for beside in (x < layout.wall.left, x >= layout.wall.right):
+    left, right = x < layout.wall.left, x >= layout.wall.right
+    for beside in (side for side in (left, right) if side.any()):
         roof = layout.wall.top + int(rng.integers(-20, 70))
         if chance(rng, 0.25):
             paint = foliage(rng, tint(rng, (72, 92, 50), 0.05), 0.45)
@@ -381,9 +240,7 @@ def _shop_front(
     view, sign = box.of(drawing), box.part(0, 0, 1, rng.uniform(0.14, 0.3))
     view[:] = color * np.float32(0.7)
     pane = box.part(0.06, 0.3, 0.94, 0.92)
-    goods = np.repeat(rng.random((1, 64, 3), dtype=np.float32), 4, axis=1)[
-        :, : pane.right - pane.left
-    ]
+    goods = np.repeat(_goods(rng), 4, axis=1)[:, : pane.right - pane.left]
     inside = pane.of(drawing)
     inside[:] = pane.of(glass) * 0.9
     shelf = inside[inside.shape[0] // 2 :]
@@ -393,6 +250,12 @@ def _shop_front(
         sign.of(drawing)[:, ::4] = 0.92
         sign.of(drawing)[:, 1::4] = 0.92
     _frame(inside, color * np.float32(0.55), 1)
+
+
+def _goods(rng: np.random.Generator) -> NDArray[np.float32]:
+    """Muted colours of what a shop displays: (1, 64, 3)."""
+    colors = rng.random((1, 64, 3), dtype=np.float32)
+    return 0.4 * colors + 0.5 * colors.mean(axis=2, keepdims=True)
 
 
 def _weather(drawing: Drawing, layout: Layout, rng: np.random.Generator, light: Light) -> None:
@@ -418,7 +281,7 @@ def _occlude(drawing: Drawing, rng: np.random.Generator) -> None:
         crown = distance + 0.22 * fractal_noise(rng, 16, 3) < rng.uniform(0.55, 0.95)
         trunk = (np.abs(x - post) < rng.uniform(2, 4)) & (y > middle)
         blend(drawing, tint(rng, (70, 58, 46), 0.04), trunk)
-        blend(drawing, foliage(rng, tint(rng, (70, 92, 44), 0.06), 0.5), crown * np.float32(0.95))
+        blend(drawing, foliage(rng, tint(rng, (70, 92, 44), 0.06), 0.38), crown * np.float32(0.95))
     elif chance(rng, 0.12):
         blend(drawing, tint(rng, (60, 62, 64), 0.04), (np.abs(x - post) < 1.6) & (y > 40))
 
@@ -428,7 +291,7 @@ def _tilt(drawing: Drawing, rng: np.random.Generator) -> Drawing:
     a, b = rng.normal(0, 0.012, 2)
     g, h = rng.normal(0, 0.0001, 2)
     c, f = -a * SIZE / 2, -b * SIZE / 2
-    byte = PilImage.fromarray((np.clip(drawing, 0, 1) * 255).astype(np.uint8))
+    byte = PilImage.fromarray(quantize(drawing))
     matrix = (1 + g * SIZE / 2, a, c, b, 1 + h * SIZE / 2, f, g, h)
     warped = byte.transform(
         (SIZE, SIZE), PilImage.Transform.PERSPECTIVE, matrix, PilImage.Resampling.BILINEAR

@@ -9,15 +9,28 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
+from mia_lab.data.procedural.map_layout import (
+    ARTERIAL,
+    BLOCK,
+    LAND,
+    MOTORWAY,
+    PALETTE,
+    PARK,
+    ROADS,
+    WATER,
+    Layout,
+    draw_layout,
+    stroke,
+)
 from mia_lab.data.procedural.scene import (
     SIZE,
     Color,
     Drawing,
     Field,
-    Labels,
     Light,
     Mask,
     Scene,
+    among,
     blend,
     chance,
     colorize,
@@ -26,23 +39,10 @@ from mia_lab.data.procedural.scene import (
     fractal_noise,
     illuminate,
     pick,
-    pixel_grid,
+    quantize,
     rgb,
     tint,
 )
-
-PALETTE: dict[str, Color] = {
-    "land": (236, 233, 226),
-    "block": (222, 217, 208),
-    "park": (201, 223, 175),
-    "water": (163, 204, 255),
-    "street": (255, 255, 255),
-    "arterial": (255, 236, 128),
-    "motorway": (250, 184, 74),
-}
-"""The colours of a street map."""
-LAND, BLOCK, PARK, WATER, STREET, ARTERIAL, MOTORWAY = range(7)
-ROADS = (STREET, ARTERIAL, MOTORWAY)
 
 ROOF_COLORS: tuple[Color, ...] = (
     (122, 118, 114), (152, 146, 138), (96, 90, 88), (150, 96, 74),
@@ -72,30 +72,31 @@ CAR_COLORS: tuple[Color, ...] = (
     (60, 80, 120),
 )
 SNOW: Color = (226, 230, 236)
+LOTS = 1 << 16
+"""Entries of the tables that hold what differs from house to house."""
+CORE = 0.42
+"""Half the side of a lot's core, in lots: it must be free for a house to be built."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What the map shows, and the street grid behind it.
+class _Homes:
+    """How one land use is built up.
 
     Attributes:
-        labels: uint8 (256, 256) class ids.
-        u, v: float32 (256, 256), position in the bent street grid, in blocks.
-        block: (width, height) of a block in pixels.
-        street: width of a street in pixels.
-        heading: direction of increasing u, in radians.
-        motorway: its middle line, in pixels; empty where there is none.
-        density: 0 (countryside) to 1 (city centre).
+        kind: the land use.
+        colors: what its roofs are made of.
+        lot: side of a lot in pixels.
+        share: share of the lots that are built on.
+        pitch: how steep the roofs are; 0 is flat.
+        storeys: height relative to a small house.
     """
 
-    labels: Labels
-    u: Field
-    v: Field
-    block: tuple[float, float]
-    street: float
-    heading: float
-    motorway: tuple[tuple[float, float], ...]
-    density: float
+    kind: int
+    colors: tuple[Color, ...]
+    lot: float
+    share: float
+    pitch: float
+    storeys: float
 
 
 def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
@@ -103,106 +104,6 @@ def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator
     layout = draw_layout(layout_rng)
     target = photograph(layout, appearance_rng)
     return Scene(colorize(layout.labels, PALETTE), target, layout.labels, None)
-
-
-def draw_layout(rng: np.random.Generator) -> Layout:
-    """Blocks between bent streets, then parks, water, and the large roads across all of it."""
-    density = float(rng.random())
-    size = rng.uniform(70, 130) * (1 - 0.55 * density)
-    block = (float(size * rng.uniform(1, 2)), float(size))
-    heading = float(rng.uniform(0, np.pi))
-    y, x = pixel_grid()
-    bend = rng.uniform(0, 22) * (1.2 - density)
-    x = x + bend * fractal_noise(rng, 150, 2) - SIZE / 2
-    y = y + bend * fractal_noise(rng, 150, 2) - SIZE / 2
-    u = (x * np.cos(heading) + y * np.sin(heading)) / block[0] + rng.uniform(20, 21)
-    v = (y * np.cos(heading) - x * np.sin(heading)) / block[1] + rng.uniform(20, 21)
-    u, v = u.astype(np.float32), v.astype(np.float32)
-    street = float(rng.uniform(4, 7))
-    labels = _land_use(rng, u, v, density)
-    wet = _water(rng)
-    streets, arterials = _streets(rng, u, v, block, street, density)
-    labels[streets] = STREET
-    labels[wet] = WATER
-    labels[arterials] = ARTERIAL
-    motorway = _curve(rng) if chance(rng, 0.3) else ()
-    if motorway:
-        labels[_stroke(motorway, int(rng.integers(9, 15)))] = MOTORWAY
-    return Layout(labels, u, v, block, street, heading, motorway, density)
-
-
-def _land_use(rng: np.random.Generator, u: Field, v: Field, density: float) -> Labels:
-    """Each block is open land, densely built or a park; woods ignore the blocks."""
-    shares = [1 - 0.55 * density - 0.1, 0.55 * density, 0.1]
-    table = rng.choice([LAND, BLOCK, PARK], size=(64, 64), p=shares).astype(np.uint8)
-    labels = table[u.astype(int) % 64, v.astype(int) % 64]
-    if chance(rng, 0.35):
-        labels[fractal_noise(rng, 110, 3) > rng.uniform(0.6, 1.8)] = PARK
-    return labels
-
-
-def _water(rng: np.random.Generator) -> Mask:
-    """A river, a lake or coast, or nothing."""
-    kind = rng.random()
-    if kind < 0.22:
-        bank = _stroke(_curve(rng), int(rng.integers(12, 46)))
-        return shake(rng, bank)
-    if kind < 0.5:
-        y, x = pixel_grid()
-        angle = rng.uniform(0, 2 * np.pi)
-        slant = (x * np.cos(angle) + y * np.sin(angle)) / SIZE
-        level = fractal_noise(rng, 120, 4) + rng.uniform(0, 3) * (slant - slant.mean())
-        return level > np.quantile(level, rng.uniform(0.45, 0.97))
-    return np.zeros((SIZE, SIZE), bool)
-
-
-def shake(rng: np.random.Generator, mask: Mask) -> Mask:
-    """A mask with ragged borders, as banks of a river have."""
-    y, x = pixel_grid()
-    rows, cols = (
-        np.clip(axis + 4 * fractal_noise(rng, 36, 3), 0, SIZE - 1).astype(int) for axis in (y, x)
-    )
-    return mask[rows, cols]
-
-
-def _streets(
-    rng: np.random.Generator,
-    u: Field,
-    v: Field,
-    block: tuple[float, float],
-    width: float,
-    density: float,
-) -> tuple[Mask, Mask]:
-    """Streets along the lines of the grid, some segments missing; a few lines are arterials."""
-    streets, arterials = np.zeros((2, SIZE, SIZE), bool)
-    missing = rng.uniform(0, 0.6) * (1.1 - density)
-    for along, across, size in ((v, u, block[0]), (u, v, block[1])):
-        line = np.round(across).astype(int)
-        distance = np.abs(across - line) * size
-        kept = rng.random((64, 64)) >= missing
-        major = rng.random(64) < rng.choice([0.0, 0.12, 0.25])
-        streets |= (distance < width / 2) & kept[line % 64, along.astype(int) % 64]
-        arterials |= (distance < width * 0.8) & major[line % 64]
-    return streets, arterials
-
-
-def _curve(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
-    """A smooth curve across the canvas: 48 points (x, y)."""
-    angle = rng.uniform(0, 2 * np.pi)
-    out = np.array([np.cos(angle), np.sin(angle)]) * SIZE
-    middle = SIZE / 2 + rng.normal(0, 45, 2)
-    start, stop = middle - out, middle + out + rng.normal(0, 60, 2)
-    control = middle + rng.normal(0, 60, 2)
-    t = np.linspace(0, 1, 48)[:, None]
-    points = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * stop
-    return tuple((float(x), float(y)) for x, y in points)
-
-
-def _stroke(points: tuple[tuple[float, float], ...], width: int) -> Mask:
-    """The pixels of a thick line."""
-    image = PilImage.new("1", (SIZE, SIZE))
-    ImageDraw.Draw(image).line(points, fill=1, width=width, joint="curve")
-    return np.array(image)
 
 
 def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -215,7 +116,7 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
     height += _trees(drawing, layout, height, rng, dryness)
     if snow:
         cover = snow * np.clip(0.9 + 0.4 * fractal_noise(rng, 10, 3), 0, 1)
-        open_sky = np.where(np.isin(labels, ROADS), 0.3, 0.85) * (labels != WATER)
+        open_sky = np.where(among(labels, *ROADS), 0.3, 0.85) * (labels != WATER)
         blend(drawing, rgb(SNOW), (cover * open_sky).astype(np.float32))
     sun = rng.uniform(0, 2 * np.pi)
     light = Light(
@@ -244,21 +145,16 @@ def _ground(layout: Layout, rng: np.random.Generator, dryness: float) -> Drawing
         field = ((layout.u * parts[0]).astype(int) % 64, (layout.v * parts[1]).astype(int) % 64)
         crops = rng.normal(0, 0.07, (64, 64, 1)) + rng.normal(0, 0.03, (64, 64, 3))
         furrows = np.sin(layout.u * layout.block[0] * rng.uniform(0.9, 2.2)) * rng.uniform(0, 0.06)
-        farmed = (labels_in(layout.labels, LAND) * (0.45 - layout.density) / 0.45)[..., None]
+        farmed = (among(layout.labels, LAND) * (0.45 - layout.density) / 0.45)[..., None]
         drawing += (farmed * (crops[field] + furrows[..., None])).astype(np.float32)
     yards = tint(rng, (150, 146, 138), 0.06) * np.exp(0.1 * fractal_noise(rng, 12, 3))[..., None]
-    blend(drawing, yards, labels_in(layout.labels, BLOCK) * np.float32(rng.uniform(0.5, 1)))
-    return np.clip(drawing, 0, 1).astype(np.float32)
-
-
-def labels_in(labels: Labels, *kinds: int) -> Mask:
-    """Pixels of any of the classes: bool (256, 256)."""
-    return np.isin(labels, kinds)
+    blend(drawing, yards, among(layout.labels, BLOCK) * np.float32(rng.uniform(0.5, 1)))
+    return np.asarray(np.clip(drawing, 0, 1), np.float32)
 
 
 def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
     """Asphalt or concrete, with lines on the large roads."""
-    roads = labels_in(layout.labels, *ROADS)
+    roads = among(layout.labels, *ROADS)
     asphalt = tint(rng, pick(rng, ((112, 112, 114), (140, 138, 134), (90, 90, 94))), 0.05)
     worn = np.exp(rng.uniform(0.02, 0.1) * fractal_noise(rng, 8, 3))[..., None]
     blend(drawing, asphalt * worn, roads * np.float32(0.95))
@@ -271,50 +167,65 @@ def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
         on_road = layout.labels == MOTORWAY
         blend(drawing, tint(rng, (160, 156, 150), 0.04) * worn, on_road)
         median = tint(rng, pick(rng, ((110, 116, 80), (196, 194, 188))), 0.04)
-        blend(drawing, median, _stroke(layout.motorway, 2) & on_road)
+        blend(drawing, median, stroke(layout.motorway, 2) & on_road)
 
 
 def _roofs(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> Field:
-    """Paint a house on most lots: its roof, and its height (256, 256) in pixels.
+    """Paint a house on most lots: gabled ones on land, large flat ones in dense blocks.
 
-    A lot is a cell of the block's own grid; tables indexed by lot hold what differs by house.
+    Returns:
+        float32 (256, 256), height of the roofs in pixels, 0 beside them.
     """
-    roof_height = np.zeros((SIZE, SIZE), np.float32)
-    plans = (
-        (LAND, rng.uniform(11, 19), ROOF_COLORS),
-        (BLOCK, rng.uniform(18, 40), FLAT_ROOF_COLORS),
-    )
-    for kind, lot, colors in plans:
-        occupancy = rng.uniform(0.55, 1) * min(1.0, 0.08 + 2.2 * layout.density)
-        a, lot_u = _lots(layout.u, layout.block[0], layout.street, lot)
-        b, lot_v = _lots(layout.v, layout.block[1], layout.street, lot)
-        index = (lot_u % 256) * 256 + lot_v % 256
-        core = (np.maximum(np.abs(a), np.abs(b)) < 0.42).ravel()
-        whole = np.bincount(index.ravel()[core], (layout.labels == kind).ravel()[core], 1 << 16)
-        area = np.bincount(index.ravel()[core], minlength=1 << 16)
-        taken = (whole > 0.95 * area) & (rng.random(1 << 16) < occupancy)
-        half = rng.uniform(0.22, 0.42 + 0.06 * layout.density, (2, 1 << 16)).astype(np.float32)
-        shift = rng.uniform(-0.08, 0.08, (2, 1 << 16)).astype(np.float32)
-        along, across = np.abs(a - shift[0][index]), np.abs(b - shift[1][index])
-        house = taken[index] & (along < half[0][index]) & (across < half[1][index])
-        favourites = [tint(rng, pick(rng, colors), 0.05) for _ in range(int(rng.integers(2, 6)))]
-        palette = np.stack([c * (1 + s) for c in favourites for s in rng.normal(0, 0.1, 16)])
-        paint = palette.astype(np.float32)[rng.integers(0, len(palette), 1 << 16)][index]
-        blend(drawing, np.clip(paint, 0, 1), house)
-        storeys = rng.uniform(1.5, 4, 1 << 16) * (1 + 2 * layout.density * (kind == BLOCK))
-        ridge = np.where((half[0] > half[1])[index], across, along)
-        pitch = 5 * (0.5 - ridge) if kind == LAND else 0.0
-        roof_height += np.where(house, storeys[index] + pitch, 0).astype(np.float32)
-    return roof_height
+    height = np.zeros((SIZE, SIZE), np.float32)
+    share = rng.uniform(0.55, 1) * min(1.0, 0.03 + 1.8 * layout.density)
+    houses = _Homes(LAND, ROOF_COLORS, rng.uniform(11, 19), share, pitch=5, storeys=1)
+    tall = 1.5 + 4 * layout.density
+    halls = _Homes(BLOCK, FLAT_ROOF_COLORS, rng.uniform(18, 40), share, pitch=0, storeys=tall)
+    for homes in (houses, halls):
+        _settle(drawing, height, layout, homes, rng)
+    return height
 
 
-def _lots(grid: Field, block: float, street: float, lot: float) -> tuple[Field, NDArray[np.int64]]:
+def _settle(
+    drawing: Drawing, height: Field, layout: Layout, homes: _Homes, rng: np.random.Generator
+) -> None:
+    """Build on the lots of one land use, in place; tables of LOTS hold what differs by house."""
+    where = layout.labels == homes.kind
+    a, lot_u = _lots(layout.u[where], layout.block[0], layout.street, homes.lot)
+    b, lot_v = _lots(layout.v[where], layout.block[1], layout.street, homes.lot)
+    index = (lot_u % 256) * 256 + lot_v % 256
+    core = np.maximum(np.abs(a), np.abs(b)) < CORE
+    free = np.bincount(index[core], minlength=LOTS) > 0.85 * _core_area(layout, homes.lot)
+    half = rng.uniform(0.22, 0.42 + 0.06 * layout.density, (2, LOTS)).astype(np.float32)
+    shift = rng.uniform(-0.08, 0.08, (2, LOTS)).astype(np.float32)
+    taken = free & (rng.random(LOTS) < homes.share)
+    along, across = np.abs(a - shift[0][index]), np.abs(b - shift[1][index])
+    house = taken[index] & (along < half[0][index]) & (across < half[1][index])
+    index, along, across = index[house], along[house], across[house]
+    favourites = [tint(rng, pick(rng, homes.colors), 0.05) for _ in range(rng.integers(2, 6))]
+    roofs = np.stack([c * np.float32(1 + s) for c in favourites for s in rng.normal(0, 0.1, 16)])
+    spots = np.flatnonzero(where)[house]
+    drawing.reshape(-1, 3)[spots] = np.clip(roofs[rng.integers(0, len(roofs), LOTS)[index]], 0, 1)
+    ridge = np.where((half[0] > half[1])[index], across, along)
+    storeys = homes.storeys * rng.uniform(1.5, 4, LOTS)[index]
+    height.reshape(-1)[spots] = storeys + homes.pitch * (0.5 - ridge)
+
+
+def _lots(
+    grid: NDArray[np.float32], block: float, street: float, lot: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Position inside a lot (-0.5 to 0.5) and the lot's number, along one axis of the grid."""
     inner = max(block - street - 2, 4)
     count = max(1, round(inner / lot))
     within = np.clip(((grid % 1) * block - (block - inner) / 2) / inner, 0, 0.9999) * count
     number = grid.astype(np.int64) * count + within.astype(np.int64)
-    return (within % 1 - 0.5).astype(np.float32), number
+    return within % 1 - np.float32(0.5), number
+
+
+def _core_area(layout: Layout, lot: float) -> float:
+    """Pixels in the core of a lot, where the grid is not bent."""
+    sides = [max(size - layout.street - 2, 4) for size in layout.block]
+    return float(np.prod([2 * CORE * side / max(1, round(side / lot)) for side in sides]))
 
 
 def _trees(
@@ -329,13 +240,13 @@ def _trees(
     canopy = np.array(crowns)
     wooded = fractal_noise(rng, 70, 4) + 1.2 * (layout.labels == PARK) - 1.0 * layout.density
     canopy = np.maximum(canopy, 5.0 * (wooded > rng.uniform(0.3, 2.2)))
-    canopy *= labels_in(layout.labels, LAND, PARK, BLOCK) & (height == 0)
+    canopy *= among(layout.labels, LAND, PARK, BLOCK) & (height == 0)
     leaves = (
         tint(rng, (62, 78, 46), 0.035) * (1 - dryness) + tint(rng, (92, 90, 62), 0.04) * dryness
     )
     paint = foliage(rng, leaves.astype(np.float32), rng.uniform(0.15, 0.4))
     blend(drawing, paint, (canopy > 0) * np.float32(0.92))
-    return (canopy * (1 + 0.15 * fractal_noise(rng, 4, 1))).astype(np.float32)
+    return np.asarray(canopy * (1 + 0.15 * fractal_noise(rng, 4, 1)), np.float32)
 
 
 def _fill_water(drawing: Drawing, wet: Mask, rng: np.random.Generator) -> None:
@@ -351,10 +262,10 @@ def _fill_water(drawing: Drawing, wet: Mask, rng: np.random.Generator) -> None:
 
 def _traffic(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
     """Cars, two pixels by four, along the nearer line of the grid."""
-    rows, cols = np.nonzero(labels_in(layout.labels, *ROADS))
+    rows, cols = np.nonzero(among(layout.labels, *ROADS))
     if not len(rows):
         return
-    image = PilImage.fromarray((np.clip(drawing, 0, 1) * 255).astype(np.uint8))
+    image = PilImage.fromarray(quantize(drawing))
     pen = ImageDraw.Draw(image)
     gap_u = np.abs(layout.u - np.round(layout.u)) * layout.block[0]
     gap_v = np.abs(layout.v - np.round(layout.v)) * layout.block[1]
@@ -369,7 +280,7 @@ def _traffic(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None
 def _haze(drawing: Drawing, rng: np.random.Generator) -> None:
     """Thin air light over everything, and now and then a wisp of cloud."""
     veil = rgb((196, 204, 212))
-    blend(drawing, veil, np.float32(rng.uniform(0, 0.35) * rng.random()))
+    blend(drawing, veil, np.float32(rng.uniform(0, 0.45) * rng.random()))
     if chance(rng, 0.1):
         wisp = np.clip(fractal_noise(rng, 100, 4) - 0.6, 0, 1) * rng.uniform(0.3, 0.9)
         blend(drawing, rgb((240, 240, 242)), wisp.astype(np.float32))

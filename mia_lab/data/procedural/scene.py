@@ -67,7 +67,7 @@ class Light:
 
 def pixel_grid() -> tuple[Field, Field]:
     """Pixel coordinates (y, x), each (256, 256)."""
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    y, x = np.indices((SIZE, SIZE)).astype(np.float32)
     return y, x
 
 
@@ -83,13 +83,13 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
 
 def rgb(color: Color) -> NDArray[np.float32]:
     """A colour as float32 (3,) in [0, 1]."""
-    return np.asarray(color, np.float32) / 255
+    return np.asarray(color, np.float32) / np.float32(255)
 
 
 def tint(rng: np.random.Generator, color: Color, spread: float) -> NDArray[np.float32]:
     """A colour near the given one: shared brightness jitter plus a smaller jitter of the hue."""
     jitter = spread * (rng.normal() + 0.4 * rng.normal(size=3))
-    return np.clip(rgb(color) + jitter, 0.02, 0.98).astype(np.float32)
+    return np.asarray(np.clip(rgb(color) + jitter, 0.02, 0.98), np.float32)
 
 
 def colorize(labels: Labels, palette: Mapping[str, Color]) -> NDArray[np.uint8]:
@@ -111,20 +111,36 @@ def fractal_noise(
     total = np.zeros((SIZE, SIZE), np.float32)
     for octave in range(octaves):
         total += value_noise(rng, max(1.0, cell / 2**octave), aspect) / 2**octave
-    return (total - total.mean()) / (total.std() + 1e-6)
+    total -= total.mean()
+    total /= total.std() + np.float32(1e-6)
+    return total
 
 
-def blend(drawing: Drawing, paint: NDArray[np.float32], alpha: Field | Mask | float) -> None:
+def among(labels: Labels, *kinds: int) -> Mask:
+    """Pixels of any of the classes: bool (256, 256)."""
+    table = np.zeros(256, bool)
+    table[list(kinds)] = True
+    mask: Mask = table[labels]
+    return mask
+
+
+def blend(
+    drawing: Drawing, paint: NDArray[np.float32], alpha: Field | Mask | np.float32 | float
+) -> None:
     """Composite a colour (3,) or a drawing over a drawing, in place, with opacity alpha."""
-    opacity = np.asarray(alpha, np.float32)[..., None]
-    drawing += (paint - drawing) * opacity
+    opacity = np.asarray(alpha)[..., None]
+    if opacity.dtype == bool:
+        np.copyto(drawing, paint, where=opacity)
+    else:
+        drawing += (paint - drawing) * opacity.astype(np.float32)
 
 
 def shifted(field: Field, dx: int, dy: int) -> Field:
     """The field moved by whole pixels; the border is repeated."""
     rows = np.clip(np.arange(SIZE) - dy, 0, SIZE - 1)
     cols = np.clip(np.arange(SIZE) - dx, 0, SIZE - 1)
-    return field[rows[:, None], cols]
+    moved: Field = field[rows[:, None], cols]
+    return moved
 
 
 def cast_shadow(height: Field, light: Light) -> Field:
@@ -134,13 +150,13 @@ def cast_shadow(height: Field, light: Light) -> Field:
     for step in range(1, reach + 1):
         moved = shifted(height, round(step * light.dx), round(step * light.dy))
         np.maximum(horizon, moved - step * light.slope, out=horizon)
-    return np.clip((horizon - height) / light.slope, 0, 1)
+    return np.asarray(np.clip((horizon - height) / light.slope, 0, 1), np.float32)
 
 
 def relief(height: Field, light: Light) -> Field:
     """Brightness change of slopes that face the light (positive) or turn away, in [-1, 1]."""
     dy, dx = np.gradient(height)
-    return np.clip(dx * light.dx + dy * light.dy, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(dx * light.dx + dy * light.dy, -1, 1), np.float32)
 
 
 def illuminate(drawing: Drawing, height: Field, light: Light, where: Mask) -> None:
@@ -155,7 +171,7 @@ def foliage(rng: np.random.Generator, base: NDArray[np.float32], contrast: float
     clumps = 0.6 * fractal_noise(rng, 14, 2) + 0.7 * fractal_noise(rng, 3.5, 2)
     leaves = base * np.exp(contrast * clumps)[..., None]
     leaves[..., 0] *= 1 + 0.08 * fractal_noise(rng, 24, 1)
-    return np.clip(leaves, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(leaves, 0, 1), np.float32)
 
 
 def sky(rng: np.random.Generator, overcast: float, horizon: float) -> Drawing:
@@ -168,6 +184,11 @@ def sky(rng: np.random.Generator, overcast: float, horizon: float) -> Drawing:
     clouds = np.clip(fractal_noise(rng, 110, 4, 0.45) - rng.uniform(-0.2, 1.5), 0, 1)
     blend(drawing, pale * np.float32(1.05 - 0.25 * overcast * rng.random()), 0.8 * clouds)
     return drawing
+
+
+def quantize(drawing: Drawing) -> NDArray[np.uint8]:
+    """A drawing as bytes; what is out of range is clipped."""
+    return np.asarray(np.clip(drawing, 0, 1) * 255 + 0.5, np.uint8)
 
 
 def develop(
@@ -190,7 +211,7 @@ def develop(
         uint8 (256, 256, 3).
     """
     cast = 1 + 0.035 * rng.normal(size=3)
-    gain = 2.0 ** np.clip(exposure * rng.normal(), -0.8, 0.6)
+    gain = 2.0 ** np.clip(exposure * rng.normal() - 0.1, -0.8, 0.35)
     photo = np.clip(drawing * (gain * cast).astype(np.float32), 0, 1.4)
     photo = 0.45 + (photo - 0.45) * np.float32(rng.uniform(0.82, 1.12))
     sigma = rng.uniform(*blur)
@@ -201,4 +222,4 @@ def develop(
     photo *= (1 - 0.1 * rng.random() * radius)[..., None].astype(np.float32)
     noise = rng.standard_normal((SIZE, SIZE, 3), dtype=np.float32)
     photo += np.float32(rng.uniform(*grain)) * noise
-    return (np.clip(photo, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return quantize(photo)

@@ -1,27 +1,23 @@
-"""Streets in the manner of Cityscapes: a driver's view in 19 classes, and a photo of it.
-
-The world is a straight street along z: x to the right and y up in metres, z ahead. Frontages are
-two vertical planes beside it; things (cars, people, trees, poles) are drawn from far to near.
-"""
+"""Streets in the manner of Cityscapes: a driver's view in 19 classes, and a photo of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
+from scipy import ndimage
 
 from mia_lab.data.procedural.scene import (
     SIZE,
     Color,
     Drawing,
     Field,
-    Labels,
     Mask,
     Scene,
+    among,
     blend,
     chance,
     colorize,
@@ -30,153 +26,68 @@ from mia_lab.data.procedural.scene import (
     fractal_noise,
     pick,
     pixel_grid,
+    quantize,
     rgb,
     sky,
     tint,
 )
+from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout, draw_layout
+from mia_lab.data.procedural.street_things import (
+    BUILDING,
+    FENCE,
+    PALETTE,
+    ROAD,
+    SIDEWALK,
+    SKY,
+    TERRAIN,
+    VEGETATION,
+    WALL,
+    Thing,
+    outline,
+)
 
-PALETTE: dict[str, Color] = {
-    "road": (128, 64, 128),
-    "sidewalk": (244, 35, 232),
-    "building": (70, 70, 70),
-    "wall": (102, 102, 156),
-    "fence": (190, 153, 153),
-    "pole": (153, 153, 153),
-    "traffic light": (250, 170, 30),
-    "traffic sign": (220, 220, 0),
-    "vegetation": (107, 142, 35),
-    "terrain": (152, 251, 152),
-    "sky": (70, 130, 180),
-    "person": (220, 20, 60),
-    "rider": (255, 0, 0),
-    "car": (0, 0, 142),
-    "truck": (0, 0, 70),
-    "bus": (0, 60, 100),
-    "train": (0, 80, 100),
-    "motorcycle": (0, 0, 230),
-    "bicycle": (119, 11, 32),
-}
-"""The 19 training classes of Cityscapes and their colours."""
-ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = range(8)
-VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = range(8, 19)
-INSTANCE_CLASSES = (PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE)
-
-FAR = 90.0
-"""Depth of the backdrop that closes the street, in metres."""
-FOCAL = (230.0, 400.0)
-"""Focal lengths in pixels across and up: a 2:1 picture squeezed to a square."""
-VEHICLES: dict[int, tuple[float, float, float]] = {
-    CAR: (1.8, 1.5, 4.2),
-    TRUCK: (2.4, 3.2, 7.0),
-    BUS: (2.5, 3.1, 11.0),
-    TRAIN: (2.5, 3.4, 24.0),
-}
-"""Width, height and length in metres."""
 CAR_PAINTS: tuple[Color, ...] = (
     (196, 198, 200), (28, 28, 32), (120, 124, 128), (236, 236, 234),
-    (128, 24, 26), (32, 54, 104), (46, 66, 58), (160, 130, 84),
+    (128, 24, 26), (32, 54, 104), (46, 66, 58), (190, 160, 60),
 )  # fmt: skip
-LIVERIES: tuple[Color, ...] = (
-    (214, 176, 40),
-    (190, 40, 36),
-    (222, 222, 220),
-    (50, 90, 150),
-    (70, 120, 70),
-)
 CLOTHES: tuple[Color, ...] = (
-    (40, 42, 50),
-    (70, 80, 110),
-    (140, 40, 44),
-    (190, 184, 170),
-    (60, 84, 60),
-    (200, 120, 40),
-)
+    (40, 42, 50), (70, 80, 110), (140, 40, 44), (190, 184, 170), (60, 84, 60), (200, 120, 40),
+)  # fmt: skip
 FACADES: tuple[Color, ...] = (
-    (186, 170, 142),
-    (152, 140, 128),
-    (206, 198, 182),
-    (140, 92, 74),
-    (168, 150, 110),
-    (120, 122, 126),
-)
+    (186, 170, 142), (152, 140, 128), (206, 198, 182), (140, 92, 74), (168, 150, 110),
+    (120, 122, 126), (196, 166, 150),
+)  # fmt: skip
 SKIN: Color = (186, 144, 120)
-
-Point = tuple[float, float]
+BOARDS: tuple[Color, ...] = ((36, 76, 160), (226, 196, 60), (230, 230, 228))
+HEADLIGHT: Color = (250, 244, 220)
+TAILLIGHT: Color = (210, 30, 24)
+SIGNALS: dict[str, tuple[Color, Color]] = {
+    "red": ((60, 16, 14), (255, 50, 36)),
+    "amber": ((66, 46, 12), (255, 180, 40)),
+    "green": ((14, 54, 28), (60, 255, 140)),
+}
+"""Lamps of a traffic light, off and on."""
+PANES = 997
+"""Entries of the tables that hold what differs from window to window."""
+NIGHT = np.array([0.30, 0.33, 0.48], np.float32)
+"""Gain of the three channels at the end of dusk."""
 
 
 @dataclass(frozen=True)
-class Frontage:
-    """One side of the street: consecutive plots along z.
+class Weather:
+    """What the labels do not tell about the day.
 
     Attributes:
-        x: distance of the plane from the middle of the road, in metres.
-        edges: (P,) far end of each plot, in metres; the last one ends beyond FAR.
-        kind: (P,) class of what stands there.
-        height: (P,) its height in metres.
+        overcast, wet, dusk: 0 (none) to 1.
+        mist: extinction per metre.
+        sun: -1 the left side lies in the sun, 1 the right side.
     """
 
-    x: float
-    edges: NDArray[np.float64]
-    kind: NDArray[np.int64]
-    height: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Thing:
-    """A free-standing thing: its class, its foot in the world and its size in metres."""
-
-    kind: int
-    x: float
-    z: float
-    width: float
-    height: float
-    length: float = 0.0
-    wobble: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Part:
-    """A polygon of a thing, in pixels; parts are painted in order."""
-
-    kind: int
-    name: str
-    polygon: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the label map shows, and the geometry behind it.
-
-    Attributes:
-        labels: uint8 (256, 256) class ids.
-        instances: int32 (256, 256), 0 or the number of a person or vehicle.
-        depth: float32 (256, 256), metres.
-        x, y: float32 (256, 256), world position of ground and frontages, in metres.
-        plot: int64 (256, 256), number of the plot seen (right-hand side from 32).
-        vanishing: the vanishing point, in pixels.
-        eye: height of the camera, in metres.
-        road: half the width of the road, in metres.
-        things: from far to near.
-    """
-
-    labels: Labels
-    instances: NDArray[np.int32]
-    depth: Field
-    x: Field
-    y: Field
-    plot: NDArray[np.int64]
-    vanishing: Point
-    eye: float
-    road: float
-    things: tuple[Thing, ...]
-
-    def project(self, x: float, y: float, z: float) -> Point:
-        """World to canvas."""
-        z = max(z, 1.0)
-        return (
-            self.vanishing[0] + FOCAL[0] * x / z,
-            self.vanishing[1] - FOCAL[1] * (y - self.eye) / z,
-        )
+    overcast: float
+    wet: float
+    dusk: float
+    mist: float
+    sun: int
 
 
 def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
@@ -184,3 +95,256 @@ def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator
     layout = draw_layout(layout_rng)
     target = photograph(layout, appearance_rng)
     return Scene(colorize(layout.labels, PALETTE), target, layout.labels, layout.instances)
+
+
+def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A photo of the street: uint8 (256, 256, 3)."""
+    weather = _weather(rng)
+    drawing = sky(rng, weather.overcast, layout.camera.vanishing[1])
+    _pave(drawing, layout, rng)
+    lit = _build(drawing, layout, rng, weather)
+    _sunlight(drawing, layout, rng, weather)
+    drawing, lamps = _paint_things(drawing, layout, rng, weather)
+    _leaves(drawing, layout, rng)
+    if weather.dusk:
+        drawing *= 1 + weather.dusk * (NIGHT - 1)
+        glow = (lamps + lit[..., None] * rgb((255, 214, 140))) * np.float32(weather.dusk)
+        np.maximum(drawing, glow, out=drawing)
+        drawing += 1.5 * ndimage.gaussian_filter(glow, (4, 4, 0), truncate=2.5)
+    if weather.wet:
+        _reflect(drawing, layout, rng, weather)
+    veil = rgb((206, 210, 214)) * (1 + weather.dusk * (NIGHT - 1))
+    blend(drawing, veil, 1 - np.exp(-weather.mist * layout.depth))
+    return develop(drawing, rng, blur=(0.0, 0.9), grain=(0.003, 0.035), exposure=0.25)
+
+
+def _weather(rng: np.random.Generator) -> Weather:
+    """Any day of the year, at any hour with some light."""
+    return Weather(
+        overcast=float(rng.random()),
+        wet=float(rng.uniform(0.2, 1)) * chance(rng, 0.3),
+        dusk=float(rng.uniform(0.3, 1)) * chance(rng, 0.2),
+        mist=float(np.exp(rng.uniform(np.log(4e-4), np.log(0.06)))),
+        sun=pick(rng, (-1, 1)),
+    )
+
+
+def _world_noise(rng: np.random.Generator, layout: Layout, scale: float) -> Field:
+    """Noise that lies on the ground and recedes with it; `scale` pixels of noise a metre."""
+    texture = fractal_noise(rng, 10, 4)
+    rows, cols = (
+        np.abs((axis * scale).astype(int) % (2 * SIZE) - SIZE).clip(0, SIZE - 1)
+        for axis in (0.4 * layout.depth, layout.x)
+    )
+    lying: Field = texture[rows, cols]
+    return lying
+
+
+def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
+    """Asphalt with markings and patches, slabs with a kerb, grass."""
+    x, z = layout.x, layout.depth
+    rough = _world_noise(rng, layout, 40)
+    asphalt = tint(rng, (112, 112, 114), 0.07) * np.exp(rng.uniform(0.02, 0.12) * rough)[..., None]
+    for _ in range(int(rng.integers(0, 4))):
+        near, left = rng.uniform(4, 30), rng.uniform(-5, 4)
+        patch = (z > near) & (z < near + rng.uniform(1, 9)) & (x > left)
+        asphalt[patch & (x < left + rng.uniform(0.5, 3))] *= np.float32(rng.uniform(0.65, 1.25))
+    blend(asphalt, rgb((226, 224, 214)), _markings(layout, rng))
+    slabs = tint(rng, pick(rng, ((158, 152, 144), (136, 132, 130), (150, 120, 104))), 0.06)
+    slab = rng.uniform(0.4, 1.4)
+    joints = ((x % slab) < 0.06) | ((z % slab) < 0.12)
+    paved = slabs * np.exp(0.07 * rough - rng.uniform(0, 0.3) * joints)[..., None]
+    kerb = np.minimum(abs(x - layout.road[0]), abs(x - layout.road[1])) < 0.16
+    paved[kerb] = tint(rng, (176, 174, 170), 0.05)
+    grass = foliage(rng, tint(rng, pick(rng, ((92, 108, 58), (134, 124, 84))), 0.05), 0.15)
+    for kind, paint in ((ROAD, asphalt), (SIDEWALK, paved), (TERRAIN, grass)):
+        blend(drawing, paint.astype(np.float32), layout.ground & _would_be(layout, kind))
+
+
+def _would_be(layout: Layout, kind: int) -> Mask:
+    """Pixels of a ground class; the road also goes on under all things."""
+    hidden = (layout.labels > TERRAIN) & (kind == ROAD)
+    return np.asarray((layout.labels == kind) | hidden)
+
+
+def _markings(layout: Layout, rng: np.random.Generator) -> Field:
+    """Opacity of lane lines and of a pedestrian crossing: (256, 256)."""
+    x, z = layout.x, layout.depth
+    left, right = layout.road
+    lanes = max(1, round((right - left) / 3.2))
+    lane = (right - left) / lanes
+    position = (x - left) / lane
+    line = np.abs(position - np.round(position)) * lane < 0.08
+    inner = (np.round(position) > 0) & (np.round(position) < lanes)
+    dashed = ((z + rng.uniform(0, 9)) % 9) < rng.uniform(3, 6)
+    painted = line & np.where(inner, dashed | chance(rng, 0.15), chance(rng, 0.4))
+    if chance(rng, 0.3):
+        start = rng.uniform(6, 20)
+        painted |= (z > start) & (z < start + 3.5) & (x % 1.0 < 0.5)
+    worn = np.clip(0.8 + 0.4 * fractal_noise(rng, 12, 2), 0, 1)
+    return np.asarray(painted * worn * rng.uniform(0.2, 1) * chance(rng, 0.85), np.float32)
+
+
+def _build(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather) -> Field:
+    """Paint houses, walls, fences and greenery; return which windows are lit (256, 256)."""
+    colors = np.stack([tint(rng, pick(rng, FACADES), 0.07) for _ in range(32)])
+    colors = colors[rng.integers(0, 32, BACK + 1)]
+    lit = _houses(drawing, layout, rng, weather, colors)
+    blend(drawing, (colors[layout.plot] * 0.8).astype(np.float32), _standing(layout, WALL))
+    bars = np.where((layout.x % 0.5) < 0.2, 1.0, 0.45).astype(np.float32)
+    fence = tint(rng, (110, 112, 108), 0.08) * bars[..., None]
+    blend(drawing, fence, _standing(layout, FENCE))
+    green = foliage(rng, _leaf_color(rng), rng.uniform(0.1, 0.32))
+    blend(drawing, green, _standing(layout, VEGETATION))
+    return lit
+
+
+def _houses(
+    drawing: Drawing,
+    layout: Layout,
+    rng: np.random.Generator,
+    weather: Weather,
+    colors: NDArray[np.float32],
+) -> Field:
+    """Paint fronts with rows of windows above shops; return which windows are lit."""
+    front = _standing(layout, BUILDING)
+    plot, along, up = layout.plot[front], layout.x[front], layout.y[front]
+    storey, bay = (rng.uniform(*range_, BACK + 1)[plot] for range_ in ((2.8, 3.8), (1.6, 3.6)))
+    floor, column = up / storey, along / bay
+    shop = (rng.random(BACK + 1) < 0.4)[plot] & (floor < 1)
+    width, height = rng.uniform(0.3, 0.8, (2, BACK + 1))[:, plot]
+    window = np.abs(column % 1 - 0.5) < np.where(shop, 0.85, width) / 2
+    window &= np.abs(floor % 1 - 0.5) < height / 2
+    cell = (plot * 31 + floor.astype(int) * 7 + column.astype(int) * 3) % PANES
+    texture = rng.uniform(0.01, 0.1) * fractal_noise(rng, 5, 3)[front]
+    house = colors[plot] * np.exp(texture - 0.1 * ((up % storey) < 0.2))[:, None]
+    sign = shop & (floor > 0.78) & (floor < 0.97)
+    house[sign] = rng.uniform(0.1, 0.8, (PANES, 3))[cell[sign]]
+    mirror = rng.uniform(0.12, 0.42, (PANES, 1)) * (1.3 - 0.3 * weather.overcast)
+    house[window] = rgb((200, 212, 226)) * mirror[cell[window]]
+    drawing[front] = house
+    lit = np.zeros((SIZE, SIZE), np.float32)
+    lit[front] = window & (rng.random(PANES) < rng.uniform(0.05, 0.5))[cell]
+    return lit
+
+
+def _standing(layout: Layout, kind: int) -> Mask:
+    """Pixels above ground of one class."""
+    return np.asarray((layout.labels == kind) & ~layout.ground)
+
+
+def _leaf_color(rng: np.random.Generator) -> NDArray[np.float32]:
+    """From spring to autumn, sometimes bare."""
+    return tint(rng, pick(rng, ((70, 92, 42), (58, 78, 44), (120, 104, 48), (92, 82, 68))), 0.05)
+
+
+def _sunlight(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather) -> None:
+    """One side of the street shines, the other throws its shadow on the ground."""
+    strength = 0.55 * (1 - weather.overcast) * (1 - weather.dusk)
+    sunny = layout.plot // PLOTS == (0 if weather.sun < 0 else 1)
+    shaded = ~sunny & (layout.plot < BACK)
+    gain = 1 + strength * (0.45 * sunny - 0.7 * shaded)
+    side = layout.sides[0 if weather.sun > 0 else 1]
+    z = layout.depth + rng.uniform(-6, 6)
+    height = side.height[np.searchsorted(side.edges, z).clip(0, PLOTS - 1)]
+    reach = side.x - height * rng.uniform(0.3, 1.3)
+    shadow = layout.ground & (side.side * layout.x > reach)
+    gain = np.where(layout.ground, 1 + strength * (0.15 - shadow), gain)
+    gain[layout.labels == SKY] = 1
+    warm = np.array([1.06, 1.0, 0.9], np.float32) ** np.float32(strength * rng.uniform(0, 2))
+    drawing *= gain[..., None].astype(np.float32) * warm
+
+
+def _paint_things(
+    drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather
+) -> tuple[Drawing, Drawing]:
+    """Paint the things, far to near; return the drawing, and the lamps that shine."""
+    image = PilImage.fromarray(quantize(drawing))
+    lamps = PilImage.new("RGB", (SIZE, SIZE))
+    pen, lamp_pen = ImageDraw.Draw(image, "RGBA"), ImageDraw.Draw(lamps)
+    fixed = _fixed_dyes(rng)
+    darkness = int(150 - 90 * weather.overcast)
+    for thing in layout.things:
+        dyes = fixed | _own_dyes(rng, thing.kind)
+        _ground_shadow(pen, thing, layout, darkness)
+        for part in outline(thing, layout.camera):
+            pen.polygon(part.polygon, fill=dyes[part.name])
+            shines = part.name == "lamp" or part.name in SIGNALS
+            lamp_pen.polygon(part.polygon, fill=dyes[part.name] if shines else (0, 0, 0))
+    return _as_drawing(image), _as_drawing(lamps)
+
+
+def _as_drawing(image: PilImage.Image) -> Drawing:
+    """RGB bytes as a drawing."""
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _fixed_dyes(rng: np.random.Generator) -> dict[str, Color]:
+    """The colours that all things of one scene share: part name to colour."""
+    signal = pick(rng, tuple(SIGNALS))
+    dyes = {name: dark for name, (dark, _) in SIGNALS.items()} | {signal: SIGNALS[signal][1]}
+    return dyes | {
+        "wheel": (22, 22, 24),
+        "spokes": (74, 74, 76),
+        "plate": (214, 214, 206),
+        "case": (34, 36, 34),
+        "rim": (190, 30, 32),
+        "face": (236, 234, 230),
+        "pole": _byte_color(tint(rng, (104, 106, 106), 0.08)),
+        "trunk": _byte_color(tint(rng, (78, 66, 54), 0.04)),
+        "glass": _byte_color(tint(rng, (52, 60, 68), 0.05)),
+    }
+
+
+def _own_dyes(rng: np.random.Generator, kind: int) -> dict[str, Color]:
+    """The colours of one thing: part name to colour."""
+    if kind == VEGETATION:
+        return {"crown": _byte_color(tint(rng, (78, 88, 48), 0.04))}
+    paint, cloth, legs = (tint(rng, pick(rng, c), 0.05) for c in (CAR_PAINTS, CLOTHES, CLOTHES))
+    shades = {
+        "body": paint,
+        "flank": paint * np.float32(0.72),
+        "deck": paint * np.float32(1.15),
+        "legs": legs * np.float32(0.7),
+        "coat": cloth,
+        "frame": cloth * np.float32(0.6),
+        "head": tint(rng, SKIN, 0.1),
+        "board": rgb(pick(rng, BOARDS)),
+        "lamp": rgb(HEADLIGHT if chance(rng, 0.3) else TAILLIGHT),
+    }
+    return {name: _byte_color(shade) for name, shade in shades.items()}
+
+
+def _byte_color(color: NDArray[np.float32]) -> Color:
+    """A colour in [0, 1] as bytes, clipped."""
+    red, green, blue = (min(255, max(0, round(255 * c))) for c in color.tolist())
+    return red, green, blue
+
+
+def _ground_shadow(pen: ImageDraw.ImageDraw, thing: Thing, layout: Layout, darkness: int) -> None:
+    """The dark under a vehicle, or at the foot of anything else."""
+    half, back = 0.55 * thing.width, max(thing.length, 0.4)
+    if thing.kind == VEGETATION:
+        half, back = 0.4 * thing.width, 1.5
+    corners = ((-half, -0.25), (half, -0.25), (half, back), (-half, back))
+    points = [layout.camera.project(thing.x + a, 0, thing.z + b) for a, b in corners]
+    pen.polygon(points, fill=(10, 10, 14, darkness))
+
+
+def _leaves(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
+    """Light and dark clumps on crowns, finer with distance forgotten."""
+    clumps = rng.uniform(0.1, 0.4) * fractal_noise(rng, rng.uniform(5, 14), 3)
+    leafy = layout.labels == VEGETATION
+    drawing *= np.where(leafy, np.exp(clumps), 1).astype(np.float32)[..., None]
+
+
+def _reflect(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather) -> None:
+    """A wet ground mirrors what stands above the horizon, broken by ripples."""
+    y, x = pixel_grid()
+    ripple = 3 * fractal_noise(rng, 6, 2, aspect=0.4)
+    mirrored = np.clip(2 * layout.camera.vanishing[1] - y + ripple, 0, SIZE - 1).astype(int)
+    puddles = np.clip(0.35 + 0.3 * _world_noise(rng, layout, 12), 0, 1) * weather.wet
+    on_ground = among(layout.labels, ROAD, SIDEWALK)
+    drawing[on_ground] *= np.float32(1 - 0.3 * weather.wet)
+    image = drawing[mirrored, x.astype(int)]
+    blend(drawing, image, (puddles * on_ground * 0.75).astype(np.float32))

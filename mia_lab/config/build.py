@@ -1,0 +1,148 @@
+"""From configuration to objects: the only place that calls ``instantiate``."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mia_lab.config.schema import Config
+from mia_lab.errors import UserError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from mia_lab.attacks import Attack
+    from mia_lab.data.source import PairSource
+    from mia_lab.difficulty.backbones import Backbone
+    from mia_lab.difficulty.single_image import SingleImageDifficulty
+    from mia_lab.victims.blackbox import BlackBox
+
+RUNTIME_KEYS = {"accelerator"}
+"""Keys of a component that never change its numbers beyond rounding."""
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The composed configuration as a dataclass; victim and difficulty become plain dicts.
+
+    Raises:
+        UserError: a mandatory value was not given.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]}: no value given; add {missing[0]}=... to the command")
+    config = cast(Config, OmegaConf.to_object(cfg))
+    if config.data.source == "folder" and config.data.root is None and config.paths.data:
+        config.data.root = str(Path(config.paths.data) / config.data.name)
+        config.data.sources["folder"]["root"] = config.data.root
+    config.victim = plain(config.victim)
+    config.difficulty = plain(config.difficulty)
+    return config
+
+
+def plain(node: Any) -> Any:
+    """Dataclasses and enums as JSON values."""
+    if is_dataclass(node) and not isinstance(node, type):
+        node = asdict(node)
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [plain(value) for value in node]
+    return node.value if isinstance(node, Enum) else node
+
+
+def source(config: Config) -> PairSource:
+    """The dataset that ``data.source`` names."""
+    return cast("PairSource", _build(f"data.sources.{config.data.source}", _node(config)))
+
+
+def trained_victim(config: Config) -> pl.LightningModule:
+    """A victim of ours, untrained."""
+    return cast("pl.LightningModule", _build("victim", config.victim))
+
+
+def black_box(config: Config) -> BlackBox:
+    """A victim that somebody else trained.
+
+    Raises:
+        UserError: the object has no method ``translate``.
+    """
+    victim = _build("victim", config.victim)
+    if not callable(getattr(victim, "translate", None)):
+        raise UserError(
+            f"victim._target_={config.victim['_target_']}: has no method translate(x); "
+            "see CONTRIBUTING.md"
+        )
+    return cast("BlackBox", victim)
+
+
+def backbone(config: Config) -> Backbone:
+    """The feature network, with its own keys and the run's seed for random weights."""
+    return cast("Backbone", _build("backbone", plain(config.backbone), keep_name=True))
+
+
+def difficulty(config: Config, network: Backbone, device: str) -> SingleImageDifficulty:
+    """The difficulty score over a backbone."""
+    built = _build("difficulty", config.difficulty, backbone=network, device=device)
+    return cast("SingleImageDifficulty", built)
+
+
+def attacks(config: Config) -> dict[str, Attack]:
+    """The named attacks, in order."""
+    available = config.attack.available
+    return {n: _build(f"attack.available.{n}", available[n]) for n in config.attack.names}
+
+
+def identity(node: dict[str, Any]) -> dict[str, Any]:
+    """What of a component's settings decides its numbers.
+
+    A checkpoint counts by its content, not its path; a class from outside this package also by
+    its source code, since we cannot know its version.
+
+    Raises:
+        UserError: the checkpoint does not exist.
+    """
+    declared = {k: v for k, v in plain(node).items() if k not in RUNTIME_KEYS}
+    if (checkpoint := declared.get("checkpoint")) is not None:
+        try:
+            with Path(checkpoint).open("rb") as file:
+                declared["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(
+                f"victim.checkpoint={checkpoint}: cannot be read ({error.strerror})"
+            ) from error
+    if not declared["_target_"].startswith("mia_lab."):
+        file_name = inspect.getsourcefile(_locate(declared["_target_"]))
+        if file_name:
+            declared["source"] = hashlib.sha256(Path(file_name).read_bytes()).hexdigest()
+    return declared
+
+
+def _node(config: Config) -> dict[str, Any]:
+    return cast(dict[str, Any], plain(config.data.sources[config.data.source]))
+
+
+def _build(key: str, node: dict[str, Any], keep_name: bool = False, **extra: Any) -> Any:
+    arguments = {k: v for k, v in node.items() if keep_name or k != "name"}
+    try:
+        return instantiate(arguments, **extra, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key}: cannot be built: {reason}") from error
+
+
+def _locate(target: str) -> type:
+    try:
+        return get_class(target)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"_target_={target}: cannot be imported ({reason})") from error

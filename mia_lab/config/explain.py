@@ -1,0 +1,37 @@
+"""Hydra's and OmegaConf's errors in one line that names the key and the choices."""
+
+from __future__ import annotations
+
+import difflib
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
+"""What composing a configuration may raise."""
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error that composing a configuration raised."""
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if not isinstance(cause, OmegaConfBaseException):
+        return _one_line(str(error))
+    key, reason = cause.full_key, str(cause).splitlines()[0]
+    parent = cause.parent_node
+    if "not in" not in reason or not isinstance(parent, DictConfig):
+        return f"{key}: {reason}" if key else _one_line(str(error))
+    choices = sorted(str(k) for k in parent)
+    near = difflib.get_close_matches(str(cause.key), choices, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{key}: unknown key; {hint}there are {', '.join(choices)}"
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    listed = False
+    out = ""
+    for line in lines:
+        out += (", " if listed and not line.endswith(":") else " ") + line
+        listed = listed or line.endswith(":")
+    return out.replace(":, ", ": ").strip()

@@ -1,0 +1,257 @@
+"""The type of every configuration key. Values live in ``conf/``; unknown keys do not compose.
+
+Groups with interchangeable members (victims, difficulty scores) have one dataclass a member, which
+the member's file names first in its defaults list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class Task(Enum):
+    """What the command does."""
+
+    audit = "audit"
+    store = "store"
+
+
+class Until(Enum):
+    """The stage after which an audit stops."""
+
+    split = "split"
+    victim = "victim"
+    reconstructions = "reconstructions"
+    difficulty = "difficulty"
+    attacks = "attacks"
+
+
+class Layout(Enum):
+    """How pairs lie in folders."""
+
+    side_by_side = "side_by_side"
+    two_folders = "two_folders"
+
+
+class Direction(Enum):
+    """Which picture of a pair is the input; A is the left half, or folder A."""
+
+    AtoB = "AtoB"
+    BtoA = "BtoA"
+
+
+class Protocol(Enum):
+    """How roles are assigned."""
+
+    resplit = "resplit"
+    official = "official"
+    manifest = "manifest"
+
+
+class QueryMode(Enum):
+    """The state a victim of ours answers in."""
+
+    eval = "eval"
+    train = "train"
+
+
+class TrackingMode(Enum):
+    """Where W&B records go."""
+
+    offline = "offline"
+    online = "online"
+    disabled = "disabled"
+
+
+class StoreAction(Enum):
+    """What ``task=store`` does."""
+
+    list = "list"
+    prune = "prune"
+
+
+@dataclass
+class Paths:
+    """Folders; none of them is part of a result's identity."""
+
+    data: str | None = MISSING
+    outputs: str = MISSING
+    store: str = MISSING
+
+
+@dataclass
+class Scale:
+    """Scalars that data and victims read, so that one choice sizes everything."""
+
+    name: str = MISSING
+    source: str = MISSING
+    image_size: int = MISSING
+    n_members: int | None = MISSING
+    n_nonmembers: int | None = MISSING
+    n_auxiliary: int = MISSING
+    width: int = MISSING
+    discriminator_width: int = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class Data:
+    """A dataset and its split."""
+
+    name: str = MISSING
+    source: str = MISSING
+    sources: dict[str, Any] = field(default_factory=dict)
+    style: str | None = None
+    root: str | None = None
+    layout: Layout = Layout.side_by_side
+    direction: Direction = Direction.AtoB
+    train: str = "train"
+    test: str = "test"
+    image_size: int = MISSING
+    protocol: Protocol = Protocol.resplit
+    manifest: str | None = None
+    n_members: int | None = MISSING
+    n_nonmembers: int | None = MISSING
+    n_auxiliary: int = MISSING
+
+
+@dataclass
+class Pix2Pix:
+    """A victim of ours: pix2pix."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    image_size: int = MISSING
+    in_channels: int = 3
+    width: int = MISSING
+    discriminator_width: int = MISSING
+    dropout: float = MISSING
+    lambda_l1: float = MISSING
+    learning_rate: float = MISSING
+    beta1: float = MISSING
+    epochs: int = MISSING
+    decay_fraction: float = MISSING
+    batch_size: int = MISSING
+    load_scale: float = MISSING
+    flip: bool = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class Pretrained:
+    """A victim from a file of weights."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    checkpoint: str = MISSING
+    image_size: int = MISSING
+    accelerator: str = MISSING
+    mode: QueryMode = MISSING
+
+
+@dataclass
+class Query:
+    """How the victim is asked."""
+
+    mode: QueryMode = QueryMode.eval
+    batch_size: int = 16
+
+
+@dataclass
+class Backbone:
+    """The network whose features the difficulty score reads."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    weights: str = MISSING
+
+
+@dataclass
+class SingleImage:
+    """The single-image difficulty score."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    layers: list[Any] = MISSING
+    ridge: float = MISSING
+    features_from: str = MISSING
+    preprocess: str = MISSING
+    grid_size: int = MISSING
+    repeats: int = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class Attack:
+    """Which attacks run, and what there is to choose from."""
+
+    names: list[str] = MISSING
+    alpha: float = MISSING
+    available: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Trainer:
+    """Hardware, in Lightning's words."""
+
+    accelerator: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
+    precision: str = MISSING
+    threads: int = MISSING
+
+
+@dataclass
+class Tracking:
+    """Weights & Biases."""
+
+    mode: TrackingMode = MISSING
+    project: str = MISSING
+    group: str | None = None
+    images: bool | None = None
+
+
+@dataclass
+class StoreTask:
+    """What ``task=store`` lists or prunes."""
+
+    action: StoreAction = StoreAction.list
+    stage: str | None = None
+    older_than_days: float | None = None
+
+
+@dataclass
+class Config:
+    """Everything; see ``conf/config.yaml`` for what each key means."""
+
+    task: Task = Task.audit
+    until: Until | None = None
+    name: str = MISSING
+    seed: int = MISSING
+    demo_epochs: int = MISSING
+    paths: Paths = field(default_factory=Paths)
+    scale: Scale = field(default_factory=Scale)
+    data: Data = field(default_factory=Data)
+    victim: Any = MISSING
+    query: Query = field(default_factory=Query)
+    backbone: Backbone = field(default_factory=Backbone)
+    difficulty: Any = MISSING
+    attack: Attack = field(default_factory=Attack)
+    trainer: Trainer = field(default_factory=Trainer)
+    tracking: Tracking = field(default_factory=Tracking)
+    store: StoreTask = field(default_factory=StoreTask)
+
+
+def register() -> None:
+    """Make the schema known to Hydra; call before composing."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="schema/victim", name="pix2pix", node=Pix2Pix)
+    store.store(group="schema/victim", name="pretrained", node=Pretrained)
+    store.store(group="schema/difficulty", name="single_image", node=SingleImage)

@@ -1,0 +1,119 @@
+"""What no single type can say: ranges and combinations, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from mia_lab.config.schema import Config, Protocol, Trainer
+from mia_lab.errors import UserError
+
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
+def validate(config: Config) -> None:
+    """Refuse configurations that cannot work.
+
+    Raises:
+        UserError: naming the key, and the choices or the remedy.
+    """
+    _check_data(config)
+    _check_protocol(config)
+    _check_victim(config.victim)
+    _check_attacks(config)
+    _check_trainer(config.trainer)
+    _at_least(1, ("query.batch_size", config.query.batch_size))
+
+
+def is_trained_by_us(victim: dict[str, Any]) -> bool:
+    """Victims that we train have epochs; all others come as they are."""
+    return "epochs" in victim
+
+
+def _check_data(config: Config) -> None:
+    data = config.data
+    _one_of("data.source", data.source, data.sources)
+    _at_least(16, ("data.image_size", data.image_size))
+    _at_least(0, ("data.n_auxiliary", data.n_auxiliary))
+    for key in ("n_members", "n_nonmembers"):
+        if (count := getattr(data, key)) is not None:
+            _at_least(1, (f"data.{key}", count))
+    if data.source != "folder":
+        return
+    if data.root is None:
+        raise UserError(
+            "data.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
+            f"{data.name}/, or give data.root=DIR"
+        )
+    if not Path(data.root).is_dir():
+        raise UserError(f"data.root={data.root}: no such folder")
+
+
+def _check_protocol(config: Config) -> None:
+    data = config.data
+    trained = is_trained_by_us(config.victim)
+    if not trained and data.protocol is Protocol.resplit:
+        raise UserError(
+            f"data.protocol=resplit draws new members, but victim={config.victim.get('name')} is "
+            "trained already; use data.protocol=official, or data.protocol=manifest with a CSV"
+        )
+    if (data.protocol is Protocol.manifest) != (data.manifest is not None):
+        raise UserError(
+            f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "
+            "give both data.protocol=manifest and data.manifest=FILE.csv, or neither"
+        )
+
+
+def _check_victim(victim: dict[str, Any]) -> None:
+    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "epochs": ("at least 1", lambda v: v >= 1),
+        "batch_size": ("at least 1", lambda v: v >= 1),
+        "width": ("at least 1", lambda v: v >= 1),
+        "discriminator_width": ("at least 1", lambda v: v >= 1),
+        "in_channels": ("3, pictures are RGB", lambda v: v == 3),
+        "dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
+        "decay_fraction": ("in [0, 1]", lambda v: 0 <= v <= 1),
+        "beta1": ("in [0, 1)", lambda v: 0 <= v < 1),
+        "lambda_l1": ("finite and at least 0", lambda v: math.isfinite(v) and v >= 0),
+        "learning_rate": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
+        "load_scale": ("between 1 and 4", lambda v: 1 <= v <= 4),
+    }
+    for key, (wanted, holds) in rules.items():
+        if key in victim and not holds(victim[key]):
+            raise UserError(f"victim.{key}={victim[key]}: must be {wanted}")
+    size = victim.get("image_size", 32)
+    if "width" in victim and (size < 32 or size & (size - 1)):
+        raise UserError(
+            f"data.image_size={size}: the U-Net halves the image down to one pixel, so the size "
+            "must be a power of two, at least 32"
+        )
+
+
+def _check_attacks(config: Config) -> None:
+    attack = config.attack
+    if not attack.names:
+        raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
+    for name in attack.names:
+        _one_of("attack.names", name, attack.available)
+    if len(set(attack.names)) < len(attack.names):
+        raise UserError(f"attack.names={attack.names}: names an attack twice")
+    if not math.isfinite(attack.alpha):
+        raise UserError(f"attack.alpha={attack.alpha}: must be a finite number, such as 0.5")
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    _at_least(1, ("trainer.devices", trainer.devices), ("trainer.threads", trainer.threads))
+
+
+def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise UserError(f"{key}={value}: unknown; choose from {', '.join(choices)}")
+
+
+def _at_least(minimum: int, *values: tuple[str, int]) -> None:
+    for key, value in values:
+        if value < minimum:
+            raise UserError(f"{key}={value}: must be at least {minimum}")

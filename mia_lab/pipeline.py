@@ -1,0 +1,246 @@
+"""An audit from configuration to verdict: the stages in order, then the report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config, Until
+from mia_lab.data.splits import NearDuplicates, write_manifest
+from mia_lab.evaluation.blind import difficulty_alone
+from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.reporting.figures import draw
+from mia_lab.reporting.files import write_files
+from mia_lab.reporting.html import write_html
+from mia_lab.reporting.text import text_table
+from mia_lab.reporting.tracking import Tracker
+from mia_lab.stages import Stages
+from mia_lab.store import Stage, Store
+from mia_lab.types import VICTIM, AuditResult, Evidence, Gallery, ScoreTable, Split
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from mia_lab.victims.training import EpochHook
+
+log = logging.getLogger(__name__)
+
+GALLERY_ROWS = 2
+"""Images shown of each kind: clearest members, clearest non-members, worst mistakes."""
+
+SAMPLED_EPOCHS = 10
+"""How often in a training sample translations go to the tracker."""
+
+
+def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None:
+    """Run the audit that a configuration describes, and leave its results in a folder.
+
+    Args:
+        config: a validated configuration.
+        plain_config: the same, resolved, as JSON values, for the tracker.
+        folder: the run's output folder; exists.
+
+    Raises:
+        UserError: something the user can mend; nothing half-written is ever reused.
+    """
+    attacks = build.attacks(config)
+    clock = _Clock()
+    with clock("checks"):
+        stages = Stages(config, Store(Path(config.paths.store)))
+    with clock("split"):
+        split, alike = stages.split()
+    write_manifest(folder / "split.csv", split)
+    if _stop_after(config, Until.split, folder):
+        return
+    with _tracker(config, plain_config, stages, folder) as tracker:
+        with clock("victim"):
+            victim = stages.victim(_epoch_hook(tracker, stages))
+        if _stop_after(config, Until.victim, folder):
+            return
+        with clock("reconstructions"):
+            reconstructions = stages.reconstructions(victim)
+        if _stop_after(config, Until.reconstructions, folder):
+            return
+        with clock("difficulty"):
+            difficulty = stages.difficulty()
+        if _stop_after(config, Until.difficulty, folder):
+            return
+        evidence = Evidence(reconstructions, difficulty)
+        with clock("attacks"):
+            scores = tuple(a(evidence, stages.candidates, VICTIM) for a in attacks.values())
+            result = _evaluate(config, stages, split, alike, evidence, scores, clock.seconds)
+        _report(config, result, tracker, folder)
+
+
+class _Clock:
+    """Seconds spent in each named part of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = round(time.perf_counter() - start, 3)
+
+
+def _stop_after(config: Config, stage: Until, folder: Path) -> bool:
+    if config.until is stage:
+        log.info("until=%s: stopped as asked; the split is in %s", stage.value, folder)
+    return config.until is stage
+
+
+def _evaluate(
+    config: Config,
+    stages: Stages,
+    split: Split,
+    alike: NearDuplicates,
+    evidence: Evidence,
+    scores: tuple[ScoreTable, ...],
+    seconds: Mapping[str, float],
+) -> AuditResult:
+    """Join scores and truth by id, and measure."""
+    truth = split.is_member(stages.candidates)
+    difficulty = evidence.difficulty.column(stages.candidates)
+    baseline = next((s for s in scores if s.attack == "reconstruction"), None)
+    return AuditResult(
+        name=config.name,
+        split=split,
+        scores=scores,
+        difficulty=difficulty,
+        alpha=config.attack.alpha,
+        evaluations=tuple(evaluate(s.attack, s.score, truth) for s in scores),
+        comparisons=tuple(
+            compare_attacks(s, baseline, truth)
+            for s in scores
+            if baseline is not None and s is not baseline
+        ),
+        blind=(difficulty_alone(difficulty, truth),),
+        near_duplicates=alike,
+        gallery=_gallery(stages, evidence, scores[-1], truth),
+        timing_s=seconds,
+        record=_record(config, stages),
+    )
+
+
+def _gallery(stages: Stages, evidence: Evidence, scores: ScoreTable, truth: np.ndarray) -> Gallery:
+    """The clearest members and non-members and the worst mistakes of the last attack."""
+    order = np.argsort(-scores.score, kind="stable")
+    members, strangers = order[truth[order]], order[~truth[order]]
+    chosen = {
+        "member, clearest": members[:GALLERY_ROWS],
+        "non-member, clearest": strangers[::-1][:GALLERY_ROWS],
+        "member, missed most": members[::-1][:1],
+        "non-member, mistaken most": strangers[:1],
+    }
+    rows = [(kind, int(i)) for kind, found in chosen.items() for i in found]
+    ids = tuple(str(scores.id[i]) for _, i in rows)
+    answers = evidence.reconstructions
+    batch = next(stages.pairs(ids).batches(len(ids)))
+    return Gallery(
+        ids=ids,
+        captions=tuple(f"{kind}: {scores.attack} error {-scores.score[i]:.3f}" for kind, i in rows),
+        x=batch.x.numpy(),
+        y=batch.y.numpy(),
+        reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
+    )
+
+
+def _record(config: Config, stages: Stages) -> dict[str, str]:
+    """What was run, as plain strings."""
+    libraries = ("mia_lab", "torch", "pytorch-lightning", "timm", "numpy", "scikit-learn")
+    named: tuple[Stage, ...] = (
+        stages.split_stage,
+        stages.victim_stage,
+        stages.reconstructions_stage,
+        stages.difficulty_stage,
+    )
+    return {
+        "seed": str(config.seed),
+        "protocol": config.data.protocol.value,
+        "data": f"{config.data.source} {config.data.name}, {config.data.image_size} px",
+        **{f"backbone {key}": value for key, value in stages.backbone.describe().items()},
+        **{f"stage {stage.name}": stage.key for stage in named},
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
+
+
+def _tracker(
+    config: Config, plain_config: Mapping[str, Any], stages: Stages, folder: Path
+) -> Tracker:
+    identity = {
+        "reconstructions": stages.reconstructions_stage.key,
+        "difficulty": stages.difficulty_stage.key,
+        "attack": build.plain(config.attack),
+    }
+    return Tracker(
+        config.tracking.mode.value,
+        directory=folder,
+        run_id=Stage("audit", 1, identity).key[:16],
+        project=config.tracking.project,
+        group=config.tracking.group or config.name,
+        job_type=config.task.value,
+        name=f"{config.name}-{folder.name}",
+        config=plain_config,
+        log_images=config.tracking.images,
+    )
+
+
+def _epoch_hook(tracker: Tracker, stages: Stages) -> EpochHook:
+    """Sends losses, and now and then sample translations of members, to the tracker."""
+    epochs = stages.config.victim.get("epochs", 1)
+    every = max(1, epochs // SAMPLED_EPOCHS)
+
+    def log_epoch(epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
+        tracker.log_epoch(epoch, losses)
+        if tracker.wants_images and (epoch % every == 0 or epoch == epochs):
+            import torch
+
+            batch = next(stages.pairs(stages.members[:4]).batches(4))
+            module.eval()
+            with torch.inference_mode():
+                answer = module(batch.x.to(module.device)).float().cpu()
+            module.train()
+            rows = torch.cat([batch.x, answer, batch.y], dim=3).numpy()
+            captions = [f"{i}: input, translation, target" for i in batch.ids]
+            tracker.log_images("train/samples", rows, captions, epoch)
+
+    return log_epoch
+
+
+def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:
+    pictures = () if config.until is Until.attacks else draw(result)
+    write_files(result, pictures, folder)
+    tracker.log_result(result, pictures)
+    print(text_table(result))
+    if config.until is Until.attacks:
+        print(f"scores: {folder / 'scores.csv'}")
+        return
+    report = write_html(result, pictures, folder)
+    latest = _point_latest(Path(config.paths.outputs) / "latest", folder)
+    print(f"report: {report}" + (f"  (also {latest / report.name})" if latest else ""))
+
+
+def _point_latest(link: Path, folder: Path) -> Path | None:
+    """Make ``outputs/latest`` point at this run; None where the system has no links."""
+    partial = link.with_name(f".latest-{os.getpid()}")
+    try:
+        partial.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+        partial.replace(link)
+    except OSError as error:
+        log.warning("%s: cannot be made to point at this run (%s)", link, error.strerror)
+        partial.unlink(missing_ok=True)
+        return None
+    return link

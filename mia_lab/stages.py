@@ -1,0 +1,199 @@
+"""The costly stages of an audit, each stored under a key made of its declared inputs.
+
+The key of a victim knows its members, not the non-members; the key of a difficulty knows no
+victim. So changing one setting repeats only what depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config, Protocol, QueryMode
+from mia_lab.config.validate import is_trained_by_us
+from mia_lab.data import splits
+from mia_lab.data.dataset import PairDataset
+from mia_lab.reconstruction import query
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import DifficultyTable, Reconstructions, Role, Split
+from mia_lab.victims.blackbox import BlackBox, TorchBlackBox, torch_device
+
+if TYPE_CHECKING:
+    from mia_lab.victims.training import EpochHook
+
+# Raised by hand when a stage's code changes the numbers it produces.
+SPLIT_VERSION = 1
+VICTIM_VERSION = 1
+RECONSTRUCTIONS_VERSION = 1
+DIFFICULTY_VERSION = 1
+
+NEAR_DUPLICATES_FILE = "near_duplicates.json"
+
+
+class Stages:
+    """What one configuration asks for, computed or read from the store on request.
+
+    Building one checks everything that can be checked without decoding a picture.
+
+    Args:
+        config: a validated configuration.
+        store: where results are kept.
+
+    Raises:
+        UserError: the data, the victim or a layer is not what the configuration says.
+    """
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self.config = config
+        self.store = store
+        torch.set_num_threads(config.trainer.threads)
+        device = torch_device(config.trainer.accelerator)
+        self.source = build.source(config)
+        self._rows = self._assign()
+        self.ids = tuple(sorted(self._rows))
+        self.members = self._ids(Role.MEMBER)
+        self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
+        self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
+        self._foreign = None if self._module else build.black_box(config)
+        self.backbone = build.backbone(config)
+        self._difficulty = build.difficulty(config, self.backbone, str(device))
+
+    # What each stage depends on
+
+    @cached_property
+    def split_stage(self) -> Stage:
+        return Stage(
+            "split", SPLIT_VERSION, {"rows": self._rows, "data": self.source.fingerprint(self.ids)}
+        )
+
+    @cached_property
+    def victim_stage(self) -> Stage:
+        """The victim: its settings and its members; a foreign one is what its file contains."""
+        trainer = self.config.trainer
+        inputs: dict[str, Any] = {"victim": build.identity(self.config.victim)}
+        if self._module is not None:
+            inputs |= {
+                "members": self.source.fingerprint(self.members),
+                "image_size": self.config.data.image_size,
+                "precision": trainer.precision,
+                "threads": trainer.threads,
+                "devices": trainer.devices,  # with the batch size: the global batch
+            }
+        return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
+
+    @cached_property
+    def reconstructions_stage(self) -> Stage:
+        inputs: dict[str, Any] = {
+            "victim": self.victim_stage.key,
+            "candidates": self.source.fingerprint(self.candidates),
+            "image_size": self.config.data.image_size,
+            "mode": self.config.query.mode.value,
+        }
+        if self.config.query.mode is QueryMode.train:
+            inputs["seed"] = self.config.seed
+        return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
+
+    @cached_property
+    def difficulty_stage(self) -> Stage:
+        settings = build.identity(self.config.difficulty)
+        del settings["batch_size"]
+        inputs = {
+            "candidates": self.source.fingerprint(self.candidates),
+            "image_size": self.config.data.image_size,
+            "difficulty": settings,
+            "backbone": self.backbone.fingerprint(),
+            "seed": self.config.seed,
+        }
+        return Stage("difficulty", DIFFICULTY_VERSION, inputs)
+
+    # The stages in order
+
+    def split(self) -> tuple[Split, splits.NearDuplicates]:
+        """The roles with their content hashes, and pairs across roles that look alike."""
+
+        def compute(folder: Path) -> None:
+            split, alike = splits.build_split(self.source, self._rows)
+            save_table(folder, split)
+            (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
+
+        folder = self.store.get(self.split_stage, compute)
+        alike = json.loads((folder / NEAR_DUPLICATES_FILE).read_text())
+        return load_table(folder, Split), tuple((a, b, d) for a, b, d in alike)
+
+    def victim(self, on_epoch: EpochHook | None = None) -> BlackBox:
+        """The victim, trained on the members if it is ours."""
+        if self._foreign is not None:
+            return self._foreign
+        assert self._module is not None
+        from safetensors.torch import load_file
+
+        from mia_lab.victims.training import GENERATOR_FILE, Hardware, train
+
+        module, trainer = self._module, self.config.trainer
+        hardware = Hardware(
+            trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision
+        )
+        folder = self.store.get(
+            self.victim_stage,
+            lambda folder: train(module, self._dataset(self.members), folder, hardware, on_epoch),
+        )
+        cast(nn.Module, module.generator).load_state_dict(load_file(folder / GENERATOR_FILE))
+        return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
+
+    def reconstructions(self, victim: BlackBox) -> Reconstructions:
+        """The victim's answers to all candidates."""
+        # A victim that answers at random is asked image by image, so that each draw has its seed.
+        alone = self.config.query.mode is QueryMode.train
+        batch_size = 1 if alone else self.config.query.batch_size
+
+        def compute(folder: Path) -> None:
+            dataset = self._dataset(self.candidates)
+            save_table(folder, query(victim, dataset, batch_size, self.config.seed, folder))
+
+        return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
+
+    def difficulty(self) -> DifficultyTable:
+        """The difficulty of all candidates; no victim is involved."""
+
+        def compute(folder: Path) -> None:
+            dataset = self._dataset(self.candidates)
+            batches = dataset.batches(self.config.difficulty["batch_size"])
+            with tqdm(total=len(dataset), desc="scoring difficulty", unit=" images") as bar:
+                table = self._difficulty.score(
+                    batches, self.config.seed, lambda done: _advance(bar, done)
+                )
+            save_table(folder, table)
+
+        return load_table(self.store.get(self.difficulty_stage, compute), DifficultyTable)
+
+    def pairs(self, ids: tuple[str, ...]) -> PairDataset:
+        """A few pairs to look at, as the stages see them."""
+        return self._dataset(ids)
+
+    def _dataset(self, ids: tuple[str, ...]) -> PairDataset:
+        return PairDataset(self.source, ids, self.config.data.image_size)
+
+    def _ids(self, *roles: Role) -> tuple[str, ...]:
+        return tuple(i for i in self.ids if self._rows[i]["role"] in roles)
+
+    def _assign(self) -> splits.Rows:
+        data = self.config.data
+        counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
+        if data.protocol is Protocol.manifest:
+            known = (*self.source.ids("train"), *self.source.ids("test"))
+            return splits.read_manifest(Path(str(data.manifest)), known)
+        train = self.source.ids("train")
+        if data.protocol is Protocol.official:
+            return splits.assign_official(train, self.source.ids("test"), counts, self.config.seed)
+        return splits.assign_resplit(train, counts, self.config.seed)
+
+
+def _advance(bar: tqdm[Any], done: int) -> None:
+    bar.update(done - bar.n)
