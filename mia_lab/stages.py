@@ -134,15 +134,19 @@ class Stages:
         assert self._module is not None
         from safetensors.torch import load_file
 
-        from mia_lab.victims.training import GENERATOR_FILE, Hardware, train
+        from mia_lab.victims.training import GENERATOR_FILE, TrainingSettings, train
 
         module, trainer = self._module, self.config.trainer
-        hardware = Hardware(
-            trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision
+        settings = TrainingSettings(
+            trainer.accelerator,
+            trainer.devices,
+            trainer.strategy,
+            trainer.precision,
+            trainer.checkpoint_every_s,
         )
         folder = self.store.get(
             self.victim_stage,
-            lambda folder: train(module, self._dataset(self.members), folder, hardware, on_epoch),
+            lambda folder: train(module, self._dataset(self.members), folder, settings, on_epoch),
         )
         cast(nn.Module, module.generator).load_state_dict(load_file(folder / GENERATOR_FILE))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)

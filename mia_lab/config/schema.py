@@ -205,6 +205,7 @@ class Trainer:
     strategy: str = MISSING
     precision: str = MISSING
     threads: int = MISSING
+    checkpoint_every_s: float = MISSING
 
 
 @dataclass

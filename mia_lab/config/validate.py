@@ -106,6 +106,7 @@ def _check_attacks(config: Config) -> None:
 def _check_trainer(trainer: Trainer) -> None:
     _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     _at_least(1, ("trainer.devices", trainer.devices), ("trainer.threads", trainer.threads))
+    _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
 
 
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
@@ -113,7 +114,7 @@ def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
         raise UserError(f"{key}={value}: unknown; choose from {', '.join(choices)}")
 
 
-def _at_least(minimum: int, *values: tuple[str, int]) -> None:
+def _at_least(minimum: int, *values: tuple[str, float]) -> None:
     for key, value in values:
-        if value < minimum:
+        if not value >= minimum:
             raise UserError(f"{key}={value}: must be at least {minimum}")

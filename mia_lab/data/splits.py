@@ -53,6 +53,11 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> Rows:
             f"data.n_members={members} + data.n_nonmembers={nonmembers} + data.n_auxiliary="
             f"{counts.auxiliary} = {total}, but the pool holds {len(pool)} images; ask for fewer"
         )
+    if min(members, nonmembers) < 1:
+        raise UserError(
+            f"data.n_members={members} and data.n_nonmembers={nonmembers} (the pool holds "
+            f"{len(pool)} images): both must be at least 1; ask for fewer of the others"
+        )
     order = [pool[i] for i in generator(seed, "split").permutation(len(pool))[:total]]
     roles = [Role.MEMBER] * members + [Role.NONMEMBER] * nonmembers
     roles += [Role.AUXILIARY] * counts.auxiliary

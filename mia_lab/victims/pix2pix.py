@@ -119,7 +119,7 @@ class Pix2Pix(pl.LightningModule):
 
     def _rate_factor(self, epoch: int) -> float:
         epochs: int = self.hparams["epochs"]
-        decay = round(epochs * self.hparams["decay_fraction"])
+        decay: int = round(epochs * self.hparams["decay_fraction"])
         return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
 
     def _augment(self, batch: PairBatch, batch_idx: int) -> PairBatch:

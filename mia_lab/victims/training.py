@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from safetensors.torch import save
@@ -29,27 +29,32 @@ GENERATOR_FILE = "victim.safetensors"
 CHECKPOINT_FILE = "victim.ckpt"
 LOSSES_FILE = "losses.csv"
 
-CHECKPOINT_EVERY_S = 15.0
-"""Least number of seconds between two checkpoints of a running training."""
+_HARMLESS_WARNINGS = (
+    ".*does not have many workers.*",  # pictures are decoded once and kept in memory
+    ".*available but not used.*",  # trainer=cpu on a machine with a GPU
+    ".*exists and is not empty.*",  # the checkpoint we resume from
+    ".*LeafSpec.*",  # Lightning on torch 2.15
+)
 
 EpochHook = Callable[[int, Mapping[str, float], pl.LightningModule], None]
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """Where training runs; see ``conf/trainer``."""
+class TrainingSettings:
+    """Where and how training runs, none of it the victim's own; see ``conf/trainer``."""
 
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    checkpoint_every_s: float = 15.0
 
 
 def train(
     module: pl.LightningModule,
     dataset: PairDataset,
     folder: Path,
-    hardware: Hardware,
+    settings: TrainingSettings,
     on_epoch: EpochHook | None = None,
 ) -> None:
     """Train a victim on a dataset and export it; go on where an interrupted training stopped.
@@ -62,27 +67,27 @@ def train(
             and ``seed``.
         dataset: the members.
         folder: where to work; may hold the checkpoint of an interrupted training.
-        hardware: devices and precision.
+        settings: devices, precision, and the least time between two checkpoints.
         on_epoch: called after every epoch with its number, mean losses and the module.
     """
     loader = training_loader(dataset, module.hparams["batch_size"], module.hparams["seed"])
     resume = folder / "resume" / "last.ckpt"
     history = _History(module.hparams["epochs"] * len(loader), on_epoch)
     with warnings.catch_warnings(), _quiet_lightning():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        for harmless in _HARMLESS_WARNINGS:
+            warnings.filterwarnings("ignore", message=harmless)
         trainer = pl.Trainer(
             max_epochs=module.hparams["epochs"],
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            strategy=hardware.strategy,
-            precision=hardware.precision,  # type: ignore[arg-type]
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
             plugins=[_AtomicCheckpoints(), LightningEnvironment()],
-            callbacks=[history, _TimedCheckpoint(resume.parent)],
+            callbacks=[history, _TimedCheckpoint(resume.parent, settings.checkpoint_every_s)],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            use_distributed_sampler=hardware.devices > 1,
+            use_distributed_sampler=settings.devices > 1,
             default_root_dir=folder,
         )
         trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
@@ -169,17 +174,18 @@ class _History(Callback):
 
 
 class _TimedCheckpoint(ModelCheckpoint):
-    """Keeps the last epoch on disk, but writes no more often than `CHECKPOINT_EVERY_S`.
+    """Keeps the last epoch on disk, but writes no more often than every so many seconds.
 
     Lightning's own ``train_time_interval`` is ignored under manual optimisation.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every_s: float) -> None:
         super().__init__(folder, filename="last", save_top_k=1, enable_version_counter=False)
+        self._every_s = every_s
         self._saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if time.monotonic() - self._saved >= CHECKPOINT_EVERY_S:
+        if time.monotonic() - self._saved >= self._every_s:
             super().on_train_epoch_end(trainer, pl_module)
             self._saved = time.monotonic()
 

@@ -199,7 +199,7 @@ def _glass(rng: np.random.Generator, overcast: float) -> Drawing:
     dark = tint(rng, (40, 46, 54), 0.03)
     mirrored = np.array([0.62, 0.7, 0.78], np.float32) * np.float32(1 - 0.2 * overcast)
     amount = np.clip(rng.uniform(0, 0.55) + rng.uniform(0, 0.3) * fractal_noise(rng, 40, 4), 0, 0.9)
-    return dark + (mirrored - dark) * amount[..., None]
+    return np.asarray(dark + (mirrored - dark) * amount[..., None], np.float32)
 
 
 def _dress(
@@ -255,7 +255,7 @@ def _shop_front(
 def _goods(rng: np.random.Generator) -> NDArray[np.float32]:
     """Muted colours of what a shop displays: (1, 64, 3)."""
     colors = rng.random((1, 64, 3), dtype=np.float32)
-    return 0.4 * colors + 0.5 * colors.mean(axis=2, keepdims=True)
+    return np.asarray(0.4 * colors + 0.5 * colors.mean(axis=2, keepdims=True), np.float32)
 
 
 def _weather(drawing: Drawing, layout: Layout, rng: np.random.Generator, light: Light) -> None:
@@ -278,7 +278,7 @@ def _occlude(drawing: Drawing, rng: np.random.Generator) -> None:
     if chance(rng, 0.18):
         middle, radius = rng.uniform(60, 200), rng.uniform(35, 80)
         distance = np.hypot(x - post, (y - middle) * 0.85) / radius
-        crown = distance + 0.22 * fractal_noise(rng, 16, 3) < rng.uniform(0.55, 0.95)
+        crown = distance + 0.14 * fractal_noise(rng, 16, 3) < rng.uniform(0.55, 0.95)
         trunk = (np.abs(x - post) < rng.uniform(2, 4)) & (y > middle)
         blend(drawing, tint(rng, (70, 58, 46), 0.04), trunk)
         blend(drawing, foliage(rng, tint(rng, (70, 92, 44), 0.06), 0.38), crown * np.float32(0.95))

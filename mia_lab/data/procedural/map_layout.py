@@ -67,10 +67,9 @@ def draw_layout(rng: np.random.Generator) -> Layout:
     bend = rng.uniform(0, 22) * (1.2 - density)
     x += bend * fractal_noise(rng, 150, 2) - SIZE / 2
     y += bend * fractal_noise(rng, 150, 2) - SIZE / 2
-    cos, sin = np.float32(np.cos(heading)), np.float32(np.sin(heading))
-    u: Field = (x * cos + y * sin) / np.float32(block[0]) + np.float32(rng.uniform(20, 21))
-    v: Field = (y * cos - x * sin) / np.float32(block[1]) + np.float32(rng.uniform(20, 21))
-    u, v = np.asarray(u, np.float32), np.asarray(v, np.float32)
+    cos, sin = float(np.cos(heading)), float(np.sin(heading))
+    u = np.asarray((x * cos + y * sin) / block[0] + rng.uniform(20, 21), np.float32)
+    v = np.asarray((y * cos - x * sin) / block[1] + rng.uniform(20, 21), np.float32)
     street = float(rng.uniform(4, 7))
     labels = _land_use(rng, u, v, density)
     wet = _water(rng)

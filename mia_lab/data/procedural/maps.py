@@ -72,7 +72,11 @@ CAR_COLORS: tuple[Color, ...] = (
     (60, 80, 120),
 )
 SNOW: Color = (226, 230, 236)
-LOTS = 1 << 16
+FARMED = 0.45
+"""Density above which there are no fields."""
+LOTS_ACROSS = 64
+"""More lots than fit across the canvas; lots are numbered modulo this along both axes."""
+LOTS = LOTS_ACROSS**2
 """Entries of the tables that hold what differs from house to house."""
 CORE = 0.42
 """Half the side of a lot's core, in lots: it must be free for a house to be built."""
@@ -127,7 +131,8 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
         color=np.array([1.04, 1.0, 0.94], np.float32) ** np.float32(rng.normal(0.3, 1)),
     )
     illuminate(drawing, height, light, labels != WATER)
-    _fill_water(drawing, labels == WATER, rng)
+    if among(labels, WATER).any():
+        _fill_water(drawing, labels == WATER, rng)
     _traffic(drawing, layout, rng)
     _haze(drawing, rng)
     return develop(drawing, rng, blur=(0.0, 0.9), grain=(0.003, 0.03), exposure=0.25)
@@ -138,18 +143,24 @@ def _ground(layout: Layout, rng: np.random.Generator, dryness: float) -> Drawing
     low, high = GRASS_COLORS[int(dryness * 3)], GRASS_COLORS[int(dryness * 3) + 1]
     lush, dry = tint(rng, low, 0.04), tint(rng, high, 0.04)
     mix = np.clip(0.5 + rng.uniform(0.1, 0.4) * fractal_noise(rng, 40, 4), 0, 1)
-    drawing = lush + (dry - lush) * mix[..., None]
+    drawing: Drawing = lush + (dry - lush) * mix[..., None]
     drawing *= np.exp(rng.uniform(0.01, 0.1) * fractal_noise(rng, 3, 2))[..., None]
-    if layout.density < 0.45:
-        parts = rng.integers(1, 4, 2)
-        field = ((layout.u * parts[0]).astype(int) % 64, (layout.v * parts[1]).astype(int) % 64)
-        crops = rng.normal(0, 0.07, (64, 64, 1)) + rng.normal(0, 0.03, (64, 64, 3))
-        furrows = np.sin(layout.u * layout.block[0] * rng.uniform(0.9, 2.2)) * rng.uniform(0, 0.06)
-        farmed = (among(layout.labels, LAND) * (0.45 - layout.density) / 0.45)[..., None]
-        drawing += (farmed * (crops[field] + furrows[..., None])).astype(np.float32)
+    if layout.density < FARMED:
+        _farm(drawing, layout, rng)
     yards = tint(rng, (150, 146, 138), 0.06) * np.exp(0.1 * fractal_noise(rng, 12, 3))[..., None]
     blend(drawing, yards, among(layout.labels, BLOCK) * np.float32(rng.uniform(0.5, 1)))
-    return np.asarray(np.clip(drawing, 0, 1), np.float32)
+    return drawing
+
+
+def _farm(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
+    """Divide the open land into fields, each with its crop and furrows; fainter near towns."""
+    parts = rng.integers(1, 4, 2).astype(np.float32)
+    land = layout.labels == LAND
+    u, v = layout.u[land], layout.v[land]
+    crops = rng.normal(0, 0.07, (64, 64, 1)) + rng.normal(0, 0.03, (64, 64, 3))
+    sown = crops[(u * parts[0]).astype(int) % 64, (v * parts[1]).astype(int) % 64]
+    furrows = rng.uniform(0, 0.06) * np.sin(u * layout.block[0] * rng.uniform(0.9, 2.2))
+    drawing[land] += (1 - layout.density / FARMED) * (sown + furrows[:, None])
 
 
 def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
@@ -193,7 +204,7 @@ def _settle(
     where = layout.labels == homes.kind
     a, lot_u = _lots(layout.u[where], layout.block[0], layout.street, homes.lot)
     b, lot_v = _lots(layout.v[where], layout.block[1], layout.street, homes.lot)
-    index = (lot_u % 256) * 256 + lot_v % 256
+    index = (lot_u % LOTS_ACROSS) * LOTS_ACROSS + lot_v % LOTS_ACROSS
     core = np.maximum(np.abs(a), np.abs(b)) < CORE
     free = np.bincount(index[core], minlength=LOTS) > 0.85 * _core_area(layout, homes.lot)
     half = rng.uniform(0.22, 0.42 + 0.06 * layout.density, (2, LOTS)).astype(np.float32)

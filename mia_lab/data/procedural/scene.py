@@ -180,7 +180,7 @@ def sky(rng: np.random.Generator, overcast: float, horizon: float) -> Drawing:
     clear = np.array([0.30, 0.52, 0.82], np.float32) + np.float32(0.1 * rng.random())
     pale = np.array([0.86, 0.89, 0.92], np.float32)
     whiteness = np.clip(0.85 * y / max(horizon, 32), 0, 1) * 0.7 + 0.75 * overcast
-    drawing = clear + (pale - clear) * np.clip(whiteness, 0, 1)[..., None]
+    drawing: Drawing = clear + (pale - clear) * np.clip(whiteness, 0, 1)[..., None]
     clouds = np.clip(fractal_noise(rng, 110, 4, 0.45) - rng.uniform(-0.2, 1.5), 0, 1)
     blend(drawing, pale * np.float32(1.05 - 0.25 * overcast * rng.random()), 0.8 * clouds)
     return drawing
@@ -210,10 +210,10 @@ def develop(
     Returns:
         uint8 (256, 256, 3).
     """
-    cast = 1 + 0.035 * rng.normal(size=3)
-    gain = 2.0 ** np.clip(exposure * rng.normal() - 0.1, -0.8, 0.35)
+    cast = 1 + 0.025 * rng.normal(size=3)
+    gain = 2.0 ** np.clip(exposure * rng.normal() + 0.02, -0.7, 0.4)
     photo = np.clip(drawing * (gain * cast).astype(np.float32), 0, 1.4)
-    photo = 0.45 + (photo - 0.45) * np.float32(rng.uniform(0.82, 1.12))
+    photo = 0.45 + (photo - 0.45) * np.float32(rng.uniform(0.85, 1.25))
     sigma = rng.uniform(*blur)
     if sigma > 0.25:
         photo = ndimage.gaussian_filter(photo, (sigma, sigma, 0), truncate=2.5)

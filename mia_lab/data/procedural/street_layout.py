@@ -47,13 +47,14 @@ from mia_lab.data.procedural.street_things import (
     VEGETATION,
     WALL,
     Camera,
+    Part,
     Thing,
     outline,
 )
 
 FAR = 90.0
 """Depth of the backdrop that closes the street, in metres."""
-SKY_DEPTH = 400.0
+SKY_DEPTH = 150.0
 """Nominal depth of the sky, in metres: how much mist hides it."""
 PLOTS = 64
 """Most plots on one side of the street."""
@@ -105,6 +106,7 @@ class Layout:
         sides: the frontages, left and right.
         road: x of the left and the right kerb, in metres.
         things: from far to near.
+        outlines: the parts of each thing on the canvas.
     """
 
     labels: Labels
@@ -117,7 +119,8 @@ class Layout:
     camera: Camera
     sides: tuple[Frontage, Frontage]
     road: tuple[float, float]
-    things: tuple[Thing, ...]
+    things: tuple[Thing, ...] = ()
+    outlines: tuple[tuple[Part, ...], ...] = ()
 
 
 def draw_layout(rng: np.random.Generator) -> Layout:
@@ -187,7 +190,7 @@ def _background(
             ground &= ~seen
     instances = np.zeros((SIZE, SIZE), np.int32)
     fields = (depth.astype(np.float32), x.astype(np.float32), y.astype(np.float32))
-    return Layout(labels, instances, *fields, plot, ground, camera, sides, road, ())
+    return Layout(labels, instances, *fields, plot, ground, camera, sides, road)
 
 
 def _ground_kind(
@@ -224,7 +227,7 @@ def _walls(
     z = np.where(outward > 0, frontage.x * FOCAL[0] / np.maximum(outward, 0.5), 2 * FAR)
     index = np.searchsorted(frontage.edges, z).clip(0, PLOTS - 2)
     first = 0 if frontage.side < 0 else PLOTS
-    crown = 0.9 * ragged
+    crown = 1.2 * ragged[:1] + 0.25 * ragged
     walls = []
     for number, distance in ((index + 1, frontage.edges[index]), (index, z)):
         kind, up = frontage.kind[number], camera.eye - down * distance / FOCAL[1]
@@ -318,24 +321,27 @@ def _kerbside(
 
 def _place(layout: Layout, things: tuple[Thing, ...]) -> Layout:
     """Draw the things over the background's classes, instances and depth."""
-    labels, instances, depth = (
-        PilImage.fromarray(a) for a in (layout.labels, layout.instances, layout.depth)
-    )
-    pens = [ImageDraw.Draw(image) for image in (labels, instances, depth)]
-    count = 0
-    for thing in things:
+    image = PilImage.new("I", (SIZE, SIZE))
+    pen = ImageDraw.Draw(image)
+    outlines = tuple(tuple(outline(thing, layout.camera)) for thing in things)
+    entries: list[tuple[int, int, float]] = [(0, 0, 0.0)]
+    instance = 0
+    for thing, parts in zip(things, outlines, strict=True):
         numbers: dict[int, int] = {}
-        for part in outline(thing, layout.camera):
-            if part.kind in INSTANCE_CLASSES and part.kind not in numbers:
-                count += 1
-                numbers[part.kind] = count
-            fills = (part.kind, numbers.get(part.kind, 0), thing.z)
-            for pen, fill in zip(pens, fills, strict=True):
-                pen.polygon(part.polygon, fill=fill)
+        for part in parts:
+            if part.kind not in numbers:
+                counts = part.kind in INSTANCE_CLASSES
+                instance += counts
+                numbers[part.kind] = len(entries)
+                entries.append((part.kind, instance if counts else 0, thing.z))
+            pen.polygon(part.polygon, fill=numbers[part.kind])
+    number = np.asarray(image)
+    kind, instances, z = (np.array(column)[number] for column in zip(*entries, strict=True))
     return replace(
         layout,
-        labels=np.array(labels),
-        instances=np.array(instances, np.int32),
-        depth=np.array(depth),
+        labels=np.where(number > 0, kind, layout.labels).astype(np.uint8),
+        instances=instances.astype(np.int32),
+        depth=np.where(number > 0, z, layout.depth).astype(np.float32),
         things=things,
+        outlines=outlines,
     )

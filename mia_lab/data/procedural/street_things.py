@@ -234,11 +234,11 @@ def _person(thing: Thing, camera: Camera, foot: float) -> Iterator[Part]:
 def _two_wheeler(thing: Thing, camera: Camera) -> Iterator[Part]:
     """A bicycle or motorcycle, with its rider if the thing is one."""
     machine = MOTORCYCLE if thing.kind == MOTORCYCLE else BICYCLE
-    x, z, reach = thing.x, thing.z, 0.5 * abs(thing.wobble[0])
+    x, z, reach = thing.x, thing.z, 0.3 + 0.2 * abs(thing.wobble[0])
     for name, radius in (("wheel", 0.34), ("spokes", 0.25)):
         for dx in (-reach, reach):
             yield Part(machine, name, _disc(camera, x + dx, 0.34, z, radius))
-    frame = _quad(camera, (x - reach - 0.1, x + reach + 0.1), (0.45, 0.75), z)
-    yield Part(machine, "frame", frame)
+    corners = ((x - reach, 0.3), (x + reach, 0.3), (x + 0.8 * reach, 0.95), (x - 0.3 * reach, 0.8))
+    yield Part(machine, "frame", tuple(camera.project(a, b, z) for a, b in corners))
     if thing.kind == RIDER:
         yield from _person(thing, camera, foot=0.3)

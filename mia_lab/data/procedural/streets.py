@@ -31,6 +31,7 @@ from mia_lab.data.procedural.scene import (
     sky,
     tint,
 )
+from mia_lab.data.procedural.street_dyes import SIGNALS, own_dyes, shared_dyes
 from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout, draw_layout
 from mia_lab.data.procedural.street_things import (
     BUILDING,
@@ -43,30 +44,12 @@ from mia_lab.data.procedural.street_things import (
     VEGETATION,
     WALL,
     Thing,
-    outline,
 )
 
-CAR_PAINTS: tuple[Color, ...] = (
-    (196, 198, 200), (28, 28, 32), (120, 124, 128), (236, 236, 234),
-    (128, 24, 26), (32, 54, 104), (46, 66, 58), (190, 160, 60),
-)  # fmt: skip
-CLOTHES: tuple[Color, ...] = (
-    (40, 42, 50), (70, 80, 110), (140, 40, 44), (190, 184, 170), (60, 84, 60), (200, 120, 40),
-)  # fmt: skip
 FACADES: tuple[Color, ...] = (
     (186, 170, 142), (152, 140, 128), (206, 198, 182), (140, 92, 74), (168, 150, 110),
     (120, 122, 126), (196, 166, 150),
 )  # fmt: skip
-SKIN: Color = (186, 144, 120)
-BOARDS: tuple[Color, ...] = ((36, 76, 160), (226, 196, 60), (230, 230, 228))
-HEADLIGHT: Color = (250, 244, 220)
-TAILLIGHT: Color = (210, 30, 24)
-SIGNALS: dict[str, tuple[Color, Color]] = {
-    "red": ((60, 16, 14), (255, 50, 36)),
-    "amber": ((66, 46, 12), (255, 180, 40)),
-    "green": ((14, 54, 28), (60, 255, 140)),
-}
-"""Lamps of a traffic light, off and on."""
 PANES = 997
 """Entries of the tables that hold what differs from window to window."""
 NIGHT = np.array([0.30, 0.33, 0.48], np.float32)
@@ -144,7 +127,7 @@ def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
     """Asphalt with markings and patches, slabs with a kerb, grass."""
     x, z = layout.x, layout.depth
     rough = _world_noise(rng, layout, 40)
-    asphalt = tint(rng, (112, 112, 114), 0.07) * np.exp(rng.uniform(0.02, 0.12) * rough)[..., None]
+    asphalt = tint(rng, (98, 98, 100), 0.045) * np.exp(rng.uniform(0.01, 0.08) * rough)[..., None]
     for _ in range(int(rng.integers(0, 4))):
         near, left = rng.uniform(4, 30), rng.uniform(-5, 4)
         patch = (z > near) & (z < near + rng.uniform(1, 9)) & (x > left)
@@ -156,7 +139,10 @@ def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
     paved = slabs * np.exp(0.07 * rough - rng.uniform(0, 0.3) * joints)[..., None]
     kerb = np.minimum(abs(x - layout.road[0]), abs(x - layout.road[1])) < 0.16
     paved[kerb] = tint(rng, (176, 174, 170), 0.05)
-    grass = foliage(rng, tint(rng, pick(rng, ((92, 108, 58), (134, 124, 84))), 0.05), 0.15)
+    grass = (
+        tint(rng, pick(rng, ((92, 108, 58), (134, 124, 84))), 0.05)
+        * np.exp(0.12 * rough)[..., None]
+    )
     for kind, paint in ((ROAD, asphalt), (SIDEWALK, paved), (TERRAIN, grass)):
         blend(drawing, paint.astype(np.float32), layout.ground & _would_be(layout, kind))
 
@@ -190,7 +176,8 @@ def _build(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: 
     colors = np.stack([tint(rng, pick(rng, FACADES), 0.07) for _ in range(32)])
     colors = colors[rng.integers(0, 32, BACK + 1)]
     lit = _houses(drawing, layout, rng, weather, colors)
-    blend(drawing, (colors[layout.plot] * 0.8).astype(np.float32), _standing(layout, WALL))
+    wall = _standing(layout, WALL)
+    drawing[wall] = colors[layout.plot[wall]] * np.float32(0.8)
     bars = np.where((layout.x % 0.5) < 0.2, 1.0, 0.45).astype(np.float32)
     fence = tint(rng, (110, 112, 108), 0.08) * bars[..., None]
     blend(drawing, fence, _standing(layout, FENCE))
@@ -245,11 +232,11 @@ def _sunlight(drawing: Drawing, layout: Layout, rng: np.random.Generator, weathe
     shaded = ~sunny & (layout.plot < BACK)
     gain = 1 + strength * (0.45 * sunny - 0.7 * shaded)
     side = layout.sides[0 if weather.sun > 0 else 1]
-    z = layout.depth + rng.uniform(-6, 6)
+    ground = layout.ground
+    z = layout.depth[ground] + rng.uniform(-6, 6)
     height = side.height[np.searchsorted(side.edges, z).clip(0, PLOTS - 1)]
     reach = side.x - height * rng.uniform(0.3, 1.3)
-    shadow = layout.ground & (side.side * layout.x > reach)
-    gain = np.where(layout.ground, 1 + strength * (0.15 - shadow), gain)
+    gain[ground] = 1 + strength * (0.15 - (side.side * layout.x[ground] > reach))
     gain[layout.labels == SKY] = 1
     warm = np.array([1.06, 1.0, 0.9], np.float32) ** np.float32(strength * rng.uniform(0, 2))
     drawing *= gain[..., None].astype(np.float32) * warm
@@ -261,64 +248,27 @@ def _paint_things(
     """Paint the things, far to near; return the drawing, and the lamps that shine."""
     image = PilImage.fromarray(quantize(drawing))
     lamps = PilImage.new("RGB", (SIZE, SIZE))
-    pen, lamp_pen = ImageDraw.Draw(image, "RGBA"), ImageDraw.Draw(lamps)
-    fixed = _fixed_dyes(rng)
+    pen, glaze, lamp_pen = (
+        ImageDraw.Draw(image),
+        ImageDraw.Draw(image, "RGBA"),
+        ImageDraw.Draw(lamps),
+    )
+    shared = shared_dyes(rng)
     darkness = int(150 - 90 * weather.overcast)
-    for thing in layout.things:
-        dyes = fixed | _own_dyes(rng, thing.kind)
-        _ground_shadow(pen, thing, layout, darkness)
-        for part in outline(thing, layout.camera):
+    for thing, parts in zip(layout.things, layout.outlines, strict=True):
+        dyes = shared | own_dyes(rng, thing.kind)
+        _ground_shadow(glaze, thing, layout, darkness)
+        for part in parts:
             pen.polygon(part.polygon, fill=dyes[part.name])
-            shines = part.name == "lamp" or part.name in SIGNALS
-            lamp_pen.polygon(part.polygon, fill=dyes[part.name] if shines else (0, 0, 0))
+            if weather.dusk:
+                shines = part.name == "lamp" or part.name in SIGNALS
+                lamp_pen.polygon(part.polygon, fill=dyes[part.name] if shines else (0, 0, 0))
     return _as_drawing(image), _as_drawing(lamps)
 
 
 def _as_drawing(image: PilImage.Image) -> Drawing:
     """RGB bytes as a drawing."""
     return np.asarray(image, np.float32) / np.float32(255)
-
-
-def _fixed_dyes(rng: np.random.Generator) -> dict[str, Color]:
-    """The colours that all things of one scene share: part name to colour."""
-    signal = pick(rng, tuple(SIGNALS))
-    dyes = {name: dark for name, (dark, _) in SIGNALS.items()} | {signal: SIGNALS[signal][1]}
-    return dyes | {
-        "wheel": (22, 22, 24),
-        "spokes": (74, 74, 76),
-        "plate": (214, 214, 206),
-        "case": (34, 36, 34),
-        "rim": (190, 30, 32),
-        "face": (236, 234, 230),
-        "pole": _byte_color(tint(rng, (104, 106, 106), 0.08)),
-        "trunk": _byte_color(tint(rng, (78, 66, 54), 0.04)),
-        "glass": _byte_color(tint(rng, (52, 60, 68), 0.05)),
-    }
-
-
-def _own_dyes(rng: np.random.Generator, kind: int) -> dict[str, Color]:
-    """The colours of one thing: part name to colour."""
-    if kind == VEGETATION:
-        return {"crown": _byte_color(tint(rng, (78, 88, 48), 0.04))}
-    paint, cloth, legs = (tint(rng, pick(rng, c), 0.05) for c in (CAR_PAINTS, CLOTHES, CLOTHES))
-    shades = {
-        "body": paint,
-        "flank": paint * np.float32(0.72),
-        "deck": paint * np.float32(1.15),
-        "legs": legs * np.float32(0.7),
-        "coat": cloth,
-        "frame": cloth * np.float32(0.6),
-        "head": tint(rng, SKIN, 0.1),
-        "board": rgb(pick(rng, BOARDS)),
-        "lamp": rgb(HEADLIGHT if chance(rng, 0.3) else TAILLIGHT),
-    }
-    return {name: _byte_color(shade) for name, shade in shades.items()}
-
-
-def _byte_color(color: NDArray[np.float32]) -> Color:
-    """A colour in [0, 1] as bytes, clipped."""
-    red, green, blue = (min(255, max(0, round(255 * c))) for c in color.tolist())
-    return red, green, blue
 
 
 def _ground_shadow(pen: ImageDraw.ImageDraw, thing: Thing, layout: Layout, darkness: int) -> None:

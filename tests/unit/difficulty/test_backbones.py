@@ -1,6 +1,7 @@
 """Backbones: what their blocks are, where their weights come from, what goes wrong."""
 
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -239,6 +240,18 @@ def test_pretrained_without_network_ends_fast_and_says_what_to_do(monkeypatch, t
     with pytest.raises(UserError, match=r"backbone\.weights=pretrained.*backbone\.weights=FILE"):
         Backbone("resnet18", "pretrained")
     assert time.monotonic() - start < 8
+
+
+def test_pretrained_with_a_hub_that_never_answers(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(weights_module.constants, "ENDPOINT", address)
+        monkeypatch.setattr(weights_module, "_cached", lambda config: False)
+        monkeypatch.setattr(weights_module, "HUB_TIMEOUT_S", 0.2)
+        start = time.monotonic()
+        with pytest.raises(UserError, match=r"backbone\.weights=pretrained.*cannot be reached"):
+            Backbone("resnet18", "pretrained")
+        assert time.monotonic() - start < 3
 
 
 def test_pretrained_with_a_hub_that_fails_midway(monkeypatch):

@@ -1,0 +1,49 @@
+# Two commands do everything: `make demo` and `make test`. Both need Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES := mia_lab tests experiments
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format typecheck clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Create .venv with everything the other targets need
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than 3.11; run make with PYTHON=python3.12, say" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Audit a small model on generated facades, in about two minutes
+	$(BIN)/python -m mia_lab +experiment=facades_pix2pix
+
+test: $(READY) ## Run the tests with coverage
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m "not slow"
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
+test-slow: $(READY) ## Run the tests that train for minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## Check style, format, types and the import contract
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+typecheck: $(READY) ## Check types only
+	$(BIN)/mypy
+
+format: $(READY) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix $(PACKAGES)
+	$(BIN)/ruff format $(PACKAGES)
+
+clean: ## Remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* dist build

@@ -1,0 +1,173 @@
+"""Folder layouts, directions, formats, and every way a folder can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mia_lab.data.pairs import FolderPairs
+from mia_lab.errors import UserError
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def side_by_side(path: Path, size: tuple[int, int] = (64, 32)) -> None:
+    """A red left half (A) and a blue right half (B)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", size, BLUE)
+    picture.paste(RED, (0, 0, size[0] // 2, size[1]))
+    picture.save(path)
+
+
+def solid(path: Path, colour: object, mode: str = "RGB", size: tuple[int, int] = (32, 32)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)  # type: ignore[arg-type]
+
+
+def colours(pairs: FolderPairs, image_id: str) -> list[tuple[int, ...]]:
+    return [picture.getpixel((3, 3)) for picture in pairs.load(image_id)]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
+def test_side_by_side_either_direction(
+    tmp_path: Path, direction: str, expected: list[tuple[int, ...]]
+) -> None:
+    side_by_side(tmp_path / "train" / "1.png")
+    pairs = FolderPairs(str(tmp_path), "side_by_side", direction)
+    assert pairs.ids("train") == ("train/1",)
+    assert colours(pairs, "train/1") == expected
+    assert [p.size for p in pairs.load("train/1")] == [(32, 32)] * 2
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
+def test_two_folders_either_direction_and_mixed_formats(
+    tmp_path: Path, direction: str, expected: list[tuple[int, ...]]
+) -> None:
+    solid(tmp_path / "trainA" / "city" / "1.png", RED)
+    solid(tmp_path / "trainB" / "city" / "1.bmp", BLUE)
+    pairs = FolderPairs(str(tmp_path), "two_folders", direction)
+    assert pairs.ids("train") == ("train/city/1",)
+    assert colours(pairs, "train/city/1") == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "ending", "expected"),
+    [
+        ("L", 80, "png", (80, 80, 80)),
+        ("1", 1, "png", (255, 255, 255)),
+        ("P", 0, "png", (0, 0, 0)),
+        ("RGBA", (1, 2, 3, 255), "png", (1, 2, 3)),
+        ("RGB", (9, 8, 7), "tiff", (9, 8, 7)),
+        ("RGB", (9, 8, 7), "webp", (9, 8, 7)),
+    ],
+)
+def test_formats_become_rgb(
+    tmp_path: Path, mode: str, colour: object, ending: str, expected: tuple[int, ...]
+) -> None:
+    solid(tmp_path / "A" / f"x.{ending}", colour, mode)
+    solid(tmp_path / "B" / "x.png", BLUE)
+    pairs = FolderPairs(str(tmp_path), "two_folders", "AtoB", train="")
+    assert pairs.ids("train") == ("x",)
+    got = np.array(colours(pairs, "x")[0])
+    assert np.abs(got - np.array(expected)).max() <= 3  # webp is lossy
+
+
+def test_other_files_are_not_pictures(tmp_path: Path) -> None:
+    side_by_side(tmp_path / "train" / "1.png")
+    (tmp_path / "train" / "notes.txt").write_text("hello")
+    (tmp_path / "train" / ".hidden.png").write_text("hello")
+    assert FolderPairs(str(tmp_path), "side_by_side", "AtoB").ids("train") == ("train/1",)
+
+
+def test_fingerprint_follows_content_not_path(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        side_by_side(tmp_path / name / "train" / "1.png")
+
+    def fingerprint(name: str, direction: str = "AtoB") -> str:
+        pairs = FolderPairs(str(tmp_path / name), "side_by_side", direction)
+        return pairs.fingerprint(pairs.ids("train"))
+
+    assert fingerprint("one") == fingerprint("two")
+    assert fingerprint("one") != fingerprint("one", "BtoA")
+    side_by_side(tmp_path / "two" / "train" / "1.png", (66, 32))
+    assert fingerprint("one") != fingerprint("two")
+
+
+def load_first(root: Path, layout: str) -> None:
+    pairs = FolderPairs(str(root), layout, "AtoB")
+    pairs.load(pairs.ids("train")[0])
+
+
+def test_missing_root_folder_or_part(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.root=.*nowhere: no such folder"):
+        load_first(tmp_path / "nowhere", "side_by_side")
+    with pytest.raises(UserError, match=r"train: no such folder; set data.root, data.layout"):
+        load_first(tmp_path, "side_by_side")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match="holds no pictures"):
+        load_first(tmp_path, "side_by_side")
+
+
+def test_a_without_its_b(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        solid(tmp_path / "trainA" / f"{name}.png", RED)
+    solid(tmp_path / "trainB" / "1.png", BLUE)
+    with pytest.raises(UserError, match=r"trainA/2.png: has no partner 2\.\* in .*trainB"):
+        load_first(tmp_path, "two_folders")
+    (tmp_path / "trainA" / "2.png").rename(tmp_path / "trainB" / "2.png")
+    with pytest.raises(UserError, match=r"trainB/2.png: has no partner 2\.\* in .*trainA"):
+        load_first(tmp_path, "two_folders")
+
+
+def test_one_name_twice(tmp_path: Path) -> None:
+    side_by_side(tmp_path / "train" / "1.png")
+    side_by_side(tmp_path / "train" / "1.jpg")
+    with pytest.raises(UserError, match="two pictures named 1"):
+        load_first(tmp_path, "side_by_side")
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    path = tmp_path / "train" / "1.jpg"
+    side_by_side(path)
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(UserError, match=r"1.jpg: cannot be decoded .*; replace or remove it"):
+        load_first(tmp_path, "side_by_side")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 32)])
+def test_odd_width(tmp_path: Path, size: tuple[int, int]) -> None:
+    side_by_side(tmp_path / "train" / "1.png", size)
+    with pytest.raises(UserError, match=rf"1.png: {size[0]} pixels wide, which cannot be halved"):
+        load_first(tmp_path, "side_by_side")
+
+
+def test_tiny_pictures(tmp_path: Path) -> None:
+    for side in "AB":
+        solid(tmp_path / f"train{side}" / "1.png", RED, size=(1, 1))
+    with pytest.raises(UserError, match="1 x 1 pixels is too small"):
+        load_first(tmp_path, "two_folders")
+
+
+def test_partners_of_different_shape(tmp_path: Path) -> None:
+    solid(tmp_path / "trainA" / "1.png", RED, size=(32, 32))
+    solid(tmp_path / "trainB" / "1.png", BLUE, size=(64, 32))
+    with pytest.raises(UserError, match="must have one aspect ratio"):
+        load_first(tmp_path, "two_folders")
+    solid(tmp_path / "trainB" / "1.png", BLUE, size=(64, 64))
+    load_first(tmp_path, "two_folders")  # the same shape at another resolution is fine
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "reason"),
+    [("I;16", 1000, "more than 8 bits"), ("RGBA", (1, 2, 3, 100), "transparent pixels")],
+)
+def test_nothing_is_silently_clipped_or_flattened(
+    tmp_path: Path, mode: str, colour: object, reason: str
+) -> None:
+    for side in "AB":
+        solid(tmp_path / f"train{side}" / "1.png", colour, mode)
+    with pytest.raises(UserError, match=reason):
+        load_first(tmp_path, "two_folders")

@@ -1,0 +1,160 @@
+"""Roles: counts, seeds, manifests, duplicates."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mia_lab.data.splits import (
+    Counts,
+    Rows,
+    assign_official,
+    assign_resplit,
+    build_split,
+    read_manifest,
+    write_manifest,
+)
+from mia_lab.errors import UserError
+from mia_lab.types import Role
+
+POOL = [f"train/{i}" for i in range(20)]
+TEST = [f"test/{i}" for i in range(10)]
+
+
+class Noise:
+    """Pairs of noise, a picture an id; chosen ids share or nearly share theirs."""
+
+    def __init__(self, twins: Sequence[str] = (), nearly: Sequence[str] = ()) -> None:
+        self.twins, self.nearly = twins, nearly
+
+    def ids(self, subset: str) -> Sequence[str]:
+        return POOL if subset == "train" else TEST
+
+    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+        alike = image_id in self.twins or image_id in self.nearly
+        rng = np.random.default_rng(0 if alike else sum(map(ord, image_id)) + len(image_id))
+        pixels = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        if image_id in self.nearly[1:]:
+            pixels[0, 0] ^= 1
+        return Image.fromarray(pixels), Image.fromarray(pixels)
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        return "noise"
+
+
+def count(rows: Rows, role: Role) -> int:
+    return sum(row["role"] == role for row in rows.values())
+
+
+def test_resplit_counts_and_seed() -> None:
+    rows = assign_resplit(POOL, Counts(5, 6, 2), seed=3)
+    assert [count(rows, role) for role in Role] == [5, 6, 2]
+    assert set(rows) <= set(POOL)
+    assert rows == assign_resplit(POOL, Counts(5, 6, 2), seed=3)
+    assert rows != assign_resplit(POOL, Counts(5, 6, 2), seed=4)
+
+
+def test_resplit_is_fair() -> None:
+    """Over many seeds every image is a member about as often as any other."""
+    often = np.zeros(len(POOL))
+    for seed in range(400):
+        rows = assign_resplit(POOL, Counts(10, 10, 0), seed)
+        often += [rows[i]["role"] == Role.MEMBER for i in POOL]
+    assert np.all(np.abs(often - 200) < 5 * np.sqrt(400 * 0.25))  # 5 sigma of a fair coin
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (Counts(None, None, 4), (8, 8)),
+        (Counts(None, 5, 0), (15, 5)),
+        (Counts(12, None, 0), (12, 8)),
+    ],
+)
+def test_resplit_fills_up(counts: Counts, expected: tuple[int, int]) -> None:
+    rows = assign_resplit(POOL, counts, 0)
+    assert (count(rows, Role.MEMBER), count(rows, Role.NONMEMBER)) == expected
+
+
+def test_too_many_images() -> None:
+    with pytest.raises(UserError, match=r"data.n_members=15 .*= 25, but the pool holds 20"):
+        assign_resplit(POOL, Counts(15, 10, 0), 0)
+    with pytest.raises(UserError, match=r"data.n_members=21, but the train part holds 20"):
+        assign_official(POOL, TEST, Counts(21, 5, 0), 0)
+    with pytest.raises(UserError, match=r"data.n_nonmembers=9 .*test part holds 10"):
+        assign_official(POOL, TEST, Counts(5, 9, 2), 0)
+    with pytest.raises(UserError, match=r"data.n_nonmembers=0 .*both must be at least 1"):
+        assign_resplit(POOL, Counts(20, None, 0), 0)
+
+
+def test_official_takes_members_from_train_only() -> None:
+    rows = assign_official(POOL, TEST, Counts(None, None, 3), seed=1)
+    assert {i for i, r in rows.items() if r["role"] == Role.MEMBER} == set(POOL)
+    assert {i for i, r in rows.items() if r["role"] != Role.MEMBER} == set(TEST)
+    assert count(rows, Role.AUXILIARY) == 3
+    assert count(assign_official(POOL, TEST, Counts(4, 5, 0), 0), Role.MEMBER) == 4
+
+
+def test_split_is_sorted_recorded_and_repeatable(tmp_path: Path) -> None:
+    rows = assign_resplit(POOL, Counts(5, 5, 2), seed=0)
+    rows[POOL[0]] = {"role": "member", "group": "berlin"}
+    split, alike = build_split(Noise(), rows)
+    assert list(split.id) == sorted(rows)
+    assert alike == ()
+    write_manifest(tmp_path / "split.csv", split)
+    again, _ = build_split(Noise(), read_manifest(tmp_path / "split.csv", POOL))
+    for column in ("id", "role", "group", "model", "content"):
+        np.testing.assert_array_equal(getattr(split, column), getattr(again, column))
+    with (tmp_path / "split.csv").open() as file:
+        assert len({row["content"] for row in csv.DictReader(file)}) == len(rows)
+
+
+def test_changed_content_is_refused(tmp_path: Path) -> None:
+    split, _ = build_split(Noise(), assign_resplit(POOL, Counts(10, 10, 0), 0))
+    write_manifest(tmp_path / "split.csv", split)
+    rows = read_manifest(tmp_path / "split.csv", POOL)
+    with pytest.raises(UserError, match=r"train/7: its content differs from the manifest's"):
+        build_split(Noise(nearly=["", "train/7"]), rows)
+
+
+def test_exact_duplicates_across_roles_are_refused() -> None:
+    rows: Rows = {"train/1": {"role": "member"}, "train/2": {"role": "nonmember"}}
+    source = Noise(twins=["train/1", "train/2"])
+    with pytest.raises(UserError, match=r"train/1 \(member\) and train/2 \(nonmember\) are the sa"):
+        build_split(source, rows)
+    rows["train/2"]["role"] = "member"
+    build_split(source, rows)  # within one role it is the owner's business
+
+
+def test_near_duplicates_across_roles_are_listed() -> None:
+    rows: Rows = {"train/1": {"role": "member"}, "train/2": {"role": "nonmember"}}
+    _, alike = build_split(Noise(nearly=["train/1", "train/2"]), rows)
+    assert [(a, b) for a, b, _ in alike] == [("train/1", "train/2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,role\nx,member\n", "needs a header with the columns id,role"),
+        ("", "needs a header"),
+        ("id,role\nnowhere,member\n", r":2: id 'nowhere' is not in the dataset \(train/0 is\)"),
+        ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
+        ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
+        ("id,role\ntrain/1,member\n", "no row has the role nonmember"),
+    ],
+)
+def test_bad_manifests(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_manifest(path, POOL)
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.manifest=.*nowhere.csv: cannot be read"):
+        read_manifest(tmp_path / "nowhere.csv", POOL)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.procedural.source import ProceduralPairs
+from mia_lab.victims.pix2pix import Pix2Pix
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def members() -> PairDataset:
+    source = ProceduralPairs("facades", seed=0, n_train=6, n_test=0)
+    return PairDataset(source, source.ids("train"), image_size=32)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Pix2Pix]:
+    """A pix2pix small enough to train in a test."""
+
+    def build(**changes: object) -> Pix2Pix:
+        arguments: dict[str, object] = {
+            "image_size": 32,
+            "in_channels": 3,
+            "width": 4,
+            "discriminator_width": 4,
+            "dropout": 0.5,
+            "lambda_l1": 100.0,
+            "learning_rate": 2e-4,
+            "beta1": 0.5,
+            "epochs": 4,
+            "decay_fraction": 0.5,
+            "batch_size": 2,
+            "load_scale": 1.125,
+            "flip": True,
+            "seed": 0,
+        }
+        return Pix2Pix(**{**arguments, **changes})  # type: ignore[arg-type]
+
+    return build

@@ -1,0 +1,139 @@
+"""Black boxes: ours, exported ones, and the checks on what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mia_lab.data.dataset import PairDataset
+from mia_lab.errors import UserError
+from mia_lab.reconstruction import query, reconstruction_error
+from mia_lab.victims.blackbox import BlackBox, TorchBlackBox, torch_device
+from mia_lab.victims.pix2pix import Pix2Pix
+from mia_lab.victims.pretrained import Pretrained
+from mia_lab.victims.training import export
+
+Build = Callable[..., Pix2Pix]
+
+
+def images(n: int = 4, seed: int = 0) -> Tensor:
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def test_exported_generator_answers_like_the_module(tmp_path: Path, tiny: Build) -> None:
+    module = tiny()
+    module.generator.train()(images())  # move the running statistics off their start
+    export(module.generator, tmp_path / "victim.safetensors")
+    loaded = Pretrained(str(tmp_path / "victim.safetensors"), 32, "cpu")
+    assert isinstance(loaded, BlackBox)
+    answer = TorchBlackBox(module, "cpu").translate(images())
+    torch.testing.assert_close(loaded.translate(images()), answer, rtol=0, atol=0)
+    torch.testing.assert_close(answer, (module.eval().generator(2 * images() - 1) + 1) / 2)
+
+
+def test_exported_generator_errors(tmp_path: Path, tiny: Build) -> None:
+    path = tmp_path / "victim.safetensors"
+    export(tiny().generator, path)
+    with pytest.raises(UserError, match=r"trained at 32 px, but data.image_size=64"):
+        Pretrained(str(path), 64)
+    with pytest.raises(UserError, match=r"nowhere: cannot be read"):
+        Pretrained(str(tmp_path / "nowhere"), 32)
+    export(torch.nn.Linear(2, 2), path)
+    with pytest.raises(UserError, match="is not a generator exported by mia_lab"):
+        Pretrained(str(path), 32)
+    path.write_bytes(b"not safetensors at all")
+    with pytest.raises(UserError, match="cannot be read"):
+        Pretrained(str(path), 32)
+
+
+def test_eval_mode_is_deterministic_and_independent_of_the_batch(tiny: Build) -> None:
+    box = TorchBlackBox(tiny(), "cpu")
+    together = box.translate(images())
+    alone = torch.cat([box.translate(x[None]) for x in images()])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+
+
+def test_train_mode_uses_batch_statistics_and_dropout_but_learns_nothing(tiny: Build) -> None:
+    module = tiny(image_size=64)  # from 64 px on there is dropout
+    before = {k: v.clone() for k, v in module.state_dict().items() if "num_batches" not in k}
+    x = torch.rand(1, 3, 64, 64)
+    box = TorchBlackBox(module, "cpu", mode="train")
+    assert not torch.equal(box.translate(x), box.translate(x))
+    after = module.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    plain = TorchBlackBox(tiny(image_size=64), "cpu").translate(x)
+    assert not torch.allclose(plain, box.translate(x), atol=1e-3)
+
+
+def test_gpu_that_is_not_there() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu: no GPU is visible"):
+        torch_device("gpu")
+    assert torch_device("auto").type == "cpu"
+
+
+def test_reconstruction_error_is_the_mean_absolute_error() -> None:
+    a, b = np.random.default_rng(0).uniform(size=(2, 5, 3, 8, 8)).astype(np.float32)
+    expected = [
+        np.mean([abs(float(p) - float(q)) for p, q in zip(x.flat, y.flat, strict=True)])
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(reconstruction_error(a, b), expected, rtol=1e-7)
+    with pytest.raises(ValueError, match="shapes differ"):
+        reconstruction_error(a, b[:3])
+
+
+class Fixed:
+    """Answers with what it was given at construction."""
+
+    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
+        self.translate = answer
+
+
+def test_query_records_every_image(tmp_path: Path, members: PairDataset) -> None:
+    table = query(Fixed(lambda x: x), members, batch_size=4, seed=0, folder=tmp_path)
+    assert list(table.id) == list(members.ids)
+    whole = next(members.batches(len(members)))
+    np.testing.assert_array_equal(table.images, whole.x.numpy())
+    np.testing.assert_allclose(
+        table.error, (whole.x - whole.y).abs().double().mean((1, 2, 3)).numpy(), rtol=1e-6
+    )
+
+
+def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset) -> None:
+    def noisy(x: Tensor) -> Tensor:
+        return torch.rand_like(x)
+
+    tables = []
+    for name, seed, dataset in (
+        ("a", 0, members),
+        ("b", 0, PairDataset(members.source, members.ids[::-1], 32)),
+        ("c", 1, members),
+    ):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(seed + 7)
+        tables.append(query(Fixed(noisy), dataset, 1, seed, tmp_path / name))
+    a, b, c = (t.mean_error(members.ids) for t in tables)
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: x[:, :1], r"answered train/000000 with shape \(4, 1, 32, 32\), expected"),
+        (lambda x: x * float("nan"), "is not finite"),
+        (lambda x: x * 2 - 1, r"leaves \[0, 1\]"),
+    ],
+)
+def test_bad_answers(
+    tmp_path: Path, members: PairDataset, answer: Callable[[Tensor], Tensor], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        query(Fixed(answer), members, 4, 0, tmp_path)
