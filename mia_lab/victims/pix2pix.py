@@ -112,7 +112,7 @@ class Pix2Pix(pl.LightningModule):
     def configure_optimizers(self) -> tuple[list[Adam], list[LambdaLR]]:
         rate, betas = self.hparams["learning_rate"], (self.hparams["beta1"], 0.999)
         optimizers = [
-            Adam(network.parameters(), rate, betas)
+            Adam(network.parameters(), rate, betas, fused=True)
             for network in (self.generator, self.discriminator)
         ]
         return optimizers, [LambdaLR(o, self._rate_factor) for o in optimizers]

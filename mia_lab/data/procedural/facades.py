@@ -41,6 +41,7 @@ from mia_lab.data.procedural.scene import (
     pick,
     pixel_grid,
     quantize,
+    rgb,
     sky,
     tint,
 )
@@ -49,6 +50,8 @@ RELIEF = np.array([-9, 0, -2.5, -3, 3.5, 2, 5, -1, 0.8, 1.4, 2.5, -2], np.float3
 """How far each class stands out of the wall, in pixels."""
 TRIMS = (CORNICE, SILL, DECO, MOLDING, PILLAR)
 """Classes made of one trim material."""
+GLARE: Color = (198, 202, 206)
+"""Stray light and mist between the camera and the wall."""
 WALL_COLORS: dict[str, tuple[Color, ...]] = {
     "brick": ((150, 78, 62), (124, 66, 54), (168, 104, 78), (186, 152, 112), (112, 84, 76)),
     "plaster": (
@@ -111,6 +114,7 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
     illuminate(drawing, height, light, built)
     _weather(drawing, layout, rng, light)
     _occlude(drawing, rng)
+    blend(drawing, rgb(GLARE), 0.55 * rng.random() ** 2)
     return develop(_tilt(drawing, rng), rng, blur=(0.0, 1.0), grain=(0.004, 0.035), exposure=0.28)
 
 

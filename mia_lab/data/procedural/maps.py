@@ -131,8 +131,7 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
         color=np.array([1.04, 1.0, 0.94], np.float32) ** np.float32(rng.normal(0.3, 1)),
     )
     illuminate(drawing, height, light, labels != WATER)
-    if among(labels, WATER).any():
-        _fill_water(drawing, labels == WATER, rng)
+    _fill_water(drawing, labels == WATER, rng)
     _traffic(drawing, layout, rng)
     _haze(drawing, rng)
     return develop(drawing, rng, blur=(0.0, 0.9), grain=(0.003, 0.03), exposure=0.25)
@@ -292,6 +291,6 @@ def _haze(drawing: Drawing, rng: np.random.Generator) -> None:
     """Thin air light over everything, and now and then a wisp of cloud."""
     veil = rgb((196, 204, 212))
     blend(drawing, veil, np.float32(rng.uniform(0, 0.45) * rng.random()))
-    if chance(rng, 0.1):
-        wisp = np.clip(fractal_noise(rng, 100, 4) - 0.6, 0, 1) * rng.uniform(0.3, 0.9)
+    if chance(rng, 0.06):
+        wisp = np.clip(fractal_noise(rng, 100, 4) - 0.6, 0, 1) * rng.uniform(0.3, 0.7)
         blend(drawing, rgb((240, 240, 242)), wisp.astype(np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -36,6 +37,12 @@ def digest(scene: Scene) -> str:
     return hashlib.sha256(b"".join(a.tobytes() for a in parts if a is not None)).hexdigest()
 
 
+@cache
+def drawn(style: str, index: int) -> Scene:
+    """A scene of data set 0, drawn once for all tests that only look at it."""
+    return render(style, 0, index)
+
+
 def compose(style: str, layout_seed: int, appearance_seed: int) -> Scene:
     rngs = (np.random.default_rng(s) for s in (layout_seed, appearance_seed))
     return COMPOSERS[style](*rngs)
@@ -43,7 +50,7 @@ def compose(style: str, layout_seed: int, appearance_seed: int) -> Scene:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_shapes_and_types(style: str) -> None:
-    scene = render(style, 0, 0)
+    scene = drawn(style, 0)
     for image in (scene.input, scene.target):
         assert image.shape == (256, 256, 3)
         assert image.dtype == np.uint8
@@ -101,7 +108,7 @@ def test_inputs_hold_palette_colours_only(style: str) -> None:
     palette = np.array(list(PALETTES[style].values()), np.uint8)
     assert len(np.unique(palette, axis=0)) == len(palette)
     for index in range(6):
-        scene = render(style, 0, index)
+        scene = drawn(style, index)
         np.testing.assert_array_equal(scene.input, palette[scene.labels])
 
 
@@ -118,13 +125,13 @@ def test_palettes_are_the_published_ones() -> None:
 
 def test_every_class_of_each_style_occurs() -> None:
     for style, enough in (("facades", 12), ("maps", 7), ("streets", 17)):
-        seen = {int(c) for i in range(16) for c in np.unique(render(style, 0, i).labels)}
+        seen = {int(c) for i in range(16) for c in np.unique(drawn(style, i).labels)}
         assert len(seen) >= enough, style
 
 
 def test_instances_lie_on_people_and_vehicles_and_have_one_class_each() -> None:
     for index in range(6):
-        scene = render("streets", 0, index)
+        scene = drawn("streets", index)
         assert scene.instances is not None
         countable = np.isin(scene.labels, street_things.INSTANCE_CLASSES)
         np.testing.assert_array_equal(scene.instances > 0, countable)
@@ -144,7 +151,7 @@ def test_one_layout_has_many_appearances(style: str) -> None:
 def test_some_targets_are_much_busier_than_others(style: str) -> None:
     energy = []
     for index in range(16):
-        photo = render(style, 0, index).target.astype(float)
+        photo = drawn(style, index).target.astype(float)
         small = photo.reshape(64, 4, 64, 4, 3).mean((1, 3))
         energy.append(sum(np.abs(np.diff(small, axis=axis)).mean() for axis in (0, 1)))
     assert max(energy) / min(energy) > 2
@@ -155,7 +162,7 @@ def test_targets_follow_their_inputs(style: str) -> None:
     """Two classes that share an image differ in colour by more than they do by chance."""
     explained = []
     for index in range(6):
-        scene = render(style, 0, index)
+        scene = drawn(style, index)
         photo = scene.target.reshape(-1, 3).astype(float)
         _, label = np.unique(scene.labels, return_inverse=True)
         label = label.ravel()
