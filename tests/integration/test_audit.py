@@ -1,0 +1,218 @@
+"""The real command on tiny configurations, end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+from mia_lab.data.procedural import render
+from tests.conftest import Command, Ran
+
+TINY = ("+experiment=tiny",)
+FILES = {
+    "metrics.json",
+    "scores.csv",
+    "split.csv",
+    "roc.png",
+    "scatter.png",
+    "samples.png",
+    "report.html",
+}
+
+
+def latest(ran: Ran) -> Path:
+    assert ran.code == 0, ran.err
+    return ran.folder / "outputs" / "latest"
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def stored(folder: Path, stage: str) -> list[Path]:
+    return sorted((folder / "outputs" / "store" / stage).glob("*"))
+
+
+def without_timings(metrics: dict[str, object]) -> dict[str, object]:
+    return {k: v for k, v in metrics.items() if k != "timing_s"}
+
+
+def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
+    first = command(*TINY)
+    folder = latest(first)
+    assert {p.name for p in folder.iterdir()} >= FILES
+    assert (folder / ".hydra" / "config.yaml").exists()
+    assert "reconstruction" in first.out
+    assert "report: " in first.out
+
+    metrics, rows = first.metrics, table(folder / "scores.csv")
+    assert (metrics["n_members"], metrics["n_nonmembers"]) == (6, 5)
+    assert list(rows[0])[:5] == [
+        "id",
+        "is_member",
+        "reconstruction_error",
+        "difficulty",
+        "membership_error",
+    ]
+    number = {k: np.array([float(r[k]) for r in rows]) for k in rows[0] if k != "id"}
+    np.testing.assert_allclose(
+        number["membership_error"], number["reconstruction_error"] - 0.5 * number["difficulty"]
+    )
+    for attack in ("reconstruction", "membership"):
+        area = roc_auc_score(number["is_member"], -number[f"{attack}_error"])
+        assert metrics["attacks"][attack]["auc"] == pytest.approx(area, abs=1e-12)
+        low, high = metrics["attacks"][attack]["auc_ci95"]
+        assert low <= area <= high
+    blind = roc_auc_score(number["is_member"], number["difficulty"])
+    assert metrics["blind"]["difficulty"]["auc"] == pytest.approx(blind, abs=1e-12)
+    roles = {r["id"]: r["role"] for r in table(folder / "split.csv")}
+    assert {r["id"]: r["is_member"] == "1" for r in rows} == {
+        i: role == "member" for i, role in roles.items() if role != "auxiliary"
+    }
+    assert sum(role == "auxiliary" for role in roles.values()) == 2
+
+    again = command(*TINY)
+    assert again.err.count("from the store") == 4
+    assert "computing" not in again.err
+    assert without_timings(again.metrics) == without_timings(metrics)
+    assert (latest(again) / "scores.csv").read_text() == (folder / "scores.csv").read_text()
+
+
+def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> None:
+    def computed(*overrides: str) -> set[str]:
+        ran = command(*TINY, "until=attacks", *overrides)
+        assert ran.code == 0, ran.err
+        return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
+
+    everything = {"split", "victim", "reconstructions", "difficulty"}
+    assert computed() == everything
+    assert computed("attack.alpha=1") == set()
+    assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
+    assert computed("difficulty.layers=[2]") == {"difficulty"}
+    assert computed("query.mode=train") == {"reconstructions"}
+    assert computed("victim.epochs=1") == {"victim", "reconstructions"}
+    assert computed("seed=1") == everything
+
+
+@pytest.mark.parametrize("stage", ["split", "victim", "reconstructions", "difficulty"])
+def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
+    ran = command(*TINY, f"until={stage}")
+    assert ran.code == 0, ran.err
+    order = ["split", "victim", "reconstructions", "difficulty"]
+    found = {p.name for p in (ran.folder / "outputs/store").iterdir()}
+    assert found == set(order[: order.index(stage) + 1])
+
+
+def test_two_processes_share_the_work(command: Command) -> None:
+    running = [command.popen(*TINY, "until=attacks") for _ in range(2)]
+    errs = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], errs
+    assert sum(err.count(": computing") for err in errs) == 4
+
+
+@pytest.mark.parametrize("victim", ["killed", "terminated"])
+def test_interrupted_training_resumes_to_the_same_weights(command: Command, victim: str) -> None:
+    training = (*TINY, "until=victim", "demo_epochs=30")
+    store = command.folder / "outputs" / "store" / "victim"
+    process = command.popen(*training)
+    while not list(store.glob("*.partial/resume/last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL if victim == "killed" else signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not [p for p in store.iterdir() if not p.suffix]
+
+    assert command(*training).code == 0
+    (resumed,) = store.glob("*/victim.safetensors")
+    fresh = command(*training, "paths.store=other")
+    assert fresh.code == 0
+    (whole,) = command.folder.glob("other/victim/*/victim.safetensors")
+    a, b = load_file(resumed), load_file(whole)
+    assert all((a[k] == b[k]).all() for k in a | b)
+    losses = [(p.parent / "losses.csv").read_text() for p in (resumed, whole)]
+    assert losses[0] == losses[1]
+
+
+def write_pairs(root: Path, n: int = 12) -> None:
+    for part, start in (("train", 0), ("test", n)):
+        (root / part).mkdir(parents=True)
+        for i in range(n):
+            scene = render("maps", 0, start + i)
+            both = np.concatenate([scene.target, scene.input], axis=1)
+            Image.fromarray(both).save(root / part / f"{i}.png")
+
+
+def test_your_own_data_and_your_own_model(command: Command) -> None:
+    """Train on a folder, export, then audit the exported file as somebody else's model."""
+    write_pairs(command.folder / "pairs")
+    data = ("data=custom", "data.root=pairs", "data.direction=BtoA")
+    ours = command(*TINY, *data, "data.protocol=official")
+    (exported,) = command.folder.glob("outputs/store/victim/*/victim.safetensors")
+    theirs = command(
+        *TINY[:1],
+        *data,
+        "victim=pretrained",
+        "~victim.width",
+        "~victim.discriminator_width",
+        f"victim.checkpoint={exported}",
+        "data.protocol=manifest",
+        f"data.manifest={latest(ours) / 'split.csv'}",
+    )
+    assert theirs.code == 0, theirs.err
+    assert theirs.metrics["attacks"] == ours.metrics["attacks"]
+
+
+def test_store_is_listed_and_pruned(command: Command) -> None:
+    command(*TINY, "until=split")
+    listed = command("task=store")
+    assert listed.code == 0
+    assert "split" in listed.out
+    assert "1 entries" in listed.out
+    pruned = command("task=store", "store.action=prune", "store.older_than_days=0")
+    assert "deleted 1 entries" in pruned.out
+    assert not stored(command.folder, "split")
+
+
+def test_offline_tracking(command: Command) -> None:
+    ran = command(*TINY, "tracking.mode=offline")
+    (run,) = (latest(ran) / "wandb").glob("offline-run-*/run-*.wandb")
+    text = run.read_bytes()
+    assert b"auc/membership" in text
+    assert b"train/l1" in text
+
+
+def test_multirun_has_a_folder_a_job(command: Command) -> None:
+    ran = command("-m", *TINY, "until=split", "seed=0,1")
+    assert ran.code == 0, ran.err
+    splits = list(command.folder.glob("outputs/sweeps/*/*/*/split.csv"))
+    assert len({p.read_text() for p in splits}) == 2
+
+
+def test_results_are_the_same_from_another_folder_and_environment(command: Command) -> None:
+    one = command(*TINY, "until=attacks")
+    other = Command(command.folder / "elsewhere")
+    other.folder.mkdir()
+    other.environment["PYTHONHASHSEED"] = "7"
+    two = other(*TINY, "until=attacks")
+    assert without_timings(one.metrics) == without_timings(two.metrics)
+
+
+def test_json_is_strict(command: Command) -> None:
+    ran = command(*TINY, "until=attacks")
+    json.loads((latest_run(ran) / "metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+def latest_run(ran: Ran) -> Path:
+    return max((ran.folder / "outputs" / "runs").glob("*/*"), key=os.path.getmtime)

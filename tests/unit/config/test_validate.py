@@ -1,0 +1,122 @@
+"""Composition and cross-field checks, without running anything."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf.errors import OmegaConfBaseException
+
+from mia_lab.cli import CONF, prepare
+from mia_lab.config import build
+from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.schema import Config
+from mia_lab.config.validate import validate
+from mia_lab.errors import UserError
+
+EXPERIMENTS = ("facades_pix2pix", "maps_pix2pix", "cityscapes_pix2pix")
+
+
+def composed(*overrides: str) -> Config:
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build.typed(compose("config", list(overrides)))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_experiments_compose_at_both_scales(experiment: str, scale: str) -> None:
+    config = composed(f"+experiment={experiment}", f"scale={scale}", "paths.data=/")
+    assert config.name == experiment
+    if scale == "paper":
+        published = {
+            "image_size": 256,
+            "width": 64,
+            "discriminator_width": 64,
+            "epochs": 200,
+            "batch_size": 1,
+            "lambda_l1": 100,
+            "learning_rate": 2e-4,
+            "beta1": 0.5,
+            "dropout": 0.5,
+            "decay_fraction": 0.5,
+            "flip": True,
+        }
+        assert {k: config.victim[k] for k in published} == published
+        assert round(config.victim["load_scale"] * 256) == 286
+        assert config.backbone.name.startswith("wide_resnet50_2")
+        assert config.data.source == "folder"
+    else:
+        assert config.backbone.name == "tf_efficientnet_lite0"
+        assert config.data.source == "procedural"
+        validate(config)
+
+
+def test_the_command_line_wins_over_scale_and_experiment() -> None:
+    config = composed(
+        "+experiment=maps_pix2pix", "scale=paper", "backbone=efficientnet_lite0", "victim.epochs=3"
+    )
+    assert config.backbone.name == "tf_efficientnet_lite0"
+    assert config.victim["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("victim.epoch=3", "victim.epoch: unknown key; did you mean epochs"),
+        ("+dta=x", "dta: unknown key; did you mean data"),
+        ("victim.epochs=many", "victim.epochs: Value 'many' .* could not be converted to Integer"),
+        ("data.protocol=fair", "data.protocol: Invalid value 'fair', expected one of .resplit"),
+        ("+experiment=nothing", "Could not find 'experiment/nothing' Available options .*facades_"),
+        ("data=nothing", "Could not find 'data/nothing' .*: _base, cityscapes, custom, facades"),
+        ("seed=", "seed"),
+    ],
+)
+def test_composition_errors_are_one_line(override: str, message: str) -> None:
+    with pytest.raises(CONFIGURATION_ERRORS) as caught:
+        composed(override)
+    text = explain(caught.value)
+    assert "\n" not in text
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(text)
+
+
+def test_errors_without_a_cause_are_explained_too() -> None:
+    assert explain(OmegaConfBaseException("first\nsecond")) == "first second"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
+        ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
+        ("data.image_size=0", "data.image_size=0: must be at least 16"),
+        ("data.image_size=100", "data.image_size=100: .*power of two"),
+        ("data.source=web", "data.source=web: unknown; choose from procedural, folder"),
+        ("data.root=/nowhere data.source=folder", "data.root=/nowhere: no such folder"),
+        ("data.source=folder paths.data=null", "Set MIA_LAB_DATA to the folder that holds facades"),
+        ("data=custom", "data.root: no value given; add data.root="),
+        ("data.protocol=manifest", "give both data.protocol=manifest and data.manifest=FILE.csv"),
+        ("data.manifest=x.csv", "give both"),
+        ("victim=pretrained", "victim.checkpoint: no value given"),
+        (
+            "victim=pretrained victim.checkpoint=x",
+            "data.protocol=resplit draws new members, but victim=pretrained is trained already",
+        ),
+        ("victim=custom victim._target_=a.B", "victim=custom is trained already"),
+        ("victim.epochs=0", "victim.epochs=0: must be at least 1"),
+        ("victim.learning_rate=nan", "victim.learning_rate=nan: must be finite and above 0"),
+        ("victim.dropout=1", "victim.dropout=1.0: must be in"),
+        ("victim.load_scale=0.5", "victim.load_scale=0.5: must be between 1 and 4"),
+        ("attack.alpha=nan", "attack.alpha=nan: must be a finite number"),
+        ("attack.alpha=inf", "attack.alpha=inf: must be a finite number"),
+        ("attack.names=[]", "name at least one attack"),
+        ("attack.names=[lira]", "attack.names=lira: unknown; choose from reconstruction, member"),
+        ("attack.names=[membership,membership]", "names an attack twice"),
+        ("trainer.accelerator=tpu", "trainer.accelerator=tpu: unknown; choose from auto, cpu, gpu"),
+        ("trainer.threads=0", "trainer.threads=0: must be at least 1"),
+        ("query.batch_size=0", "query.batch_size=0: must be at least 1"),
+    ],
+)
+def test_impossible_values_are_refused(overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(composed(*overrides.split()))
