@@ -147,7 +147,7 @@ def _gallery(stages: Stages, evidence: Evidence, scores: ScoreTable, truth: np.n
     rows = [(kind, int(i)) for kind, found in chosen.items() for i in found]
     ids = tuple(str(scores.id[i]) for _, i in rows)
     answers = evidence.reconstructions
-    batch = next(stages.pairs(ids).batches(len(ids)))
+    batch = next(stages.pairs.subset(ids).batches(len(ids)))
     return Gallery(
         ids=ids,
         captions=tuple(f"{kind}: {scores.attack} error {-scores.score[i]:.3f}" for kind, i in rows),
@@ -208,7 +208,7 @@ def _epoch_hook(tracker: Tracker, stages: Stages) -> EpochHook:
         if tracker.wants_images and (epoch % every == 0 or epoch == epochs):
             import torch
 
-            batch = next(stages.pairs(stages.members[:4]).batches(4))
+            batch = next(stages.pairs.subset(stages.members[:4]).batches(4))
             module.eval()
             with torch.inference_mode():
                 answer = module(batch.x.to(module.device)).float().cpu()

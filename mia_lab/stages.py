@@ -60,6 +60,7 @@ class Stages:
         self.ids = tuple(sorted(self._rows))
         self.members = self._ids(Role.MEMBER)
         self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
+        self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
         self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
         self._foreign = None if self._module else build.black_box(config)
         self.backbone = build.backbone(config)
@@ -119,7 +120,7 @@ class Stages:
         """The roles with their content hashes, and pairs across roles that look alike."""
 
         def compute(folder: Path) -> None:
-            split, alike = splits.build_split(self.source, self._rows)
+            split, alike = splits.build_split(self.pairs.load, self._rows)
             save_table(folder, split)
             (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
 
@@ -146,7 +147,9 @@ class Stages:
         )
         folder = self.store.get(
             self.victim_stage,
-            lambda folder: train(module, self._dataset(self.members), folder, settings, on_epoch),
+            lambda folder: train(
+                module, self.pairs.subset(self.members), folder, settings, on_epoch
+            ),
         )
         cast(nn.Module, module.generator).load_state_dict(load_file(folder / GENERATOR_FILE))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
@@ -158,7 +161,7 @@ class Stages:
         batch_size = 1 if alone else self.config.query.batch_size
 
         def compute(folder: Path) -> None:
-            dataset = self._dataset(self.candidates)
+            dataset = self.pairs.subset(self.candidates)
             save_table(folder, query(victim, dataset, batch_size, self.config.seed, folder))
 
         return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
@@ -167,7 +170,7 @@ class Stages:
         """The difficulty of all candidates; no victim is involved."""
 
         def compute(folder: Path) -> None:
-            dataset = self._dataset(self.candidates)
+            dataset = self.pairs.subset(self.candidates)
             batches = dataset.batches(self.config.difficulty["batch_size"])
             with tqdm(total=len(dataset), desc="scoring difficulty", unit=" images") as bar:
                 table = self._difficulty.score(
@@ -176,13 +179,6 @@ class Stages:
             save_table(folder, table)
 
         return load_table(self.store.get(self.difficulty_stage, compute), DifficultyTable)
-
-    def pairs(self, ids: tuple[str, ...]) -> PairDataset:
-        """A few pairs to look at, as the stages see them."""
-        return self._dataset(ids)
-
-    def _dataset(self, ids: tuple[str, ...]) -> PairDataset:
-        return PairDataset(self.source, ids, self.config.data.image_size)
 
     def _ids(self, *roles: Role) -> tuple[str, ...]:
         return tuple(i for i in self.ids if self._rows[i]["role"] in roles)

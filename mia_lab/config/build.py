@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mia_lab.config.explain import unknown_key
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 
@@ -33,8 +34,9 @@ def typed(cfg: DictConfig) -> Config:
     """The composed configuration as a dataclass; victim and difficulty become plain dicts.
 
     Raises:
-        UserError: a mandatory value was not given.
+        UserError: a mandatory value was not given, or ``+key=value`` added an unknown key.
     """
+    _refuse_added_keys(cfg)
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]}: no value given; add {missing[0]}=... to the command")
@@ -45,6 +47,19 @@ def typed(cfg: DictConfig) -> Config:
     config.victim = plain(config.victim)
     config.difficulty = plain(config.difficulty)
     return config
+
+
+def _refuse_added_keys(node: DictConfig, path: str = "") -> None:
+    """``+key=value`` adds keys that no dataclass has; OmegaConf would take them silently."""
+    kind = OmegaConf.get_type(node)
+    known = {f.name for f in fields(kind)} if is_dataclass(kind) else None
+    for key in map(str, node):
+        full_key = f"{path}{key}"
+        if known is not None and key not in known:
+            raise UserError(unknown_key(full_key, key, known))
+        child = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            _refuse_added_keys(child, f"{full_key}.")
 
 
 def plain(node: Any) -> Any:

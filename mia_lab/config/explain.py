@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -21,10 +22,15 @@ def explain(error: BaseException) -> str:
     parent = cause.parent_node
     if "not in" not in reason or not isinstance(parent, DictConfig):
         return f"{key}: {reason}" if key else _one_line(str(error))
-    choices = sorted(str(k) for k in parent)
-    near = difflib.get_close_matches(str(cause.key), choices, n=1)
+    return unknown_key(str(key), str(cause.key), [str(k) for k in parent])
+
+
+def unknown_key(full_key: str, key: str, choices: Iterable[str]) -> str:
+    """One line for a key that does not exist."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"{key}: unknown key; {hint}there are {', '.join(choices)}"
+    return f"{full_key}: unknown key; {hint}there are {', '.join(known)}"
 
 
 def _one_line(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -15,7 +16,7 @@ from mia_lab.data.transforms import resize
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
-"""Decoded pairs kept in memory by one dataset; further ones are decoded every time."""
+"""Decoded pairs kept in memory; further ones are decoded every time."""
 
 Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -33,20 +34,34 @@ class PairDataset(Dataset[Item]):
         self.source = source
         self.ids = tuple(ids)
         self.image_size = image_size
-        self._cache: dict[int, Item] = {}
-        self._room = CACHE_BYTES // (6 * image_size**2)
+        self._cache: dict[str, Item] = {}
+
+    def subset(self, ids: Sequence[str]) -> PairDataset:
+        """Some of the pairs of the same source, sharing what is decoded already."""
+        other = PairDataset(self.source, ids, self.image_size)
+        other._cache = self._cache
+        return other
+
+    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+        """Decode one pair in full size, and keep its resized form."""
+        x, y = self.source.load(image_id)
+        if len(self._cache) < CACHE_BYTES // (6 * self.image_size**2):
+            self._cache[image_id] = self._resized(image_id, x, y)
+        return x, y
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Item:
-        if index in self._cache:
-            return self._cache[index]
-        x, y = self.source.load(self.ids[index])
-        item = (self.ids[index], resize(x, self.image_size), resize(y, self.image_size))
-        if len(self._cache) < self._room:
-            self._cache[index] = item
-        return item
+        image_id = self.ids[index]
+        if image_id not in self._cache:
+            pair = self.load(image_id)
+            if image_id not in self._cache:  # no room
+                return self._resized(image_id, *pair)
+        return self._cache[image_id]
+
+    def _resized(self, image_id: str, x: Image.Image, y: Image.Image) -> Item:
+        return image_id, resize(x, self.image_size), resize(y, self.image_size)
 
     def batches(self, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, in batches of at most ``batch_size``."""

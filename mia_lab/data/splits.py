@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mia_lab.data.source import PairSource
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
 from mia_lab.types import VICTIM, Role, Split
@@ -26,6 +25,8 @@ NEAR_DUPLICATE_BITS = 6
 """Largest Hamming distance of two 64-bit perceptual hashes that is listed as a near-duplicate."""
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
+
+Load = Callable[[str], tuple[Image.Image, Image.Image]]
 
 Rows = dict[str, dict[str, str]]
 """What is known of each chosen image: its role, and its group and content hash where given."""
@@ -129,13 +130,13 @@ def read_manifest(path: Path, known: Sequence[str]) -> Rows:
     return named
 
 
-def build_split(source: PairSource, rows: Rows) -> tuple[Split, NearDuplicates]:
+def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:
     """Decode every chosen pair once: record its hash, refuse duplicates across roles.
 
     Rows are sorted by id, so that their order says nothing about their role.
 
     Args:
-        source: the dataset.
+        load: decodes the pair with a given id.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
 
     Returns:
@@ -149,7 +150,7 @@ def build_split(source: PairSource, rows: Rows) -> tuple[Split, NearDuplicates]:
     hashes: dict[str, str] = {}
     looks: dict[str, int] = {}
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
-        pair = source.load(image_id)
+        pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
         looks[image_id] = int(str(imagehash.phash(pair[1])), 16)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:

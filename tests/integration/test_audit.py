@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from mia_lab.data.procedural import render
-from tests.conftest import Command, Ran
+from support import Command, Ran
 
 TINY = ("+experiment=tiny",)
 FILES = {

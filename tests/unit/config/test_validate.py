@@ -63,7 +63,6 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
     ("override", "message"),
     [
         ("victim.epoch=3", "victim.epoch: unknown key; did you mean epochs"),
-        ("+dta=x", "dta: unknown key; did you mean data"),
         ("victim.epochs=many", "victim.epochs: Value 'many' .* could not be converted to Integer"),
         ("data.protocol=fair", "data.protocol: Invalid value 'fair', expected one of .resplit"),
         ("+experiment=nothing", "Could not find 'experiment/nothing' Available options .*facades_"),
@@ -87,6 +86,9 @@ def test_errors_without_a_cause_are_explained_too() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ("+dta=x", "dta: unknown key; did you mean data"),
+        ("+data.rooot=x", "data.rooot: unknown key; did you mean root"),
+        ("+victim.epoch=3", "victim.epoch: unknown key; did you mean epochs"),
         ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
         ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
         ("data.image_size=0", "data.image_size=0: must be at least 16"),
@@ -94,7 +96,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("data.source=web", "data.source=web: unknown; choose from procedural, folder"),
         ("data.root=/nowhere data.source=folder", "data.root=/nowhere: no such folder"),
         ("data.source=folder paths.data=null", "Set MIA_LAB_DATA to the folder that holds facades"),
-        ("data=custom", "data.root: no value given; add data.root="),
+        ("data=custom", "Set MIA_LAB_DATA to the folder that holds custom/, or give data.root="),
         ("data.protocol=manifest", "give both data.protocol=manifest and data.manifest=FILE.csv"),
         ("data.manifest=x.csv", "give both"),
         ("victim=pretrained", "victim.checkpoint: no value given"),

@@ -103,11 +103,11 @@ def test_official_takes_members_from_train_only() -> None:
 def test_split_is_sorted_recorded_and_repeatable(tmp_path: Path) -> None:
     rows = assign_resplit(POOL, Counts(5, 5, 2), seed=0)
     rows[POOL[0]] = {"role": "member", "group": "berlin"}
-    split, alike = build_split(Noise(), rows)
+    split, alike = build_split(Noise().load, rows)
     assert list(split.id) == sorted(rows)
     assert alike == ()
     write_manifest(tmp_path / "split.csv", split)
-    again, _ = build_split(Noise(), read_manifest(tmp_path / "split.csv", POOL))
+    again, _ = build_split(Noise().load, read_manifest(tmp_path / "split.csv", POOL))
     for column in ("id", "role", "group", "model", "content"):
         np.testing.assert_array_equal(getattr(split, column), getattr(again, column))
     with (tmp_path / "split.csv").open() as file:
@@ -115,25 +115,25 @@ def test_split_is_sorted_recorded_and_repeatable(tmp_path: Path) -> None:
 
 
 def test_changed_content_is_refused(tmp_path: Path) -> None:
-    split, _ = build_split(Noise(), assign_resplit(POOL, Counts(10, 10, 0), 0))
+    split, _ = build_split(Noise().load, assign_resplit(POOL, Counts(10, 10, 0), 0))
     write_manifest(tmp_path / "split.csv", split)
     rows = read_manifest(tmp_path / "split.csv", POOL)
     with pytest.raises(UserError, match=r"train/7: its content differs from the manifest's"):
-        build_split(Noise(nearly=["", "train/7"]), rows)
+        build_split(Noise(nearly=["", "train/7"]).load, rows)
 
 
 def test_exact_duplicates_across_roles_are_refused() -> None:
     rows: Rows = {"train/1": {"role": "member"}, "train/2": {"role": "nonmember"}}
     source = Noise(twins=["train/1", "train/2"])
     with pytest.raises(UserError, match=r"train/1 \(member\) and train/2 \(nonmember\) are the sa"):
-        build_split(source, rows)
+        build_split(source.load, rows)
     rows["train/2"]["role"] = "member"
-    build_split(source, rows)  # within one role it is the owner's business
+    build_split(source.load, rows)  # within one role it is the owner's business
 
 
 def test_near_duplicates_across_roles_are_listed() -> None:
     rows: Rows = {"train/1": {"role": "member"}, "train/2": {"role": "nonmember"}}
-    _, alike = build_split(Noise(nearly=["train/1", "train/2"]), rows)
+    _, alike = build_split(Noise(nearly=["train/1", "train/2"]).load, rows)
     assert [(a, b) for a, b, _ in alike] == [("train/1", "train/2")]
 
 
