@@ -43,12 +43,13 @@ class Command:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.conf = TEST_CONF
         self.environment = {k: v for k, v in os.environ.items() if k != "MIA_LAB_DATA"}
         self.environment |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "mia_lab", "--config-dir", str(TEST_CONF), *arguments],
+            [sys.executable, "-m", "mia_lab", "--config-dir", str(self.conf), *arguments],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

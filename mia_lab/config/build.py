@@ -136,7 +136,7 @@ def identity(node: dict[str, Any]) -> dict[str, Any]:
     if not declared["_target_"].startswith("mia_lab."):
         file_name = inspect.getsourcefile(_locate(declared["_target_"]))
         if file_name:
-            declared["source"] = hashlib.sha256(Path(file_name).read_bytes()).hexdigest()
+            declared["source code"] = hashlib.sha256(Path(file_name).read_bytes()).hexdigest()
     return declared
 
 

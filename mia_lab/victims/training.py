@@ -166,6 +166,10 @@ class _History(Callback):
         if self._bar is not None:
             self._bar.close()
 
+    def on_exception(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 

@@ -1,0 +1,43 @@
+"""Template of a dataset that no folder layout describes. Copy it, rename it, fill it in.
+
+Pictures in folders need no code: see `data=custom` in the README.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+
+class MyPairs:
+    """Coloured discs: the input shows where, the target also in which colour.
+
+    Every argument is a key of ``conf/data/my_dataset.yaml`` below ``sources.mine``.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def ids(self, subset: str) -> Sequence[str]:
+        """Sorted ids of the "train" or the "test" part; raise UserError if there are none."""
+        return tuple(f"{subset}/{i:04d}" for i in range(self.n))
+
+    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+        """One pair, input and target: RGB, 8 bits, one aspect ratio, any size."""
+        noise = hashlib.sha256(image_id.encode()).digest()
+        x, y = (Image.new("RGB", (64, 64), "white") for _ in range(2))
+        for k in range(4):
+            left, top = noise[2 * k] % 48, noise[2 * k + 1] % 48
+            box = (left, top, left + 16, top + 16)
+            ImageDraw.Draw(x).ellipse(box, fill="black")
+            ImageDraw.Draw(y).ellipse(box, fill=(noise[8 + k], noise[12 + k], noise[16 + k]))
+        return x, y
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """Changes whenever the content of one of these pairs does: stored results hang on it.
+
+        Hash the files of stored data; for generated data, as here, hash a version and the ids.
+        """
+        return hashlib.sha256("\n".join(["my dataset, version 1", *ids]).encode()).hexdigest()

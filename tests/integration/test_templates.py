@@ -1,0 +1,53 @@
+"""The templates of CONTRIBUTING.md work as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import Command, Ran
+
+TEMPLATES = Path(__file__).parents[2] / "experiments" / "templates"
+
+
+@pytest.fixture
+def templates(command: Command) -> Command:
+    command.conf = TEMPLATES / "conf"
+    paths = [str(TEMPLATES), os.environ.get("PYTHONPATH", "")]
+    command.environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+    return command
+
+
+def run(command: Command, *arguments: str) -> Ran:
+    small = ("data.image_size=32", "data.n_members=6", "data.n_nonmembers=6", "trainer.threads=1")
+    return command("data=my_dataset", *small, "tracking.mode=disabled", *arguments)
+
+
+def test_dataset_and_attack_around_pix2pix(templates: Command) -> None:
+    tiny = ("victim.width=4", "victim.discriminator_width=4", "victim.epochs=1")
+    ran = run(templates, "attack=my_attack", *tiny)
+    assert list(ran.metrics["attacks"]) == ["reconstruction", "membership", "ratio"]
+    header, *rows = (ran.folder / "outputs/latest/scores.csv").read_text().splitlines()
+    error, difficulty, ratio = (
+        np.array([float(row.split(",")[header.split(",").index(c)]) for row in rows])
+        for c in ("reconstruction_error", "difficulty", "ratio_error")
+    )
+    np.testing.assert_allclose(ratio, error / np.maximum(difficulty, 1e-3))
+
+
+def test_trained_victim(templates: Command) -> None:
+    ran = run(templates, "victim=my_trained_victim", "victim.epochs=2")
+    assert ran.metrics["name"] == "my_dataset_my_trained_victim"
+    assert run(templates, "victim=my_trained_victim", "victim.epochs=2").err.count("computing") == 0
+
+
+def test_black_box(templates: Command) -> None:
+    refused = run(templates, "victim=my_black_box")
+    assert "data.protocol=resplit draws new members" in refused.error
+    ran = run(templates, "victim=my_black_box", "data.protocol=official")
+    assert ran.metrics["n_members"] == 6
+    brighter = ("victim=my_black_box", "data.protocol=official", "victim.brightness=1")
+    assert run(templates, *brighter).metrics["attacks"] != ran.metrics["attacks"]
