@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+
+from mia_lab.cli import CONF, prepare
+from mia_lab.config import build
+from mia_lab.config.schema import Config
+
 TEST_CONF = Path(__file__).parent / "conf"
+
+
+def composed(*overrides: str) -> Config:
+    """The configuration a command line composes, typed but not validated."""
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build.typed(compose("config", list(overrides)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Command:
             text=True,
         )
 
-    def __call__(self, *arguments: str) -> Ran:
+    def __call__(self, *arguments: str, timeout: float = 300) -> Ran:
         process = self.popen(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout)
         return Ran(process.returncode, out, err, self.folder)

@@ -98,6 +98,8 @@ class Scale:
     discriminator_width: int = MISSING
     epochs: int = MISSING
     batch_size: int = MISSING
+    load_scale: float = MISSING
+    flip: bool = MISSING
 
 
 @dataclass

@@ -49,7 +49,7 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
     if images.shape[1] != 3:
         raise UserError(
             f"difficulty.features_from: these images have {images.shape[1]} channels and a "
-            "backbone takes 1 or 3; set data.input_encoding=rgb or difficulty.features_from=target"
+            "backbone takes 1 or 3; set difficulty.features_from=target"
         )
     size = input_size(preprocess, grid_size)
     if preprocess == "aligned":

@@ -11,8 +11,6 @@ ICCV 2021, arXiv:2102.07762, Eq. 2. The low-rank form is our own.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mia_lab.errors import UserError
+from mia_lab.seeding import derive_seed
 
 TRAIN_FRACTION = 0.7
 """Share of the pixels that the probe is fitted on; the score is its error on the others."""
@@ -70,8 +69,7 @@ def pixel_split(
     n_train = round(fraction * n_pixels)
     if not 0 < n_train < n_pixels:
         raise ValueError(f"{fraction} of {n_pixels} pixels leaves one side of the split empty")
-    name = json.dumps([seed, "difficulty", image_id, repeat])
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
+    key = derive_seed(seed, "difficulty", image_id, repeat)
     # Raw words and a stable sort: numpy keeps these streams from version to version, but not
     # those of permutation().
     words = np.random.Philox(key=key).random_raw(n_pixels)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf.errors import OmegaConfBaseException
 
-from mia_lab.cli import CONF, prepare
-from mia_lab.config import build
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
+from support import composed
 
 EXPERIMENTS = ("facades_pix2pix", "maps_pix2pix", "cityscapes_pix2pix")
-
-
-def composed(*overrides: str) -> Config:
-    prepare()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build.typed(compose("config", list(overrides)))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -1,0 +1,151 @@
+"""Bad input ends quickly, in one line that names the file or key, and leaves nothing to trust."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import Command
+
+TINY = ("+experiment=tiny",)
+FOLDER = (*TINY, "data=custom", "data.root=pairs")
+TWO_FOLDERS = (*FOLDER, "data.layout=two_folders")
+
+Prepare = Callable[[Path], None]
+
+
+def picture(path: Path, width: int = 64, height: int = 32, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+def pairs(root: Path, n: int = 13) -> None:
+    for i in range(n):
+        picture(root / f"pairs/train/{i:02d}.jpg", seed=i)
+
+
+def empty_folder(root: Path) -> None:
+    (root / "pairs/train").mkdir(parents=True)
+
+
+def lonely(root: Path) -> None:
+    for side in "AB":
+        for i in range(13):
+            picture(root / f"pairs/train{side}/{i}.png", 32, seed=i)
+    (root / "pairs/trainB/7.png").unlink()
+
+
+def truncated(root: Path) -> None:
+    pairs(root)
+    path = root / "pairs/train/07.jpg"
+    path.write_bytes(path.read_bytes()[:600])
+
+
+def single_pixel(root: Path) -> None:
+    for side in "AB":
+        for i in range(13):
+            picture(root / f"pairs/train{side}/{i}.png", 32, seed=i)
+            if i == 7:
+                picture(root / f"pairs/train{side}/{i}.png", 1, 1)
+
+
+def odd_width(root: Path) -> None:
+    pairs(root)
+    picture(root / "pairs/train/07.jpg", width=63)
+
+
+def blocked_outputs(root: Path) -> None:
+    (root / "outputs").write_text("a file where the folder should be")
+
+
+CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
+    "unknown key": (nothing, ("victim.epoch=3",), "victim.epoch: unknown key; did you mean epochs"),
+    "unknown added key": (nothing, ("+epochs=3",), "epochs: unknown key; did you mean"),
+    "wrong type": (nothing, ("seed=often",), "seed: Value 'often'"),
+    "unknown experiment": (nothing, ("+experiment=faces",), "facades_pix2pix"),
+    "missing root": (nothing, FOLDER, "data.root=pairs: no such folder"),
+    "no MIA_LAB_DATA": (nothing, (*TINY, "data.source=folder"), "Set MIA_LAB_DATA"),
+    "empty folder": (empty_folder, FOLDER, "pairs/train: holds no pictures"),
+    "A without its B": (lonely, TWO_FOLDERS, "trainA/7.png: has no partner"),
+    "truncated JPEG": (truncated, FOLDER, "train/07.jpg: cannot be decoded"),
+    "1 x 1 image": (single_pixel, TWO_FOLDERS, "7.png: a picture of 1 x 1 pixels is too small"),
+    "odd width": (odd_width, FOLDER, "train/07.jpg: 63 pixels wide"),
+    "more members than images": (pairs, (*FOLDER, "data.n_members=20"), "data.n_members=20"),
+    "negative count": (nothing, (*TINY, "data.n_nonmembers=-5"), "data.n_nonmembers=-5: must be"),
+    "alpha is not a number": (nothing, (*TINY, "attack.alpha=nan"), "attack.alpha=nan: must be"),
+    "unknown layer": (nothing, (*TINY, "difficulty.layers=[1,7]"), "difficulty.layers"),
+    "unknown weights": (nothing, (*TINY, "backbone.weights=gone.pt"), "backbone.weights=gone.pt"),
+    "unwritable outputs": (blocked_outputs, TINY, "paths.outputs"),
+    "unwritable store": (
+        blocked_outputs,
+        (*TINY, "paths.outputs=elsewhere", "paths.store=outputs/store"),
+        "paths.store=outputs/store: cannot be written",
+    ),
+    "resplit of a foreign victim": (
+        nothing,
+        ("victim=pretrained", "victim.checkpoint=model.safetensors"),
+        "data.protocol=resplit draws new members",
+    ),
+    "foreign victim without its file": (
+        nothing,
+        ("victim=pretrained", "victim.checkpoint=gone.safetensors", "data.protocol=official"),
+        "gone.safetensors: cannot be read",
+    ),
+    "victim class that does not exist": (
+        nothing,
+        ("victim=custom", "victim._target_=gone.Model", "data.protocol=official"),
+        "gone",
+    ),
+    "prune without saying what": (pairs, ("task=store", "store.action=prune"), "paths.store"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(command: Command, case: str) -> None:
+    prepare, arguments, message = CASES[case]
+    prepare(command.folder)
+    start = time.perf_counter()
+    ran = command(*arguments)
+    assert message in ran.error
+    assert time.perf_counter() - start < 10 * _SLOWNESS
+    store = command.folder / "outputs" / "store"
+    finished = [p for p in store.glob("*/*") if not p.suffix] if store.is_dir() else []
+    assert not [p for p in finished if p.parent.name != "split"], "published something"
+
+
+_SLOWNESS = 3
+"""The promise is 10 s on two idle cores; tests share their machine."""
+
+
+@pytest.mark.parametrize(
+    "file", ["split/*/role.npy", "victim/*/victim.safetensors", "difficulty/*/score.npy"]
+)
+def test_flipped_byte_in_the_store(command: Command, file: str) -> None:
+    assert command(*TINY, "until=attacks").code == 0
+    (path,) = command.folder.glob(f"outputs/store/{file}")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    before = (command.folder / "outputs/latest/metrics.json").read_text()
+    error = command(*TINY, "until=attacks").error
+    assert f"{path.name}: damaged" in error
+    assert "delete the folder" in error
+    assert (command.folder / "outputs/latest/metrics.json").read_text() == before
+
+
+def test_traceback_on_request(command: Command) -> None:
+    command.environment["HYDRA_FULL_ERROR"] = "1"
+    ran = command("attack.alpha=nan")
+    assert ran.code != 0
+    assert "Traceback" in ran.err
+    assert "attack.alpha=nan: must be a finite number" in ran.err
