@@ -31,8 +31,6 @@ from mia_lab.types import VICTIM, AuditResult, Evidence, Gallery, ScoreTable, Sp
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from mia_lab.victims.training import EpochHook
-
 log = logging.getLogger(__name__)
 
 GALLERY_ROWS = 2
@@ -64,7 +62,9 @@ def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None
         return
     with _tracker(config, plain_config, stages, folder) as tracker:
         with clock("victim"):
-            victim = stages.victim(_epoch_hook(tracker, stages))
+            training = _TrainingLog(tracker, stages)
+            victim = stages.victim(training)
+            training.complete()
         if _stop_after(config, Until.victim, folder):
             return
         with clock("reconstructions"):
@@ -198,26 +198,40 @@ def _tracker(
     )
 
 
-def _epoch_hook(tracker: Tracker, stages: Stages) -> EpochHook:
-    """Sends losses, and now and then sample translations of members, to the tracker."""
-    epochs = stages.config.victim.get("epochs", 1)
-    every = max(1, epochs // SAMPLED_EPOCHS)
+class _TrainingLog:
+    """Losses, and now and then translations of members, on their way to the tracker."""
 
-    def log_epoch(epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
-        tracker.log_epoch(epoch, losses)
-        if tracker.wants_images and (epoch % every == 0 or epoch == epochs):
-            import torch
+    def __init__(self, tracker: Tracker, stages: Stages) -> None:
+        self._tracker = tracker
+        self._stages = stages
+        self._epochs = stages.config.victim.get("epochs", 1)
+        self._logged: set[int] = set()
 
-            batch = next(stages.pairs.subset(stages.members[:4]).batches(4))
-            module.eval()
-            with torch.inference_mode():
-                answer = module(batch.x.to(module.device)).float().cpu()
-            module.train()
-            rows = torch.cat([batch.x, answer, batch.y], dim=3).numpy()
-            captions = [f"{i}: input, translation, target" for i in batch.ids]
-            tracker.log_images("train/samples", rows, captions, epoch)
+    def __call__(self, epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
+        self._tracker.log_epoch(epoch, losses)
+        self._logged.add(epoch)
+        every = max(1, self._epochs // SAMPLED_EPOCHS)
+        if self._tracker.wants_images and (epoch % every == 0 or epoch == self._epochs):
+            self._log_samples(epoch, module)
 
-    return log_epoch
+    def complete(self) -> None:
+        """Log the epochs of a training that happened in an earlier run."""
+        for row in self._stages.losses():
+            epoch = int(row.pop("epoch"))
+            if epoch not in self._logged:
+                self._tracker.log_epoch(epoch, row)
+
+    def _log_samples(self, epoch: int, module: pl.LightningModule) -> None:
+        import torch
+
+        batch = next(self._stages.pairs.subset(self._stages.members[:4]).batches(4))
+        module.eval()
+        with torch.inference_mode():
+            answer = module(batch.x.to(module.device)).float().cpu()
+        module.train()
+        rows = torch.cat([batch.x, answer, batch.y], dim=3).numpy()
+        captions = [f"{i}: input, translation, target" for i in batch.ids]
+        self._tracker.log_images("train/samples", rows, captions, epoch)
 
 
 def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:

@@ -6,6 +6,7 @@ victim. So changing one setting repeats only what depends on it.
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import cached_property
 from pathlib import Path
@@ -153,6 +154,15 @@ class Stages:
         )
         cast(nn.Module, module.generator).load_state_dict(load_file(folder / GENERATOR_FILE))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
+
+    def losses(self) -> list[dict[str, float]]:
+        """Mean losses of every epoch of a victim of ours; empty for a foreign one."""
+        if self._module is None:
+            return []
+        from mia_lab.victims.training import LOSSES_FILE
+
+        with (self.store.path(self.victim_stage) / LOSSES_FILE).open(newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def reconstructions(self, victim: BlackBox) -> Reconstructions:
         """The victim's answers to all candidates."""

@@ -64,6 +64,10 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def path(self, stage: Stage) -> Path:
+        """Where the result of a stage is, or would be."""
+        return self.root / stage.name / stage.key
+
     def get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
         """Folder with the result of a stage, computed now if nobody has before.
 
@@ -74,7 +78,7 @@ class Store:
         Raises:
             UserError: the stored entry is damaged, or the store cannot be written.
         """
-        final = self.root / stage.name / stage.key
+        final = self.path(stage)
         if not final.is_dir():
             try:
                 final.parent.mkdir(parents=True, exist_ok=True)
