@@ -23,6 +23,8 @@ def main() -> None:
     prepare()
     try:
         _job()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on with what is stored")
     except Exception as error:
         if traceback_wanted:
             raise

@@ -75,7 +75,7 @@ def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None
             difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty, folder):
             return
-        evidence = Evidence(reconstructions, difficulty)
+        evidence = Evidence(split.without_candidates(), reconstructions, difficulty)
         with clock("attacks"):
             scores = tuple(a(evidence, stages.candidates, VICTIM) for a in attacks.values())
             result = _evaluate(config, stages, split, alike, evidence, scores, clock.seconds)

@@ -86,7 +86,6 @@ class Stages:
                 "image_size": self.config.data.image_size,
                 "precision": trainer.precision,
                 "threads": trainer.threads,
-                "devices": trainer.devices,  # with the batch size: the global batch
             }
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
 
@@ -141,8 +140,6 @@ class Stages:
         module, trainer = self._module, self.config.trainer
         settings = TrainingSettings(
             trainer.accelerator,
-            trainer.devices,
-            trainer.strategy,
             trainer.precision,
             trainer.checkpoint_every_s,
         )

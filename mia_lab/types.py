@@ -6,7 +6,7 @@ Rows are joined by id (and model), never by position. Images are float32 NCHW RG
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,11 @@ class Split:
         truth |= dict.fromkeys(self.ids(Role.NONMEMBER, model=model), False)
         return np.array([truth[i] for i in ids], dtype=bool)
 
+    def without_candidates(self, model: str = VICTIM) -> Split:
+        """What an attacker on one model may know: reference models and auxiliaries."""
+        known = (self.model != model) | (self.role == str(Role.AUXILIARY))
+        return Split(*(getattr(self, field.name)[known] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Reconstructions:
@@ -181,8 +186,16 @@ class DifficultyTable:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything an attack may look at; it never sees the roles of the candidates it scores."""
+    """Everything an attack may look at.
 
+    Attributes:
+        known: the roles of reference models' images and of auxiliaries, never those of the
+            candidates under attack (see :meth:`Split.without_candidates`).
+        reconstructions: answers of the victim and of reference models.
+        difficulty: of all images.
+    """
+
+    known: Split
     reconstructions: Reconstructions
     difficulty: DifficultyTable
 

@@ -203,8 +203,6 @@ class Trainer:
     """Hardware, in Lightning's words."""
 
     accelerator: str = MISSING
-    devices: int = MISSING
-    strategy: str = MISSING
     precision: str = MISSING
     threads: int = MISSING
     checkpoint_every_s: float = MISSING

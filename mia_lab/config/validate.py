@@ -105,7 +105,7 @@ def _check_attacks(config: Config) -> None:
 
 def _check_trainer(trainer: Trainer) -> None:
     _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    _at_least(1, ("trainer.devices", trainer.devices), ("trainer.threads", trainer.threads))
+    _at_least(1, ("trainer.threads", trainer.threads))
     _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
 
 

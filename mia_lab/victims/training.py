@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from torch import nn
 from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset, training_loader
+
+log = logging.getLogger(__name__)
 
 GENERATOR_FILE = "victim.safetensors"
 CHECKPOINT_FILE = "victim.ckpt"
@@ -44,8 +47,6 @@ class TrainingSettings:
     """Where and how training runs, none of it the victim's own; see ``conf/trainer``."""
 
     accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
     precision: str = "32-true"
     checkpoint_every_s: float = 15.0
 
@@ -79,20 +80,21 @@ def train(
         trainer = pl.Trainer(
             max_epochs=module.hparams["epochs"],
             accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=settings.strategy,
+            devices=1,
             precision=settings.precision,  # type: ignore[arg-type]
             plugins=[_AtomicCheckpoints(), LightningEnvironment()],
             callbacks=[history, _TimedCheckpoint(resume.parent, settings.checkpoint_every_s)],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            use_distributed_sampler=settings.devices > 1,
+            use_distributed_sampler=False,
             default_root_dir=folder,
         )
-        trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
-        if trainer.current_epoch < module.hparams["epochs"]:  # Lightning swallows Ctrl-C
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
+        except SystemExit as stop:  # what Lightning makes of SIGINT (code 1) and SIGTERM (no code)
+            log.warning("training was stopped; the same command goes on from its last checkpoint")
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         trainer.save_checkpoint(folder / CHECKPOINT_FILE, weights_only=True)
     export(cast(nn.Module, module.generator), folder / GENERATOR_FILE)
     _write_losses(folder / LOSSES_FILE, history.rows)
@@ -141,13 +143,7 @@ class _History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         done = len(self.rows) * int(trainer.num_training_batches)
-        self._bar = tqdm(
-            total=self._total,
-            initial=done,
-            desc="training",
-            unit=" steps",
-            disable=not trainer.is_global_zero,
-        )
+        self._bar = tqdm(total=self._total, initial=done, desc="training", unit=" steps")
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         assert self._bar is not None
@@ -159,7 +155,7 @@ class _History(Callback):
         self.rows.append({"epoch": epoch, **losses})
         assert self._bar is not None
         self._bar.set_description(f"training, epoch {epoch}, l1 {losses.get('l1', 0):.4f}")
-        if self._on_epoch is not None and trainer.is_global_zero:
+        if self._on_epoch is not None:
             self._on_epoch(epoch, losses, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
