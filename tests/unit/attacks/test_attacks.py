@@ -7,9 +7,17 @@ import pytest
 
 from mia_lab.attacks.membership import membership, membership_error
 from mia_lab.attacks.reconstruction import reconstruction
-from mia_lab.types import DifficultyTable, Evidence, Reconstructions
+from mia_lab.types import DifficultyTable, Evidence, Reconstructions, Split
 
 IDS = ["a", "b", "c"]
+
+SPLIT = Split(
+    id=np.array(["a", "b", "c", "x", "a"]),
+    role=np.array(["member", "nonmember", "nonmember", "auxiliary", "member"]),
+    group=np.array([""] * 5),
+    model=np.array(["victim"] * 4 + ["reference-0"]),
+    content=np.array([""] * 5),
+)
 
 
 def evidence() -> Evidence:
@@ -34,9 +42,14 @@ def evidence() -> Evidence:
         answers,
     )
     score = np.array([[[0.3, 0.5]], [[0.1, 0.1]], [[0.2, 0.0]]])
-    return Evidence(
-        reconstructions, DifficultyTable(np.array(["c", "a", "b"]), np.array(["s"]), score)
-    )
+    difficulty = DifficultyTable(np.array(["c", "a", "b"]), np.array(["s"]), score)
+    return Evidence(SPLIT.without_candidates(), reconstructions, difficulty)
+
+
+def test_attacks_are_not_told_who_is_a_member() -> None:
+    known = evidence().known
+    rows = list(zip(known.model, known.id, known.role, strict=True))
+    assert rows == [("victim", "x", "auxiliary"), ("reference-0", "a", "member")]
 
 
 def test_reconstruction_averages_repeats_of_the_plain_query() -> None:
