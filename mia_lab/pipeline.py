@@ -235,16 +235,14 @@ class _TrainingLog:
 
 
 def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:
+    """Write what the run found; `until=attacks` leaves out everything that is to be looked at."""
     pictures = () if config.until is Until.attacks else draw(result)
     write_files(result, pictures, folder)
     tracker.log_result(result, pictures)
-    print(text_table(result))
-    if config.until is Until.attacks:
-        print(f"scores: {folder / 'scores.csv'}")
-        return
-    report = write_html(result, pictures, folder)
+    found = write_html(result, pictures, folder) if pictures else folder / "metrics.json"
     latest = _point_latest(Path(config.paths.outputs) / "latest", folder)
-    print(f"report: {report}" + (f"  (also {latest / report.name})" if latest else ""))
+    print(text_table(result))
+    print(f"{found.stem}: {found}" + (f"  (also {latest / found.name})" if latest else ""))
 
 
 def _point_latest(link: Path, folder: Path) -> Path | None:

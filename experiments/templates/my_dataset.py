@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from mia_lab.data.source import Pair
+
 
 class MyPairs:
     """Coloured discs: the input shows where, the target also in which colour.
@@ -24,7 +26,7 @@ class MyPairs:
         """Sorted ids of the "train" or the "test" part; raise UserError if there are none."""
         return tuple(f"{subset}/{i:04d}" for i in range(self.n))
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         """One pair, input and target: RGB, 8 bits, one aspect ratio, any size."""
         noise = hashlib.sha256(image_id.encode()).digest()
         x, y = (Image.new("RGB", (64, 64), "white") for _ in range(2))
@@ -33,7 +35,7 @@ class MyPairs:
             box = (left, top, left + 16, top + 16)
             ImageDraw.Draw(x).ellipse(box, fill="black")
             ImageDraw.Draw(y).ellipse(box, fill=(noise[8 + k], noise[12 + k], noise[16 + k]))
-        return x, y
+        return Pair(x, y)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         """Changes whenever the content of one of these pairs does: stored results hang on it.

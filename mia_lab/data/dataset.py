@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from mia_lab.data.source import PairSource
+from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.transforms import resize
+from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
@@ -42,12 +42,12 @@ class PairDataset(Dataset[Item]):
         other._cache = self._cache
         return other
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         """Decode one pair in full size, and keep its resized form."""
-        x, y = self.source.load(image_id)
+        pair = self.source.load(image_id)
         if len(self._cache) < CACHE_BYTES // (6 * self.image_size**2):
-            self._cache[image_id] = self._resized(image_id, x, y)
-        return x, y
+            self._cache[image_id] = self._resized(image_id, pair)
+        return pair
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,11 +57,11 @@ class PairDataset(Dataset[Item]):
         if image_id not in self._cache:
             pair = self.load(image_id)
             if image_id not in self._cache:  # no room
-                return self._resized(image_id, *pair)
+                return self._resized(image_id, pair)
         return self._cache[image_id]
 
-    def _resized(self, image_id: str, x: Image.Image, y: Image.Image) -> Item:
-        return image_id, resize(x, self.image_size), resize(y, self.image_size)
+    def _resized(self, image_id: str, pair: Pair) -> Item:
+        return image_id, resize(pair.x, self.image_size), resize(pair.y, self.image_size)
 
     def batches(self, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, in batches of at most ``batch_size``."""
@@ -82,6 +82,6 @@ def training_loader(dataset: PairDataset, batch_size: int, seed: int) -> DataLoa
     The distributed sampler is the one in PyTorch whose order is a function of the epoch.
     """
     order: DistributedSampler[Item] = DistributedSampler(
-        dataset, num_replicas=1, rank=0, shuffle=True, seed=seed
+        dataset, num_replicas=1, rank=0, shuffle=True, seed=derive_seed(seed, "order")
     )
     return DataLoader(dataset, batch_size, sampler=order, collate_fn=collate)

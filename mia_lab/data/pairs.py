@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
-LAYOUTS = ("side_by_side", "two_folders")
-DIRECTIONS = ("AtoB", "BtoA")
 MIN_SIDE = 16
 """Smallest height and width of one picture, in pixels."""
 
@@ -28,7 +27,7 @@ class FolderPairs:
 
     Args:
         root: the dataset's folder.
-        layout: one of `LAYOUTS`.
+        layout: ``side_by_side`` or ``two_folders``.
         direction: ``AtoB`` takes A as input and B as target; ``BtoA`` the other way round.
         train, test: names of the two parts; "" or "." where the pictures lie in the root itself.
     """
@@ -67,7 +66,7 @@ class FolderPairs:
                 )
         return {name: (a[name], b[name]) for name in a}
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         files = self._files[image_id]
         pictures = [_decode(path) for path in files]
         a, b = _halves(pictures[0], files[0]) if len(files) == 1 else (pictures[0], pictures[1])
@@ -82,7 +81,7 @@ class FolderPairs:
                 f"{files[0]}: {a.width} x {a.height} pixels, but its partner {files[-1]} has "
                 f"{b.width} x {b.height}; a pair must have one aspect ratio"
             )
-        return (a, b) if self.direction == "AtoB" else (b, a)
+        return Pair(a, b) if self.direction == "AtoB" else Pair(b, a)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         digest = hashlib.sha256(f"{self.layout} {self.direction}".encode())
@@ -129,6 +128,11 @@ def _decode(path: Path) -> Image.Image:
                 alpha = picture.convert("RGBA").getchannel("A")
                 if alpha.getextrema() != (255, 255):
                     raise UserError(f"{path}: has transparent pixels; flatten it first")
+            if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                raise UserError(
+                    f"{path}: is stored rotated (EXIF orientation), so it would not match its "
+                    "partner; save it upright"
+                )
             return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be decoded ({error}); replace or remove it") from error

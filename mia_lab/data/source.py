@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One decoded pair: two RGB pictures of 8 bits and one aspect ratio.
+
+    Attributes:
+        x: picture of the input domain.
+        y: picture of the output domain.
+        instances: int32 (H, W) of x's size, 0 where there is none; None where nobody knows.
+    """
+
+    x: Image.Image
+    y: Image.Image
+    instances: NDArray[np.int32] | None = None
 
 
 class PairSource(Protocol):
@@ -23,8 +41,8 @@ class PairSource(Protocol):
         """
         ...
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
-        """Decode one pair: input and target, RGB, 8 bits, of one aspect ratio.
+    def load(self, image_id: str) -> Pair:
+        """Decode one pair.
 
         Raises:
             UserError: a file cannot be decoded, or is not what the layout promises.

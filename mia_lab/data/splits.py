@@ -11,14 +11,13 @@ from pathlib import Path
 
 import imagehash
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
 from mia_lab.types import VICTIM, Role, Split
 
-PROTOCOLS = ("resplit", "official", "manifest")
 COLUMNS = ("id", "role", "group", "model", "content")
 
 NEAR_DUPLICATE_BITS = 6
@@ -26,7 +25,7 @@ NEAR_DUPLICATE_BITS = 6
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
-Load = Callable[[str], tuple[Image.Image, Image.Image]]
+Load = Callable[[str], Pair]
 
 Rows = dict[str, dict[str, str]]
 """What is known of each chosen image: its role, and its group and content hash where given."""
@@ -73,6 +72,11 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
     Raises:
         UserError: a part is too small.
     """
+    if both := set(train) & set(test):
+        raise UserError(
+            f"data.protocol=official: {min(both)} lies in the train and in the test part; "
+            "set data.train and data.test to folders that do not overlap"
+        )
     members = len(train) if counts.members is None else counts.members
     left = len(test) - counts.auxiliary
     nonmembers = left if counts.nonmembers is None else counts.nonmembers
@@ -152,7 +156,7 @@ def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
-        looks[image_id] = int(str(imagehash.phash(pair[1])), 16)
+        looks[image_id] = int(str(imagehash.phash(pair.y)), 16)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
                 f"{image_id}: its content differs from the manifest's; restore the file, or "
@@ -189,9 +193,9 @@ def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
     return members, nonmembers
 
 
-def _content_hash(pair: tuple[Image.Image, Image.Image]) -> str:
+def _content_hash(pair: Pair) -> str:
     digest = hashlib.sha256()
-    for picture in pair:
+    for picture in (pair.x, pair.y):
         digest.update(f"{picture.width}x{picture.height}".encode())
         digest.update(picture.tobytes())
     return digest.hexdigest()

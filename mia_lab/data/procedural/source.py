@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from PIL import Image
 
 from mia_lab.data.procedural import render
+from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
 CODE_VERSION = 1
 """Raised by hand whenever the generators draw other pictures."""
+
+LABEL_TO_PHOTO = {"facades": "BtoA", "maps": "BtoA", "streets": "AtoB"}
+"""The usual direction of each style."""
 
 
 class ProceduralPairs:
@@ -19,17 +23,22 @@ class ProceduralPairs:
 
     Args:
         style: see :data:`mia_lab.data.procedural.STYLES`.
+        direction: as in the dataset that the style imitates: in facades and maps the photo is A,
+            in streets the label map is.
         seed: of the whole dataset.
         n_train, n_test: how many ids the two parts have.
     """
 
-    def __init__(self, style: str, seed: int, n_train: int, n_test: int) -> None:
-        if min(n_train, n_test) < 0:
+    def __init__(
+        self, style: str, direction: str, seed: int, n_train: int, n_test: int
+    ) -> None:
+        if min(seed, n_train, n_test) < 0:
             raise UserError(
-                f"data.sources.procedural: n_train={n_train}, n_test={n_test}; "
-                "neither may be negative"
+                f"data.sources.procedural: seed={seed}, n_train={n_train}, n_test={n_test}; "
+                "none may be negative"
             )
         self.style = style
+        self.direction = direction
         self.seed = seed
         self._starts = {"train": 0, "test": n_train}
         self._sizes = {"train": n_train, "test": n_test}
@@ -37,11 +46,14 @@ class ProceduralPairs:
     def ids(self, subset: str) -> Sequence[str]:
         return tuple(f"{subset}/{i:06d}" for i in range(self._sizes[subset]))
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         subset, number = image_id.split("/")
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
-        return Image.fromarray(scene.input), Image.fromarray(scene.target)
+        label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
+        if self.direction == LABEL_TO_PHOTO[self.style]:
+            return Pair(label, photo, scene.instances)
+        return Pair(photo, label)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
-        recipe = f"{CODE_VERSION} {self.style} {self.seed} {self._starts['test']}"
+        recipe = f"{CODE_VERSION} {self.style} {self.direction} {self.seed} {self._starts['test']}"
         return hashlib.sha256("\n".join([recipe, *ids]).encode()).hexdigest()
