@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any, cast
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config import build
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.schema import Task, register
+from mia_lab.config.schema import Config, Task, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 
@@ -24,6 +25,40 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 """The configuration tree: inside an installed wheel, beside the package in a checkout."""
 
 
+def main() -> None:
+    """Run the command; errors that a user can mend end in one line, not a traceback."""
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
+    prepare()
+    started = False
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    def job(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
+        try:
+            run(cfg)
+        except UserError as error:
+            # In a multirun Hydra notes the failure and goes on with the other jobs.
+            if traceback_wanted or HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            sys.exit(_refuse(str(error)))
+
+    try:
+        job()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on with what is stored")
+    except CONFIGURATION_ERRORS as error:
+        sys.exit(_refuse(explain(error), traceback_wanted))
+    except UserError as error:
+        sys.exit(_refuse(str(error), traceback_wanted))
+    except OSError as error:
+        if started:
+            raise
+        reason = f"{error.filename}: {error.strerror}"
+        sys.exit(_refuse(f"{reason}; is paths.outputs a folder you may write to?"))
+
+
 def prepare() -> None:
     """Register what ``conf/`` refers to: the schema, and a folder name that is never used twice."""
     register()
@@ -31,41 +66,33 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
 
 
-def run_job(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
     """Check a composed configuration and run its task.
 
     Raises:
-        UserError: something the user can mend (in a multirun; a single run ends in one line).
+        UserError: something the user can mend.
     """
-    try:
-        config = build.typed(cfg)
-        validate(config)
-        if config.task is Task.store:
-            from mia_lab.store.admin import administer
+    config = build.typed(cfg)
+    validate(config)
+    if config.task is Task.store:
+        _store(config)
+        return
+    from mia_lab.pipeline import audit
 
-            task = config.store
-            root = Path(config.paths.store)
-            print(administer(root, task.action.value, task.stage, task.older_than_days))
-            return
-        from mia_lab.pipeline import audit
-
-        resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-        audit(config, resolved, Path(HydraConfig.get().runtime.output_dir))
-    except UserError as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise  # Hydra notes the failure and goes on with the other jobs
-        raise SystemExit(exit_with_one_line(error)) from error
+    job = HydraConfig.get()
+    sweep = job.mode is RunMode.MULTIRUN
+    audit(config, Path(job.runtime.output_dir), Path(job.sweep.dir).name if sweep else config.name)
 
 
-def exit_with_one_line(error: Exception) -> int:
-    """Print what the user can mend and return the exit code; re-raise everything else."""
-    if isinstance(error, UserError):
-        message = str(error)
-    elif isinstance(error, CONFIGURATION_ERRORS):
-        message = explain(error)
-    elif isinstance(error, OSError) and error.filename:
-        message = f"{error.filename}: {error.strerror}; is paths.outputs a folder you may write to?"
-    else:
-        raise error
+def _store(config: Config) -> None:
+    from mia_lab.store.admin import administer
+
+    task = config.store
+    print(administer(Path(config.paths.store), task.action.value, task.stage, task.older_than_days))
+
+
+def _refuse(message: str, traceback_wanted: bool = False) -> int:
+    if traceback_wanted:
+        raise
     print(f"error: {message}", file=sys.stderr)
     return 2

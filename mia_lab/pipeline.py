@@ -6,17 +6,20 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mia_lab.attacks import Attack
 from mia_lab.config import build
 from mia_lab.config.schema import Config, Until
 from mia_lab.data.splits import NearDuplicates, write_manifest
+from mia_lab.errors import UserError
 from mia_lab.evaluation.blind import difficulty_alone
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.reporting.figures import draw
@@ -40,17 +43,18 @@ SAMPLED_EPOCHS = 10
 """How often in a training sample translations go to the tracker."""
 
 
-def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None:
+def audit(config: Config, folder: Path, group: str) -> None:
     """Run the audit that a configuration describes, and leave its results in a folder.
 
     Args:
         config: a validated configuration.
-        plain_config: the same, resolved, as JSON values, for the tracker.
         folder: the run's output folder; exists.
+        group: what the run belongs to, for the tracker: its sweep, or runs of its name.
 
     Raises:
         UserError: something the user can mend; nothing half-written is ever reused.
     """
+    (folder / "config.yaml").write_text(build.as_yaml(config))
     attacks = build.attacks(config)
     clock = _Clock()
     with clock("checks"):
@@ -60,7 +64,7 @@ def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None
     write_manifest(folder / "split.csv", split)
     if _stop_after(config, Until.split, folder):
         return
-    with _tracker(config, plain_config, stages, folder) as tracker:
+    with _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
             victim = stages.victim(training)
@@ -75,11 +79,19 @@ def audit(config: Config, plain_config: Mapping[str, Any], folder: Path) -> None
             difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty, folder):
             return
-        evidence = Evidence(split.without_candidates(), reconstructions, difficulty)
+        evidence = Evidence(
+            split.without_candidates(),
+            reconstructions,
+            difficulty,
+            lambda ids: stages.pairs.subset(ids).batches(config.query.batch_size),
+        )
         with clock("attacks"):
-            scores = tuple(a(evidence, stages.candidates, VICTIM) for a in attacks.values())
-            result = _evaluate(config, stages, split, alike, evidence, scores, clock.seconds)
-        _report(config, result, tracker, folder)
+            scores = tuple(
+                _run_attack(name, attack, evidence, stages.candidates)
+                for name, attack in attacks.items()
+            )
+            result = _evaluate(config, stages, split, alike, evidence, scores)
+        _report(config, replace(result, timing_s=clock.seconds), tracker, folder)
 
 
 class _Clock:
@@ -101,6 +113,18 @@ def _stop_after(config: Config, stage: Until, folder: Path) -> bool:
     return config.until is stage
 
 
+def _run_attack(name: str, attack: Attack, evidence: Evidence, ids: Sequence[str]) -> ScoreTable:
+    """Scores of one attack under its configured name, in the order of the ids."""
+    table = attack(evidence, ids, VICTIM)
+    if sorted(table.id.tolist()) != sorted(ids):
+        raise UserError(f"attack.available.{name}: must score each candidate once, and no other")
+    score = table.column(ids)
+    if not np.isfinite(score).all():
+        broken = ids[int(np.flatnonzero(~np.isfinite(score))[0])]
+        raise UserError(f"attack.available.{name}: its score of {broken} is not finite")
+    return ScoreTable(name, VICTIM, np.array(ids), score)
+
+
 def _evaluate(
     config: Config,
     stages: Stages,
@@ -108,7 +132,6 @@ def _evaluate(
     alike: NearDuplicates,
     evidence: Evidence,
     scores: tuple[ScoreTable, ...],
-    seconds: Mapping[str, float],
 ) -> AuditResult:
     """Join scores and truth by id, and measure."""
     truth = split.is_member(stages.candidates)
@@ -129,7 +152,7 @@ def _evaluate(
         blind=(difficulty_alone(difficulty, truth),),
         near_duplicates=alike,
         gallery=_gallery(stages, evidence, scores[-1], truth),
-        timing_s=seconds,
+        timing_s={},
         record=_record(config, stages),
     )
 
@@ -177,12 +200,11 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
     }
 
 
-def _tracker(
-    config: Config, plain_config: Mapping[str, Any], stages: Stages, folder: Path
-) -> Tracker:
+def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
     identity = {
         "reconstructions": stages.reconstructions_stage.key,
-        "difficulty": stages.difficulty_stage.key,
+        "difficulty": build.identity(config.difficulty),
+        "backbone": build.plain(config.backbone),
         "attack": build.plain(config.attack),
     }
     return Tracker(
@@ -190,10 +212,10 @@ def _tracker(
         directory=folder,
         run_id=Stage("audit", 1, identity).key[:16],
         project=config.tracking.project,
-        group=config.tracking.group or config.name,
+        group=config.tracking.group or group,
         job_type=config.task.value,
         name=f"{config.name}-{folder.name}",
-        config=plain_config,
+        config=build.plain(config),
         log_images=config.tracking.images,
     )
 

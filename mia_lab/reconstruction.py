@@ -85,22 +85,27 @@ def query(
     )
 
 
-def _checked(answer: Tensor, batch: PairBatch) -> NDArray[np.float32]:
+def _checked(answer: object, batch: PairBatch) -> NDArray[np.float32]:
     first = batch.ids[0]
+    if not isinstance(answer, Tensor):
+        raise UserError(
+            f"victim: answered {first} with a {type(answer).__name__}; its translate() must return "
+            "a torch.Tensor"
+        )
     if answer.shape != batch.y.shape:
         raise UserError(
             f"victim: answered {first} with shape {tuple(answer.shape)}, expected "
             f"{tuple(batch.y.shape)}; its translate() must return one image of the target's size "
             "for each input"
         )
-    if not torch.isfinite(answer).all():
+    numbers: NDArray[np.float32] = answer.detach().float().cpu().numpy()
+    if not np.isfinite(numbers).all():
         raise UserError(
             f"victim: the answer to {first} or its batch is not finite; check the model"
         )
-    if answer.min() < 0 or answer.max() > 1:
+    if numbers.min() < 0 or numbers.max() > 1:
         raise UserError(
-            f"victim: the answer to {first} or its batch leaves [0, 1] ({float(answer.min()):.3g} "
-            f"to {float(answer.max()):.3g}); its translate() must return images in [0, 1]"
+            f"victim: the answer to {first} or its batch leaves [0, 1] ({numbers.min():.9g} to "
+            f"{numbers.max():.9g}); its translate() must return images in [0, 1]"
         )
-    numbers: NDArray[np.float32] = answer.numpy()
     return numbers

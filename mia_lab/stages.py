@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Protocol, QueryMode
+from mia_lab.config.schema import Config, Protocol, QueryMode, Until
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.data.dataset import PairDataset
@@ -27,6 +27,8 @@ from mia_lab.types import DifficultyTable, Reconstructions, Role, Split
 from mia_lab.victims.blackbox import BlackBox, TorchBlackBox, torch_device
 
 if TYPE_CHECKING:
+    from mia_lab.difficulty.backbones import Backbone
+    from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.victims.training import EpochHook
 
 # Raised by hand when a stage's code changes the numbers it produces.
@@ -55,7 +57,7 @@ class Stages:
         self.config = config
         self.store = store
         torch.set_num_threads(config.trainer.threads)
-        device = torch_device(config.trainer.accelerator)
+        torch_device(config.trainer.accelerator)
         self.source = build.source(config)
         self._rows = self._assign()
         self.ids = tuple(sorted(self._rows))
@@ -64,8 +66,17 @@ class Stages:
         self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
         self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
         self._foreign = None if self._module else build.black_box(config)
-        self.backbone = build.backbone(config)
-        self._difficulty = build.difficulty(config, self.backbone, str(device))
+        if config.until in (None, Until.difficulty, Until.attacks):
+            _ = self._difficulty  # a wrong layer shall not wait for the training to end
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        return build.backbone(self.config)
+
+    @cached_property
+    def _difficulty(self) -> SingleImageDifficulty:
+        device = torch_device(self.config.trainer.accelerator)
+        return build.difficulty(self.config, self.backbone, str(device))
 
     # What each stage depends on
 
@@ -97,14 +108,14 @@ class Stages:
             "image_size": self.config.data.image_size,
             "mode": self.config.query.mode.value,
         }
-        if self.config.query.mode is QueryMode.train:
-            inputs["seed"] = self.config.seed
+        if self._may_be_random:
+            inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
 
     @cached_property
     def difficulty_stage(self) -> Stage:
         settings = build.identity(self.config.difficulty)
-        del settings["batch_size"]
+        settings.pop("batch_size", None)
         inputs = {
             "candidates": self.source.fingerprint(self.candidates),
             "image_size": self.config.data.image_size,
@@ -163,13 +174,10 @@ class Stages:
 
     def reconstructions(self, victim: BlackBox) -> Reconstructions:
         """The victim's answers to all candidates."""
-        # A victim that answers at random is asked image by image, so that each draw has its seed.
-        alone = self.config.query.mode is QueryMode.train
-        batch_size = 1 if alone else self.config.query.batch_size
 
         def compute(folder: Path) -> None:
-            dataset = self.pairs.subset(self.candidates)
-            save_table(folder, query(victim, dataset, batch_size, self.config.seed, folder))
+            dataset, size = self.pairs.subset(self.candidates), self._query_batch_size
+            save_table(folder, query(victim, dataset, size, self.config.seed, folder))
 
         return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
 
@@ -186,6 +194,16 @@ class Stages:
             save_table(folder, table)
 
         return load_table(self.store.get(self.difficulty_stage, compute), DifficultyTable)
+
+    @property
+    def _may_be_random(self) -> bool:
+        """Ours answer at random in one mode only; of foreign ones we cannot know."""
+        return self._foreign is not None or self.config.query.mode is QueryMode.train
+
+    @property
+    def _query_batch_size(self) -> int:
+        # Dropout and batch statistics are asked image by image, so that each draw has its seed.
+        return 1 if self.config.query.mode is QueryMode.train else self.config.query.batch_size
 
     def _ids(self, *roles: Role) -> tuple[str, ...]:
         return tuple(i for i in self.ids if self._rows[i]["role"] in roles)

@@ -5,7 +5,7 @@ Rows are joined by id (and model), never by position. Images are float32 NCHW RG
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -163,24 +163,25 @@ class DifficultyTable:
 
     Attributes:
         id: (N,) image ids.
-        setting: (S,) names of the settings (layers, penalty); the configured one comes first.
+        layers: (S,) the layers of each setting, such as "1,2,3,4"; "" where there are none.
+        ridge: (S,) the penalty of each setting, such as "1.0" or "auto"; "" where there is none.
         score: float64 (N, S, T), T repeats (pixel splits); same unit as the reconstruction error.
+            The configured setting comes first.
     """
 
     id: Strings
-    setting: Strings
+    layers: Strings
+    ridge: Strings
     score: Floats
 
-    def column(self, ids: Sequence[str], setting: str | None = None) -> Floats:
+    def column(self, ids: Sequence[str], setting: int = 0) -> Floats:
         """Difficulty (len(ids),), mean over repeats, under one setting (default: the configured).
 
         Raises:
-            KeyError: an id or the setting is not in the table.
+            KeyError: an id is not in the table.
         """
-        settings = {str(s): j for j, s in enumerate(self.setting)}
         rows = {str(i): j for j, i in enumerate(self.id)}
-        j = 0 if setting is None else settings[setting]
-        mean: Floats = self.score[[rows[i] for i in ids], j].mean(axis=1)
+        mean: Floats = self.score[[rows[i] for i in ids], setting].mean(axis=1)
         return mean
 
 
@@ -193,11 +194,13 @@ class Evidence:
             candidates under attack (see :meth:`Split.without_candidates`).
         reconstructions: answers of the victim and of reference models.
         difficulty: of all images.
+        pairs: the images with the given ids, in batches; an attacker holds the query pairs.
     """
 
     known: Split
     reconstructions: Reconstructions
     difficulty: DifficultyTable
+    pairs: Callable[[Sequence[str]], Iterable[PairBatch]]
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,15 @@ class ScoreTable:
     model: str
     id: Strings
     score: Floats
+
+    def column(self, ids: Sequence[str]) -> Floats:
+        """Scores of the given images: (len(ids),).
+
+        Raises:
+            KeyError: an id has no score.
+        """
+        rows = {str(i): j for j, i in enumerate(self.id)}
+        return np.asarray(self.score, dtype=np.float64)[[rows[i] for i in ids]]
 
 
 @dataclass(frozen=True)

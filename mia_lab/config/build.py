@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.victims.blackbox import BlackBox
 
-RUNTIME_KEYS = {"accelerator"}
+RUNTIME_KEYS = {"accelerator", "name"}
 """Keys of a component that never change its numbers beyond rounding."""
 
 
@@ -41,12 +41,24 @@ def typed(cfg: DictConfig) -> Config:
     if missing:
         raise UserError(f"{missing[0]}: no value given; add {missing[0]}=... to the command")
     config = cast(Config, OmegaConf.to_object(cfg))
-    if config.data.source == "folder" and config.data.root is None and config.paths.data:
-        config.data.root = str(Path(config.paths.data) / config.data.name)
-        config.data.sources["folder"]["root"] = config.data.root
+    _expand_home(config)
+    data = config.data
+    if data.source == "folder" and data.root is None and config.paths.data:
+        data.root = str(Path(config.paths.data) / data.name)
+    if "root" in data.sources.get(data.source, {}):
+        data.sources[data.source]["root"] = data.root
     config.victim = plain(config.victim)
     config.difficulty = plain(config.difficulty)
     return config
+
+
+def _expand_home(config: Config) -> None:
+    """The shell expands a tilde only at the start of a word, so ``key=~/folder`` needs our help."""
+    paths, data = config.paths, config.data
+    for section, keys in ((paths, ("data", "outputs", "store")), (data, ("manifest", "root"))):
+        for key in keys:
+            if (value := getattr(section, key)) is not None:
+                setattr(section, key, str(Path(value).expanduser()))
 
 
 def _refuse_added_keys(node: DictConfig, path: str = "") -> None:
@@ -73,14 +85,31 @@ def plain(node: Any) -> Any:
     return node.value if isinstance(node, Enum) else node
 
 
+def as_yaml(config: Config) -> str:
+    """The resolved configuration, as the run used it."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+
+
 def source(config: Config) -> PairSource:
     """The dataset that ``data.source`` names."""
     return cast("PairSource", _build(f"data.sources.{config.data.source}", _node(config)))
 
 
 def trained_victim(config: Config) -> pl.LightningModule:
-    """A victim of ours, untrained."""
-    return cast("pl.LightningModule", _build("victim", config.victim))
+    """A victim of ours, untrained.
+
+    Raises:
+        UserError: its settings are wrong, or it is nothing that Lightning could train.
+    """
+    import pytorch_lightning as pl
+
+    victim = _build("victim", config.victim)
+    if not isinstance(victim, pl.LightningModule):
+        raise UserError(
+            f"victim._target_={config.victim['_target_']}: has epochs, so it is to be trained, but "
+            "is no LightningModule; see CONTRIBUTING.md"
+        )
+    return victim
 
 
 def black_box(config: Config) -> BlackBox:
@@ -118,26 +147,24 @@ def attacks(config: Config) -> dict[str, Attack]:
 def identity(node: dict[str, Any]) -> dict[str, Any]:
     """What of a component's settings decides its numbers.
 
-    A checkpoint counts by its content, not its path; a class from outside this package also by
-    its source code, since we cannot know its version.
-
-    Raises:
-        UserError: the checkpoint does not exist.
+    A checkpoint counts by its content, not its path. So does every file that a class from outside
+    this package is given, and its source code, since we cannot know its version.
     """
     declared = {k: v for k, v in plain(node).items() if k not in RUNTIME_KEYS}
-    if (checkpoint := declared.get("checkpoint")) is not None:
-        try:
-            with Path(checkpoint).open("rb") as file:
-                declared["checkpoint"] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise UserError(
-                f"victim.checkpoint={checkpoint}: cannot be read ({error.strerror})"
-            ) from error
-    if not declared["_target_"].startswith("mia_lab."):
+    foreign = not declared["_target_"].startswith("mia_lab.")
+    for key, value in declared.items():
+        may_be_file = isinstance(value, str) and (foreign or key == "checkpoint")
+        if may_be_file and Path(value).is_file():
+            declared[key] = f"sha256:{_sha256(Path(value))}"
+    if foreign:
         file_name = inspect.getsourcefile(_locate(declared["_target_"]))
-        if file_name:
-            declared["source code"] = hashlib.sha256(Path(file_name).read_bytes()).hexdigest()
+        declared["source code"] = _sha256(Path(file_name)) if file_name else None
     return declared
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _node(config: Config) -> dict[str, Any]:
@@ -151,8 +178,8 @@ def _build(key: str, node: dict[str, Any], keep_name: bool = False, **extra: Any
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{key}: cannot be built: {reason}") from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{key} ({node.get('_target_')}): cannot be built: {reason}") from error
 
 
 def _locate(target: str) -> type:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.schema import Config, Protocol, Trainer
+from mia_lab.config.schema import Config, Protocol, QueryMode, Trainer
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def validate(config: Config) -> None:
@@ -21,7 +22,6 @@ def validate(config: Config) -> None:
     """
     _check_data(config)
     _check_protocol(config)
-    _check_victim(config.victim)
     _check_attacks(config)
     _check_trainer(config.trainer)
     _at_least(1, ("query.batch_size", config.query.batch_size))
@@ -59,35 +59,15 @@ def _check_protocol(config: Config) -> None:
             f"data.protocol=resplit draws new members, but victim={config.victim.get('name')} is "
             "trained already; use data.protocol=official, or data.protocol=manifest with a CSV"
         )
+    if config.query.mode is QueryMode.train and not trained and "mode" not in config.victim:
+        raise UserError(
+            f"query.mode=train: victim={config.victim.get('name')} has no such mode; "
+            "use query.mode=eval"
+        )
     if (data.protocol is Protocol.manifest) != (data.manifest is not None):
         raise UserError(
             f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "
             "give both data.protocol=manifest and data.manifest=FILE.csv, or neither"
-        )
-
-
-def _check_victim(victim: dict[str, Any]) -> None:
-    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "epochs": ("at least 1", lambda v: v >= 1),
-        "batch_size": ("at least 1", lambda v: v >= 1),
-        "width": ("at least 1", lambda v: v >= 1),
-        "discriminator_width": ("at least 1", lambda v: v >= 1),
-        "in_channels": ("3, pictures are RGB", lambda v: v == 3),
-        "dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
-        "decay_fraction": ("in [0, 1]", lambda v: 0 <= v <= 1),
-        "beta1": ("in [0, 1)", lambda v: 0 <= v < 1),
-        "lambda_l1": ("finite and at least 0", lambda v: math.isfinite(v) and v >= 0),
-        "learning_rate": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
-        "load_scale": ("between 1 and 4", lambda v: 1 <= v <= 4),
-    }
-    for key, (wanted, holds) in rules.items():
-        if key in victim and not holds(victim[key]):
-            raise UserError(f"victim.{key}={victim[key]}: must be {wanted}")
-    size = victim.get("image_size", 32)
-    if "width" in victim and (size < 32 or size & (size - 1)):
-        raise UserError(
-            f"data.image_size={size}: the U-Net halves the image down to one pixel, so the size "
-            "must be a power of two, at least 32"
         )
 
 
@@ -105,6 +85,7 @@ def _check_attacks(config: Config) -> None:
 
 def _check_trainer(trainer: Trainer) -> None:
     _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    _one_of("trainer.precision", trainer.precision, PRECISIONS)
     _at_least(1, ("trainer.threads", trainer.threads))
     _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
 

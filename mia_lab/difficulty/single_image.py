@@ -67,11 +67,6 @@ class SingleImageDifficulty:
         self.backbone = backbone.to(device)
         backbone.check_layers(self.layers, input_size(preprocess, grid_size))
 
-    @property
-    def setting(self) -> str:
-        """Name of the setting in the table, such as ``layers=1,2,3,4 ridge=1``."""
-        return f"layers={','.join(map(str, self.layers))} ridge={self.ridge:.12g}"
-
     def score(
         self,
         batches: Iterable[PairBatch],
@@ -111,7 +106,8 @@ class SingleImageDifficulty:
         values = np.array(list(scores.values()), dtype=np.float64)
         return DifficultyTable(
             id=np.array(list(scores), dtype=np.str_),
-            setting=np.array([self.setting], dtype=np.str_),
+            layers=np.array([",".join(map(str, self.layers))], dtype=np.str_),
+            ridge=np.array([f"{self.ridge:.12g}"], dtype=np.str_),
             score=values.reshape(len(scores), 1, self.repeats),
         )
 

@@ -14,7 +14,7 @@ def select(store: Store, stage: str | None, older_than_days: float | None) -> li
     """Entries of one stage (None: all) that are older than some days (None: of any age).
 
     Raises:
-        UserError: there is no such stage, or the store is missing or damaged.
+        UserError: there is no such stage, or no store.
     """
     if not store.root.is_dir():
         raise UserError(f"paths.store={store.root}: no such folder; nothing was stored yet")
@@ -27,11 +27,12 @@ def select(store: Store, stage: str | None, older_than_days: float | None) -> li
 
 def listing(entries: Sequence[Entry]) -> str:
     """A table of entries with their total size."""
-    lines = [f"{'stage':<16} {'key':<12} {'MB':>9} {'computed in':>12}  created"]
+    lines = [f"{'stage':<16} {'key':<12} {'state':<10} {'MB':>9} {'computed in':>12}  created"]
     for e in entries:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(e.created))
         lines.append(
-            f"{e.stage:<16} {e.key[:12]} {e.size / 1e6:>9.2f} {e.seconds:>10.1f} s  {created}"
+            f"{e.stage:<16} {e.key[:12]} {e.state:<10} {e.size / 1e6:>9.2f} {e.seconds:>10.1f} s"
+            f"  {created}"
         )
     lines.append(f"{len(entries)} entries, {sum(e.size for e in entries) / 1e6:.2f} MB")
     return "\n".join(lines)

@@ -36,11 +36,13 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Entry:
-    """One published result.
+    """One folder of the store.
 
     Attributes:
         path: its folder.
         stage, key: what it is the result of.
+        state: ``stored``; ``damaged``, its manifest cannot be read; ``unfinished``, what an
+            interrupted computation left behind, or one that is going on.
         size: bytes on disk.
         created: seconds since the epoch.
         seconds: what it cost to compute.
@@ -49,6 +51,7 @@ class Entry:
     path: Path
     stage: str
     key: str
+    state: str
     size: int
     created: float
     seconds: float
@@ -115,19 +118,15 @@ class Store:
         _sync(final.parent)
 
     def entries(self) -> Iterator[Entry]:
-        """All published entries, stage by stage, oldest first.
-
-        Raises:
-            UserError: an entry has no readable manifest.
-        """
+        """All folders of the store, stage by stage, oldest first."""
         for folder in sorted(self.root.glob("*/")):
-            found = [_entry(p) for p in folder.iterdir() if p.is_dir() and not p.suffix]
+            found = [_entry(p) for p in folder.iterdir() if p.is_dir()]
             yield from sorted(found, key=lambda e: (e.created, e.key))
 
     def remove(self, entry: Entry) -> bool:
         """Delete one entry; False when another process is at work on the same key."""
         try:
-            with _leased(entry.path, wait=False):
+            with _leased(entry.path.with_name(entry.key), wait=False):
                 # Readers that opened it keep their files; nobody can see half of it.
                 trash = entry.path.with_suffix(f".{uuid.uuid4().hex}.trash")
                 entry.path.rename(trash)
@@ -198,9 +197,16 @@ def _damaged(folder: Path, name: str) -> UserError:
 
 
 def _entry(folder: Path) -> Entry:
-    body = _read_manifest(folder)
+    stage, key = folder.parent.name, folder.name.partition(".")[0]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return Entry(folder, body["stage"], body["key"], size, body["created"], body["seconds"])
+    changed = folder.stat().st_mtime
+    if folder.suffix:
+        return Entry(folder, stage, key, "unfinished", size, changed, 0.0)
+    try:
+        body = _read_manifest(folder)
+    except UserError:
+        return Entry(folder, stage, key, "damaged", size, changed, 0.0)
+    return Entry(folder, stage, key, "stored", size, body["created"], body["seconds"])
 
 
 def _sha256(path: Path) -> str:

@@ -50,7 +50,7 @@ class TorchBlackBox:
 
 
 def torch_device(accelerator: str) -> torch.device:
-    """The device Lightning would choose for an accelerator name.
+    """The device of an accelerator name; ``auto`` is the GPU where there is one (CUDA or ROCm).
 
     Raises:
         UserError: a GPU is asked for and there is none.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -12,6 +14,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from mia_lab.data.transforms import jitter
+from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 from mia_lab.victims.losses import adversarial_loss
@@ -39,6 +42,9 @@ class Pix2Pix(pl.LightningModule):
         load_scale: jitter enlarges by this factor before it crops back to ``image_size``.
         flip: mirror at random.
         seed: of weights, order, jitter and dropout.
+
+    Raises:
+        UserError: a value is out of range; the message names its key.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Pix2Pix(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        _check(dict(self.hparams))
         self.automatic_optimization = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
@@ -130,6 +137,33 @@ class Pix2Pix(pl.LightningModule):
     def _batch_seed(self, purpose: str, batch_idx: int) -> int:
         names = (purpose, self.current_epoch, batch_idx, self.global_rank)
         return derive_seed(self.hparams["seed"], *names)
+
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "width": ("at least 1", lambda v: v >= 1),
+    "discriminator_width": ("at least 1", lambda v: v >= 1),
+    "in_channels": ("3, pictures are RGB", lambda v: v == 3),
+    "dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
+    "lambda_l1": ("finite and at least 0", lambda v: math.isfinite(v) and v >= 0),
+    "learning_rate": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
+    "beta1": ("in [0, 1)", lambda v: 0 <= v < 1),
+    "epochs": ("at least 1", lambda v: v >= 1),
+    "decay_fraction": ("in [0, 1]", lambda v: 0 <= v <= 1),
+    "batch_size": ("at least 1", lambda v: v >= 1),
+    "load_scale": ("between 1 and 4", lambda v: 1 <= v <= 4),
+}
+
+
+def _check(hparams: Mapping[str, Any]) -> None:
+    for key, (wanted, holds) in _RULES.items():
+        if not holds(hparams[key]):
+            raise UserError(f"victim.{key}={hparams[key]}: must be {wanted}")
+    size = hparams["image_size"]
+    if size < 32 or size & (size - 1):
+        raise UserError(
+            f"data.image_size={size}: the U-Net halves the image down to one pixel, so the size "
+            "must be a power of two, at least 32"
+        )
 
 
 def _initialise(module: nn.Module) -> None:

@@ -25,6 +25,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.victims.blackbox import torch_device
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def train(
             warnings.filterwarnings("ignore", message=harmless)
         trainer = pl.Trainer(
             max_epochs=module.hparams["epochs"],
-            accelerator=settings.accelerator,
+            accelerator=torch_device(settings.accelerator).type,
             devices=1,
             precision=settings.precision,  # type: ignore[arg-type]
             plugins=[_AtomicCheckpoints(), LightningEnvironment()],

@@ -21,9 +21,9 @@ def test_layouts_and_directions(real_data: Path, name: str) -> None:
     source = build.source(config)
     assert (len(source.ids("train")), len(source.ids("test"))) == SIZES[name]
     for image_id in (*source.ids("train")[:5], *source.ids("test")[:5]):
-        x, y = source.load(image_id)
-        assert x.size == y.size == (256, 256)
-        assert coarse_colours(x) < coarse_colours(y)
+        pair = source.load(image_id)
+        assert pair.x.size == pair.y.size == (256, 256)
+        assert coarse_colours(pair.x) < coarse_colours(pair.y)
 
 
 def coarse_colours(picture: Image.Image) -> int:

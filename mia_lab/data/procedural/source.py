@@ -29,9 +29,7 @@ class ProceduralPairs:
         n_train, n_test: how many ids the two parts have.
     """
 
-    def __init__(
-        self, style: str, direction: str, seed: int, n_train: int, n_test: int
-    ) -> None:
+    def __init__(self, style: str, direction: str, seed: int, n_train: int, n_test: int) -> None:
         if min(seed, n_train, n_test) < 0:
             raise UserError(
                 f"data.sources.procedural: seed={seed}, n_train={n_train}, n_test={n_test}; "

@@ -42,8 +42,8 @@ def evidence() -> Evidence:
         answers,
     )
     score = np.array([[[0.3, 0.5]], [[0.1, 0.1]], [[0.2, 0.0]]])
-    difficulty = DifficultyTable(np.array(["c", "a", "b"]), np.array(["s"]), score)
-    return Evidence(SPLIT.without_candidates(), reconstructions, difficulty)
+    difficulty = DifficultyTable(np.array(["c", "a", "b"]), np.array(["1"]), np.array(["1"]), score)
+    return Evidence(SPLIT.without_candidates(), reconstructions, difficulty, lambda ids: ())
 
 
 def test_attacks_are_not_told_who_is_a_member() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
+from mia_lab.config import build
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
@@ -96,6 +97,14 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "data.protocol=resplit draws new members, but victim=pretrained is trained already",
         ),
         ("victim=custom victim._target_=a.B", "victim=custom is trained already"),
+        (
+            "victim=custom victim._target_=a.B data.protocol=official query.mode=train",
+            "query.mode=train: victim=custom has no such mode",
+        ),
+        (
+            "victim=custom victim._target_=fractions.Fraction +victim.epochs=1",
+            "victim._target_=fractions.Fraction: has epochs, .* is no LightningModule|cannot be b",
+        ),
         ("victim.epochs=0", "victim.epochs=0: must be at least 1"),
         ("victim.learning_rate=nan", "victim.learning_rate=nan: must be finite and above 0"),
         ("victim.dropout=1", "victim.dropout=1.0: must be in"),
@@ -106,10 +115,18 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("attack.names=[lira]", "attack.names=lira: unknown; choose from reconstruction, member"),
         ("attack.names=[membership,membership]", "names an attack twice"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu: unknown; choose from auto, cpu, gpu"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: unknown; choose from 32-true"),
         ("trainer.threads=0", "trainer.threads=0: must be at least 1"),
         ("query.batch_size=0", "query.batch_size=0: must be at least 1"),
     ],
 )
 def test_impossible_values_are_refused(overrides: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        validate(composed(*overrides.split()))
+        check(*overrides.split())
+
+
+def check(*overrides: str) -> None:
+    """All that a run checks before it looks at any data."""
+    config = composed(*overrides)
+    validate(config)
+    build.trained_victim(config)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mia_lab.data import dataset as dataset_module
 from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.data.source import Pair
 from mia_lab.data.transforms import jitter, resize
 from mia_lab.types import PairBatch
 
@@ -24,11 +25,11 @@ class Counting:
     def ids(self, subset: str) -> Sequence[str]:
         return [f"{subset}/{i}" for i in range(10)]
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         self.loads.append(image_id)
         rng = np.random.default_rng(int(image_id.split("/")[1]))
         x, y = rng.integers(0, 256, (2, 48, 40, 3), dtype=np.uint8)
-        return Image.fromarray(x), Image.fromarray(y)
+        return Pair(Image.fromarray(x), Image.fromarray(y))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         return ""
@@ -43,7 +44,7 @@ def test_batches_are_float_rgb_in_order() -> None:
     first = batches[0]
     assert first.x.shape == first.y.shape == (4, 3, 32, 32)
     assert first.x.dtype == torch.float32
-    expected = source.load("train/0")[1].resize((32, 32), Image.Resampling.BICUBIC)
+    expected = source.load("train/0").y.resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_allclose(
         first.y[0].numpy(), np.asarray(expected).transpose(2, 0, 1) / 255, rtol=1e-6
     )
@@ -81,7 +82,7 @@ def test_training_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(0, 1) == order(0, 1)
     assert sorted(order(0, 1)) == sorted(source.ids("train"))
     assert order(0, 1) != order(0, 2)
-    assert order(0, 1) != order(1, 1)
+    assert order(0, 1) not in (order(1, 1), order(1, 0))
 
 
 def gradient(n: int = 64, size: int = 32) -> PairBatch:

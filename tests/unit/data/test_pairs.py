@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.errors import UserError
@@ -28,7 +28,8 @@ def solid(path: Path, colour: object, mode: str = "RGB", size: tuple[int, int] =
 
 
 def colours(pairs: FolderPairs, image_id: str) -> list[tuple[int, ...]]:
-    return [picture.getpixel((3, 3)) for picture in pairs.load(image_id)]  # type: ignore[misc]
+    pair = pairs.load(image_id)
+    return [picture.getpixel((3, 3)) for picture in (pair.x, pair.y)]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
@@ -39,7 +40,7 @@ def test_side_by_side_either_direction(
     pairs = FolderPairs(str(tmp_path), "side_by_side", direction)
     assert pairs.ids("train") == ("train/1",)
     assert colours(pairs, "train/1") == expected
-    assert [p.size for p in pairs.load("train/1")] == [(32, 32)] * 2
+    assert pairs.load("train/1").x.size == pairs.load("train/1").y.size == (32, 32)
 
 
 @pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
@@ -171,3 +172,13 @@ def test_nothing_is_silently_clipped_or_flattened(
         solid(tmp_path / f"train{side}" / "1.png", colour, mode)
     with pytest.raises(UserError, match=reason):
         load_first(tmp_path, "two_folders")
+
+
+def test_rotated_photos_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train" / "1.jpg"
+    side_by_side(path)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(UserError, match=r"1.jpg: is stored rotated"):
+        load_first(tmp_path, "side_by_side")

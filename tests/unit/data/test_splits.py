@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mia_lab.data.source import Pair
 from mia_lab.data.splits import (
     Counts,
     Rows,
@@ -35,13 +36,13 @@ class Noise:
     def ids(self, subset: str) -> Sequence[str]:
         return POOL if subset == "train" else TEST
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
+    def load(self, image_id: str) -> Pair:
         alike = image_id in self.twins or image_id in self.nearly
         rng = np.random.default_rng(0 if alike else sum(map(ord, image_id)) + len(image_id))
         pixels = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         if image_id in self.nearly[1:]:
             pixels[0, 0] ^= 1
-        return Image.fromarray(pixels), Image.fromarray(pixels)
+        return Pair(Image.fromarray(pixels), Image.fromarray(pixels))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         return "noise"
@@ -97,6 +98,8 @@ def test_official_takes_members_from_train_only() -> None:
     assert {i for i, r in rows.items() if r["role"] == Role.MEMBER} == set(POOL)
     assert {i for i, r in rows.items() if r["role"] != Role.MEMBER} == set(TEST)
     assert count(rows, Role.AUXILIARY) == 3
+    with pytest.raises(UserError, match=r"train/0 lies in the train and in the test part"):
+        assign_official(POOL, [*TEST, "train/0"], Counts(None, None, 0), 0)
     assert count(assign_official(POOL, TEST, Counts(4, 5, 0), 0), Role.MEMBER) == 4
 
 

@@ -50,7 +50,7 @@ def test_table_is_the_probe_on_the_backbones_features(lite0, pairs):
         for i in range(5)
     ]
     assert table.id.tolist() == list(pairs.ids)
-    assert table.setting.tolist() == ["layers=1,3 ridge=2.5"]
+    assert (table.layers.tolist(), table.ridge.tolist()) == (["1,3"], ["2.5"])
     assert table.score.dtype == np.float64
     np.testing.assert_allclose(table.score[:, 0, 0], wanted, rtol=1e-9)
     np.testing.assert_array_equal(table.column(["im-3"]), table.score[3, 0])

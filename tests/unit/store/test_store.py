@@ -92,7 +92,7 @@ def test_failed_computation_publishes_nothing(tmp_path: Path, resumable: bool) -
 
     with pytest.raises(ZeroDivisionError):
         store.get(stage, fail)
-    assert not list(store.entries())
+    assert [e.state for e in store.entries()] == ["unfinished"]
     assert (store.get(stage, finish) / "number.txt").exists()
 
 
@@ -145,7 +145,7 @@ def test_killed_owner_is_succeeded_at_once(tmp_path: Path) -> None:
 
 def test_tables_round_trip_as_memory_maps(tmp_path: Path) -> None:
     table = DifficultyTable(
-        np.array(["a", "b"]), np.array(["layers=1"]), np.arange(4.0).reshape(2, 1, 2)
+        np.array(["a", "b"]), np.array(["1"]), np.array(["1"]), np.arange(4.0).reshape(2, 1, 2)
     )
     save_table(tmp_path, table)
     back = load_table(tmp_path, DifficultyTable)
@@ -162,8 +162,14 @@ def test_administration_lists_and_prunes(tmp_path: Path) -> None:
     assert "deleted 0" in administer(tmp_path, "prune", None, 1.0)
     assert "deleted 1" in administer(tmp_path, "prune", "letters", None)
     assert [e.stage for e in store.entries()] == ["numbers"]
+    (next(store.entries()).path / "manifest.json").write_text("{")
+    (tmp_path / "numbers" / "abc.partial").mkdir()
+    states = sorted(e.state for e in store.entries())
+    assert states == ["damaged", "unfinished"]
+    assert "deleted 2" in administer(tmp_path, "prune", None, 0.0)
     with pytest.raises(UserError, match="say what"):
         administer(tmp_path, "prune", None, None)
+    store.get(Stage("letters", 1, {}), write_number)
     with pytest.raises(UserError, match=r"store.stage=colours: unknown; the store has letters"):
         administer(tmp_path, "list", "colours", None)
     with pytest.raises(UserError, match="no such folder"):

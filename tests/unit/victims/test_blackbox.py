@@ -106,6 +106,15 @@ def test_query_records_every_image(tmp_path: Path, members: PairDataset) -> None
     )
 
 
+def test_answers_that_carry_gradients_or_doubles_are_taken(
+    tmp_path: Path, members: PairDataset
+) -> None:
+    weight = torch.ones(1, requires_grad=True)
+    table = query(Fixed(lambda x: x.double() * weight), members, 4, 0, tmp_path)
+    whole = next(members.batches(len(members)))
+    np.testing.assert_array_equal(table.images, whole.x.numpy())
+
+
 def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset) -> None:
     def noisy(x: Tensor) -> Tensor:
         return torch.rand_like(x)
@@ -128,6 +137,7 @@ def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset
     ("answer", "message"),
     [
         (lambda x: x[:, :1], r"answered train/000000 with shape \(4, 1, 32, 32\), expected"),
+        (lambda x: x.numpy(), r"with a ndarray; its translate\(\) must return a torch.Tensor"),
         (lambda x: x * float("nan"), "is not finite"),
         (lambda x: x * 2 - 1, r"leaves \[0, 1\]"),
     ],
