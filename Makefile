@@ -25,7 +25,7 @@ demo: $(READY) ## Audit a small model on generated facades, in about two minutes
 
 test: $(READY) ## Run the tests with coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow" -n 2
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
 
-from mia_lab.cli import CONF, prepare
+from mia_lab.cli import CONF, main, prepare
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 
@@ -52,25 +59,58 @@ class Ran:
 
 
 class Command:
-    """``python -m mia_lab`` in a subprocess, in an empty folder."""
+    """``python -m mia_lab`` in an empty folder: in this process, or in one of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.conf = TEST_CONF
-        self.environment = {k: v for k, v in os.environ.items() if k != "MIA_LAB_DATA"}
-        self.environment |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+        self.environment: dict[str, str] = {}
+
+    def __call__(self, *arguments: str) -> Ran:
+        """Run the real entry point here: the same code, without a second import of torch."""
+        out, err = io.StringIO(), io.StringIO()
+        with ExitStack() as stack:
+            stack.enter_context(patch.dict(os.environ, self._environment(), clear=True))
+            stack.enter_context(patch.object(sys, "argv", ["mia_lab", *self._arguments(arguments)]))
+            stack.enter_context(contextlib.chdir(self.folder))
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            code: object = 0
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+            except Exception:
+                code = 1
+                traceback.print_exc()
+            finally:
+                logging.shutdown()
+        if isinstance(code, str):
+            print(code, file=err)
+        return Ran(
+            code if isinstance(code, int) else 1, out.getvalue(), err.getvalue(), self.folder
+        )
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "mia_lab", "--config-dir", str(self.conf), *arguments],
+            [sys.executable, "-m", "mia_lab", *self._arguments(arguments)],
             cwd=self.folder,
-            env=self.environment,
+            env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def __call__(self, *arguments: str, timeout: float = 300) -> Ran:
+    def alone(self, *arguments: str, timeout: float = 300) -> Ran:
+        """Run in a process of its own."""
         process = self.popen(*arguments)
         out, err = process.communicate(timeout=timeout)
         return Ran(process.returncode, out, err, self.folder)
+
+    def _arguments(self, arguments: Sequence[str]) -> list[str]:
+        return ["--config-dir", str(self.conf), *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k != "MIA_LAB_DATA"}
+        return {**inherited, "OMP_NUM_THREADS": "1", **self.environment}

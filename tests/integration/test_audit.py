@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -49,10 +47,12 @@ def without_timings(metrics: dict[str, object]) -> dict[str, object]:
 
 
 def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
-    first = command(*TINY)
+    first = command.alone(*TINY)
     folder = latest(first)
     assert {p.name for p in folder.iterdir()} >= FILES
-    assert (folder / ".hydra" / "config.yaml").exists()
+    resolved = (folder / "config.yaml").read_text()
+    assert "image_size: 32" in resolved
+    assert "${" not in resolved
     assert "reconstruction" in first.out
     assert "report: " in first.out
 
@@ -161,11 +161,11 @@ def test_your_own_data_and_your_own_model(command: Command) -> None:
     ours = command(*TINY, *data, "data.protocol=official")
     (exported,) = command.folder.glob("outputs/store/victim/*/victim.safetensors")
     theirs = command(
-        *TINY[:1],
         *data,
+        "data.image_size=32",
+        "trainer.threads=1",
+        "tracking.mode=disabled",
         "victim=pretrained",
-        "~victim.width",
-        "~victim.discriminator_width",
         f"victim.checkpoint={exported}",
         "data.protocol=manifest",
         f"data.manifest={latest(ours) / 'split.csv'}",
@@ -196,7 +196,7 @@ def test_offline_tracking(command: Command) -> None:
 def test_multirun_has_a_folder_a_job(command: Command) -> None:
     ran = command("-m", *TINY, "until=split", "seed=0,1")
     assert ran.code == 0, ran.err
-    splits = list(command.folder.glob("outputs/sweeps/*/*/*/split.csv"))
+    splits = list(command.folder.glob("outputs/sweeps/*/*/split.csv"))
     assert len({p.read_text() for p in splits}) == 2
 
 
@@ -205,14 +205,5 @@ def test_results_are_the_same_from_another_folder_and_environment(command: Comma
     other = Command(command.folder / "elsewhere")
     other.folder.mkdir()
     other.environment["PYTHONHASHSEED"] = "7"
-    two = other(*TINY, "until=attacks")
+    two = other.alone(*TINY, "until=attacks")
     assert without_timings(one.metrics) == without_timings(two.metrics)
-
-
-def test_json_is_strict(command: Command) -> None:
-    ran = command(*TINY, "until=attacks")
-    json.loads((latest_run(ran) / "metrics.json").read_text(), parse_constant=pytest.fail)
-
-
-def latest_run(ran: Ran) -> Path:
-    return max((ran.folder / "outputs" / "runs").glob("*/*"), key=os.path.getmtime)

@@ -120,15 +120,20 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
 def test_bad_input(command: Command, case: str) -> None:
     prepare, arguments, message = CASES[case]
     prepare(command.folder)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = command(*arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert message in ran.error
-    # Of the processor's time, not the clock's: tests share their machine.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     store = command.folder / "outputs" / "store"
     finished = [p for p in store.glob("*/*") if not p.suffix] if store.is_dir() else []
     assert not [p for p in finished if p.parent.name != "split"], "published something"
+
+
+def test_bad_input_is_quick(command: Command) -> None:
+    """The last check before any computing, with all imports: under 10 s of processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "difficulty.layers" in command.alone(*TINY, "difficulty.layers=[1,7]").error
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor's time, not the clock's: tests share their machine.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
 
 
 @pytest.mark.parametrize(

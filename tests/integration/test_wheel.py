@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +24,13 @@ def test_installed_wheel_runs_from_an_empty_folder(command: Command, tmp_path: P
     where = subprocess.run(
         [sys.executable, "-c", "import mia_lab; print(mia_lab.__file__)"],
         cwd=command.folder,
-        env=command.environment,
+        env={**os.environ, **command.environment},
         capture_output=True,
         text=True,
         check=True,
     )
     assert where.stdout.strip() == str(site / "mia_lab" / "__init__.py")
     assert (site / "mia_lab" / "conf" / "config.yaml").exists()
-    ran = command("+experiment=tiny")
+    ran = command.alone("+experiment=tiny")
     assert ran.metrics["n_members"] == 6
     assert (command.folder / "outputs" / "latest" / "report.html").exists()

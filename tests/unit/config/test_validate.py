@@ -88,7 +88,10 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("data.source=web", "data.source=web: unknown; choose from procedural, folder"),
         ("data.root=/nowhere data.source=folder", "data.root=/nowhere: no such folder"),
         ("data.source=folder paths.data=null", "Set MIA_LAB_DATA to the folder that holds facades"),
-        ("data=custom", "Set MIA_LAB_DATA to the folder that holds custom/, or give data.root="),
+        (
+            "data=custom paths.data=null",
+            "Set MIA_LAB_DATA to the folder that holds custom/, or give data.root=",
+        ),
         ("data.protocol=manifest", "give both data.protocol=manifest and data.manifest=FILE.csv"),
         ("data.manifest=x.csv", "give both"),
         ("victim=pretrained", "victim.checkpoint: no value given"),

@@ -20,7 +20,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def members() -> PairDataset:
-    source = ProceduralPairs("facades", seed=0, n_train=6, n_test=0)
+    source = ProceduralPairs("facades", "BtoA", seed=0, n_train=6, n_test=0)
     return PairDataset(source, source.ids("train"), image_size=32)
 
 
