@@ -22,6 +22,7 @@ from mia_lab.data.procedural import (
     streets,
 )
 from mia_lab.data.procedural.scene import Light, cast_shadow, fractal_noise
+from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.errors import UserError
 
 PALETTES = {
@@ -192,3 +193,17 @@ def test_fractal_noise_is_normalised() -> None:
     assert noise.dtype == np.float32
     assert abs(float(noise.mean())) < 1e-3
     assert float(noise.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_source_has_parts_and_directions():
+    forward, backward = (ProceduralPairs("streets", d, 0, 3, 2) for d in ("AtoB", "BtoA"))
+    assert forward.ids("train") == ("train/000000", "train/000001", "train/000002")
+    pair, mirror = forward.load("test/000001"), backward.load("test/000001")
+    scene = render("streets", 0, 4)  # the test part goes on where the train part ends
+    np.testing.assert_array_equal(np.asarray(pair.x), scene.input)
+    np.testing.assert_array_equal(np.asarray(pair.y), scene.target)
+    np.testing.assert_array_equal(pair.instances, scene.instances)
+    np.testing.assert_array_equal(np.asarray(mirror.x), scene.target)
+    assert forward.fingerprint(("a",)) != backward.fingerprint(("a",))
+    with pytest.raises(UserError, match="none may be negative"):
+        ProceduralPairs("streets", "AtoB", -1, 3, 2)

@@ -1,0 +1,100 @@
+"""What the stored stages computed when their versions were last raised.
+
+A failure here means that stored results no longer are what the code would compute. If that is
+intended, raise the stage's version in `mia_lab/stages.py` (or the generators' `CODE_VERSION`), and
+only then write the new numbers here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mia_lab import stages
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.procedural import render
+from mia_lab.data.procedural import source as generated
+from mia_lab.data.splits import Counts, assign_official, assign_resplit
+from mia_lab.difficulty import difficulty_score
+from mia_lab.types import Role
+from mia_lab.victims.pix2pix import Pix2Pix
+from mia_lab.victims.training import TrainingSettings, train
+
+
+def test_split_version() -> None:
+    pool = [f"{i:02d}" for i in range(12)]
+    rows = assign_resplit(pool, Counts(4, 3, 1), seed=5)
+    official = assign_official(pool[:6], pool[6:], Counts(3, 2, 0), seed=5)
+    found = [
+        "".join(i for i in pool if split.get(i, {}).get("role") == role)
+        for split in (rows, official)
+        for role in (Role.MEMBER, Role.NONMEMBER)
+    ]
+    assert (stages.SPLIT_VERSION, found) == (1, SPLIT)
+
+
+def test_difficulty_version() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(size=(6, 16, 16)), rng.normal(size=(40, 4, 4))]
+    target = 0.5 + 0.1 * blocks[0][:3] + 0.01 * rng.normal(size=(3, 16, 16))
+    score = difficulty_score(blocks, target, ridge=2.0, seed=1, image_id="golden")
+    assert stages.DIFFICULTY_VERSION == 1
+    assert score == pytest.approx(DIFFICULTY, rel=1e-9)
+
+
+@pytest.mark.parametrize("style", ["facades", "maps", "streets"])
+def test_generated_data_version(style: str) -> None:
+    scenes = [render(style, 0, i) for i in range(2)]
+    assert generated.CODE_VERSION == 1
+    found = [s.target.mean(axis=(0, 1)).round(1).tolist() for s in scenes]
+    # Libraries may round a pixel differently; another scene is far away.
+    np.testing.assert_allclose(found, SCENES[style], atol=0.5)
+
+
+def test_victim_version(tmp_path: Path) -> None:
+    source = generated.ProceduralPairs("facades", "BtoA", seed=0, n_train=4, n_test=0)
+    module = Pix2Pix(
+        image_size=32,
+        in_channels=3,
+        width=4,
+        discriminator_width=4,
+        dropout=0.5,
+        lambda_l1=100.0,
+        learning_rate=2e-4,
+        beta1=0.5,
+        epochs=2,
+        decay_fraction=0.5,
+        batch_size=2,
+        load_scale=1.125,
+        flip=True,
+        seed=0,
+    )
+    losses: list[float] = []
+    train(
+        module,
+        PairDataset(source, source.ids("train"), 32),
+        tmp_path,
+        TrainingSettings("cpu"),
+        on_epoch=lambda _epoch, found, _module: losses.append(found["l1"]),
+    )
+    assert stages.VICTIM_VERSION == 1
+    np.testing.assert_allclose(losses, L1, rtol=2e-3)
+
+
+def test_torch_generators_are_stable() -> None:
+    """Initial weights and jitter hang on PyTorch's CPU generator."""
+    drawn = torch.rand(3, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(drawn.numpy(), [0.4962566, 0.7682218, 0.08847743], rtol=1e-6)
+
+
+SPLIT = ["02030811", "000107", "000305", "0608"]
+DIFFICULTY = 0.00855966682902178
+SCENES = {
+    "facades": [[181.7, 160.7, 136.1], [196.5, 194.6, 196.9]],
+    "maps": [[150.9, 139.0, 136.9], [85.2, 70.6, 61.8]],
+    "streets": [[77.2, 71.5, 68.0], [109.9, 108.9, 105.0]],
+}
+L1 = [0.181287, 0.186702]
