@@ -7,17 +7,33 @@ weather, season, light), so that the translation is ambiguous, as it is with rea
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from mia_lab.data.procedural import facades, maps, streets
-from mia_lab.data.procedural.scene import Scene
+from mia_lab.data.procedural import (
+    facade_layout,
+    facades,
+    map_layout,
+    maps,
+    street_layout,
+    street_things,
+    streets,
+)
+from mia_lab.data.procedural.scene import Scene, colorize
 from mia_lab.errors import UserError
 
-__all__ = ["STYLES", "Scene", "render"]
+__all__ = ["STYLES", "Scene", "compose", "render"]
 
-_COMPOSERS = {"facades": facades.compose, "maps": maps.compose, "streets": streets.compose}
-STYLES = tuple(_COMPOSERS)
+_ARTISTS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
+    "facades": (facade_layout.PALETTE, facade_layout.draw_layout, facades.photograph),
+    "maps": (map_layout.PALETTE, map_layout.draw_layout, maps.photograph),
+    "streets": (street_things.PALETTE, street_layout.draw_layout, streets.photograph),
+}
+"""Of each style: the colours of its labels, who draws the labels, and who takes the photo."""
+
+STYLES = tuple(_ARTISTS)
 
 
 def render(style: str, seed: int, index: int) -> Scene:
@@ -31,8 +47,22 @@ def render(style: str, seed: int, index: int) -> Scene:
     Raises:
         UserError: no such style.
     """
-    if style not in _COMPOSERS:
+    if style not in _ARTISTS:
         raise UserError(f"unknown generated style {style!r}: choose one of {', '.join(STYLES)}")
     sequence = np.random.SeedSequence([zlib.crc32(style.encode()), seed, index])
     layout, appearance = (np.random.default_rng(child) for child in sequence.spawn(2))
-    return _COMPOSERS[style](layout, appearance)
+    return compose(style, layout, appearance)
+
+
+def compose(
+    style: str, layout_rng: np.random.Generator, appearance_rng: np.random.Generator
+) -> Scene:
+    """One scene: its layout from one generator, all that its input does not tell from the other."""
+    palette, draw_layout, photograph = _ARTISTS[style]
+    layout = draw_layout(layout_rng)
+    return Scene(
+        input=colorize(layout.labels, palette),
+        target=photograph(layout, appearance_rng),
+        labels=layout.labels,
+        instances=getattr(layout, "instances", None),
+    )

@@ -14,14 +14,12 @@ from mia_lab.data.procedural.facade_layout import (
     DECO,
     DOOR,
     MOLDING,
-    PALETTE,
     PILLAR,
     SHOP,
     SILL,
     WINDOW,
     Box,
     Layout,
-    draw_layout,
 )
 from mia_lab.data.procedural.scene import (
     SIZE,
@@ -29,11 +27,9 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Light,
-    Scene,
     among,
     blend,
     chance,
-    colorize,
     develop,
     foliage,
     fractal_noise,
@@ -81,13 +77,6 @@ SHOP_COLORS: tuple[Color, ...] = (
     (214, 176, 70),
     (40, 38, 40),
 )
-
-
-def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
-    """One facade: its layout from one generator, all that labels do not tell from the other."""
-    layout = draw_layout(layout_rng)
-    target = photograph(layout, appearance_rng)
-    return Scene(colorize(layout.labels, PALETTE), target, layout.labels, None)
 
 
 def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -14,12 +14,10 @@ from mia_lab.data.procedural.map_layout import (
     BLOCK,
     LAND,
     MOTORWAY,
-    PALETTE,
     PARK,
     ROADS,
     WATER,
     Layout,
-    draw_layout,
     stroke,
 )
 from mia_lab.data.procedural.scene import (
@@ -29,11 +27,9 @@ from mia_lab.data.procedural.scene import (
     Field,
     Light,
     Mask,
-    Scene,
     among,
     blend,
     chance,
-    colorize,
     develop,
     foliage,
     fractal_noise,
@@ -101,13 +97,6 @@ class _Homes:
     share: float
     pitch: float
     storeys: float
-
-
-def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
-    """One map: its roads from one generator, all that a map does not tell from the other."""
-    layout = draw_layout(layout_rng)
-    target = photograph(layout, appearance_rng)
-    return Scene(colorize(layout.labels, PALETTE), target, layout.labels, None)
 
 
 def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -16,11 +16,9 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Mask,
-    Scene,
     among,
     blend,
     chance,
-    colorize,
     develop,
     foliage,
     fractal_noise,
@@ -32,11 +30,10 @@ from mia_lab.data.procedural.scene import (
     tint,
 )
 from mia_lab.data.procedural.street_dyes import SIGNALS, own_dyes, shared_dyes
-from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout, draw_layout
+from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout
 from mia_lab.data.procedural.street_things import (
     BUILDING,
     FENCE,
-    PALETTE,
     ROAD,
     SIDEWALK,
     SKY,
@@ -71,13 +68,6 @@ class Weather:
     dusk: float
     mist: float
     sun: int
-
-
-def compose(layout_rng: np.random.Generator, appearance_rng: np.random.Generator) -> Scene:
-    """One street: its layout from one generator, all that labels do not tell from the other."""
-    layout = draw_layout(layout_rng)
-    target = photograph(layout, appearance_rng)
-    return Scene(colorize(layout.labels, PALETTE), target, layout.labels, layout.instances)
 
 
 def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -13,13 +13,11 @@ import pytest
 from mia_lab.data.procedural import (
     STYLES,
     Scene,
+    compose,
     facade_layout,
-    facades,
     map_layout,
-    maps,
     render,
     street_things,
-    streets,
 )
 from mia_lab.data.procedural.scene import Light, cast_shadow, fractal_noise
 from mia_lab.data.procedural.source import ProceduralPairs
@@ -30,7 +28,6 @@ PALETTES = {
     "maps": map_layout.PALETTE,
     "streets": street_things.PALETTE,
 }
-COMPOSERS = {"facades": facades.compose, "maps": maps.compose, "streets": streets.compose}
 
 
 def digest(scene: Scene) -> str:
@@ -44,9 +41,9 @@ def drawn(style: str, index: int) -> Scene:
     return render(style, 0, index)
 
 
-def compose(style: str, layout_seed: int, appearance_seed: int) -> Scene:
+def composed(style: str, layout_seed: int, appearance_seed: int) -> Scene:
     rngs = (np.random.default_rng(s) for s in (layout_seed, appearance_seed))
-    return COMPOSERS[style](*rngs)
+    return compose(style, *rngs)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -142,7 +139,7 @@ def test_instances_lie_on_people_and_vehicles_and_have_one_class_each() -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_one_layout_has_many_appearances(style: str) -> None:
-    one, other = (compose(style, 0, appearance) for appearance in (1, 2))
+    one, other = (composed(style, 0, appearance) for appearance in (1, 2))
     np.testing.assert_array_equal(one.input, other.input)
     difference = np.abs(one.target.astype(float) - other.target.astype(float)).mean()
     assert difference > 8
