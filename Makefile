@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Audit a small model on generated facades, in about two minutes
+demo: $(READY) ## Audit a small model on generated facades, in about a minute
 	$(BIN)/python -m mia_lab +experiment=facades_pix2pix
 
 test: $(READY) ## Run the tests with coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -43,6 +44,8 @@ def main() -> None:
             if traceback_wanted or HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise
             sys.exit(_refuse(str(error)))
+        finally:
+            _tidy(Path(HydraConfig.get().runtime.output_dir))
 
     try:
         job()
@@ -53,7 +56,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(_refuse(str(error), traceback_wanted))
     except OSError as error:
-        if started:
+        if started or not error.filename:
             raise
         reason = f"{error.filename}: {error.strerror}"
         sys.exit(_refuse(f"{reason}; is paths.outputs a folder you may write to?"))
@@ -89,6 +92,12 @@ def _store(config: Config) -> None:
 
     task = config.store
     print(administer(Path(config.paths.store), task.action.value, task.stage, task.older_than_days))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the output folder of a command that put nothing into it: refused, or no audit."""
+    if not [p for p in folder.iterdir() if p.name != ".hydra" and p.stat().st_size]:
+        shutil.rmtree(folder)
 
 
 def _refuse(message: str, traceback_wanted: bool = False) -> int:

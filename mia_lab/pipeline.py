@@ -54,11 +54,11 @@ def audit(config: Config, folder: Path, group: str) -> None:
     Raises:
         UserError: something the user can mend; nothing half-written is ever reused.
     """
-    (folder / "config.yaml").write_text(build.as_yaml(config))
     attacks = build.attacks(config)
     clock = _Clock()
     with clock("checks"):
         stages = Stages(config, Store(Path(config.paths.store)))
+    (folder / "config.yaml").write_text(build.as_yaml(config))
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)

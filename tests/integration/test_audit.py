@@ -179,6 +179,7 @@ def test_store_is_listed_and_pruned(command: Command) -> None:
     listed = command("task=store")
     assert listed.code == 0
     assert "split" in listed.out
+    assert len(list(command.folder.glob("outputs/runs/*/*"))) == 1  # only the audit's
     assert "1 entries" in listed.out
     pruned = command("task=store", "store.action=prune", "store.older_than_days=0")
     assert "deleted 1 entries" in pruned.out

@@ -122,6 +122,8 @@ def test_bad_input(command: Command, case: str) -> None:
     prepare(command.folder)
     ran = command(*arguments)
     assert message in ran.error
+    runs = command.folder.glob("outputs/runs/*/*/*")
+    assert not [p for p in runs if p.name in ("metrics.json", "report.html", "scores.csv")]
     store = command.folder / "outputs" / "store"
     finished = [p for p in store.glob("*/*") if not p.suffix] if store.is_dir() else []
     assert not [p for p in finished if p.parent.name != "split"], "published something"
