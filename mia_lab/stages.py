@@ -21,6 +21,7 @@ from mia_lab.config.schema import Config, Protocol, QueryMode, Until
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.data.dataset import PairDataset
+from mia_lab.data.source import MissingPart
 from mia_lab.reconstruction import query
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import DifficultyTable, Reconstructions, Role, Split
@@ -208,12 +209,19 @@ class Stages:
     def _ids(self, *roles: Role) -> tuple[str, ...]:
         return tuple(i for i in self.ids if self._rows[i]["role"] in roles)
 
+    def _all_ids(self) -> tuple[str, ...]:
+        """Ids of both parts, or of the one there is."""
+        train = self.source.ids("train")
+        try:
+            return (*train, *self.source.ids("test"))
+        except MissingPart:
+            return tuple(train)
+
     def _assign(self) -> splits.Rows:
         data = self.config.data
         counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
         if data.protocol is Protocol.manifest:
-            known = (*self.source.ids("train"), *self.source.ids("test"))
-            return splits.read_manifest(Path(str(data.manifest)), known)
+            return splits.read_manifest(Path(str(data.manifest)), self._all_ids())
         train = self.source.ids("train")
         if data.protocol is Protocol.official:
             return splits.assign_official(train, self.source.ids("test"), counts, self.config.seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from mia_lab.data.source import Pair
+from mia_lab.data.source import MissingPart, Pair
 from mia_lab.errors import UserError
 
 MIN_SIDE = 16
@@ -96,7 +96,7 @@ class FolderPairs:
 def _pictures(folder: Path) -> dict[str, Path]:
     """Every picture below a folder by its name without the ending."""
     if not folder.is_dir():
-        raise UserError(
+        raise MissingPart(
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
             "to match your files"
         )

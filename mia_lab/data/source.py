@@ -10,6 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mia_lab.errors import UserError
+
+
+class MissingPart(UserError):
+    """A dataset has no such part at all; a manifest can do without it."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -37,7 +43,8 @@ class PairSource(Protocol):
         """Sorted ids of the ``train`` or the ``test`` part.
 
         Raises:
-            UserError: the part is missing, empty or malformed.
+            MissingPart: there is no such part.
+            UserError: the part is empty or malformed.
         """
         ...
 

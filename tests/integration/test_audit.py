@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -172,6 +173,20 @@ def test_your_own_data_and_your_own_model(command: Command) -> None:
     )
     assert theirs.code == 0, theirs.err
     assert theirs.metrics["attacks"] == ours.metrics["attacks"]
+
+
+def test_a_manifest_needs_no_test_part(command: Command) -> None:
+    write_pairs(command.folder / "pairs")
+    shutil.rmtree(command.folder / "pairs" / "test")
+    rows = [f"train/{i},{'member' if i < 5 else 'nonmember'},city{i % 2}" for i in range(9)]
+    (command.folder / "roles.csv").write_text("\n".join(["id,role,group", *rows]))
+    manifest = ("data.protocol=manifest", "data.manifest=roles.csv")
+    ran = command(*TINY, "data=custom", "data.root=pairs", "data.direction=BtoA", *manifest)
+    assert (ran.metrics["n_members"], ran.metrics["n_nonmembers"]) == (5, 4)
+    split = table(latest(ran) / "split.csv")
+    assert {row["id"]: row["group"] for row in split} == {
+        f"train/{i}": f"city{i % 2}" for i in range(9)
+    }
 
 
 def test_store_is_listed_and_pruned(command: Command) -> None:
