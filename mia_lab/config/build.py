@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from mia_lab.config.explain import unknown_key
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
+from mia_lab.store import file_sha256
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -155,16 +155,11 @@ def identity(node: dict[str, Any]) -> dict[str, Any]:
     for key, value in declared.items():
         may_be_file = isinstance(value, str) and (foreign or key == "checkpoint")
         if may_be_file and Path(value).is_file():
-            declared[key] = f"sha256:{_sha256(Path(value))}"
+            declared[key] = f"sha256:{file_sha256(Path(value))}"
     if foreign:
         file_name = inspect.getsourcefile(_locate(declared["_target_"]))
-        declared["source code"] = _sha256(Path(file_name)) if file_name else None
+        declared["source code"] = file_sha256(Path(file_name)) if file_name else None
     return declared
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _node(config: Config) -> dict[str, Any]:

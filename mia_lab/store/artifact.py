@@ -25,7 +25,7 @@ from typing import Any
 from filelock import SoftFileLease, Timeout
 
 from mia_lab.errors import UserError
-from mia_lab.store.key import Stage, canonical_json
+from mia_lab.store.key import Stage, canonical_json, file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _write_manifest(folder: Path, stage: Stage, seconds: float) -> None:
         "version": stage.version,
         "key": stage.key,
         "inputs": dict(stage.inputs),
-        "files": {str(p.relative_to(folder)): _sha256(p) for p in files},
+        "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
         "created": time.time(),
         "seconds": seconds,
     }
@@ -185,7 +185,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _verify(folder: Path) -> None:
     for name, digest in _read_manifest(folder)["files"].items():
         path = folder / name
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or file_sha256(path) != digest:
             raise _damaged(folder, name)
 
 
@@ -207,11 +207,6 @@ def _entry(folder: Path) -> Entry:
     except UserError:
         return Entry(folder, stage, key, "damaged", size, changed, 0.0)
     return Entry(folder, stage, key, "stored", size, body["created"], body["seconds"])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
