@@ -34,6 +34,7 @@ def unknown_key(full_key: str, key: str, choices: Iterable[str]) -> str:
 
 
 def _one_line(text: str) -> str:
+    text = text.partition("Config search path")[0]  # where Hydra looked helps nobody
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     listed = False
     out = ""

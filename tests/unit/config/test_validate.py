@@ -67,6 +67,7 @@ def test_composition_errors_are_one_line(override: str, message: str) -> None:
         composed(override)
     text = explain(caught.value)
     assert "\n" not in text
+    assert "search path" not in text
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(text)
 
