@@ -33,6 +33,9 @@ GENERATOR_FILE = "victim.safetensors"
 CHECKPOINT_FILE = "victim.ckpt"
 LOSSES_FILE = "losses.csv"
 
+PATIENCE = 20
+"""Writing checkpoints takes at most about one part in so many of a training's time."""
+
 _HARMLESS_WARNINGS = (
     ".*does not have many workers.*",  # pictures are decoded once and kept in memory
     ".*available but not used.*",  # trainer=cpu on a machine with a GPU
@@ -49,7 +52,7 @@ class TrainingSettings:
 
     accelerator: str = "auto"
     precision: str = "32-true"
-    checkpoint_every_s: float = 15.0
+    checkpoint_every_s: float = 2.0
 
 
 def train(
@@ -175,20 +178,25 @@ class _History(Callback):
 
 
 class _TimedCheckpoint(ModelCheckpoint):
-    """Keeps the last epoch on disk, but writes no more often than every so many seconds.
+    """Keeps the last epoch on disk, without spending much of the time on writing it.
 
+    It waits at least ``every_s`` seconds, and `PATIENCE` times what the last writing took; 0
+    saves every epoch.
     Lightning's own ``train_time_interval`` is ignored under manual optimisation.
     """
 
     def __init__(self, folder: Path, every_s: float) -> None:
         super().__init__(folder, filename="last", save_top_k=1, enable_version_counter=False)
-        self._every_s = every_s
+        self._wait_s = self._every_s = every_s
         self._saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if time.monotonic() - self._saved >= self._every_s:
+        start = time.monotonic()
+        if start - self._saved >= self._wait_s:
             super().on_train_epoch_end(trainer, pl_module)
             self._saved = time.monotonic()
+            if self._every_s:
+                self._wait_s = max(self._every_s, PATIENCE * (self._saved - start))
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):
