@@ -147,6 +147,8 @@ class _History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         done = len(self.rows) * int(trainer.num_training_batches)
+        if self.rows:
+            log.info("training goes on after epoch %d", len(self.rows))
         self._bar = tqdm(total=self._total, initial=done, desc="training", unit=" steps")
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
