@@ -65,10 +65,10 @@ class Stages:
         self.members = self._ids(Role.MEMBER)
         self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
         self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
-        self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
-        self._foreign = None if self._module else build.black_box(config)
         if config.until in (None, Until.difficulty, Until.attacks):
             _ = self._difficulty  # a wrong layer shall not wait for the training to end
+        self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
+        self._foreign = None if self._module else build.black_box(config)
 
     @cached_property
     def backbone(self) -> Backbone:

@@ -129,8 +129,9 @@ def test_bad_input(command: Command, case: str) -> None:
     assert not [p for p in finished if p.parent.name != "split"], "published something"
 
 
-def test_bad_input_is_quick(command: Command) -> None:
+def test_bad_input_is_quick(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last check before any computing, with all imports: under 10 s of processor time."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users run it
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "difficulty.layers" in command.alone(*TINY, "difficulty.layers=[1,7]").error
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
