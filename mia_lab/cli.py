@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -98,6 +99,8 @@ def _tidy(folder: Path) -> None:
     """Remove the output folder of a command that put nothing into it: refused, or no audit."""
     if not [p for p in folder.iterdir() if p.name != ".hydra" and p.stat().st_size]:
         shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # not empty: other runs have the same name
+            folder.parent.rmdir()
 
 
 def _refuse(message: str, traceback_wanted: bool = False) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,22 +62,22 @@ def audit(config: Config, folder: Path, group: str) -> None:
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
-    if _stop_after(config, Until.split, folder):
+    if _stop_after(config, Until.split):
         return
     with _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
             victim = stages.victim(training)
             training.complete()
-        if _stop_after(config, Until.victim, folder):
+        if _stop_after(config, Until.victim):
             return
         with clock("reconstructions"):
             reconstructions = stages.reconstructions(victim)
-        if _stop_after(config, Until.reconstructions, folder):
+        if _stop_after(config, Until.reconstructions):
             return
         with clock("difficulty"):
             difficulty = stages.difficulty()
-        if _stop_after(config, Until.difficulty, folder):
+        if _stop_after(config, Until.difficulty):
             return
         evidence = Evidence(
             split.without_candidates(),
@@ -107,9 +107,9 @@ class _Clock:
         self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
-def _stop_after(config: Config, stage: Until, folder: Path) -> bool:
+def _stop_after(config: Config, stage: Until) -> bool:
     if config.until is stage:
-        log.info("until=%s: stopped as asked; the split is in %s", stage.value, folder)
+        log.info("until=%s: stopped as asked; results are in %s", stage.value, config.paths.store)
     return config.until is stage
 
 
@@ -193,11 +193,25 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
         "seed": str(config.seed),
         "protocol": config.data.protocol.value,
         "data": f"{config.data.source} {config.data.name}, {config.data.image_size} px",
+        "victim": _settings(config.victim),
+        "query": _settings(build.plain(config.query)),
+        "difficulty": _settings(config.difficulty),
+        "attacks": _settings({n: config.attack.available[n] for n in config.attack.names}),
         **{f"backbone {key}": value for key, value in stages.backbone.describe().items()},
         **{f"stage {stage.name}": stage.key for stage in named},
         "python": platform.python_version(),
         **{name: version(name) for name in libraries},
     }
+
+
+def _settings(node: Mapping[str, Any]) -> str:
+    """Settings of one component on one line, nested ones in brackets."""
+    parts = [
+        f"{key} ({_settings(value)})" if isinstance(value, Mapping) else f"{key}={value}"
+        for key, value in node.items()
+        if key not in ("_target_", "_partial_")
+    ]
+    return ", ".join(parts)
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:

@@ -53,7 +53,7 @@ def typed(cfg: DictConfig) -> Config:
 
 
 def _expand_home(config: Config) -> None:
-    """The shell expands a tilde only at the start of a word, so ``key=~/folder`` needs our help."""
+    """A tilde in a configuration file means the home folder; no shell has expanded it."""
     paths, data = config.paths, config.data
     for section, keys in ((paths, ("data", "outputs", "store")), (data, ("manifest", "root"))):
         for key in keys:

@@ -57,8 +57,9 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        arguments = json.loads(metadata["arguments"])
-        network = ARCHITECTURES[metadata["architecture"]](**arguments)
+        recipe = json.loads(metadata["generator"])
+        arguments = recipe["arguments"]
+        network = ARCHITECTURES[recipe["architecture"]](**arguments)
         network.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise UserError(f"victim.checkpoint={path}: cannot be read ({error})") from error

@@ -107,10 +107,12 @@ def train(
 
 def export(generator: nn.Module, path: Path) -> None:
     """Save a generator as safetensors, with the name and arguments that build it again."""
-    metadata = {
+    recipe = {
         "architecture": type(generator).__name__,
-        "arguments": json.dumps(getattr(generator, "arguments", {})),
+        "arguments": getattr(generator, "arguments", {}),
     }
+    # One entry only: the file format shuffles them, and equal victims shall be equal files.
+    metadata = {"generator": json.dumps(recipe, sort_keys=True)}
     tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
     path.write_bytes(save(tensors, metadata=metadata))  # save_file would make it private to us
 

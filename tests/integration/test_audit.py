@@ -142,6 +142,7 @@ def test_interrupted_training_resumes_to_the_same_weights(command: Command, vict
     (whole,) = command.folder.glob("other/victim/*/victim.safetensors")
     a, b = load_file(resumed), load_file(whole)
     assert all((a[k] == b[k]).all() for k in a | b)
+    assert resumed.read_bytes() == whole.read_bytes()
     losses = [(p.parent / "losses.csv").read_text() for p in (resumed, whole)]
     assert losses[0] == losses[1]
 
