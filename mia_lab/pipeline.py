@@ -196,7 +196,10 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
         "victim": _settings(config.victim),
         "query": _settings(build.plain(config.query)),
         "difficulty": _settings(config.difficulty),
-        "attacks": _settings({n: config.attack.available[n] for n in config.attack.names}),
+        **{
+            f"attack {name}": _settings(config.attack.available[name]) or "no settings"
+            for name in config.attack.names
+        },
         **{f"backbone {key}": value for key, value in stages.backbone.describe().items()},
         **{f"stage {stage.name}": stage.key for stage in named},
         "python": platform.python_version(),
@@ -205,13 +208,8 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
 
 
 def _settings(node: Mapping[str, Any]) -> str:
-    """Settings of one component on one line, nested ones in brackets."""
-    parts = [
-        f"{key} ({_settings(value)})" if isinstance(value, Mapping) else f"{key}={value}"
-        for key, value in node.items()
-        if key not in ("_target_", "_partial_")
-    ]
-    return ", ".join(parts)
+    """Settings of one component on one line."""
+    return ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "_partial_"))
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
