@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float64]
 
+Layer = int | str
+"""A block of a backbone, numbered 1 to 4 by its stride (4 to 32), or the name of a module."""
+
 VICTIM = "victim"
 """The model under audit. Reference models are named ``reference-0``, ``reference-1``, ..."""
 
@@ -159,20 +162,36 @@ class Reconstructions:
 
 @dataclass(frozen=True)
 class DifficultyTable:
-    """Difficulty of every image under every setting.
+    """Difficulty of every image under every setting; the configured setting comes first.
 
     Attributes:
         id: (N,) image ids.
-        layers: (S,) the layers of each setting, such as "1,2,3,4"; "" where there are none.
-        ridge: (S,) the penalty of each setting, such as "1.0" or "auto"; "" where there is none.
-        score: float64 (N, S, T), T repeats (pixel splits); same unit as the reconstruction error.
-            The configured setting comes first.
+        backbone: (S,) whose features, such as "tf_efficientnet_lite0 (packaged)"; "" where there
+            are none. So for the other columns that name a setting.
+        features_from: (S,) of which image of the pair, "input" or "target".
+        layers: (S,) of which layers, such as "1,2,3,4".
+        ridge: (S,) the penalty asked for, such as "1" or "auto".
+        score: float64 (N, S, T), T repeats; same unit as the reconstruction error.
+        penalty: float64 (N, S, T), the penalty used, which differs where ``auto`` chose it.
+        rank: int64 (N, S, T), rank of the probe's columns where the penalty is 0, else -1.
+        map: float32 (N, G, G), error of each pixel under the first setting; (N, 0, 0) unless asked
+            for.
     """
 
     id: Strings
+    backbone: Strings
+    features_from: Strings
     layers: Strings
     ridge: Strings
     score: Floats
+    penalty: Floats
+    rank: NDArray[np.int64]
+    map: NDArray[np.float32]
+
+    def mean(self) -> Floats:
+        """Scores averaged over the repeats: (N, S)."""
+        mean: Floats = np.asarray(self.score.mean(axis=2))
+        return mean
 
     def column(self, ids: Sequence[str], setting: int = 0) -> Floats:
         """Difficulty (len(ids),), mean over repeats, under one setting (default: the configured).

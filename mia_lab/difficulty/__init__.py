@@ -3,6 +3,6 @@
 Only the array-level score is imported here, so that it costs neither timm nor its models.
 """
 
-from mia_lab.difficulty.probe import difficulty_score
+from mia_lab.difficulty.score import difficulty_score
 
 __all__ = ["difficulty_score"]

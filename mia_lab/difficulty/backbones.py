@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import timm
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 
 from mia_lab.difficulty.weights import load_model, state_sha256
 from mia_lab.errors import UserError
-
-Layer = int | str
-"""A block number, 1 to 4, or the name of one of the model's modules."""
+from mia_lab.types import Layer
 
 STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}
 """Block numbers mean the same stride on every backbone."""
@@ -76,6 +75,12 @@ class Backbone:
             "licence": self._origin.licence,
             "timm": timm.__version__,
         }
+
+    @property
+    def label(self) -> str:
+        """The network and the kind of its weights, for tables and figures."""
+        source = self._origin.source
+        return f"{self.name} ({Path(source).name})"
 
     def fingerprint(self) -> str:
         """Names architecture and weights, whatever the device or the path of the file; cheap."""

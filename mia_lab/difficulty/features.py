@@ -1,25 +1,25 @@
-"""From images to feature maps: how an image is brought to the backbone's size."""
+"""From images to compact factors: the backbone's size, its feature maps, their fewest columns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mia_lab.difficulty.backbones import Backbone, Layer
+from mia_lab.difficulty.backbones import Backbone
+from mia_lab.difficulty.grid import to_grid
+from mia_lab.difficulty.probe import compact_factor
+from mia_lab.difficulty.score import FactorBatch
 from mia_lab.errors import UserError
+from mia_lab.types import Layer, PairBatch
 
 PREPROCESSES = ("aligned", "official")
+SIDES = ("input", "target")
 OFFICIAL_RESIZE = 256
 OFFICIAL_CROP = 224
-
-
-def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear, antialiased where it shrinks: (N, C, H, W) to (N, C, height, width)."""
-    return functional.interpolate(
-        images, (height, width), mode="bilinear", align_corners=False, antialias=True
-    )
 
 
 def input_size(preprocess: str, grid_size: int) -> int:
@@ -53,36 +53,71 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
         )
     size = input_size(preprocess, grid_size)
     if preprocess == "aligned":
-        return resize(images, size, size)
+        return _resize(images, size, size)
     height, width = images.shape[-2:]
     scale = OFFICIAL_RESIZE / min(height, width)
     # The longer side is rounded down and the crop's corner to nearest, as torchvision does.
     height, width = max(int(height * scale), size), max(int(width * scale), size)
     top, left = round((height - size) / 2), round((width - size) / 2)
-    return resize(images, height, width)[..., top : top + size, left : left + size]
+    return _resize(images, height, width)[..., top : top + size, left : left + size]
 
 
 def extract(
     backbone: Backbone,
-    images: Tensor,
+    batch: PairBatch,
     layers: Sequence[Layer],
     *,
+    features_from: str = "input",
     preprocess: str = "aligned",
     grid_size: int = 56,
-) -> list[Tensor]:
-    """Feature maps of a batch of images, at their native resolution.
+) -> FactorBatch:
+    """Compact factors of a batch of pairs, reduced as soon as the features are there.
 
     Args:
         backbone: the network.
-        images: float32 (N, 3, H, W) or (N, 1, H, W) in [0, 1], of any size and device.
+        batch: the pairs.
         layers: block numbers or module names.
+        features_from: whose features, the pair's ``input`` or ``target``.
         preprocess: ``aligned`` or ``official``, see :func:`prepare`.
         grid_size: G, side of the pixel grid.
 
     Returns:
-        One (N, C_k, s_k, s_k) a layer, on the backbone's device.
+        Factors and targets, on the backbone's device.
 
     Raises:
-        UserError: the images have neither one channel nor three.
+        UserError: an image holds NaN or infinite values (the message names it), or it has neither
+            one channel nor three.
     """
-    return backbone.features(prepare(images, preprocess, grid_size), layers)
+    _check_finite(batch)
+    images = batch.x if features_from == "input" else batch.y
+    maps = backbone.features(prepare(images, preprocess, grid_size), layers)
+    factors = {layer: compact_factor(m) for layer, m in zip(layers, maps, strict=True)}
+    return FactorBatch(batch.ids, factors, to_grid(batch.y.to(backbone.device), grid_size))
+
+
+def bytes_per_image(
+    backbone: Backbone, layers: Sequence[Layer], preprocess: str, grid_size: int
+) -> int:
+    """What the factors and the target of one pair take, from those of a black one."""
+    black = torch.zeros(1, 3, *[input_size(preprocess, grid_size)] * 2)
+    kept = extract(
+        backbone, PairBatch(("",), black, black), layers, preprocess=preprocess, grid_size=grid_size
+    )
+    return sum(math.prod(t.shape) * t.element_size() for t in (*kept.factors.values(), kept.target))
+
+
+def _resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, antialiased where it shrinks: (N, C, H, W) to (N, C, height, width)."""
+    return functional.interpolate(
+        images, (height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def _check_finite(batch: PairBatch) -> None:
+    for side, images in (("input", batch.x), ("target", batch.y)):
+        finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
+        if not all(finite):
+            raise UserError(
+                f"image {batch.ids[finite.index(False)]!r}: its {side} holds NaN or infinite "
+                "values; repair or remove the file"
+            )

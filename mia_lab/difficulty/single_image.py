@@ -5,19 +5,34 @@ Source: Shafran, Peleg, Hoshen, ICCV 2021, arXiv:2102.07762, Eq. 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from mia_lab.difficulty.backbones import Backbone, Layer
-from mia_lab.difficulty.features import PREPROCESSES, extract, input_size, resize
-from mia_lab.difficulty.probe import check_ridge, repeated_scores
+from mia_lab.difficulty.backbones import Backbone
+from mia_lab.difficulty.features import (
+    PREPROCESSES,
+    SIDES,
+    bytes_per_image,
+    extract,
+    input_size,
+)
+from mia_lab.difficulty.probe import Ridge
+from mia_lab.difficulty.protocol import PixelProtocol, check_at_least, check_choice
+from mia_lab.difficulty.score import (
+    FactorBatch,
+    Scores,
+    Setting,
+    check_ridge,
+    names_key,
+    score_batch,
+)
 from mia_lab.errors import UserError
-from mia_lab.types import DifficultyTable, PairBatch
+from mia_lab.types import DifficultyTable, Layer, PairBatch
 
-SIDES = ("input", "target")
+PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 
 
 class SingleImageDifficulty:
@@ -26,13 +41,21 @@ class SingleImageDifficulty:
     Args:
         backbone: the network whose features the probe reads.
         layers: block numbers (1 to 4) or module names, concatenated.
-        ridge: the probe's penalty, above 0 (scikit-learn's ``alpha``: summed squared error).
+        ridge: the probe's penalty (scikit-learn's ``alpha``: summed squared error), 0 for least
+            squares, or ``auto``: chosen for each image by generalised cross-validation.
         features_from: which image of the pair the features are of, ``input`` or ``target``.
         preprocess: ``aligned`` or ``official``, see :func:`~mia_lab.difficulty.features.prepare`.
         grid_size: side of the pixel grid on which the target is predicted.
-        repeats: number of pixel splits.
+        protocol: ``holdout`` or ``kfold``, see :class:`~mia_lab.difficulty.protocol.PixelProtocol`;
+            so for ``folds``, ``repeats`` and ``error``.
+        precision: of the probe, ``float64`` or ``float32``. In float32 scores differ by less than
+            1e-4 of themselves from a penalty of 1 on, and small penalties are refused.
+        maps: keep the error of every pixel; needs ``kfold``.
+        keep_gb: factors are stored up to so many GB, so that another layer or penalty needs no
+            second look at the images.
         batch_size: images a forward pass; moves scores by float32 rounding only (below 1e-5).
-        device: where the backbone runs. The probe runs on the CPU, in float64.
+        grid: lists of further ``layers`` and ``ridge``; every combination is scored.
+        device: where backbone and probe run.
 
     Raises:
         UserError: an argument is out of range, or the backbone does not have a layer.
@@ -42,112 +65,165 @@ class SingleImageDifficulty:
         self,
         backbone: Backbone,
         layers: Sequence[Layer] = (1, 2, 3, 4),
-        ridge: float = 1.0,
+        ridge: Ridge = 1.0,
         features_from: str = "input",
         preprocess: str = "aligned",
         grid_size: int = 56,
+        protocol: str = "holdout",
+        folds: int = 5,
         repeats: int = 1,
+        error: str = "l1",
+        precision: str = "float64",
+        maps: bool = False,
+        keep_gb: float = 2.0,
         batch_size: int = 32,
+        grid: Mapping[str, Sequence[Any]] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        if isinstance(layers, int | str):
-            raise UserError(f"difficulty.layers={layers}: give a list, such as [{layers}]")
-        _check_choice("features_from", features_from, SIDES)
-        _check_choice("preprocess", preprocess, PREPROCESSES)
-        _check_at_least("grid_size", grid_size, 8)  # one cell of block 4, whose stride is 32
-        _check_at_least("repeats", repeats, 1)
-        _check_at_least("batch_size", batch_size, 1)
-        self.ridge = check_ridge(ridge)
-        self.layers = tuple(layers)
+        check_choice("features_from", features_from, SIDES)
+        check_choice("preprocess", preprocess, PREPROCESSES)
+        check_choice("precision", precision, tuple(PRECISIONS))
+        check_at_least("grid_size", grid_size, 8)  # one cell of block 4, whose stride is 32
+        check_at_least("batch_size", batch_size, 1)
+        if not keep_gb >= 0:
+            raise UserError(f"difficulty.keep_gb={keep_gb}: must be a number of at least 0")
+        if maps and protocol != "kfold":
+            raise UserError(
+                f"difficulty.maps=true with difficulty.protocol={protocol} would leave pixels "
+                "without a held-out error; use difficulty.protocol=kfold"
+            )
+        self.protocol = PixelProtocol(protocol, folds, repeats, error)
+        self.settings = _lattice(layers, ridge, grid or {})
         self.features_from = features_from
         self.preprocess = preprocess
         self.grid_size = grid_size
-        self.repeats = repeats
+        self.precision = precision
+        self.maps = maps
+        self.keep_gb = keep_gb
         self.batch_size = batch_size
         self.backbone = backbone.to(device)
-        backbone.check_layers(self.layers, input_size(preprocess, grid_size))
+        wanted = list(dict.fromkeys(layer for s in self.settings for layer in s.layers))
+        backbone.check_layers(wanted, input_size(preprocess, grid_size))
+        # All numbered blocks together, so that what is stored serves every choice of them.
+        numbered = [*backbone.blocks] if any(isinstance(layer, int) for layer in wanted) else []
+        named = [layer for layer in wanted if isinstance(layer, str)]
+        self.layers: tuple[Layer, ...] = (*numbered, *named)
 
-    def score(
-        self,
-        batches: Iterable[PairBatch],
-        seed: int,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> DifficultyTable:
-        """Difficulty of every pair. One batch is held at a time, whatever their number.
+    def identity(self) -> dict[str, Any]:
+        """What decides the scores of given images, apart from the seed; JSON values."""
+        protocol = self.protocol
+        return {
+            **self.factors_identity(),
+            "settings": [[list(s.layers), s.ridge] for s in self.settings],
+            "protocol": [protocol.name, protocol.repeats, protocol.error],
+            "folds": protocol.folds if protocol.name == "kfold" else None,
+            "precision": self.precision,
+            "maps": self.maps,
+        }
+
+    def factors_identity(self) -> dict[str, Any]:
+        """What decides the factors of given images; JSON values."""
+        return {
+            "backbone": self.backbone.fingerprint(),
+            "features_from": self.features_from,
+            "preprocess": self.preprocess,
+            "grid_size": self.grid_size,
+            "layers": list(self.layers),
+        }
+
+    def bytes_per_image(self) -> int:
+        """What the factors of one pair take."""
+        return bytes_per_image(self.backbone, self.layers, self.preprocess, self.grid_size)
+
+    def factors(self, batches: Iterable[PairBatch]) -> Iterator[FactorBatch]:
+        """Compact factors of pairs, batch by batch, whatever their number.
 
         Args:
             batches: the pairs, in any order and in batches of any size.
-            seed: seed of the pixel splits.
-            on_progress: called with the number of pairs done so far.
-
-        Returns:
-            One row a pair in the order they came, one setting, ``repeats`` scores each.
 
         Raises:
             UserError: a pair holds NaN or infinite values; the message names it.
-            ValueError: an id comes twice.
         """
-        scores: dict[str, list[float]] = {}
-        for batch in self._chunks(batches):
-            self._check_finite(batch)
-            for image_id, features, target in self._pieces(batch):
-                if image_id in scores:
-                    raise ValueError(f"image id {image_id!r} comes twice")
-                scores[image_id] = repeated_scores(
-                    features,
-                    target,
-                    ridge=self.ridge,
-                    seed=seed,
-                    image_id=image_id,
-                    repeats=self.repeats,
-                )
-            if on_progress is not None:
-                on_progress(len(scores))
-        values = np.array(list(scores.values()), dtype=np.float64)
-        return DifficultyTable(
-            id=np.array(list(scores), dtype=np.str_),
-            layers=np.array([",".join(map(str, self.layers))], dtype=np.str_),
-            ridge=np.array([f"{self.ridge:.12g}"], dtype=np.str_),
-            score=values.reshape(len(scores), 1, self.repeats),
-        )
-
-    def _chunks(self, batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
         for batch in batches:
             for start in range(0, len(batch), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                yield PairBatch(batch.ids[rows], batch.x[rows], batch.y[rows])
-
-    def _pieces(self, batch: PairBatch) -> Iterator[tuple[str, list[Tensor], Tensor]]:
-        """Each pair's id, feature maps (C, s, s) and target (3, G, G), on the CPU."""
-        images = batch.x if self.features_from == "input" else batch.y
-        maps = extract(
-            self.backbone,
-            images,
-            self.layers,
-            preprocess=self.preprocess,
-            grid_size=self.grid_size,
-        )
-        maps = [m.cpu() for m in maps]
-        targets = resize(batch.y, self.grid_size, self.grid_size).cpu()
-        for row, image_id in enumerate(batch.ids):
-            yield image_id, [m[row] for m in maps], targets[row]
-
-    @staticmethod
-    def _check_finite(batch: PairBatch) -> None:
-        for side, images in (("input", batch.x), ("target", batch.y)):
-            finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
-            if not all(finite):
-                raise UserError(
-                    f"image {batch.ids[finite.index(False)]!r}: its {side} holds NaN or infinite "
-                    "values; repair or remove the file"
+                yield extract(
+                    self.backbone,
+                    PairBatch(batch.ids[rows], batch.x[rows], batch.y[rows]),
+                    self.layers,
+                    features_from=self.features_from,
+                    preprocess=self.preprocess,
+                    grid_size=self.grid_size,
                 )
 
+    def score(
+        self,
+        factors: Iterable[FactorBatch],
+        seed: int,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> DifficultyTable:
+        """Difficulty of every pair under every setting.
 
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"difficulty.{key}={value}: choose from {', '.join(choices)}")
+        Args:
+            factors: of at least one pair, as :meth:`factors` gives them; held batch by batch.
+            seed: seed of the pixel divisions.
+            on_progress: called with the number of pairs done so far.
+
+        Returns:
+            One row a pair in the order they came; the configured setting first.
+
+        Raises:
+            UserError: a score is not finite, or a penalty too small for the precision.
+            ValueError: an id comes twice.
+        """
+        ids: list[str] = []
+        found: list[Scores] = []
+        # One image at a time keeps the caches of a CPU warm; a GPU wants many.
+        size = 1 if self.backbone.device.type == "cpu" else self.batch_size
+        for batch in factors:
+            for part in batch.split(size):
+                found.append(self._score(part.to(self.backbone.device), seed))
+                ids.extend(part.ids)
+            if on_progress is not None:
+                on_progress(len(ids))
+        if len(set(ids)) < len(ids):
+            twice = next(i for i in ids if ids.count(i) > 1)
+            raise ValueError(f"image id {twice!r} comes twice")
+        n = len(self.settings)
+        return DifficultyTable(
+            id=np.array(ids, dtype=np.str_),
+            backbone=np.array([self.backbone.label] * n, dtype=np.str_),
+            features_from=np.array([self.features_from] * n, dtype=np.str_),
+            layers=np.array([names_key(s.layers) for s in self.settings], dtype=np.str_),
+            ridge=np.array([ridge_key(s.ridge) for s in self.settings], dtype=np.str_),
+            score=np.concatenate([s.score for s in found]),
+            penalty=np.concatenate([s.penalty for s in found]),
+            rank=np.concatenate([s.rank for s in found]),
+            map=np.concatenate([s.map for s in found]),
+        )
+
+    def _score(self, batch: FactorBatch, seed: int) -> Scores:
+        dtype = PRECISIONS[self.precision]
+        return score_batch(batch, self.settings, self.protocol, seed, dtype, maps=self.maps)
 
 
-def _check_at_least(key: str, value: int, minimum: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise UserError(f"difficulty.{key}={value}: must be a whole number of at least {minimum}")
+def ridge_key(ridge: Ridge) -> str:
+    """A penalty as a word."""
+    return ridge if isinstance(ridge, str) else f"{ridge:.12g}"
+
+
+def _lattice(
+    layers: Sequence[Layer], ridge: Ridge, grid: Mapping[str, Sequence[Any]]
+) -> tuple[Setting, ...]:
+    """The configured setting, then every other combination of layers and penalties."""
+    subsets = [_checked(layers, "difficulty.layers")]
+    subsets += [_checked(choice, "difficulty.grid.layers") for choice in grid.get("layers", ())]
+    penalties = [check_ridge(ridge)]
+    penalties += [check_ridge(r, "difficulty.grid.ridge") for r in grid.get("ridge", ())]
+    return tuple(dict.fromkeys(Setting(s, r) for s in subsets for r in penalties))
+
+
+def _checked(layers: Any, key: str) -> tuple[Layer, ...]:
+    if isinstance(layers, int | str) or not isinstance(layers, Sequence):
+        raise UserError(f"{key}={layers}: give a list, such as [{layers}]")
+    return tuple(layers)

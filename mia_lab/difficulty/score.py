@@ -1,0 +1,259 @@
+"""From compact factors to difficulty scores, for any number of settings at once (Eq. 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mia_lab.difficulty.probe import (
+    Columns,
+    Ridge,
+    compact_factor,
+    least_squares_weights,
+    make_columns,
+    normal_equations,
+    predict,
+    ridge_weights,
+)
+from mia_lab.difficulty.protocol import PixelProtocol, mask, pixel_order
+from mia_lab.errors import UserError
+from mia_lab.types import Floats, Layer
+
+NO_RANK = -1
+"""In place of a rank where the penalty is above 0, so that none was determined."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to score: which blocks, concatenated, and which penalty."""
+
+    layers: tuple[Layer, ...]
+    ridge: Ridge
+
+
+@dataclass(frozen=True)
+class FactorBatch:
+    """All that a probe needs of B images, whatever its setting.
+
+    Attributes:
+        ids: B image ids.
+        factors: for each layer (B, h, w, r), as :func:`~.probe.compact_factor` returns them.
+        target: (B, T, G, G) on the pixel grid, in [0, 1].
+    """
+
+    ids: tuple[str, ...]
+    factors: dict[Layer, Tensor]
+    target: Tensor
+
+    def split(self, size: int) -> Iterator[FactorBatch]:
+        """The same images in batches of at most so many."""
+        for start in range(0, len(self.ids), size):
+            rows = slice(start, start + size)
+            factors = {layer: factor[rows] for layer, factor in self.factors.items()}
+            yield FactorBatch(self.ids[rows], factors, self.target[rows])
+
+    def to(self, device: torch.device) -> FactorBatch:
+        """The same batch on another device."""
+        factors = {layer: factor.to(device) for layer, factor in self.factors.items()}
+        return FactorBatch(self.ids, factors, self.target.to(device))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of B images under S settings and T repeats.
+
+    Attributes:
+        score: float64 (B, S, T), the error on held-out pixels.
+        penalty: float64 (B, S, T), the penalty used, a mean over folds; what ``auto`` came to.
+        rank: int64 (B, S, T), of the centred columns where the penalty is 0, the smallest over
+            folds; else -1.
+        map: float32 (B, G, G), error of each pixel under the first setting, mean over channels and
+            repeats; (B, 0, 0) unless asked for.
+    """
+
+    score: Floats
+    penalty: Floats
+    rank: NDArray[np.int64]
+    map: NDArray[np.float32]
+
+
+def check_ridge(ridge: Any, key: str = "difficulty.ridge") -> Ridge:
+    """The penalty, checked.
+
+    Raises:
+        UserError: it is neither ``auto`` nor a finite number of at least 0.
+    """
+    if ridge == "auto":
+        return "auto"
+    number = isinstance(ridge, int | float) and not isinstance(ridge, bool)
+    if not (number and math.isfinite(ridge) and ridge >= 0):
+        raise UserError(
+            f"{key}={ridge}: the penalty must be a finite number of at least 0, such as 1, or auto"
+        )
+    return float(ridge)
+
+
+def score_batch(
+    batch: FactorBatch,
+    settings: Sequence[Setting],
+    protocol: PixelProtocol,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    maps: bool = False,
+) -> Scores:
+    """Difficulty of some images under every setting.
+
+    Args:
+        batch: the images, on any device.
+        settings: at least one; their layers are among the batch's.
+        protocol: how pixels are divided.
+        seed: seed of the pixel divisions.
+        dtype: precision of the probe; penalty 0 is solved in float64 in any case.
+        maps: keep the error of every pixel, for a protocol that holds out every pixel.
+
+    Raises:
+        UserError: values that are not finite, or a penalty too small for this precision.
+    """
+    _check_finite(batch)
+    grid_size = batch.target.shape[-1]
+    columns = make_columns(list(batch.factors.values()), grid_size, dtype)
+    targets = batch.target.flatten(2).transpose(1, 2).to(dtype)
+    n_images, n_pixels, _ = targets.shape
+    shape = (n_images, len(settings), protocol.repeats)
+    score, penalty = np.zeros(shape), np.zeros(shape)
+    rank = np.full(shape, np.iinfo(np.int64).max)
+    pixels = torch.zeros(n_images, n_pixels, device=targets.device)
+    folds = protocol.held_out(n_pixels)
+    for repeat in range(protocol.repeats):
+        orders = np.stack([pixel_order(i, seed, n_pixels, repeat) for i in batch.ids])
+        for fold in folds:
+            held_out = mask(orders, fold).to(targets.device)
+            for fit in _fits(columns, list(batch.factors), targets, ~held_out, settings):
+                error = protocol.pixel_error(fit.predictions, targets[:, None]).mean(dim=-1)
+                error *= held_out[:, None]  # (B, L, P)
+                at = np.s_[:, fit.settings, repeat]
+                # Summed over the folds, divided once: each pixel counts the same.
+                score[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
+                penalty[at] += fit.penalty.cpu().numpy() / len(folds)
+                rank[at] = np.minimum(rank[at], fit.rank.cpu().numpy())
+                if 0 in fit.settings:
+                    pixels += error[:, fit.settings.index(0)] / protocol.repeats
+    score /= sum(fold.stop - fold.start for fold in folds)
+    broken = ~np.isfinite(score).all(axis=(1, 2))
+    if broken.any():
+        name = batch.ids[int(np.flatnonzero(broken)[0])]
+        raise UserError(f"image {name!r}: its features or its target overflow {dtype}")
+    side = grid_size if maps else 0
+    drawn = pixels[:, : side * side].reshape(n_images, side, side).cpu().numpy()
+    return Scores(score, penalty, rank, drawn)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Predictions of the settings that one decomposition answers: L of them."""
+
+    settings: list[int]
+    predictions: Tensor  # (B, L, P, T)
+    penalty: Tensor  # (B, L)
+    rank: Tensor  # (B, L)
+
+
+def _fits(
+    columns: Columns,
+    names: list[Layer],
+    targets: Tensor,
+    train: Tensor,
+    settings: Sequence[Setting],
+) -> Iterator[_Fit]:
+    equations = normal_equations(columns, targets, train)
+    # The first setting is solved by itself: its numbers shall not depend on what else is asked.
+    first, *others = range(len(settings))
+    order = sorted(others, key=lambda s: names_key(settings[s].layers))
+    groups = [[first]]
+    groups += [list(g) for _, g in groupby(order, key=lambda s: names_key(settings[s].layers))]
+    for group in groups:
+        blocks = [names.index(layer) for layer in settings[group[0]].layers]
+        part = equations.subset([columns.places()[b] for b in blocks])
+        zero = [s for s in group if settings[s].ridge == 0]
+        positive = [s for s in group if settings[s].ridge != 0]
+        if positive:
+            weights, penalty = ridge_weights(part, [settings[s].ridge for s in positive])
+            predictions = predict(columns, blocks, part, weights)
+            yield _Fit(positive, predictions, penalty, torch.full_like(penalty, NO_RANK).long())
+        if zero:
+            exact = columns.to(torch.float64)
+            weights, rank = least_squares_weights(exact, blocks, targets.double(), train)
+            predictions = predict(columns, blocks, part, weights.to(targets.dtype))
+            rank = rank[:, None].expand(-1, len(zero))
+            yield _Fit(zero, predictions.expand(-1, len(zero), -1, -1), rank * 0.0, rank)
+
+
+def names_key(layers: Sequence[Layer]) -> str:
+    """A set of layers as one word: ``1,2,3,4``."""
+    return ",".join(map(str, layers))
+
+
+def difficulty_score(
+    features: Sequence[NDArray[Any]],
+    target: NDArray[Any],
+    *,
+    ridge: Ridge = 1.0,
+    seed: int = 0,
+    image_id: str = "",
+) -> float:
+    """Difficulty of one image from features of your own making: arrays in, a number out.
+
+    Args:
+        features: one (C, h, w) array a block, of any resolution.
+        target: (3, G, G) the image to predict, in [0, 1]; G is the pixel grid of the probe.
+        ridge: penalty, at least 0 (scikit-learn's ``alpha``), or ``auto``.
+        seed: seed of the pixel split.
+        image_id: name of the image; the pixel split depends on it.
+
+    Returns:
+        Mean absolute error on the held-out 30 % of the pixels (Eq. 2), in the target's unit.
+
+    Raises:
+        UserError: the penalty is out of range, or an array holds NaN or infinite values.
+        ValueError: a shape is not as above.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> blocks = [rng.random((8, 16, 16)), rng.random((32, 4, 4))]
+        >>> easy = np.full((3, 16, 16), 0.5)
+        >>> hard = rng.random((3, 16, 16))
+        >>> round(difficulty_score(blocks, easy), 6)
+        0.0
+        >>> difficulty_score(blocks, hard) > 0.2
+        True
+    """
+    if target.ndim != 3 or target.shape[1] != target.shape[2]:
+        raise ValueError(f"target must be (3, G, G), not {target.shape}")
+    if not features or any(f.ndim != 3 for f in features):
+        raise ValueError(f"features must be (C, h, w) each, not {[f.shape for f in features]}")
+    maps = [torch.from_numpy(np.array(f, dtype=np.float64))[None] for f in features]
+    values = torch.from_numpy(np.array(target, dtype=np.float64))[None]
+    layers = tuple(range(len(maps)))
+    factors: dict[Layer, Tensor] = {k: compact_factor(maps[k]) for k in layers}
+    setting = Setting(layers, check_ridge(ridge))
+    batch = FactorBatch((image_id,), factors, values)
+    return float(score_batch(batch, [setting], PixelProtocol(), seed).score[0, 0, 0])
+
+
+def _check_finite(batch: FactorBatch) -> None:
+    for tensor in (*batch.factors.values(), batch.target):
+        finite = torch.isfinite(tensor).flatten(1).all(dim=1).tolist()
+        if not all(finite):
+            raise UserError(
+                f"image {batch.ids[finite.index(False)]!r}: NaN or infinite values in its features "
+                "or its target"
+            )
