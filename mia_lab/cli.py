@@ -68,6 +68,13 @@ def prepare() -> None:
     register()
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _run_name(task: Task | str, data: str, victim: str) -> str:
+    """An audit is named after its victim, another task after itself."""
+    task = Task(task) if isinstance(task, str) else task
+    return f"{data}_{victim if task is Task.audit else task.value}"
 
 
 def run(cfg: DictConfig) -> None:
@@ -81,11 +88,18 @@ def run(cfg: DictConfig) -> None:
     if config.task is Task.store:
         _store(config)
         return
-    from mia_lab.pipeline import audit
-
     job = HydraConfig.get()
     sweep = job.mode is RunMode.MULTIRUN
-    audit(config, Path(job.runtime.output_dir), Path(job.sweep.dir).name if sweep else config.name)
+    folder = Path(job.runtime.output_dir)
+    group = Path(job.sweep.dir).name if sweep else config.name
+    if config.task is Task.difficulty:
+        from mia_lab.survey import survey
+
+        survey(config, folder, group)
+    else:
+        from mia_lab.pipeline import audit
+
+        audit(config, folder, group)
 
 
 def _store(config: Config) -> None:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +17,13 @@ from mia_lab.data.splits import NearDuplicates, write_manifest
 from mia_lab.errors import UserError
 from mia_lab.evaluation.blind import difficulty_alone
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.grid import evaluate_grid
 from mia_lab.reporting.figures import draw
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
 from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
+from mia_lab.run import Clock, point_latest, run_record, settings_line, solver_record
 from mia_lab.stages import Stages
 from mia_lab.store import Stage, Store
 from mia_lab.types import VICTIM, AuditResult, Evidence, Gallery, ScoreTable, Split
@@ -55,7 +52,7 @@ def audit(config: Config, folder: Path, group: str) -> None:
         UserError: something the user can mend; nothing half-written is ever reused.
     """
     attacks = build.attacks(config)
-    clock = _Clock()
+    clock = Clock()
     with clock("checks"):
         stages = Stages(config, Store(Path(config.paths.store)))
     (folder / "config.yaml").write_text(build.as_yaml(config))
@@ -76,7 +73,7 @@ def audit(config: Config, folder: Path, group: str) -> None:
         if _stop_after(config, Until.reconstructions):
             return
         with clock("difficulty"):
-            difficulty = stages.difficulty()
+            difficulty = stages.difficulties.table()
         if _stop_after(config, Until.difficulty):
             return
         evidence = Evidence(
@@ -92,19 +89,6 @@ def audit(config: Config, folder: Path, group: str) -> None:
             )
             result = _evaluate(config, stages, split, alike, evidence, scores)
         _report(config, replace(result, timing_s=clock.seconds), tracker, folder)
-
-
-class _Clock:
-    """Seconds spent in each named part of a run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
 def _stop_after(config: Config, stage: Until) -> bool:
@@ -152,8 +136,15 @@ def _evaluate(
         blind=(difficulty_alone(difficulty, truth),),
         near_duplicates=alike,
         gallery=_gallery(stages, evidence, scores[-1], truth),
+        grid=evaluate_grid(
+            evidence.difficulty,
+            evidence.reconstructions.mean_error(stages.candidates, VICTIM),
+            stages.candidates,
+            truth,
+            list(dict.fromkeys([config.attack.alpha, *config.difficulty["grid"]["alpha"]])),
+        ),
         timing_s={},
-        record=_record(config, stages),
+        record=_record(config, stages) | solver_record(evidence.difficulty),
     )
 
 
@@ -182,41 +173,27 @@ def _gallery(stages: Stages, evidence: Evidence, scores: ScoreTable, truth: np.n
 
 def _record(config: Config, stages: Stages) -> dict[str, str]:
     """What was run, as plain strings."""
-    libraries = ("mia_lab", "torch", "pytorch-lightning", "timm", "numpy", "scikit-learn")
-    named: tuple[Stage, ...] = (
-        stages.split_stage,
-        stages.victim_stage,
-        stages.reconstructions_stage,
-        stages.difficulty_stage,
-    )
-    return {
-        "seed": str(config.seed),
-        "protocol": config.data.protocol.value,
-        "data": f"{config.data.source} {config.data.name}, {config.data.image_size} px",
-        "victim": _settings(config.victim),
-        "query": _settings(build.plain(config.query)),
-        "difficulty": _settings(config.difficulty),
-        **{
-            f"attack {name}": _settings(config.attack.available[name]) or "no settings"
-            for name in config.attack.names
-        },
-        **{f"backbone {key}": value for key, value in stages.backbone.describe().items()},
-        **{f"stage {stage.name}": stage.key for stage in named},
-        "python": platform.python_version(),
-        **{name: version(name) for name in libraries},
+    keys = (stages.split_stage, stages.victim_stage, stages.reconstructions_stage)
+    attacks = {
+        f"attack {name}": settings_line(config.attack.available[name]) or "no settings"
+        for name in config.attack.names
     }
-
-
-def _settings(node: Mapping[str, Any]) -> str:
-    """Settings of one component on one line."""
-    return ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "_partial_"))
+    return {
+        "protocol": config.data.protocol.value,
+        "victim": settings_line(config.victim),
+        "query": settings_line(build.plain(config.query)),
+        **attacks,
+        **{f"stage {stage.name}": stage.key for stage in keys},
+        **run_record(config),
+        **stages.difficulties.record(),
+    }
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
     identity = {
         "reconstructions": stages.reconstructions_stage.key,
-        "difficulty": build.identity(config.difficulty),
-        "backbone": build.plain(config.backbone),
+        "difficulty": [stage.key for stage in stages.difficulties.stages()],
+        "alphas": config.difficulty["grid"]["alpha"],
         "attack": build.plain(config.attack),
     }
     return Tracker(
@@ -274,19 +251,6 @@ def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path)
     write_files(result, pictures, folder)
     tracker.log_result(result, pictures)
     found = write_html(result, pictures, folder) if pictures else folder / "metrics.json"
-    latest = _point_latest(Path(config.paths.outputs) / "latest", folder)
+    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
     print(text_table(result))
     print(f"{found.stem}: {found}" + (f"  (also {latest / found.name})" if latest else ""))
-
-
-def _point_latest(link: Path, folder: Path) -> Path | None:
-    """Make ``outputs/latest`` point at this run; None where the system has no links."""
-    partial = link.with_name(f".latest-{os.getpid()}")
-    try:
-        partial.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
-        partial.replace(link)
-    except OSError as error:
-        log.warning("%s: cannot be made to point at this run (%s)", link, error.strerror)
-        partial.unlink(missing_ok=True)
-        return None
-    return link

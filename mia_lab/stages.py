@@ -14,29 +14,26 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config, Protocol, QueryMode, Until
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.source import MissingPart
+from mia_lab.data.source import all_ids
+from mia_lab.difficulty_stages import DifficultyStages
 from mia_lab.reconstruction import query
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.types import DifficultyTable, Reconstructions, Role, Split
+from mia_lab.types import Reconstructions, Role, Split
 from mia_lab.victims.blackbox import BlackBox, TorchBlackBox, torch_device
 
 if TYPE_CHECKING:
-    from mia_lab.difficulty.backbones import Backbone
-    from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.victims.training import EpochHook
 
 # Raised by hand when a stage's code changes the numbers it produces.
 SPLIT_VERSION = 1
 VICTIM_VERSION = 1
 RECONSTRUCTIONS_VERSION = 1
-DIFFICULTY_VERSION = 1
 
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
 
@@ -66,18 +63,14 @@ class Stages:
         self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
         self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
         if config.until in (None, Until.difficulty, Until.attacks):
-            _ = self._difficulty  # a wrong layer shall not wait for the training to end
+            _ = self.difficulties  # a wrong layer shall not wait for the training to end
         self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
         self._foreign = None if self._module else build.black_box(config)
 
     @cached_property
-    def backbone(self) -> Backbone:
-        return build.backbone(self.config)
-
-    @cached_property
-    def _difficulty(self) -> SingleImageDifficulty:
-        device = torch_device(self.config.trainer.accelerator)
-        return build.difficulty(self.config, self.backbone, str(device))
+    def difficulties(self) -> DifficultyStages:
+        """The stages that need no victim, over all candidates."""
+        return DifficultyStages(self.config, self.store, self.pairs.subset(self.candidates))
 
     # What each stage depends on
 
@@ -112,19 +105,6 @@ class Stages:
         if self._may_be_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
-
-    @cached_property
-    def difficulty_stage(self) -> Stage:
-        settings = build.identity(self.config.difficulty)
-        settings.pop("batch_size", None)
-        inputs = {
-            "candidates": self.source.fingerprint(self.candidates),
-            "image_size": self.config.data.image_size,
-            "difficulty": settings,
-            "backbone": self.backbone.fingerprint(),
-            "seed": self.config.seed,
-        }
-        return Stage("difficulty", DIFFICULTY_VERSION, inputs)
 
     # The stages in order
 
@@ -182,20 +162,6 @@ class Stages:
 
         return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
 
-    def difficulty(self) -> DifficultyTable:
-        """The difficulty of all candidates; no victim is involved."""
-
-        def compute(folder: Path) -> None:
-            dataset = self.pairs.subset(self.candidates)
-            batches = dataset.batches(self.config.difficulty["batch_size"])
-            with tqdm(total=len(dataset), desc="scoring difficulty", unit=" images") as bar:
-                table = self._difficulty.score(
-                    batches, self.config.seed, lambda done: _advance(bar, done)
-                )
-            save_table(folder, table)
-
-        return load_table(self.store.get(self.difficulty_stage, compute), DifficultyTable)
-
     @property
     def _may_be_random(self) -> bool:
         """Ours answer at random in one mode only; of foreign ones we cannot know."""
@@ -209,24 +175,12 @@ class Stages:
     def _ids(self, *roles: Role) -> tuple[str, ...]:
         return tuple(i for i in self.ids if self._rows[i]["role"] in roles)
 
-    def _all_ids(self) -> tuple[str, ...]:
-        """Ids of both parts, or of the one there is."""
-        train = self.source.ids("train")
-        try:
-            return (*train, *self.source.ids("test"))
-        except MissingPart:
-            return tuple(train)
-
     def _assign(self) -> splits.Rows:
         data = self.config.data
         counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
         if data.protocol is Protocol.manifest:
-            return splits.read_manifest(Path(str(data.manifest)), self._all_ids())
+            return splits.read_manifest(Path(str(data.manifest)), all_ids(self.source))
         train = self.source.ids("train")
         if data.protocol is Protocol.official:
             return splits.assign_official(train, self.source.ids("test"), counts, self.config.seed)
         return splits.assign_resplit(train, counts, self.config.seed)
-
-
-def _advance(bar: tqdm[Any], done: int) -> None:
-    bar.update(done - bar.n)

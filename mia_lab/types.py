@@ -295,6 +295,47 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class GridPoint:
+    """The membership attack under one setting of the difficulty score.
+
+    Attributes:
+        backbone, features_from, layers, ridge: the setting, see :class:`DifficultyTable`.
+        alpha: weight of the difficulty.
+        auc: of the membership error.
+        auc_ci95: its 95 % confidence interval.
+    """
+
+    backbone: str
+    features_from: str
+    layers: str
+    ridge: str
+    alpha: float
+    auc: float
+    auc_ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What remains of a score when its random part is drawn again.
+
+    Attributes:
+        n_repeats: T, draws of each image.
+        within_sd: standard deviation of one image's score over the draws.
+        between_sd: standard deviation of the images' true scores.
+        icc_single: intraclass correlation of a single draw, ICC(1,1); 1 is perfect.
+        icc_mean: of the mean of the T draws, ICC(1,k).
+        rank_correlation: Spearman's, mean over pairs of draws.
+    """
+
+    n_repeats: int
+    within_sd: float
+    between_sd: float
+    icc_single: float
+    icc_mean: float
+    rank_correlation: float
+
+
+@dataclass(frozen=True)
 class Gallery:
     """A few images to look at, chosen by the pipeline.
 
@@ -326,6 +367,7 @@ class AuditResult:
         blind: attacks that never saw the victim.
         near_duplicates: pairs of ids in different roles that look alike, with their distance.
         gallery: images to look at.
+        grid: the membership attack under other settings, the configured first; empty if none.
         timing_s: seconds each stage took in this run.
         record: what was run: versions, weights, seeds, data fingerprint (plain strings).
     """
@@ -340,5 +382,47 @@ class AuditResult:
     blind: tuple[Evaluation, ...]
     near_duplicates: tuple[tuple[str, str, int], ...]
     gallery: Gallery
+    grid: tuple[GridPoint, ...]
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How difficult the images of a folder are; no victim is involved.
+
+    Attributes:
+        name: the run's name.
+        difficulty: of N images under S settings.
+        correlation: (S, S) Spearman's between settings; NaN where a setting scores all alike.
+        reliability: of the configured setting; None where it was not repeated.
+        easiest, hardest: the images at either end, the extreme first.
+        timing_s, record: as in :class:`AuditResult`.
+    """
+
+    name: str
+    difficulty: DifficultyTable
+    correlation: Floats
+    reliability: Reliability | None
+    easiest: Extremes
+    hardest: Extremes
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Some images with their difficulty.
+
+    Attributes:
+        ids: K image ids.
+        score: (K,) difficulty.
+        x, y: float32 (K, 3, H, W) in [0, 1].
+        map: float32 (K, G, G) error of each pixel, or (K, 0, 0).
+    """
+
+    ids: tuple[str, ...]
+    score: Floats
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    map: NDArray[np.float32]

@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mia_lab.config import schema
 from mia_lab.config.explain import unknown_key
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
@@ -127,15 +128,53 @@ def black_box(config: Config) -> BlackBox:
     return cast("BlackBox", victim)
 
 
-def backbone(config: Config) -> Backbone:
-    """The feature network, with its own keys and the run's seed for random weights."""
-    return cast("Backbone", _build("backbone", plain(config.backbone), keep_name=True))
+def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ...]:
+    """The configured difficulty score, then those of the grid's other backbones and sides.
+
+    Each scores all layers and penalties of the grid at once.
+
+    Raises:
+        UserError: a setting is wrong, or a backbone or its weights cannot be had.
+    """
+    settings = dict(config.difficulty)
+    grid = dict(settings.pop("grid", {}))
+    alternatives = [_alternative(node) for node in grid.pop("backbone", [])]
+    sides = dict.fromkeys([settings.pop("features_from"), *grid.pop("features_from", [])])
+    grid.pop("alpha", None)
+    return tuple(
+        cast(
+            "SingleImageDifficulty",
+            _build(
+                "difficulty",
+                {**settings, "features_from": side, "grid": grid},
+                backbone=network,
+                device=device,
+            ),
+        )
+        for network in _backbones([plain(config.backbone), *alternatives], config.seed)
+        for side in sides
+    )
 
 
-def difficulty(config: Config, network: Backbone, device: str) -> SingleImageDifficulty:
-    """The difficulty score over a backbone."""
-    built = _build("difficulty", config.difficulty, backbone=network, device=device)
-    return cast("SingleImageDifficulty", built)
+def _backbones(nodes: list[dict[str, Any]], seed: int) -> list[Backbone]:
+    """Networks that differ; random weights come from the run's seed."""
+    built: dict[str, Backbone] = {}
+    for node in nodes:
+        extra = {"seed": seed} if node.get("weights") == "random" else {}
+        network = cast("Backbone", _build("backbone", node, keep_name=True, **extra))
+        built.setdefault(network.fingerprint(), network)
+    return list(built.values())
+
+
+def _alternative(node: Any) -> dict[str, Any]:
+    keys = {f.name for f in fields(schema.Backbone)}
+    if not isinstance(node, dict) or not {"name"} <= set(node) <= keys:
+        raise UserError(
+            f"difficulty.grid.backbone: {node} is no backbone; "
+            "give [{name: resnet18, weights: random}], say"
+        )
+    target = "mia_lab.difficulty.backbones.Backbone"
+    return {"_target_": target, "weights": "pretrained", **node}
 
 
 def attacks(config: Config) -> dict[str, Attack]:

@@ -18,6 +18,7 @@ class Task(Enum):
     """What the command does."""
 
     audit = "audit"
+    difficulty = "difficulty"
     store = "store"
 
 
@@ -175,18 +176,36 @@ class Backbone:
 
 
 @dataclass
+class Grid:
+    """Further settings of the difficulty score; all combinations are evaluated in one run."""
+
+    layers: list[Any] = field(default_factory=list)
+    ridge: list[Any] = field(default_factory=list)
+    alpha: list[float] = field(default_factory=list)
+    features_from: list[str] = field(default_factory=list)
+    backbone: list[Any] = field(default_factory=list)
+
+
+@dataclass
 class SingleImage:
     """The single-image difficulty score."""
 
     _target_: str = MISSING
     name: str = MISSING
     layers: list[Any] = MISSING
-    ridge: float = MISSING
+    ridge: Any = MISSING
     features_from: str = MISSING
     preprocess: str = MISSING
     grid_size: int = MISSING
+    protocol: str = MISSING
+    folds: int = MISSING
     repeats: int = MISSING
+    error: str = MISSING
+    precision: str = MISSING
+    maps: bool = MISSING
+    keep_gb: float = MISSING
     batch_size: int = MISSING
+    grid: Grid = field(default_factory=Grid)
 
 
 @dataclass

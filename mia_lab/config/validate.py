@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.schema import Config, Protocol, QueryMode, Trainer
+from mia_lab.config.schema import Config, Protocol, QueryMode, Task, Trainer
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -23,6 +23,7 @@ def validate(config: Config) -> None:
     _check_data(config)
     _check_protocol(config)
     _check_attacks(config)
+    _check_task(config)
     _check_trainer(config.trainer)
     _at_least(1, ("query.batch_size", config.query.batch_size))
 
@@ -81,6 +82,24 @@ def _check_attacks(config: Config) -> None:
         raise UserError(f"attack.names={attack.names}: names an attack twice")
     if not math.isfinite(attack.alpha):
         raise UserError(f"attack.alpha={attack.alpha}: must be a finite number, such as 0.5")
+
+
+def _check_task(config: Config) -> None:
+    alphas = config.difficulty.get("grid", {}).get("alpha", [])
+    for alpha in alphas:
+        if not math.isfinite(alpha):
+            raise UserError(f"difficulty.grid.alpha={alphas}: give finite numbers, such as [0.5,1]")
+    if config.task is Task.difficulty:
+        if alphas:
+            raise UserError(
+                f"difficulty.grid.alpha={alphas} weighs the difficulty in an attack, and "
+                "task=difficulty attacks nothing; leave it out"
+            )
+        if config.until is not None:
+            raise UserError(
+                f"until={config.until.value} stops an audit, and task=difficulty has one stage; "
+                "leave it out"
+            )
 
 
 def _check_trainer(trainer: Trainer) -> None:

@@ -16,7 +16,7 @@ from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
-"""Decoded pairs kept in memory; further ones are decoded every time."""
+"""Decoded pairs kept in memory unless told otherwise."""
 
 Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -28,24 +28,32 @@ class PairDataset(Dataset[Item]):
         source: where the pictures come from.
         ids: which of them, in this order.
         image_size: side of the square they are resized to, in pixels.
+        cache_bytes: decoded pairs kept in memory; further ones are decoded every time.
     """
 
-    def __init__(self, source: PairSource, ids: Sequence[str], image_size: int) -> None:
+    def __init__(
+        self,
+        source: PairSource,
+        ids: Sequence[str],
+        image_size: int,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.source = source
         self.ids = tuple(ids)
         self.image_size = image_size
+        self.cache_bytes = cache_bytes
         self._cache: dict[str, Item] = {}
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
         """Some of the pairs of the same source, sharing what is decoded already."""
-        other = PairDataset(self.source, ids, self.image_size)
+        other = PairDataset(self.source, ids, self.image_size, self.cache_bytes)
         other._cache = self._cache
         return other
 
     def load(self, image_id: str) -> Pair:
         """Decode one pair in full size, and keep its resized form."""
         pair = self.source.load(image_id)
-        if len(self._cache) < CACHE_BYTES // (6 * self.image_size**2):
+        if len(self._cache) < self.cache_bytes // (6 * self.image_size**2):
             self._cache[image_id] = self._resized(image_id, pair)
         return pair
 

@@ -59,3 +59,12 @@ class PairSource(Protocol):
     def fingerprint(self, ids: Sequence[str]) -> str:
         """Hash of the named pairs as stored; equal exactly when their content is."""
         ...
+
+
+def all_ids(source: PairSource) -> tuple[str, ...]:
+    """Ids of both parts, or of the one there is."""
+    train = source.ids("train")
+    try:
+        return (*train, *source.ids("test"))
+    except MissingPart:
+        return tuple(train)

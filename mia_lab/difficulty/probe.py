@@ -130,7 +130,8 @@ class NormalEquations:
     """What a ridge fit needs to know of the training pixels; all sums are centred on them.
 
     Attributes:
-        normal: (B, D, D) Gram matrix of the columns.
+        normal: (B, D, D) Gram matrix of the columns. Only its lower triangle is filled, and only
+            that is read.
         cross: (B, D, T) products of columns and targets.
         energy: (B, T) sums of squares of the targets.
         column_mean: (B, D).
@@ -146,7 +147,7 @@ class NormalEquations:
     n_train: int
 
     def subset(self, places: Sequence[slice]) -> NormalEquations:
-        """Those of some blocks alone: no pixel is looked at again."""
+        """Those of some blocks alone, given in ascending order: no pixel is looked at again."""
         if sum(p.stop - p.start for p in places) == self.normal.shape[-1]:
             return self
         index = torch.cat([torch.arange(p.start, p.stop) for p in places]).to(self.normal.device)
@@ -174,21 +175,25 @@ def normal_equations(columns: Columns, targets: Tensor, train: Tensor) -> Normal
     residual = (targets - target_mean[:, None]).mul_(mask)
     places = columns.places()
     size = places[-1].stop
-    normal = targets.new_empty(n_images, size, size)
+    normal = targets.new_zeros(n_images, size, size)
     sums = targets.new_empty(n_images, size, 1 + targets.shape[-1])
     observed = torch.cat([mask, residual], dim=-1).transpose(0, 1)  # (P, B, 1 + T)
     for i, (native, operator) in enumerate(zip(columns.native, columns.upsampling, strict=True)):
         sums[:, places[i]] = _products(native, operator.adjoint(observed))
-        coarser = [j for j in range(len(places)) if columns.meet_at(i, j) == j]
         for start in range(0, native.shape[-1], CHUNK):
             chunk = native[..., start : start + CHUNK]
-            at = places[i].start + start
+            stop = start + chunk.shape[-1]
+            here = slice(places[i].start + start, places[i].start + stop)
             masked = operator(chunk) * mask.transpose(0, 1)
-            for j in coarser:
+            for j in (j for j in range(len(places)) if columns.meet_at(i, j) == j):
                 met = columns.upsampling[j].adjoint(masked)
-                normal[:, at : at + chunk.shape[-1], places[j]] = _products(met, columns.native[j])
-        for j in coarser:
-            normal[:, places[j], places[i]] = normal[:, places[i], places[j]].mT
+                if j > i:
+                    normal[:, places[j], here] = _products(columns.native[j], met)
+                elif j < i:
+                    normal[:, here, places[j]] = _products(met, columns.native[j])
+                else:
+                    before = slice(places[i].start, here.stop)
+                    normal[:, here, before] = _products(met, native[..., :stop])
     column_mean = sums[..., 0] / n_train
     normal.baddbmm_(sums[..., :1], column_mean[:, None], alpha=-1)
     energy = residual.square().sum(dim=1)
@@ -236,8 +241,9 @@ def least_squares_weights(
 ) -> tuple[Tensor, Tensor]:
     """Weights of least norm among those of least squared error: penalty 0, in float64.
 
-    By the singular values of the centred training rows; those below ``CUTOFF`` times the largest
-    count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``.
+    By the singular values of the centred training rows; those up to ``CUTOFF`` times the largest
+    count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. On the CPU: the normal equations
+    would lose the digits that this needs, and no GPU library has the solver.
 
     Args:
         columns: of B images, in float64.
@@ -251,14 +257,13 @@ def least_squares_weights(
     design = design_matrix(columns, blocks)
     size = len(design), int(train[0].sum()), -1
     rows, values = design[train].reshape(size), targets[train].reshape(size)
-    left, singular, right = torch.linalg.svd(
-        rows - rows.mean(dim=1, keepdim=True), full_matrices=False
+    found = torch.linalg.lstsq(
+        (rows - rows.mean(dim=1, keepdim=True)).cpu(),
+        (values - values.mean(dim=1, keepdim=True)).cpu(),
+        rcond=CUTOFF,
+        driver="gelsd",
     )
-    used = (singular > CUTOFF * singular[:, :1]) & (singular > 0)
-    inverse = torch.where(used, singular, 1).reciprocal() * used
-    centred = values - values.mean(dim=1, keepdim=True)
-    weights = right.mT @ (inverse[..., None] * (left.mT @ centred))
-    return weights[:, None], used.sum(dim=1)
+    return found.solution[:, None].to(targets.device), found.rank.to(targets.device)
 
 
 def predict(

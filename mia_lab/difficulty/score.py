@@ -180,7 +180,7 @@ def _fits(
     groups = [[first]]
     groups += [list(g) for _, g in groupby(order, key=lambda s: names_key(settings[s].layers))]
     for group in groups:
-        blocks = [names.index(layer) for layer in settings[group[0]].layers]
+        blocks = sorted(names.index(layer) for layer in settings[group[0]].layers)
         part = equations.subset([columns.places()[b] for b in blocks])
         zero = [s for s in group if settings[s].ridge == 0]
         positive = [s for s in group if settings[s].ridge != 0]

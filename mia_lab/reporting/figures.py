@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation import roc_curve
-from mia_lab.reporting.tables import score_columns
+from mia_lab.reporting.heatmap import heatmap, panels
+from mia_lab.reporting.tables import best_point, grid_axes, score_columns
 from mia_lab.reporting.text import interval, verdict
-from mia_lab.types import AuditResult, Evaluation, Floats, Gallery
+from mia_lab.types import AuditResult, Evaluation, Floats, Gallery, GridPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ class Picture:
 
 
 def draw(result: AuditResult) -> tuple[Picture, ...]:
-    """All pictures of a result: ``roc``; ``scatter`` and ``samples`` where there is what to draw.
+    """All pictures of a result: ``roc``; ``scatter``, ``grid`` and ``samples`` where they apply.
 
     The scatter needs the reconstruction attack and a difficulty; the samples need a gallery.
     """
@@ -56,7 +57,7 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
             "roc",
             "ROC curves",
             "True positive rate against false positive rate. " + verdict(result),
-            _png(roc_figure(result.evaluations, result.blind)),
+            png(roc_figure(result.evaluations, result.blind)),
         )
     ]
     columns = score_columns(result)
@@ -64,19 +65,49 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
         error, is_member = np.array(columns["reconstruction_error"]), np.array(columns["is_member"])
         figure = scatter_figure(error, result.difficulty, is_member == 1, result.alpha)
         alt = "Each image's reconstruction error against its difficulty, members and non-members."
-        pictures.append(Picture("scatter", "Error against difficulty", alt, _png(figure)))
+        pictures.append(Picture("scatter", "Error against difficulty", alt, png(figure)))
+    pictures += grid_pictures(result.grid)
     if result.gallery.ids:
         alt = "Input, target, the victim's answer and its error: " + "; ".join(
             f"{i}, {caption}"
             for i, caption in zip(result.gallery.ids, result.gallery.captions, strict=True)
         )
-        pictures.append(Picture("samples", "Samples", alt, _png(samples_figure(result.gallery))))
+        pictures.append(Picture("samples", "Samples", alt, png(samples_figure(result.gallery))))
     return tuple(pictures)
+
+
+def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
+    """The AUC of the membership error over the grid, a heat map for each pair of its longest axes.
+
+    All share one colour scale; the configured point and the best are framed.
+    """
+    if not grid:
+        return []
+    settings = [grid_axes(point) for point in grid]
+    values = np.array([point.auc for point in grid])
+    best = best_point(grid)
+    marks = {"configured": 0, "best, chosen in hindsight": best}
+    found = []
+    for number, panel in enumerate(panels(settings), start=1):
+        figure = heatmap(
+            panel,
+            values,
+            "AUC of the membership error",
+            limits=(float(values.min()), float(values.max())),
+            marks=marks,
+        )
+        title = "Other settings of the difficulty" + (f": {panel.title}" if panel.title else "")
+        alt = (
+            f"AUC of the membership error for each {panel.rows[0]} and {panel.columns[0]}: "
+            f"{values[0]:.3f} as configured, at most {values[best]:.3f}"
+        )
+        found.append(Picture("grid" if number == 1 else f"grid-{number}", title, alt, png(figure)))
+    return found
 
 
 def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -> Figure:
     """ROC curves on linear axes; attacks as solid lines, blind baselines dashed."""
-    figure = _new_figure(5.8)
+    figure = new_figure(5.8)
     axes = figure.add_subplot()
     colours = attack_colours([e.name for e in (*evaluations, *blind)])
     for e in evaluations:
@@ -91,7 +122,7 @@ def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("false positive rate (share of non-members called members)")
     axes.set_ylabel("true positive rate (share of members found)")
-    _tidy(axes)
+    tidy(axes)
     # Below the axes: inside, it would cover the curves of weak attacks.
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     return figure
@@ -111,7 +142,7 @@ def scatter_figure(
         is_member: bool (N,).
         alpha: weight of the difficulty.
     """
-    figure = _new_figure(4.8)
+    figure = new_figure(4.8)
     axes = figure.add_subplot()
     tau = _hindsight_threshold(reconstruction_error - alpha * difficulty, is_member)
     style: dict[str, Any] = {"s": 22, "linewidths": 1.0}
@@ -140,7 +171,7 @@ def scatter_figure(
     axes.set(xlim=limits[0], ylim=limits[1])
     axes.set_xlabel("difficulty (mean absolute error of the probe, 0-1)")
     axes.set_ylabel("reconstruction error (mean absolute, 0-1)")
-    _tidy(axes)
+    tidy(axes)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     return figure
 
@@ -160,7 +191,7 @@ def samples_figure(gallery: Gallery) -> Figure:
     figure = Figure(figsize=(_WIDTH, height))
     for row, error in enumerate(errors):
         bottom = height - (row + 1) * (tile_height + caption)
-        text = f"{gallery.captions[row]}: {_shortened(gallery.ids[row])}"
+        text = f"{gallery.captions[row]}: {shortened(gallery.ids[row])}"
         baseline = (bottom + tile_height + 0.06) / height
         figure.text(margin / _WIDTH, baseline, text, fontsize=9.5, color=_INK, parse_math=False)
         pictures = (
@@ -176,7 +207,8 @@ def samples_figure(gallery: Gallery) -> Figure:
         centre = (margin + column * (tile + gap) + tile / 2) / _WIDTH
         figure.text(centre, (foot - 0.06) / height, title, ha="center", va="top", fontsize=9.5)
     # The axes drawn last hold an error map.
-    _colour_bar(figure, axes.images[0], (0.2, 0.44 / height, 0.6, 0.08 / height))
+    box = (0.2, 0.44 / height, 0.6, 0.08 / height)
+    colour_bar(figure, axes.images[0], box, "absolute error (mean over channels, 0-1)")
     return figure
 
 
@@ -196,22 +228,23 @@ def _hindsight_threshold(error: Floats, is_member: NDArray[np.bool_]) -> float:
     return float(np.mean(neighbours))
 
 
-def _shortened(image_id: str, length: int = 36) -> str:
+def shortened(image_id: str, length: int = 36) -> str:
     """The end of a long id, which tells images of one folder apart."""
     return image_id if len(image_id) <= length else "..." + image_id[3 - length :]
 
 
-def _colour_bar(
-    figure: Figure, shown: ScalarMappable, box: tuple[float, float, float, float]
+def colour_bar(
+    figure: Figure, shown: ScalarMappable, box: tuple[float, float, float, float], label: str
 ) -> None:
+    """A horizontal colour scale; ``box`` is left, bottom, width and height as figure fractions."""
     bar = figure.colorbar(shown, cax=figure.add_axes(box), orientation="horizontal")
-    bar.set_label("absolute error (mean over channels, 0-1)", fontsize=9, color=_INK)
+    bar.set_label(label, fontsize=9, color=_INK)
     bar.outline.set_visible(False)
     bar.ax.locator_params(nbins=5)
     bar.ax.tick_params(labelsize=8, colors=_INK)
 
 
-def _new_figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
     """An empty figure with a margin; ``height`` in inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -220,7 +253,8 @@ def _new_figure(height: float) -> Figure:
     return Figure(figsize=(_WIDTH, height), layout=layout)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """The look that all diagrams share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_INK)
     axes.tick_params(labelsize=9, colors=_INK)
@@ -230,11 +264,12 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as an encoded picture; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # File names in scripts that the font lacks are drawn as boxes, which is no error.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        # No version stamp: the same figure gives the same bytes.
+        # No version stamp.
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()

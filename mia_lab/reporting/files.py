@@ -1,38 +1,57 @@
-"""The machine-readable results: ``metrics.json``, ``scores.csv`` and the pictures as PNG."""
+"""The machine-readable results: ``metrics.json``, tables as CSV and the pictures as PNG."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mia_lab.reporting.figures import Picture
-from mia_lab.reporting.tables import score_columns
+from mia_lab.reporting.tables import grid_rows, score_columns
 from mia_lab.types import AuditResult, Evaluation
 
 
 def write_files(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> None:
-    """Write ``metrics.json``, ``scores.csv`` and one PNG a picture into an existing folder.
-
-    Floats keep their full precision, so that two runs can be compared for equality.
+    """Write ``metrics.json``, ``scores.csv``, ``grid.csv`` if there is a grid, and the pictures.
 
     Args:
         result: the audit.
         pictures: from :func:`mia_lab.reporting.figures.draw`.
-        folder: where to write.
+        folder: where to write; exists.
 
     Raises:
         ValueError: a metric is not finite.
     """
-    text = json.dumps(metrics(result), indent=2, allow_nan=False, ensure_ascii=False)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    columns = score_columns(result)
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    write_json(metrics(result), folder / "metrics.json")
+    write_csv(score_columns(result), folder / "scores.csv")
+    if result.grid:
+        rows = grid_rows(result.grid)
+        write_csv({k: [row[k] for row in rows] for k in rows[0]}, folder / "grid.csv")
+    write_pictures(pictures, folder)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write plain types as JSON; floats keep their precision, so that runs can be compared.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write columns of equal length, with a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
+    """Write one PNG a picture."""
     for picture in pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
 
@@ -58,6 +77,7 @@ def metrics(result: AuditResult) -> dict[str, Any]:
             for c in result.comparisons
         ],
         "blind": {e.name: _area(e) for e in result.blind},
+        "grid": grid_rows(result.grid),
         "near_duplicates": len(result.near_duplicates),
         "timing_s": dict(result.timing_s),
         "record": dict(result.record),

@@ -6,14 +6,19 @@ import base64
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mia_lab.reporting import text
 from mia_lab.reporting.figures import Picture, attack_colours
-from mia_lab.types import AuditResult
+from mia_lab.reporting.tables import grid_axes, grid_rows
+from mia_lab.types import AuditResult, Survey
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def write_html(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> Path:
-    """Write the report into an existing folder.
+    """Write an audit's report into an existing folder.
 
     Args:
         result: the audit.
@@ -28,8 +33,46 @@ def write_html(result: AuditResult, pictures: Iterable[Picture], folder: Path) -
     return path
 
 
+def write_survey_html(
+    survey: Survey, summary: Iterable[str], pictures: Iterable[Picture], folder: Path
+) -> Path:
+    """Write a survey's report into an existing folder.
+
+    Args:
+        survey: the survey of difficulty.
+        summary: its findings in sentences.
+        pictures: from :func:`mia_lab.reporting.survey.draw`.
+        folder: where to write.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    path = folder / "report.html"
+    page = _template("survey.html.j2").render(
+        found=survey, summary=list(summary), pictures=list(pictures)
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
 def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
+    rows = grid_rows(result.grid)
+    axes = grid_axes(result.grid[0]) if rows else {}
+    return _template("report.html.j2").render(
+        result=result,
+        found=result,
+        pictures=list(pictures),
+        verdict=text.verdict(result),
+        interval=text.interval,
+        comparison_sentence=text.comparison_sentence,
+        colours=attack_colours(e.name for e in (*result.evaluations, *result.blind)),
+        rows=rows,
+        varying=[key for key in axes if len({row[key] for row in rows}) > 1],
+    )
+
+
+def _template(name: str) -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -43,14 +86,7 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     environment.filters["percent"] = text.percent
     environment.filters["unbroken"] = _unbroken
     environment.filters["data_uri"] = _data_uri
-    return environment.get_template("report.html.j2").render(
-        result=result,
-        pictures=list(pictures),
-        verdict=text.verdict(result),
-        interval=text.interval,
-        comparison_sentence=text.comparison_sentence,
-        colours=attack_colours(e.name for e in (*result.evaluations, *result.blind)),
-    )
+    return environment.get_template(name)
 
 
 def _data_uri(picture: Picture) -> str:

@@ -1,10 +1,11 @@
-"""The per-image scores as one table."""
+"""The scores of the images, and of the grid's points, as tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from mia_lab.types import AuditResult
+from mia_lab.types import AuditResult, DifficultyTable, GridPoint
 
 
 def score_columns(result: AuditResult) -> dict[str, list[Any]]:
@@ -25,3 +26,78 @@ def score_columns(result: AuditResult) -> dict[str, list[Any]]:
     is_member = result.split.is_member(ids).astype(int).tolist()
     difficulty = {"difficulty": result.difficulty.tolist()}
     return {"id": ids, "is_member": is_member} | first | difficulty | errors
+
+
+def grid_axes(point: GridPoint) -> dict[str, str]:
+    """Where a point lies in the grid."""
+    return {
+        "layers": point.layers,
+        "ridge": point.ridge,
+        "alpha": f"{point.alpha:g}",
+        "features_from": point.features_from,
+        "backbone": point.backbone,
+    }
+
+
+def best_point(grid: Sequence[GridPoint]) -> int:
+    """Index of the highest AUC; of equals, the first."""
+    return max(range(len(grid)), key=lambda i: (grid[i].auc, -i))
+
+
+def grid_rows(grid: Sequence[GridPoint]) -> list[dict[str, Any]]:
+    """One row a point: its axes, AUC, interval, and whether it was configured, or the best."""
+    best = best_point(grid) if grid else 0
+    return [
+        {
+            **grid_axes(point),
+            "auc": point.auc,
+            "auc_ci95_low": point.auc_ci95[0],
+            "auc_ci95_high": point.auc_ci95[1],
+            "note": ", ".join(_notes(i, best)),
+        }
+        for i, point in enumerate(grid)
+    ]
+
+
+def _notes(index: int, best: int) -> list[str]:
+    said = {"configured": 0, "best, chosen in hindsight": best}
+    return [words for words, place in said.items() if place == index]
+
+
+def setting_axes(table: DifficultyTable, setting: int) -> dict[str, str]:
+    """One setting of the difficulty score, by its axes."""
+    return {
+        "layers": str(table.layers[setting]),
+        "ridge": str(table.ridge[setting]),
+        "features_from": str(table.features_from[setting]),
+        "backbone": str(table.backbone[setting]),
+    }
+
+
+def setting_labels(table: DifficultyTable) -> list[str]:
+    """A short name for each setting: only what differs between them, ``layers 1,2 ridge 10``."""
+    settings = [setting_axes(table, i) for i in range(len(table.layers))]
+    varying = [k for k in settings[0] if len({s[k] for s in settings}) > 1] or ["layers", "ridge"]
+    return [" ".join(f"{k.replace('_', ' ')} {s[k]}" for k in varying) for s in settings]
+
+
+def difficulty_columns(table: DifficultyTable) -> dict[str, list[Any]]:
+    """One row an image, hardest last: ``id``, ``difficulty`` as configured, then other settings.
+
+    Where it says something: ``repeat_sd``, the spread of the configured score over its repeats;
+    ``penalty``, where ``auto`` chose it; ``rank``, where the penalty is 0.
+    """
+    mean = table.mean()
+    order = mean[:, 0].argsort(kind="stable")
+    columns = {"id": table.id[order].tolist(), "difficulty": mean[order, 0].tolist()}
+    configured = table.score[order, 0]
+    if configured.shape[1] > 1:
+        columns["repeat_sd"] = configured.std(axis=1, ddof=1).tolist()
+    if table.ridge[0] == "auto":
+        columns["penalty"] = table.penalty[order, 0].mean(axis=1).tolist()
+    if table.ridge[0] == "0":
+        columns["rank"] = table.rank[order, 0].min(axis=1).tolist()
+    for setting, label in enumerate(setting_labels(table)):
+        if setting > 0:
+            columns[label] = mean[order, setting].tolist()
+    return columns

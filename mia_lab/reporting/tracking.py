@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
 from mia_lab.reporting.figures import Picture
-from mia_lab.reporting.tables import score_columns
-from mia_lab.types import AuditResult, Evaluation, Roc
+from mia_lab.reporting.tables import difficulty_columns, grid_rows, score_columns
+from mia_lab.types import AuditResult, Evaluation, Roc, Survey
 
 Mode = Literal["offline", "online", "disabled"]
 
 _LOGIN_TIMEOUT_S = 15.0
 _CHART_POINTS = 500
+
+PRIVATE_PICTURES = ("samples", "gallery")
+"""Those of the report's pictures that show images."""
 
 
 class Tracker:
@@ -141,25 +144,43 @@ class Tracker:
         if self._run is None:
             return
         import wandb
+
+        curves = wandb.Table(columns=["attack", "fpr", "tpr"], data=_roc_rows(result))
+        found: dict[str, Any] = {
+            "attacks": wandb.Table(columns=_ATTACK_COLUMNS, data=_attack_rows(result)),
+            "scores": _table(score_columns(result)),
+            "roc_curve": wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC"),
+        }
+        if result.grid:
+            points = grid_rows(result.grid)
+            found["grid"] = _table({key: [row[key] for row in points] for key in points[0]})
+        self._log(found, pictures)
+        self._run.summary.update(summary(result))
+
+    def log_survey(self, survey: Survey, pictures: Iterable[Picture]) -> None:
+        """Log the scores and pictures of a survey of difficulty.
+
+        Args:
+            survey: the result.
+            pictures: from :func:`mia_lab.reporting.survey.draw`; ``gallery`` shows images.
+        """
+        if self._run is None:
+            return
+        self._log({"scores": _table(difficulty_columns(survey.difficulty))}, pictures)
+        self._run.summary.update(survey_summary(survey))
+
+    def _log(self, tables: dict[str, Any], pictures: Iterable[Picture]) -> None:
+        import wandb
         from PIL import Image
 
-        columns = score_columns(result)
-        rows = [list(row) for row in zip(*columns.values(), strict=True)]
-        scores = wandb.Table(columns=[*columns], data=rows)
-        curves = wandb.Table(columns=["attack", "fpr", "tpr"], data=_roc_rows(result))
-        shown = [p for p in pictures if p.name != "samples" or self.wants_images]
+        shown = [p for p in pictures if p.name not in PRIVATE_PICTURES or self.wants_images]
         self._run.log(
-            {
-                "attacks": wandb.Table(columns=_ATTACK_COLUMNS, data=_attack_rows(result)),
-                "scores": scores,
-                "roc_curve": wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC"),
-                **{
-                    f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
-                    for p in shown
-                },
+            tables
+            | {
+                f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
+                for p in shown
             }
         )
-        self._run.summary.update(summary(result))
 
     def _start(self) -> Any:
         import wandb
@@ -220,6 +241,22 @@ def summary(result: AuditResult) -> dict[str, float]:
         numbers[f"difference_ci95_low/{c.first}"] = c.ci95[0]
         numbers[f"difference_ci95_high/{c.first}"] = c.ci95[1]
     return numbers
+
+
+def survey_summary(survey: Survey) -> dict[str, float]:
+    """The numbers of a survey that a sweep compares."""
+    score = survey.difficulty.mean()[:, 0]
+    numbers = {"difficulty/mean": float(score.mean()), "difficulty/sd": float(score.std())}
+    if survey.reliability is not None:
+        numbers["difficulty/icc_single"] = survey.reliability.icc_single
+    return numbers
+
+
+def _table(columns: Mapping[str, Sequence[Any]]) -> Any:
+    import wandb
+
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return wandb.Table(columns=[*columns], data=rows)
 
 
 _ATTACK_COLUMNS: list[str | int] = ["attack", "sees_victim", "auc", "auc_ci95_low", "auc_ci95_high"]

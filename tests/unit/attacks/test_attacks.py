@@ -7,7 +7,8 @@ import pytest
 
 from mia_lab.attacks.membership import membership, membership_error
 from mia_lab.attacks.reconstruction import reconstruction
-from mia_lab.types import DifficultyTable, Evidence, Reconstructions, Split
+from mia_lab.types import Evidence, Reconstructions, Split
+from tables import difficulty_table
 
 IDS = ["a", "b", "c"]
 
@@ -42,7 +43,7 @@ def evidence() -> Evidence:
         answers,
     )
     score = np.array([[[0.3, 0.5]], [[0.1, 0.1]], [[0.2, 0.0]]])
-    difficulty = DifficultyTable(np.array(["c", "a", "b"]), np.array(["1"]), np.array(["1"]), score)
+    difficulty = difficulty_table(["c", "a", "b"], score)
     return Evidence(SPLIT.without_candidates(), reconstructions, difficulty, lambda ids: ())
 
 

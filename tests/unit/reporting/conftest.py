@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
-from mia_lab.types import AuditResult, Gallery, ScoreTable, Split
+from mia_lab.evaluation.agreement import rank_correlation, reliability
+from mia_lab.types import (
+    AuditResult,
+    Extremes,
+    Gallery,
+    GridPoint,
+    ScoreTable,
+    Split,
+    Survey,
+)
+from tables import difficulty_table
 
 
 def make_result(n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16) -> AuditResult:
@@ -45,9 +55,54 @@ def make_result(n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16)
             y=y.astype(np.float32),
             reconstruction=answer.astype(np.float32),
         ),
+        grid=(),
         timing_s={"victim": 61.25, "attacks": 0.5},
         record={"mia_lab": "0.1.0", "seed": "0"},
     )
+
+
+@pytest.fixture
+def survey() -> Survey:
+    """A survey of 30 images whose settings agree less and less."""
+    n, settings, side, repeats = 30, 4, 8, 3
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0.03, 0.09, (n, 1, 1))
+    blur = np.linspace(0.001, 0.02, settings)[:, None]
+    score = true + blur * rng.normal(size=(n, settings, repeats))
+    names = [("1,2,3,4", "1"), ("1,2,3,4", "100"), ("2", "1"), ("2", "100")]
+    table = difficulty_table([f"train/{i}" for i in range(n)], score, names, side)
+    order = table.mean()[:, 0].argsort()
+
+    def end(rows: np.ndarray) -> Extremes:
+        pictures = rng.random((len(rows), 3, 16, 16)).astype(np.float32)
+        ids = tuple(str(i) for i in table.id[rows])
+        return Extremes(ids, table.mean()[rows, 0], pictures, pictures, table.map[rows])
+
+    return Survey(
+        name="facades_difficulty",
+        difficulty=table,
+        correlation=rank_correlation(table.mean()),
+        reliability=reliability(table.score[:, 0]),
+        easiest=end(order[:4]),
+        hardest=end(order[::-1][:4]),
+        timing_s={"difficulty": 3.5},
+        record={"backbone licence": "Apache-2.0"},
+    )
+
+
+@pytest.fixture
+def grid() -> tuple[GridPoint, ...]:
+    """Two subsets, three penalties and two alphas; the configured point first."""
+    points = [
+        GridPoint(
+            "lite0 (packaged)", "input", layers, ridge, alpha, area, (area - 0.1, area + 0.05)
+        )
+        for i, layers in enumerate(("1,2,3,4", "1"))
+        for j, ridge in enumerate(("1", "0.01", "auto"))
+        for k, alpha in enumerate((0.5, 1.0))
+        for area in [0.7 + 0.05 * i + 0.02 * j + 0.04 * k]
+    ]
+    return tuple(points)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_metrics_keep_full_precision(result, tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == {
         "name", "n_members", "n_nonmembers", "attacks", "comparisons", "blind",
-        "near_duplicates", "timing_s", "record",
+        "grid", "near_duplicates", "timing_s", "record",
     }  # fmt: skip
     assert (metrics["n_members"], metrics["n_nonmembers"]) == (40, 40)
     for e in result.evaluations:
@@ -72,3 +72,29 @@ def test_a_metric_that_is_not_finite_is_refused(result, tmp_path):
     broken = dataclasses.replace(result, timing_s={"victim": float("nan")})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_files(broken, (), tmp_path)
+
+
+def test_grid_is_a_table_with_what_was_configured_and_what_was_best(result, grid, tmp_path):
+    with_grid = dataclasses.replace(result, grid=grid)
+    write_files(with_grid, (), tmp_path)
+    with (tmp_path / "grid.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["layers"], r["ridge"], r["alpha"]) for r in rows] == [
+        (p.layers, p.ridge, f"{p.alpha:g}") for p in grid
+    ]
+    assert [float(r["auc"]) for r in rows] == [p.auc for p in grid]
+    notes = {i: r["note"] for i, r in enumerate(rows) if r["note"]}
+    assert notes == {0: "configured", len(rows) - 1: "best, chosen in hindsight"}
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert [p["auc"] for p in metrics["grid"]] == [p.auc for p in grid]
+
+
+def test_no_grid_no_table(result, tmp_path):
+    write_files(result, (), tmp_path)
+    assert not (tmp_path / "grid.csv").exists()
+
+
+def test_the_configured_point_may_be_the_best(result, grid, tmp_path):
+    write_files(dataclasses.replace(result, grid=grid[::-1]), (), tmp_path)
+    with (tmp_path / "grid.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["note"] == "configured, best, chosen in hindsight"

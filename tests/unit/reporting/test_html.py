@@ -71,3 +71,13 @@ def test_page_without_duplicates_or_comparisons(result):
     text = Page(render(plain, ())).text
     assert "None found" in text
     assert "Paired comparison" not in text
+
+
+def test_grid_is_listed_and_the_best_is_named_for_what_it_is(result, grid, tmp_path):
+    with_grid = dataclasses.replace(result, grid=grid)
+    page = Page(render(with_grid, draw(with_grid)))
+    for point in grid:
+        assert f"{point.auc:.3f} [" in page.text
+    assert page.text.count("best, chosen in hindsight") == 1
+    assert "backbone" not in page.text.split("AUC [95 % interval]")[-2][-80:]
+    assert "Grid" not in Page(render(result, ())).text

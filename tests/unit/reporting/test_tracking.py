@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mia_lab.errors import UserError
 from mia_lab.reporting import Tracker, draw
+from mia_lab.reporting.survey import draw as draw_survey
 from mia_lab.reporting.tracking import _thinned
 from mia_lab.types import Roc
 
@@ -108,6 +110,25 @@ def test_private_images_stay_out_unless_asked(result, tmp_path):
     assert tracker(tmp_path, mode="online", log_images=True).wants_images
 
 
+def test_grid_is_logged_as_a_table(result, grid, tmp_path):
+    with tracker(tmp_path) as run:
+        run.log_result(dataclasses.replace(result, grid=grid), ())
+    assert summary(tmp_path)["summary"]["grid"]["nrows"] == len(grid)
+
+
+@pytest.mark.parametrize("log_images", [True, False])
+def test_survey_is_logged_without_its_images_unless_asked(survey, tmp_path, log_images):
+    with tracker(tmp_path, log_images=log_images) as run:
+        run.log_survey(survey, draw_survey(survey))
+    numbers = summary(tmp_path)["summary"]
+    score = survey.difficulty.score[:, 0].mean(axis=1)
+    assert numbers["difficulty/mean"] == pytest.approx(score.mean(), rel=1e-12)
+    assert numbers["difficulty/icc_single"] == survey.reliability.icc_single
+    assert numbers["scores"]["nrows"] == 30
+    assert "report/histogram" in numbers
+    assert ("report/gallery" in numbers) == log_images
+
+
 def test_failure_is_recorded(tmp_path):
     with pytest.raises(RuntimeError, match="boom"), tracker(tmp_path):
         raise RuntimeError("boom")
@@ -169,6 +190,7 @@ with r.Tracker("disabled", directory=Path({str(tmp_path)!r}), run_id="r", projec
     t.log_epoch(0, {{"l": 1.0}})
     t.log_images("k", None, [], 0)
     t.log_result(None, ())
+    t.log_survey(None, ())
     assert not t.wants_images
 heavy = {{"wandb", "torch", "matplotlib", "sklearn", "jinja2", "hydra"}} & set(sys.modules)
 assert not heavy, heavy

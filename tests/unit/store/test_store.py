@@ -17,6 +17,7 @@ from mia_lab.errors import UserError
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.store.admin import administer
 from mia_lab.types import DifficultyTable
+from tables import difficulty_table
 
 STAGE = Stage("numbers", 1, {"a": 1})
 
@@ -144,9 +145,7 @@ def test_killed_owner_is_succeeded_at_once(tmp_path: Path) -> None:
 
 
 def test_tables_round_trip_as_memory_maps(tmp_path: Path) -> None:
-    table = DifficultyTable(
-        np.array(["a", "b"]), np.array(["1"]), np.array(["1"]), np.arange(4.0).reshape(2, 1, 2)
-    )
+    table = difficulty_table(["a", "b"], np.arange(4.0).reshape(2, 1, 2))
     save_table(tmp_path, table)
     back = load_table(tmp_path, DifficultyTable)
     assert isinstance(back.score, np.memmap)

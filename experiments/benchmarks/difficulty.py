@@ -1,0 +1,227 @@
+"""Our difficulty engine against the authors' algorithm and against scikit-learn, in one run.
+
+    python experiments/benchmarks/difficulty.py
+
+Same images, same Wide-ResNet50-2, same machine, alternating. The rival is the released algorithm:
+features of four blocks resized with scikit-image to 56 x 56, 3840 columns, least squares on 70 % of
+the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem. Writes
+`difficulty.csv` beside this file and prints the ratios. Needs scikit-image (in the extra `dev`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import lstsq
+from skimage.transform import resize as skimage_resize
+from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.procedural.source import ProceduralPairs
+from mia_lab.difficulty.backbones import Backbone
+from mia_lab.difficulty.features import extract, prepare
+from mia_lab.difficulty.grid import to_grid
+from mia_lab.difficulty.probe import compact_factor
+from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
+from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
+from mia_lab.types import PairBatch
+
+HERE = Path(__file__).parent
+GRID = 56
+LAYERS = (1, 2, 3, 4)
+SUBSETS = [c for n in LAYERS for c in itertools.combinations(LAYERS, n)]
+PENALTIES = [10.0**power for power in range(-4, 9)]
+
+
+def image_pairs(n: int) -> tuple[str, list[PairBatch]]:
+    """Real maps where MIA_LAB_DATA names them, generated ones elsewhere."""
+    root = os.environ.get("MIA_LAB_DATA")
+    source: Any
+    if root:
+        source = FolderPairs(str(Path(root) / "maps"), "side_by_side", "BtoA", "train", "val")
+    else:
+        source = ProceduralPairs("maps", "BtoA", seed=0, n_train=n, n_test=0)
+    dataset = PairDataset(source, source.ids("train")[:n], 256)
+    return ("real maps" if root else "generated maps"), list(dataset.batches(1))
+
+
+class Stopwatch:
+    """Seconds of each named part, for every image."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    def __call__(self, part: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        self.seconds.setdefault(part, []).append(time.perf_counter() - start)
+        return result
+
+    def median(self, *parts: str) -> float:
+        """Of the sum of some parts."""
+        return statistics.median(map(sum, zip(*(self.seconds[p] for p in parts), strict=True)))
+
+
+def training_rows(image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    order = pixel_order(image_id, 0, GRID * GRID)
+    (held_out,) = PixelProtocol().held_out(GRID * GRID)
+    return order[: held_out.start], order[held_out]
+
+
+def upsampled(maps: list[torch.Tensor]) -> np.ndarray:
+    """All columns (P, 3840), as the released code makes them."""
+    resized = [
+        skimage_resize(m[0].permute(1, 2, 0).double().numpy(), (GRID, GRID)).reshape(GRID**2, -1)
+        for m in maps
+    ]
+    return np.concatenate(resized, axis=1)
+
+
+def released(watch: Stopwatch, backbone: Backbone, pair: PairBatch) -> float:
+    maps = watch(
+        "released: backbone",
+        lambda: backbone.features(prepare(pair.x, "official", GRID), LAYERS),
+    )
+    y = pair.y[0].permute(1, 2, 0).double().numpy()
+
+    def resized() -> tuple[np.ndarray, np.ndarray]:
+        return upsampled(maps), skimage_resize(y, (GRID, GRID)).reshape(GRID**2, 3)
+
+    columns, target = watch("released: resizing", resized)
+    train, test = training_rows(pair.ids[0])
+
+    def fit() -> float:
+        mean, level = columns[train].mean(axis=0), target[train].mean(axis=0)
+        weights, *_ = lstsq(columns[train] - mean, target[train] - level, cond=1e-6)
+        return float(np.abs((columns[test] - mean) @ weights + level - target[test]).mean())
+
+    return float(watch("released: fit", fit))
+
+
+def ours(
+    watch: Stopwatch, name: str, backbone: Backbone, pair: PairBatch, ridge: float, preprocess: str
+) -> float:
+    maps = watch(
+        f"{name}: backbone",
+        lambda: backbone.features(prepare(pair.x, preprocess, GRID), LAYERS),
+    )
+
+    def factors() -> FactorBatch:
+        # What `extract` does after the backbone.
+        found = {k: compact_factor(m) for k, m in zip(LAYERS, maps, strict=True)}
+        return FactorBatch(pair.ids, found, to_grid(pair.y, GRID))
+
+    batch = watch(f"{name}: factors", factors)
+    settings = [Setting(LAYERS, ridge)]
+    scores = watch(f"{name}: fit", lambda: score_batch(batch, settings, PixelProtocol(), 0))
+    return float(scores.score[0, 0, 0])
+
+
+def grid_by_us(batch: FactorBatch) -> float:
+    settings = [Setting(subset, ridge) for subset in SUBSETS for ridge in PENALTIES]
+    start = time.perf_counter()
+    score_batch(batch, settings, PixelProtocol(), 0)
+    return time.perf_counter() - start
+
+
+def grid_by_sklearn(maps: list[torch.Tensor], target: np.ndarray, image_id: str) -> float:
+    """Every point refitted on all columns; building them is not counted."""
+    blocks = [upsampled([m]) for m in maps]
+    train, test = training_rows(image_id)
+    seconds = 0.0
+    points = list(itertools.product(SUBSETS, PENALTIES))
+    for subset, ridge in tqdm(points, desc="refitting with scikit-learn", unit=" points"):
+        columns = np.concatenate([blocks[k - 1] for k in subset], axis=1)
+        start = time.perf_counter()
+        model = Ridge(alpha=ridge).fit(columns[train], target[train])
+        np.abs(model.predict(columns[test]) - target[test]).mean()
+        seconds += time.perf_counter() - start
+    return seconds
+
+
+def measure(n: int, weights: str) -> Iterator[tuple[str, float, str]]:
+    data, pairs = image_pairs(n + 1)
+    backbone = Backbone("wide_resnet50_2.tv_in1k", weights)
+    watch = Stopwatch()
+    rivals = [
+        lambda pair: released(watch, backbone, pair),
+        lambda pair: ours(watch, "ours, ridge 1", backbone, pair, 1.0, "aligned"),
+        lambda pair: ours(watch, "ours, ridge 0, official", backbone, pair, 0.0, "official"),
+    ]
+    differences = []
+    for number, pair in enumerate(tqdm(pairs, desc="images", unit=" images")):
+        found = [rival(pair) for rival in rivals]
+        differences.append(abs(found[0] - found[2]))
+        if number == 0:
+            watch.seconds.clear()  # warming up
+    yield "images", n, data
+    for part, seconds in watch.seconds.items():
+        yield part, statistics.median(seconds), "s, median over images"
+    parts = {
+        name: [p for p in watch.seconds if p.startswith(f"{name}:")]
+        for name in ("released", "ours, ridge 1", "ours, ridge 0, official")
+    }
+    total = {name: watch.median(*found) for name, found in parts.items()}
+    probe = {
+        name: watch.median(*(p for p in found if not p.endswith("backbone")))
+        for name, found in parts.items()
+    }
+    fit = {name: watch.median(f"{name}: fit") for name in parts}
+    for name in ("ours, ridge 1", "ours, ridge 0, official"):
+        yield f"{name}: end to end", total["released"] / total[name], "times faster"
+        yield f"{name}: probe, from feature maps", probe["released"] / probe[name], "times faster"
+        yield f"{name}: fit alone", fit["released"] / fit[name], "times faster"
+    yield "largest difference of scores, ridge 0", max(differences), "score"
+
+    pair = pairs[-1]
+    batch = extract(backbone, pair, LAYERS, grid_size=GRID)
+    maps = backbone.features(prepare(pair.x, "aligned", GRID), LAYERS)
+    passes = watch.seconds["ours, ridge 1: backbone"]
+    mine = statistics.median(grid_by_us(batch) for _ in range(5))
+    target = batch.target[0].flatten(1).T.double().numpy()
+    theirs = grid_by_sklearn(maps, target, pair.ids[0])
+    points = f"{len(SUBSETS)} subsets x {len(PENALTIES)} penalties"
+    yield "grid: ours", mine, f"s, {points}"
+    yield "grid: scikit-learn", theirs, f"s, {points}"
+    yield "grid: ours in backbone passes", mine / statistics.median(passes), "passes"
+    yield "grid: ours", theirs / mine, "times cheaper"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", default="random", help="they change no time")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
+    )
+    machine = f"{platform.processor() or platform.machine()}, {options.threads} threads, CPU"
+    with threadpool_limits(options.threads), (HERE / "difficulty.csv").open("w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["what", "value", "unit", "machine", "torch", "commit"])
+        for what, value, unit in measure(options.images, options.weights):
+            writer.writerow(
+                [what, f"{value:.4g}", unit, machine, torch.__version__, commit.stdout.strip()]
+            )
+            print(f"{what:<45} {value:10.4g} {unit}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The stages that never see a victim: compact features of every image, then its difficulty.
+
+The features of an image are extracted once, whatever layers, penalties and pixel divisions are
+tried on them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import DifficultyTable
+from mia_lab.victims.blackbox import torch_device
+
+if TYPE_CHECKING:
+    from mia_lab.data.dataset import PairDataset
+    from mia_lab.difficulty.score import FactorBatch
+    from mia_lab.difficulty.single_image import SingleImageDifficulty
+
+log = logging.getLogger(__name__)
+
+# Raised by hand when a stage's code changes the numbers it produces.
+FEATURES_VERSION = 1
+DIFFICULTY_VERSION = 2
+
+
+class DifficultyStages:
+    """The difficulty of some pairs under every setting that one configuration asks for.
+
+    Args:
+        config: a validated configuration.
+        store: where results are kept.
+        pairs: what is scored.
+
+    Raises:
+        UserError: a setting, a backbone or a layer is not what the configuration says.
+    """
+
+    def __init__(self, config: Config, store: Store, pairs: PairDataset) -> None:
+        self.pairs = pairs
+        self._store = store
+        self._seed = config.seed
+        device = torch_device(config.trainer.accelerator)
+        self._scorers = build.difficulties(config, str(device))
+        images = pairs.source.fingerprint(pairs.ids)
+        self._images = {"images": images, "image_size": pairs.image_size}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage a backbone and side; the configured one first."""
+        return tuple(self._stage(scorer) for scorer in self._scorers)
+
+    def record(self) -> dict[str, str]:
+        """Which networks were used, with the source and the licence of their weights, and keys."""
+        record: dict[str, str] = {}
+        networks = dict.fromkeys(scorer.backbone for scorer in self._scorers)
+        for number, network in enumerate(networks, start=1):
+            name = "backbone" if number == 1 else f"backbone {number}"
+            record |= {f"{name} {key}": value for key, value in network.describe().items()}
+        for number, stage in enumerate(self.stages(), start=1):
+            name = "stage difficulty" if number == 1 else f"stage difficulty {number}"
+            record[name] = stage.key
+        return record
+
+    def table(self) -> DifficultyTable:
+        """The scores: computed, or read from the store."""
+        tables = []
+        for scorer in self._scorers:
+            folder = self._store.get(self._stage(scorer), partial(self._score, scorer))
+            tables.append(load_table(folder, DifficultyTable))
+        return _side_by_side(tables)
+
+    def _stage(self, scorer: SingleImageDifficulty) -> Stage:
+        inputs = {**self._images, "difficulty": scorer.identity(), "seed": self._seed}
+        return Stage("difficulty", DIFFICULTY_VERSION, inputs)
+
+    def _score(self, scorer: SingleImageDifficulty, folder: Path) -> None:
+        # Asked for before the bar is drawn: extracting them has a bar of its own.
+        factors = self._factors(scorer)
+        with _bar("scoring difficulty", len(self.pairs)) as bar:
+            table = scorer.score(factors, self._seed, lambda done: _advance(bar, done))
+        save_table(folder, table)
+
+    def _factors(self, scorer: SingleImageDifficulty) -> Iterable[FactorBatch]:
+        """The pairs' factors: from the store where they fit the budget, else as they come."""
+        from mia_lab.difficulty.factors import load_factors, save_factors
+
+        size = len(self.pairs) * scorer.bytes_per_image()
+        batches = self.pairs.batches(scorer.batch_size)
+        if size > scorer.keep_gb * 1e9:
+            log.info(
+                "features of %d images take %.1f GB, more than difficulty.keep_gb=%g: only scores "
+                "are stored, and another layer or penalty reads the images again",
+                len(self.pairs),
+                size / 1e9,
+                scorer.keep_gb,
+            )
+            return scorer.factors(batches)
+
+        def compute(folder: Path) -> None:
+            with _bar("extracting features", len(self.pairs)) as bar:
+                counted = _counted(scorer.factors(batches), bar)
+                save_factors(folder, counted, len(self.pairs))
+
+        inputs = {**self._images, "features": scorer.factors_identity()}
+        folder = self._store.get(Stage("features", FEATURES_VERSION, inputs), compute)
+        wanted = {layer for setting in scorer.settings for layer in setting.layers}
+        layers = [layer for layer in scorer.layers if layer in wanted]
+        return load_factors(folder, layers, scorer.batch_size)
+
+
+def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:
+    """Settings of several tables over the same images, in order."""
+    first = tables[0]
+    joined: dict[str, Any] = {"id": first.id, "map": first.map}
+    for field in fields(DifficultyTable):
+        columns = [getattr(table, field.name) for table in tables]
+        if field.name not in joined:
+            joined[field.name] = np.concatenate(columns, axis=min(columns[0].ndim - 1, 1))
+    return DifficultyTable(**joined)
+
+
+def _bar(what: str, total: int) -> tqdm[Any]:
+    return tqdm(total=total, desc=what, unit=" images")
+
+
+def _advance(bar: tqdm[Any], done: int) -> None:
+    bar.update(done - bar.n)
+
+
+def _counted(batches: Iterable[FactorBatch], bar: tqdm[Any]) -> Iterator[FactorBatch]:
+    for batch in batches:
+        yield batch
+        bar.update(len(batch.ids))

@@ -1,0 +1,56 @@
+"""How far scores of the same images agree: between settings, and between repetitions."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from mia_lab.types import Floats, Reliability
+
+
+def rank_correlation(scores: Floats) -> Floats:
+    """Spearman's correlation of every pair of columns, ties sharing their mean rank.
+
+    Args:
+        scores: (N, S) one column a setting.
+
+    Returns:
+        (S, S), in [-1, 1]; NaN where a column is constant and has no ranking.
+    """
+    ranks = stats.rankdata(scores, axis=0)
+    centred = ranks - ranks.mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=0))
+    unit = np.divide(centred, length, where=length > 0, out=np.full_like(centred, np.nan))
+    correlation: Floats = np.clip(unit.T @ unit, -1, 1)
+    return correlation
+
+
+def reliability(score: Floats) -> Reliability | None:
+    """How much of a score's spread is the images', how much the random division of their pixels.
+
+    One-way analysis of variance with images as groups; the intraclass correlations ICC(1,1) and
+    ICC(1,k) of Shrout and Fleiss, "Intraclass correlations", Psychological Bulletin 86, 1979.
+
+    Args:
+        score: (N, T), T repeats of each image.
+
+    Returns:
+        None with fewer than two images or repeats, or where all images score alike.
+    """
+    n, repeats = score.shape
+    if n < 2 or repeats < 2:
+        return None
+    means = score.mean(axis=1)
+    between = repeats * float(means.var(ddof=1))
+    within = float(((score - means[:, None]) ** 2).sum() / (n * (repeats - 1)))
+    if between == 0:
+        return None
+    pairs = np.triu_indices(repeats, k=1)
+    return Reliability(
+        n_repeats=repeats,
+        within_sd=within**0.5,
+        between_sd=max(between - within, 0.0) ** 0.5 / repeats**0.5,
+        icc_single=(between - within) / (between + (repeats - 1) * within),
+        icc_mean=(between - within) / between,
+        rank_correlation=float(rank_correlation(score)[pairs].mean()),
+    )

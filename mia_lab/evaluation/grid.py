@@ -1,0 +1,54 @@
+"""The membership error under every setting of the difficulty score and every alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.attacks.membership import membership_error
+from mia_lab.evaluation.roc import auc
+from mia_lab.evaluation.uncertainty import auc_interval
+from mia_lab.types import DifficultyTable, Floats, GridPoint
+
+
+def evaluate_grid(
+    difficulty: DifficultyTable,
+    reconstruction_error: Floats,
+    ids: Sequence[str],
+    is_member: NDArray[np.bool_],
+    alphas: Sequence[float],
+) -> tuple[GridPoint, ...]:
+    """AUC of the membership error at every point of the grid, the configured point first.
+
+    Args:
+        difficulty: S settings, the configured first.
+        reconstruction_error: (N,), in the order of ``ids``.
+        ids: the candidates.
+        is_member: bool (N,).
+        alphas: A distinct weights of the difficulty, the configured first.
+
+    Returns:
+        S * A points; none where there is only the configured one.
+
+    Raises:
+        KeyError: a candidate has no difficulty.
+    """
+    points = []
+    for setting in range(len(difficulty.layers)):
+        column = difficulty.column(ids, setting)
+        for alpha in alphas:
+            score = -membership_error(reconstruction_error, column, alpha)
+            points.append(
+                GridPoint(
+                    backbone=str(difficulty.backbone[setting]),
+                    features_from=str(difficulty.features_from[setting]),
+                    layers=str(difficulty.layers[setting]),
+                    ridge=str(difficulty.ridge[setting]),
+                    alpha=alpha,
+                    auc=auc(score, is_member),
+                    auc_ci95=auc_interval(score, is_member),
+                )
+            )
+    return tuple(points) if len(points) > 1 else ()

@@ -1,0 +1,152 @@
+"""Values over a grid of settings, drawn as heat maps: the one function for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mia_lab.types import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Setting = Mapping[str, str]
+"""A point of a grid: a value for each axis, as in ``{"layers": "1,2", "ridge": "10"}``."""
+
+INK = "#222222"
+SMALL_PRINT = 7.5
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One heat map's worth of a grid: two axes vary, the others are fixed.
+
+    Attributes:
+        rows, columns: the axes' names and their values, in order.
+        fixed: values of the other axes that vary between panels.
+        points: (R, C) index of the point in each cell; -1 where there is none.
+    """
+
+    rows: tuple[str, tuple[str, ...]]
+    columns: tuple[str, tuple[str, ...]]
+    fixed: dict[str, str]
+    points: np.ndarray
+
+    @property
+    def title(self) -> str:
+        """What is fixed, in words; empty where nothing needs to be said."""
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.fixed.items())
+
+
+def panels(settings: Sequence[Setting]) -> list[Panel]:
+    """Lay a grid out in heat maps: its two longest axes, once for each value of the others.
+
+    Args:
+        settings: distinct points, all with the same axes.
+    """
+    axes = {name: tuple(sorted({s[name] for s in settings}, key=_natural)) for name in settings[0]}
+    longest = sorted(axes, key=lambda name: -len(axes[name]))[:2]
+    rows, columns = (name for name in axes if name in longest)
+    others = [name for name in axes if name not in longest and len(axes[name]) > 1]
+    place = {tuple(s.values()): i for i, s in enumerate(settings)}
+    found = []
+    for values in product(*(axes[name] for name in others)):
+        fixed = {name: values_[0] for name, values_ in axes.items()}
+        fixed |= dict(zip(others, values, strict=True))
+        cells = [
+            [place.get(tuple((fixed | {rows: r, columns: c}).values()), -1) for c in axes[columns]]
+            for r in axes[rows]
+        ]
+        shown = dict(zip(others, values, strict=True))
+        panel = Panel((rows, axes[rows]), (columns, axes[columns]), shown, np.array(cells))
+        found.append(panel)
+    return found
+
+
+def heatmap(
+    panel: Panel,
+    values: Floats,
+    label: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    marks: Mapping[str, int] | None = None,
+) -> Figure:
+    """A heat map with its numbers written in.
+
+    Args:
+        panel: which point goes where.
+        values: of all points; NaN is drawn as an empty cell.
+        label: what the values are.
+        limits: of the colour scale, the same for all panels of a grid; default: of the values.
+        marks: points to outline, by what to call them.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    shown = np.where(panel.points >= 0, values[panel.points], np.nan)
+    finite = values[np.isfinite(values)]
+    low, high = limits or ((finite.min(), finite.max()) if len(finite) else (0.0, 1.0))
+    n_rows, n_columns = shown.shape
+    figure = Figure(figsize=(max(4.2, 1.7 + 0.46 * n_columns), max(2.6, 1.9 + 0.3 * n_rows)))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    for row, column in zip(*np.nonzero(np.isfinite(shown)), strict=True):
+        value = shown[row, column]
+        shade = colormaps["cividis"]((value - low) / ((high - low) or 1.0))
+        ink = "white" if np.dot(shade[:3], (0.3, 0.59, 0.11)) < 0.5 else "black"
+        text = f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:#.4g}"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=SMALL_PRINT)
+    for (name, labels), axis in ((panel.rows, axes.yaxis), (panel.columns, axes.xaxis)):
+        axis.set_ticks(range(len(labels)), [_tick(text) for text in labels])
+        axis.set_label_text(name.replace("_", " "), color=INK, fontsize=9.5)
+    if max(len(_tick(text)) for text in panel.columns[1]) > 6:
+        axes.tick_params(axis="x", rotation=40)
+        for tick in axes.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+    axes.tick_params(labelsize=8, colors=INK, length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
+    bar.set_label(label, fontsize=9, color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    _outline(axes, panel, marks or {})
+    if axes.patches:
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
+    return figure
+
+
+def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
+    """A frame around each marked cell of this panel; the inner one stays visible in the outer."""
+    from matplotlib.patches import Rectangle
+
+    styles = (("#D55E00", "-", 0.0), ("#000000", (0, (2, 1.5)), 0.09))
+    for (name, point), (colour, line, inset) in zip(marks.items(), styles, strict=False):
+        for row, column in np.argwhere(panel.points == point):
+            corner = column - 0.5 + inset, row - 0.5 + inset
+            side = 1 - 2 * inset
+            frame = Rectangle(corner, side, side, fill=False, ec=colour, lw=2, ls=line, label=name)
+            frame.set_clip_on(False)
+            axes.add_patch(frame)
+
+
+def _natural(value: str) -> tuple[bool, int, list[float], str]:
+    """Numbers by size, lists of numbers by length, words after both."""
+    parts = value.split(",")
+    try:
+        return False, len(parts), [float(part) for part in parts], value
+    except ValueError:
+        return True, len(parts), [], value
+
+
+def _tick(text: str, length: int = 26) -> str:
+    """Large numbers as 1e8, long words cut."""
+    try:
+        return f"{float(text):g}".replace("e+0", "e").replace("e-0", "e-")
+    except ValueError:
+        return text if len(text) <= length else text[: length - 3] + "..."

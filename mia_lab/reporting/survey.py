@@ -1,0 +1,227 @@
+"""What ``task=difficulty`` found, as pictures, files and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mia_lab.reporting.figures import (
+    Picture,
+    colour_bar,
+    new_figure,
+    png,
+    shortened,
+    tidy,
+)
+from mia_lab.reporting.files import write_csv, write_json, write_pictures
+from mia_lab.reporting.heatmap import Panel, heatmap, panels
+from mia_lab.reporting.tables import difficulty_columns, setting_axes, setting_labels
+from mia_lab.types import Extremes, Floats, Survey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+READABLE_SETTINGS = 16
+"""Settings whose correlations with each other fit one picture."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def draw(survey: Survey) -> tuple[Picture, ...]:
+    """All pictures: ``histogram``, ``gallery`` and, for several settings, ``agreement``."""
+    score = survey.difficulty.mean()[:, 0]
+    alt = f"Number of images by difficulty, from {score.min():.4f} to {score.max():.4f}."
+    pictures = [Picture("histogram", "Distribution", alt, png(histogram_figure(score)))]
+    ends = ", ".join(survey.easiest.ids), ", ".join(survey.hardest.ids)
+    alt = f"The easiest images: {ends[0]}. The hardest: {ends[1]}."
+    figure = gallery_figure(survey.easiest, survey.hardest)
+    pictures.append(Picture("gallery", "Easiest and hardest images", alt, png(figure)))
+    return (*pictures, *_agreement_pictures(survey))
+
+
+def histogram_figure(score: Floats) -> Figure:
+    """Number of images by their difficulty."""
+    figure = new_figure(3.2)
+    axes = figure.add_subplot()
+    axes.hist(score, bins="auto", color="#0072B2", edgecolor="white", lw=0.5)
+    axes.axvline(float(np.median(score)), color="#D55E00", lw=1.5, ls="--", label="median")
+    axes.set_xlabel("difficulty (error of the probe on held-out pixels)")
+    axes.set_ylabel("images")
+    axes.legend(frameon=False, fontsize=9)
+    tidy(axes)
+    return figure
+
+
+def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
+    """The easiest and the hardest images side by side: input, target and, if kept, error map."""
+    from matplotlib.figure import Figure
+
+    groups = (("Easiest", easiest), ("Hardest", hardest))
+    shown = [kind for kind in ("x", "y", "map") if getattr(easiest, kind).shape[-1]]
+    n = max(len(easiest.ids), len(hardest.ids))
+    brightest = max(*(float(g.map.max(initial=0.0)) for _, g in groups), 1e-6)
+    # Placed by hand, in inches, so that pictures of all groups line up.
+    tile, gap, left, head, foot = 0.95, 0.04, 0.62, 0.5, 0.62 if "map" in shown else 0.06
+    band = head + len(shown) * (tile + gap)
+    width, height = left + n * (tile + gap), 2 * band + foot
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("none")
+    for row, (title, group) in enumerate(groups):
+        top = height - row * band
+        figure.text(
+            0.06 / width, (top - 0.12) / height, title, fontsize=10.5, va="top", weight="bold"
+        )
+        for i, (image_id, score) in enumerate(zip(group.ids, group.score, strict=True)):
+            x = left + i * (tile + gap)
+            words = f"{score:.4f}\n{shortened(image_id, 15)}"
+            place = (x + tile / 2) / width, (top - head + 0.05) / height
+            figure.text(*place, words, fontsize=7.5, ha="center", va="bottom", parse_math=False)
+            for line, kind in enumerate(shown):
+                bottom = top - head - (line + 1) * tile - line * gap
+                axes = figure.add_axes(
+                    (x / width, bottom / height, tile / width, tile / height), xticks=[], yticks=[]
+                )
+                _show(axes, getattr(group, kind)[i], brightest)
+        for line, kind in enumerate(shown):
+            centre = top - head - line * (tile + gap) - tile / 2
+            name = {"x": "input", "y": "target", "map": "error"}[kind]
+            figure.text(
+                (left - 0.08) / width, centre / height, name, fontsize=9, ha="right", va="center"
+            )
+    if "map" in shown:
+        box = (0.25, 0.4 / height, 0.5, 0.08 / height)
+        colour_bar(figure, figure.axes[len(shown) - 1].images[0], box, "error of each pixel")
+    return figure
+
+
+def _show(axes: Any, picture: Any, brightest: float) -> None:
+    if picture.ndim == 2:
+        axes.imshow(picture, cmap="viridis", vmin=0, vmax=brightest, interpolation="nearest")
+    else:
+        image = picture[0] if len(picture) == 1 else picture[:3].transpose(1, 2, 0)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def _agreement_pictures(survey: Survey) -> list[Picture]:
+    """Rank correlations: with the configured setting over the grid, and of all with each other."""
+    table, correlation = survey.difficulty, survey.correlation
+    settings = [setting_axes(table, i) for i in range(len(table.layers))]
+    if len(settings) < 2:
+        return []
+    pictures = []
+    with_configured = correlation[0]
+    for number, panel in enumerate(panels(settings), start=1):
+        limits = _limits(with_configured)
+        marks = {"configured": 0}
+        figure = heatmap(panel, with_configured, "rank correlation", limits=limits, marks=marks)
+        title = "Agreement with the configured setting"
+        title += f": {panel.title}" if panel.title else ""
+        alt = (
+            "Spearman's rank correlation with the configured setting, for each "
+            f"{panel.rows[0]} and {panel.columns[0]}."
+        )
+        name = "agreement" if number == 1 else f"agreement-{number}"
+        pictures.append(Picture(name, title, alt, png(figure)))
+    if len(settings) <= READABLE_SETTINGS:
+        labels = tuple(setting_labels(table))
+        every = np.arange(correlation.size).reshape(correlation.shape)
+        panel = Panel(("setting", labels), ("", labels), {}, every)
+        figure = heatmap(
+            panel, correlation.ravel(), "rank correlation", limits=_limits(correlation)
+        )
+        alt = "Spearman's rank correlation between all settings."
+        pictures.append(Picture("agreement-all", "Agreement of all settings", alt, png(figure)))
+    return pictures
+
+
+def _limits(values: Floats) -> tuple[float, float]:
+    """From the smallest correlation, at most 0, to 1: colours mean the same in every picture."""
+    finite = values[np.isfinite(values)]
+    return (min(float(finite.min()), 0.0) if len(finite) else 0.0), 1.0
+
+
+def write_files(survey: Survey, pictures: Iterable[Picture], folder: Path) -> None:
+    """Write ``difficulty.csv``, ``agreement.csv`` if it applies, ``metrics.json`` and pictures.
+
+    Args:
+        survey: the result.
+        pictures: from :func:`draw`.
+        folder: where to write; exists.
+    """
+    write_json(metrics(survey), folder / "metrics.json")
+    write_csv(difficulty_columns(survey.difficulty), folder / "difficulty.csv")
+    labels = setting_labels(survey.difficulty)
+    if len(labels) > 1:
+        pairs = [(a, b) for a in range(len(labels)) for b in range(a + 1, len(labels))]
+        found: dict[str, list[Any]] = {
+            "first": [labels[a] for a, _ in pairs],
+            "second": [labels[b] for _, b in pairs],
+            "spearman": [_defined(survey.correlation[a, b]) for a, b in pairs],
+        }
+        write_csv(found, folder / "agreement.csv")
+    write_pictures(pictures, folder)
+
+
+def metrics(survey: Survey) -> dict[str, Any]:
+    """The content of ``metrics.json``, of plain types only."""
+    table = survey.difficulty
+    score = table.mean()[:, 0]
+    labels = setting_labels(table)
+    reliability = survey.reliability
+    return {
+        "name": survey.name,
+        "n_images": len(score),
+        "difficulty": {
+            "mean": float(score.mean()),
+            "sd": float(score.std()),
+            "quantiles": {f"{q:g}": float(np.quantile(score, q)) for q in QUANTILES},
+        },
+        "reliability": None if reliability is None else vars(reliability),
+        "rank_correlation_with_configured": {
+            label: _defined(value)
+            for label, value in zip(labels[1:], survey.correlation[0, 1:], strict=True)
+        },
+        "timing_s": dict(survey.timing_s),
+        "record": dict(survey.record),
+    }
+
+
+def summary(survey: Survey) -> list[str]:
+    """The findings in sentences."""
+    score = survey.difficulty.mean()[:, 0]
+    low, middle, high = (np.quantile(score, q) for q in (0.05, 0.5, 0.95))
+    lines = [
+        f"{len(score)} images: median difficulty {middle:.4f}, 90 % of them between {low:.4f} and "
+        f"{high:.4f}.",
+        f"Easiest: {', '.join(survey.easiest.ids[:3])}. "
+        f"Hardest: {', '.join(survey.hardest.ids[:3])}.",
+        _reliability_sentence(survey),
+    ]
+    others = survey.correlation[0, 1:]
+    if np.isfinite(others).any():
+        least = int(np.nanargmin(others)) + 1
+        lines.append(
+            f"Of {len(others)} other settings, {setting_labels(survey.difficulty)[least]} agrees "
+            f"least with the configured one: rank correlation {others[least - 1]:.3f}."
+        )
+    return lines
+
+
+def _reliability_sentence(survey: Survey) -> str:
+    found = survey.reliability
+    if found is None:
+        return "Reliability was not measured; difficulty.repeats=5 divides the pixels five times."
+    return (
+        f"Another division of the pixels moves an image's score by {found.within_sd:.4f} (standard "
+        f"deviation), while images differ by {found.between_sd:.4f}: reliability of one division "
+        f"{found.icc_single:.3f}, of the mean of {found.n_repeats} {found.icc_mean:.3f}."
+    )
+
+
+def _defined(value: float) -> float | None:
+    """A correlation, or None where a setting scores all images alike."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,76 @@
+"""What all tasks share: the clock, the record, and where the newest run is found."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mia_lab.config.schema import Config
+from mia_lab.types import DifficultyTable
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("mia_lab", "torch", "pytorch-lightning", "timm", "numpy", "scikit-learn")
+
+
+class Clock:
+    """Seconds spent in each named part of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = round(time.perf_counter() - start, 3)
+
+
+def run_record(config: Config) -> dict[str, str]:
+    """What was run, as far as it does not depend on the task: plain strings."""
+    data = config.data
+    return {
+        "seed": str(config.seed),
+        "data": f"{data.source} {data.name}, {data.image_size} px",
+        "difficulty": settings_line(config.difficulty),
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def solver_record(table: DifficultyTable) -> dict[str, str]:
+    """What the probe came to under the configured setting, where that is not simply its penalty."""
+    used, name = {"auto": (table.penalty, "penalty chosen"), "0": (table.rank, "rank")}.get(
+        str(table.ridge[0]), (None, "")
+    )
+    if used is None:
+        return {}
+    low, middle, high = (f"{v:.4g}" for v in np.quantile(used[:, 0], (0, 0.5, 1)))
+    return {f"difficulty {name}": f"median {middle}, from {low} to {high}"}
+
+
+def settings_line(node: Mapping[str, Any]) -> str:
+    """Settings of one component on one line."""
+    return ", ".join(f"{k}={v}" for k, v in node.items() if k not in ("_target_", "_partial_"))
+
+
+def point_latest(link: Path, folder: Path) -> Path | None:
+    """Make ``outputs/latest`` point at this run; None where the system has no links."""
+    partial = link.with_name(f".latest-{os.getpid()}")
+    try:
+        partial.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+        partial.replace(link)
+    except OSError as error:
+        log.warning("%s: cannot be made to point at this run (%s)", link, error.strerror)
+        partial.unlink(missing_ok=True)
+        return None
+    return link

@@ -1,0 +1,82 @@
+"""Heat maps show each value where it belongs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from mia_lab.reporting.heatmap import heatmap, panels
+
+LAYERS = ("1,2,3,4", "2", "10", "1,2")
+RIDGES = ("100", "auto", "0.01", "1e+08")
+
+
+def lattice(**more: tuple[str, ...]) -> list[dict[str, str]]:
+    settings: list[dict[str, str]] = [{}]
+    for name, values in {"layers": LAYERS, "ridge": RIDGES, **more}.items():
+        settings = [{**s, name: v} for s in settings for v in values]
+    return settings
+
+
+def test_axes_are_sorted_as_numbers_and_sets() -> None:
+    (panel,) = panels(lattice())
+    assert panel.rows == ("layers", ("2", "10", "1,2", "1,2,3,4"))
+    assert panel.columns == ("ridge", ("0.01", "100", "1e+08", "auto"))
+    assert panel.title == ""
+
+
+def test_cells_hold_their_points() -> None:
+    settings = lattice(alpha=("0.5", "1"), side=("input",))
+    found = panels(settings)
+    assert [p.title for p in found] == ["alpha 0.5", "alpha 1"]
+    for panel in found:
+        for r, row in enumerate(panel.rows[1]):
+            for c, column in enumerate(panel.columns[1]):
+                wanted = {"layers": row, "ridge": column, **panel.fixed, "side": "input"}
+                assert settings[panel.points[r, c]] == wanted
+    assert sorted(np.concatenate([p.points.ravel() for p in found])) == [*range(32)]
+
+
+def test_two_longest_axes_are_shown() -> None:
+    settings = [{"layers": "1", "ridge": r, "alpha": a} for r in ("1", "2") for a in "345"]
+    (panel,) = panels(settings)
+    assert (panel.rows[0], panel.columns[0]) == ("ridge", "alpha")
+
+
+def test_missing_points_leave_empty_cells() -> None:
+    (panel,) = panels(lattice()[:-1])
+    assert (panel.points == -1).sum() == 1
+    figure = heatmap(panel, np.linspace(0.5, 0.9, 15), "AUC")
+    assert len(figure.axes[0].texts) == 15
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_numbers_are_written_in_their_cells(constant: bool) -> None:
+    (panel,) = panels(lattice())
+    values = np.full(16, 0.75) if constant else np.linspace(-0.5, 1.0, 16)
+    values[3] = np.nan
+    axes = heatmap(panel, values, "AUC").axes[0]
+    written = {tuple(map(int, t.get_position())): t.get_text() for t in axes.texts}
+    assert len(written) == 15
+    for (column, row), text in written.items():
+        assert float(text) == pytest.approx(values[panel.points[row, column]], abs=5e-4)
+
+
+def test_marked_cells_are_framed_and_named() -> None:
+    (panel,) = panels(lattice())
+    marks = {"configured": 5, "best, chosen in hindsight": 5}
+    figure = heatmap(panel, np.linspace(0.5, 0.9, 16), "AUC", marks=marks)
+    frames = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    row, column = np.argwhere(panel.points == 5)[0]
+    for frame in frames:
+        assert abs(frame.get_center() - (column, row)).max() < 1e-9
+    assert len({to_hex(frame.get_edgecolor()) for frame in frames}) == 2
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [*marks]
+
+
+def test_large_numbers_are_short_on_the_axis() -> None:
+    (panel,) = panels(lattice())
+    axes = heatmap(panel, np.linspace(0.5, 0.9, 16), "AUC").axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.01", "100", "1e8", "auto"]
