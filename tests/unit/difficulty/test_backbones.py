@@ -20,16 +20,6 @@ from mia_lab.errors import UserError
 LITE0 = "tf_efficientnet_lite0"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def lite0():
-    return Backbone(LITE0, "packaged")
-
-
 @pytest.fixture(scope="module")
 def resnet18():
     return Backbone("resnet18", "random")

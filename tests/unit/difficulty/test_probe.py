@@ -1,235 +1,349 @@
-"""The probe against scikit-learn, on the columns that it never builds."""
-
-import itertools
-import subprocess
-import sys
+"""The probe against scikit-learn and scipy, on the columns that it never builds."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
-from torch.nn import functional
-
-from mia_lab.difficulty import difficulty_score
-from mia_lab.difficulty.probe import (
-    compact_factor,
-    design_matrix,
-    fit_predict,
-    heldout_error,
-    pixel_split,
-    repeated_scores,
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from plain import (
+    PENALTIES,
+    SUBSETS,
+    Probe,
+    difference,
+    least_norm,
+    near_cutoff,
+    ridge_predictions,
+    rows,
+    train_pixels,
+    upsampled,
 )
+
+from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS, compact_factor, design_matrix
 from mia_lab.errors import UserError
 
-PENALTIES = (1e-2, 1.0, 1e2, 1e4)
+KINDS = ("random", "low rank", "duplicate", "constant column", "constant")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+@st.composite
+def problems(draw):
+    """B images with random blocks: features, target, training pixels."""
+    grid, n_images = draw(st.integers(4, 10)), draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    features = []
+    for _ in range(draw(st.integers(1, 4))):
+        channels = draw(st.integers(1, 14))
+        size = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+        kind = draw(st.sampled_from(KINDS))
+        block = rng.normal(size=(n_images, channels, *size))
+        if kind == "low rank":
+            block = np.einsum("ck,bkhw->bchw", rng.normal(size=(channels, 2)), block[:, :2])
+        if kind == "low rank" and channels == 1:
+            block = block[:, :1]
+        if kind == "duplicate":
+            block = np.concatenate([block, block[:, :1]], axis=1)
+        if kind == "constant column":
+            block[:, 0] = 3.25
+        if kind == "constant":
+            block[:] = -1.5
+        features.append(block * draw(st.sampled_from([0.1, 1.0, 20.0])))
+    target = rng.random((n_images, draw(st.integers(1, 3)), grid, grid))
+    if draw(st.integers(0, 4)) == 0:
+        target[:] = 0.3
+    train = np.stack([train_pixels(str(i), 0, grid * grid) for i in range(n_images)])
+    return features, target, train
 
 
-def full_columns(features, grid):
-    """All columns, upsampled one by one: what the low-rank form avoids."""
-    maps = [
-        functional.interpolate(f[None].double(), (grid, grid), mode="bilinear") for f in features
-    ]
-    return torch.cat(maps, dim=1)[0].flatten(1).T.numpy()
+def plain(features, target, image):
+    columns = np.concatenate([upsampled(f[image], target.shape[-1]) for f in features], axis=1)
+    return columns, rows(target[image])
 
 
-def assert_same_as_sklearn(features, target, ridge):
-    grid = target.shape[-1]
-    targets = target.double().flatten(1).T
-    train = pixel_split("image", 0, grid * grid)
-    columns = full_columns(features, grid)
-    expected = Ridge(alpha=ridge).fit(columns[train], targets[train].numpy()).predict(columns)
-    design = design_matrix([compact_factor(f) for f in features], grid)
-    assert design.shape[1] == sum(min(len(f), f[0].numel()) for f in features)
-    found = fit_predict(design, targets, train, ridge)
-    error = np.linalg.norm(found.numpy() - expected) / np.linalg.norm(expected)
-    assert error < 1e-8, (ridge, error)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(problems())
+def test_ridge_equals_sklearn_on_odd_shapes_and_ranks(problem):
+    features, target, train = problem
+    blocks = range(len(features))
+    probe = Probe(features, target, train)
+    by_eigenvalues, used = probe.ridge(blocks, PENALTIES)
+    assert np.allclose(used, PENALTIES)
+    for image in range(len(target)):
+        columns, values = plain(features, target, image)
+        wanted = ridge_predictions(columns, values, train[image], PENALTIES)
+        for k, penalty in enumerate(PENALTIES):
+            assert difference(by_eigenvalues[image, k], wanted[k]) < 1e-6
+            by_cholesky, _ = probe.ridge(blocks, [penalty])
+            assert difference(by_cholesky[image, 0], wanted[k]) < 1e-6
 
 
-BLOCKS = {
-    "wide": torch.rand(40, 5, 5, generator=torch.Generator().manual_seed(1)) * 5,
-    "tall": torch.randn(7, 12, 12, generator=torch.Generator().manual_seed(2)),
-    "square": torch.randn(9, 3, 3, generator=torch.Generator().manual_seed(3)),
-    "grid": torch.rand(4, 24, 24, generator=torch.Generator().manual_seed(4)),
-    "constant": torch.full((6, 2, 2), 3.25),
-    "one cell": torch.rand(5, 1, 1, generator=torch.Generator().manual_seed(5)),
-}
-BLOCKS["duplicate"] = torch.cat([BLOCKS["wide"], BLOCKS["wide"][:3]])
-TARGET = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(6))
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(problems())
+def test_least_squares_equals_scipy_on_odd_shapes_and_ranks(problem):
+    features, target, train = problem
+    found, ranks = Probe(features, target, train).least_squares(range(len(features)))
+    for image in range(len(target)):
+        columns, values = plain(features, target, image)
+        assume(np.ptp(columns, axis=0).max() > 1e-9)
+        wanted, rank, singular = least_norm(columns, values, train[image])
+        assume(near_cutoff(singular) == 0)
+        assert ranks[image] == rank
+        assert difference(found[image], wanted) < 1e-6
 
 
-@pytest.mark.parametrize("ridge", PENALTIES)
-@pytest.mark.parametrize("n_blocks", [1, 2, 7])
-def test_equals_sklearn_on_odd_shapes_and_ranks(ridge, n_blocks):
-    for names in itertools.combinations(BLOCKS, n_blocks):
-        assert_same_as_sklearn([BLOCKS[n] for n in names], TARGET, ridge)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(problems())
+def test_a_batch_is_its_images_one_by_one(problem):
+    features, target, train = problem
+    blocks = range(len(features))
+    probe = Probe(features, target, train)
+    together = probe.ridge(blocks, [1.0])[0], probe.ridge(blocks, [1.0, 7.0])[0]
+    for i in range(len(target)):
+        one = slice(i, i + 1)
+        alone = Probe([f[one] for f in features], target[one], train[one])
+        assert difference(together[0][i], alone.ridge(blocks, [1.0])[0][0]) < 1e-10
+        assert difference(together[1][i], alone.ridge(blocks, [1.0, 7.0])[0][0]) < 1e-10
 
 
-@pytest.mark.parametrize("ridge", PENALTIES)
-def test_equals_sklearn_for_constant_targets(ridge):
-    assert_same_as_sklearn([BLOCKS["wide"], BLOCKS["tall"]], torch.full_like(TARGET, 0.3), ridge)
+@pytest.mark.parametrize("name", ["lite0_case", "wide_case"])
+def test_every_subset_of_blocks_equals_sklearn(name, request):
+    case = request.getfixturevalue(name)
+    probe = Probe([m.numpy() for m in case.maps], case.target, case.train[None])
+    worst = 0.0
+    for blocks in SUBSETS:
+        wanted = ridge_predictions(case.full(blocks), case.rows, case.train, PENALTIES)
+        by_eigenvalues, _ = probe.ridge(blocks, PENALTIES)
+        for k, penalty in enumerate(PENALTIES):
+            by_cholesky, _ = probe.ridge(blocks, [penalty])
+            for found in (by_eigenvalues[0, k], by_cholesky[0, 0]):
+                worst = max(worst, difference(found, wanted[k]))
+                assert difference(found, wanted[k]) < 1e-6, (blocks, penalty)
+    print(name, "largest difference from scikit-learn:", worst)
 
 
-@pytest.fixture(scope="module")
-def lite0_maps():
-    from mia_lab.difficulty.backbones import Backbone
-
-    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    backbone = Backbone("tf_efficientnet_lite0", "packaged")
-    return [m[0] for m in backbone.features(images, (1, 2, 3, 4))]
+@pytest.mark.parametrize("blocks", SUBSETS, ids=str)
+def test_penalty_zero_equals_scipy_on_lite0(lite0_case, blocks):
+    assert_least_squares(lite0_case, blocks)
 
 
-@pytest.mark.parametrize("ridge", PENALTIES)
-@pytest.mark.parametrize("blocks", [(0, 1, 2, 3), (0,), (3,), (1, 3)])
-def test_equals_sklearn_on_lite0(lite0_maps, blocks, ridge):
-    target = torch.rand(3, 56, 56, generator=torch.Generator().manual_seed(7))
-    assert_same_as_sklearn([lite0_maps[b] for b in blocks], target, ridge)
+@pytest.mark.parametrize("blocks", [(3,), (0, 1, 2, 3)], ids=str)
+def test_penalty_zero_equals_scipy_on_a_wide_resnet(wide_case, blocks):
+    assert_least_squares(wide_case, blocks)
 
 
-def test_factor_keeps_the_gram_matrix():
-    features = BLOCKS["wide"].double().flatten(1)
-    factor = compact_factor(BLOCKS["wide"]).flatten(1)
-    assert factor.shape == (25, 25)
-    torch.testing.assert_close(factor.T @ factor, features.T @ features, rtol=1e-12, atol=1e-12)
+def assert_least_squares(case, blocks):
+    probe = Probe([m.numpy() for m in case.maps], case.target, case.train[None])
+    found, (found_rank,) = probe.least_squares(blocks)
+    wanted, rank, singular = least_norm(case.full(blocks), case.rows, case.train)
+    near = near_cutoff(singular)
+    says = f"blocks {blocks}: rank {found_rank}, scipy's {rank}, {near} near the cut-off"
+    print(says)
+    if near:
+        scores = [np.abs(p - case.rows)[~case.train].mean() for p in (found[0], wanted)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-6), says
+    else:
+        assert found_rank == rank, says
+        assert difference(found[0], wanted) < 1e-6, says
 
 
-def test_float32_is_close_to_float64():
-    predictions = []
-    for dtype in (torch.float32, torch.float64):
-        design = design_matrix([compact_factor(BLOCKS["wide"], dtype)], 24)
-        assert design.dtype == dtype
-        predictions.append(
-            fit_predict(design, TARGET.flatten(1).T, pixel_split("a", 0, 576), 1.0).double()
-        )
-    torch.testing.assert_close(*predictions, rtol=1e-3, atol=1e-3)
-    assert not torch.equal(*predictions)
-
-
-def test_heldout_error_is_the_plain_formula():
+@pytest.mark.parametrize(("last", "rank"), [(1e-4, 5), (1e-8, 4)])
+def test_penalty_zero_ignores_what_is_below_the_cutoff(last, rank):
     rng = np.random.default_rng(0)
-    predictions, targets = rng.normal(size=(50, 3)), rng.random((50, 3))
-    train = pixel_split("a", 0, 50)
-    found = heldout_error(torch.from_numpy(predictions), torch.from_numpy(targets), train)
-    wanted = sum(
-        abs(predictions[p, c] - targets[p, c]) for p in range(50) if not train[p] for c in range(3)
-    )
-    assert found == pytest.approx(wanted / (3 * np.sum(~train)), rel=1e-12)
+    train = train_pixels("a", 0, 144)
+    left = rng.normal(size=(144, 5))
+    left -= left[train].mean(axis=0)
+    orthogonal = left @ np.linalg.inv(np.linalg.qr(left[train]).R)
+    right = np.linalg.qr(rng.normal(size=(9, 9))).Q[:, :5]
+    columns = orthogonal * [1.0, 0.5, 0.1, 0.05, last] @ right.T
+    target = rng.random((1, 2, 12, 12))
+    maps = columns.T.reshape(1, 9, 12, 12)
+    found, ranks = Probe([maps[:, :4], maps[:, 4:]], target, train[None]).least_squares([0, 1])
+    wanted, wanted_rank, singular = least_norm(columns, rows(target[0]), train)
+    assert near_cutoff(singular) == 0
+    assert ranks.tolist() == [wanted_rank] == [rank]
+    assert difference(found[0], wanted) < 1e-6
+
+
+def test_penalty_zero_is_the_limit_of_small_penalties(lite0_case):
+    probe = Probe([m.numpy() for m in lite0_case.maps], lite0_case.target, lite0_case.train[None])
+    exact, _ = probe.least_squares([0, 1])
+    small, _ = probe.ridge([0, 1], [1e-6])
+    assert difference(small[0, 0], exact[0]) < 1e-6
+
+
+# Factors and columns
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
+def test_factor_has_the_gram_matrix_of_all_channels(channels, height, width, seed):
+    features = np.random.default_rng(seed).normal(size=(2, channels, height, width))
+    factor = compact_factor(torch.from_numpy(features)).numpy()
+    assert factor.shape == (2, height, width, min(channels, height * width))
+    flat, reduced = features.reshape(2, channels, -1), factor.reshape(2, height * width, -1)
+    gram = np.einsum("bcs,bct->bst", flat, flat)
+    np.testing.assert_allclose(reduced @ reduced.transpose(0, 2, 1), gram, rtol=1e-10, atol=1e-10)
+
+
+def test_factor_of_float32_features_is_made_in_float64():
+    features = torch.rand(1, 40, 3, 3, generator=torch.Generator().manual_seed(0))
+    factor = compact_factor(features)
+    assert factor.dtype == torch.float64
+    assert torch.equal(factor, compact_factor(features.double()))
+    assert compact_factor(features[:, :9]).dtype == torch.float32
+
+
+def test_design_matrix_is_the_upsampled_columns_up_to_their_mean():
+    rng = np.random.default_rng(0)
+    features = [rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 2, 7, 7))]
+    probe = Probe(features, rng.random((2, 3, 9, 9)), np.ones((2, 81), dtype=bool))
+    for blocks in ([0], [1], [0, 1], [1, 0]):
+        design = design_matrix(probe.columns, blocks).numpy()
+        for i in range(2):
+            wanted = np.concatenate([upsampled(features[b][i], 9) for b in blocks], axis=1)
+            shift = np.concatenate([features[b][i].mean(axis=(1, 2)) for b in blocks])
+            np.testing.assert_allclose(design[i], wanted - shift, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(problems())
+def test_normal_equations_are_sums_over_training_pixels(problem):
+    features, target, train = problem
+    probe = Probe(features, target, train)
+    equations, blocks = probe.equations, range(len(features))
+    design = design_matrix(probe.columns, blocks).numpy()
+    for i in range(len(target)):
+        columns, values = design[i][train[i]], rows(target[i])[train[i]]
+        mean, target_mean = columns.mean(axis=0), values.mean(axis=0)
+        columns, values = columns - mean, values - target_mean
+        scale = 1e-10 * max(1, np.abs(design[i]).max() ** 2) * len(values)
+        for found, wanted in (
+            (equations.normal.tril(), np.tril(columns.T @ columns)),
+            (equations.cross, columns.T @ values),
+            (equations.energy, np.square(values).sum(axis=0)),
+            (equations.column_mean, mean),
+            (equations.target_mean, target_mean),
+        ):
+            np.testing.assert_allclose(found[i].numpy(), wanted, rtol=0, atol=scale)
+        assert equations.n_train == train[i].sum()
+
+
+def test_solving_leaves_the_equations_as_they_were(lite0_case):
+    probe = Probe([m.numpy() for m in lite0_case.maps], lite0_case.target, lite0_case.train[None])
+    before = probe.equations.normal.clone()
+    first, _ = probe.ridge(range(4), [1e4])
+    assert torch.equal(probe.equations.normal, before)
+    probe.ridge(range(4), [1.0, "auto"])
+    again, _ = probe.ridge(range(4), [1e4])
+    np.testing.assert_array_equal(first, again)
 
 
 def test_predictions_are_not_clipped():
-    design = torch.linspace(-10, 10, 100, dtype=torch.float64)[:, None]
-    predictions = fit_predict(design, (design > 0).double(), pixel_split("a", 0, 100), 1e-2)
-    assert predictions.min() < 0
-    assert predictions.max() > 1
+    ramp = np.linspace(-10, 10, 100).reshape(1, 1, 10, 10)
+    step = (ramp > 0).astype(float)
+    found, _ = Probe([ramp], step, train_pixels("a", 0, 100)[None]).ridge([0], [1e-2])
+    assert found.min() < 0
+    assert found.max() > 1
 
 
-def test_split_is_70_percent_and_reproducible():
-    train = pixel_split("a", 3, 3136)
-    assert train.dtype == np.bool_
-    assert train.sum() == 2195
-    np.testing.assert_array_equal(train, pixel_split("a", 3, 3136))
-    assert pixel_split("a", 3, 10, fraction=0.25).sum() == 2
+# auto
 
 
-def test_split_stays_the_same_from_version_to_version():
-    assert np.flatnonzero(~pixel_split("image-1", 0, 20)).tolist() == [3, 4, 5, 10, 13, 19]
+def gcv(columns, targets, train):
+    """Of the candidates, the penalty of least GCV score by the hat matrix, and its predictions."""
+    n = train.sum()
+    mean, target_mean = columns[train].mean(axis=0), targets[train].mean(axis=0)
+    centred, values = columns[train] - mean, targets[train] - target_mean
+    left, singular, right = np.linalg.svd(centred, full_matrices=False)
+    candidates = (singular[0] ** 2 or 1) * np.logspace(*AUTO_DECADES, AUTO_STEPS)
+    scores = []
+    for penalty in candidates:
+        hat = left * (singular**2 / (singular**2 + penalty)) @ left.T
+        free = n - 1 - np.trace(hat)
+        rss = np.square(values - hat @ values).sum()
+        scores.append(n * rss / free**2 if free > 0.01 * n else np.inf)
+    best = candidates[int(np.argmin(scores))]
+    weights = right.T @ ((singular / (singular**2 + best))[:, None] * (left.T @ values))
+    return best, (columns - mean) @ weights + target_mean
 
 
-@pytest.mark.parametrize(
-    "other", [("b", 3, 0), ("a", 4, 0), ("a", 3, 1)], ids=["image", "seed", "repeat"]
-)
-def test_split_depends_on_image_seed_and_repeat(other):
-    image_id, seed, repeat = other
-    first, second = pixel_split("a", 3, 3136), pixel_split(image_id, seed, 3136, repeat=repeat)
-    # Independent splits agree on 0.7 * 0.7 + 0.3 * 0.3 of the pixels.
-    assert np.mean(first == second) == pytest.approx(0.58, abs=0.04)
+@pytest.mark.parametrize("noise", [0.01, 0.3, 3.0])
+@pytest.mark.parametrize("channels", [3, 30, 200])
+def test_auto_is_the_minimum_of_gcv_over_the_hat_matrix(channels, noise):
+    rng = np.random.default_rng(channels)
+    features = [rng.normal(size=(2, channels, 12, 12)), rng.normal(size=(2, 4, 5, 3))]
+    target = features[0][:, :2] + noise * rng.normal(size=(2, 2, 12, 12))
+    train = np.stack([train_pixels(i, 0, 144) for i in "ab"])
+    probe = Probe(features, target, train)
+    found, penalty = probe.ridge([0, 1], ["auto"])
+    with_others, same = probe.ridge([0, 1], [1.0, "auto"])
+    np.testing.assert_array_equal(penalty[:, 0], same[:, 1])
+    np.testing.assert_array_equal(found[:, 0], with_others[:, 1])
+    for i in range(2):
+        wanted_penalty, wanted = gcv(*plain(features, target, i), train[i])
+        assert penalty[i, 0] == pytest.approx(wanted_penalty, rel=1e-9)
+        assert difference(found[i, 0], wanted) < 1e-6
 
 
-def test_split_spreads_over_the_image():
-    rows = pixel_split("a", 0, 3136).reshape(56, 56).mean(axis=1)
-    assert rows.min() > 0.4
-    assert rows.max() < 0.95
+def test_auto_on_lite0_is_the_minimum_of_gcv(lite0_case):
+    probe = Probe([m.numpy() for m in lite0_case.maps], lite0_case.target, lite0_case.train[None])
+    for blocks in [(3,), (1, 2)]:
+        found, penalty = probe.ridge(blocks, ["auto"])
+        wanted_penalty, wanted = gcv(lite0_case.full(blocks), lite0_case.rows, lite0_case.train)
+        assert penalty[0, 0] == pytest.approx(wanted_penalty, rel=1e-9)
+        assert difference(found[0, 0], wanted) < 1e-6
 
 
-@pytest.mark.parametrize("n_pixels", [0, 1])
-def test_split_needs_pixels_on_both_sides(n_pixels):
-    with pytest.raises(ValueError, match="empty"):
-        pixel_split("a", 0, n_pixels)
+def test_auto_does_not_interpolate_where_columns_outnumber_pixels():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, 200, 10, 10))
+    signal = features[:, :1] / 2
+    target = signal + rng.normal(size=(1, 1, 10, 10))
+    train = train_pixels("a", 0, 100)
+    probe = Probe([features[:, :100], features[:, 100:]], target, train[None])
+    found, (penalty,) = probe.ridge([0, 1], ["auto"])
+    residual = np.abs(found[0, 0] - rows(target[0]))[train]
+    interpolating, _ = probe.ridge([0, 1], [1e-9])
+    assert np.abs(interpolating[0, 0] - rows(target[0]))[train].max() < 1e-6
+    assert residual.mean() > 0.1
+    assert penalty[0] > 1
 
 
-@pytest.mark.parametrize("ridge", [0, 0.0, -1.0, float("nan"), float("inf"), "auto", None, True])
-def test_penalty_must_be_above_zero(ridge):
-    with pytest.raises(UserError, match=r"difficulty\.ridge=.*above 0"):
-        difficulty_score([BLOCKS["wide"].numpy()], TARGET.numpy(), ridge=ridge)
+def test_auto_is_defined_for_constant_features_and_targets():
+    rng = np.random.default_rng(0)
+    train = train_pixels("a", 0, 64)[None]
+    varied, constant = rng.random((1, 3, 8, 8)), np.full((1, 3, 8, 8), 0.25)
+    for features, target in ((constant, varied), (varied, constant), (constant, constant)):
+        found, penalty = Probe([features, features], target, train).ridge([0, 1], ["auto"])
+        assert np.isfinite(penalty).all()
+        if features is constant or target is constant:
+            wanted = rows(target[0])[train[0]].mean(axis=0)
+            np.testing.assert_allclose(found[0, 0], np.broadcast_to(wanted, (64, 3)), atol=1e-9)
+
+
+def test_auto_of_equal_scores_is_the_largest():
+    _, penalty = Probe(
+        [np.ones((1, 2, 8, 8))] * 2, np.full((1, 1, 8, 8), 0.5), train_pixels("a", 0, 64)[None]
+    ).ridge([0, 1], ["auto"])
+    assert penalty[0, 0] == 10 ** AUTO_DECADES[0]
+
+
+# What goes wrong
+
+
+def duplicates():
+    features = np.tile(np.random.default_rng(0).random((1, 3, 8, 8)), (1, 10, 1, 1))
+    return [features, features], np.random.default_rng(1).random((1, 3, 8, 8))
 
 
 def test_a_penalty_lost_in_rounding_is_an_error():
-    features = np.tile(np.random.default_rng(0).random((3, 8, 8)), (10, 1, 1))
-    with pytest.raises(UserError, match=r"difficulty\.ridge=1e-300: too small"):
-        difficulty_score([features], TARGET.numpy()[:, :8, :8], ridge=1e-300)
+    probe = Probe(*duplicates(), train_pixels("a", 0, 64)[None])
+    with pytest.raises(UserError, match=r"difficulty\.ridge=1e-300: too small.*float64"):
+        probe.ridge([0, 1], [1e-300])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("place", ["features", "target"])
-def test_nonfinite_input_names_the_image(value, place):
-    features, target = BLOCKS["wide"].numpy().copy(), TARGET.numpy().copy()
-    (features if place == "features" else target)[0, 0, 0] = value
-    with pytest.raises(UserError, match=r"'img-7'.*NaN or infinite"):
-        difficulty_score([features], target, image_id="img-7")
-
-
-def test_overflow_is_an_error_not_a_nan():
-    features = np.random.default_rng(0).random((1, 8, 8))
-    target = TARGET.numpy()[:, :8, :8].astype(np.float64)
-    with pytest.raises(UserError, match=r"ridge.*scale the features down"):
-        difficulty_score([features * 1e200], target)
-    with pytest.raises(UserError, match=r"'img-7': its target overflows"):
-        difficulty_score([features], target * 1e308, image_id="img-7")
-
-
-@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
-def test_constant_images_have_difficulty_zero(level):
-    for features in (BLOCKS["wide"], BLOCKS["constant"], torch.zeros(3, 4, 4)):
-        score = difficulty_score([features.numpy()], np.full((3, 24, 24), level))
-        assert 0 <= score < 1e-12
-
-
-def test_constant_features_leave_the_mean():
-    train = pixel_split("a", 0, 576)
-    targets = TARGET.double().flatten(1).T.numpy()
-    score = difficulty_score([BLOCKS["constant"].numpy()], TARGET.numpy(), image_id="a")
-    wanted = np.abs(targets[~train] - targets[train].mean(axis=0)).mean()
-    assert score == pytest.approx(wanted, rel=1e-6)  # the target reaches the probe as float32
-
-
-def test_array_function_is_the_first_repeat():
-    arrays = [BLOCKS["wide"].numpy(), BLOCKS["tall"].numpy()]
-    scores = repeated_scores(
-        [BLOCKS["wide"], BLOCKS["tall"]], TARGET, ridge=3, seed=5, image_id="a", repeats=3
-    )
-    assert len(set(scores)) == 3
-    first = difficulty_score(arrays, TARGET.numpy(), ridge=3, seed=5, image_id="a")
-    assert first == pytest.approx(scores[0], rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("features", "target"),
-    [
-        ([], np.ones((3, 8, 8))),
-        ([np.ones((8, 8))], np.ones((3, 8, 8))),
-        ([np.ones((2, 8, 8))], np.ones((8, 8, 3))),
-        ([np.ones((2, 8, 8))], np.ones((3, 64))),
-    ],
-)
-def test_array_function_checks_shapes(features, target):
-    with pytest.raises(ValueError, match="must be"):
-        difficulty_score(features, target)
-
-
-def test_probe_does_not_need_timm():
-    code = "import sys, mia_lab.difficulty.probe; sys.exit('timm' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_float32_refuses_a_penalty_that_float64_takes():
+    train = train_pixels("a", 0, 64)[None]
+    wanted = ridge_predictions(*plain(*duplicates(), 0), train[0], [1e-7])
+    found, _ = Probe(*duplicates(), train).ridge([0, 1], [1e-7])
+    assert difference(found[0], wanted) < 1e-6
+    with pytest.raises(UserError, match=r"difficulty\.ridge=1e-07: too small.*float32"):
+        Probe(*duplicates(), train, torch.float32).ridge([0, 1], [1e-7])

@@ -1,21 +1,22 @@
-"""The difficulty table: streaming, order, batches, repeats, and what is refused."""
+"""The difficulty table: the released score, the lattice of settings, streaming, what is refused."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from plain import as_tensor, least_norm, train_pixels, upsampled
+from skimage.transform import resize
+from torchvision import transforms
 
+from mia_lab.difficulty import difficulty_score
 from mia_lab.difficulty.backbones import Backbone
-from mia_lab.difficulty.features import extract, resize
-from mia_lab.difficulty.probe import difficulty_score
-from mia_lab.difficulty.single_image import SingleImageDifficulty
+from mia_lab.difficulty.features import prepare
+from mia_lab.difficulty.grid import to_grid
+from mia_lab.difficulty.single_image import SingleImageDifficulty, ridge_key
 from mia_lab.errors import UserError
 from mia_lab.types import PairBatch
-
-
-@pytest.fixture(scope="module")
-def lite0():
-    torch.set_num_threads(1)
-    return Backbone("tf_efficientnet_lite0", "packaged")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def pairs():
     return PairBatch(tuple(f"im-{i}" for i in range(5)), x, y)
 
 
-def rows(batch, *index):
+def pick(batch, *index):
     index = list(index)
     return PairBatch(tuple(batch.ids[i] for i in index), batch.x[index], batch.y[index])
 
@@ -36,74 +37,167 @@ def scorer(backbone, **kwargs):
     return SingleImageDifficulty(backbone, **{"grid_size": 16, **kwargs})
 
 
+def table(backbone, batches, seed=0, **kwargs):
+    made = scorer(backbone, **kwargs)
+    return made.score(made.factors(batches), seed)
+
+
+# The released algorithm
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NETWORKS = {
+    "lite0": (("blocks.1", "blocks.2", "blocks.4", "blocks.6"), ((0.5,) * 3, (0.5,) * 3)),
+    "wide": (("layer1", "layer2", "layer3", "layer4"), IMAGENET),
+}
+
+
+def released_score(model, modules, statistics, x, y, image_id, as_bytes):
+    """Eq. 2 as the authors compute it; they resize bytes, which PIL rounds to bytes again."""
+    maps = {}
+    hooks = [
+        model.get_submodule(m).register_forward_hook(
+            lambda _module, _inputs, output, m=m: maps.__setitem__(m, output.double().numpy())
+        )
+        for m in modules
+    ]
+    steps = [transforms.Resize(256), transforms.CenterCrop(224)]
+    steps.insert(2 if as_bytes else 0, transforms.ToTensor())
+    steps.append(transforms.Normalize(*statistics))
+    with torch.no_grad():
+        model(transforms.Compose(steps)(Image.fromarray(x).convert("RGB"))[None])
+    for hook in hooks:
+        hook.remove()
+    columns = np.concatenate([upsampled(maps[m][0], 56) for m in modules], axis=1)
+    target = resize(y / 255, (56, 56), order=1, mode="reflect").reshape(56 * 56, 3)
+    train = train_pixels(image_id, 0, 56 * 56)
+    predictions, rank, _ = least_norm(columns, target, train)
+    return np.abs(predictions - target)[~train].mean(), rank
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "as_bytes"),
+    [
+        ("lite0", "colours", True),
+        ("lite0", "one channel", True),
+        ("lite0", "not square", True),
+        ("lite0", "not square", False),
+        ("wide", "colours", True),
+        ("wide", "one channel", True),
+        ("wide", "not square", False),
+    ],
+)
+def test_official_is_the_released_algorithm(name, kind, as_bytes, facade, request):
+    backbone = request.getfixturevalue(name)
+    x, y = facade.input, facade.target
+    if kind == "one channel":
+        x = facade.labels.astype(np.uint8) * 20
+    if kind == "not square":
+        x, y = (np.asarray(Image.fromarray(p).resize((420, 300))) for p in (x, y))
+    pair = PairBatch(("facade",), as_tensor(x), as_tensor(y))
+    found = table(backbone, [pair], preprocess="official", grid_size=56, ridge=0)
+    wanted, rank = released_score(backbone.model, *NETWORKS[name], x, y, "facade", as_bytes)
+    moved = found.score[0, 0, 0] - wanted
+    print(f"{name}, {kind}: {wanted:.6f}, {moved:+.1e}, ranks {found.rank[0, 0, 0]} and {rank}")
+    assert abs(moved) < 1e-4
+
+
+# The table
+
+
 def test_table_is_the_probe_on_the_backbones_features(lite0, pairs):
-    table = scorer(lite0, layers=[1, 3], ridge=2.5).score([pairs], seed=4)
-    maps = extract(lite0, pairs.x, [1, 3], grid_size=16)
+    found = table(lite0, [pairs], seed=4, layers=[1, 3], ridge=2.5)
+    maps = lite0.features(prepare(pairs.x, "aligned", 16), [1, 3])
     wanted = [
         difficulty_score(
             [m[i].numpy() for m in maps],
-            resize(pairs.y, 16, 16)[i].numpy(),
+            to_grid(pairs.y, 16)[i].numpy(),
             ridge=2.5,
             seed=4,
             image_id=pairs.ids[i],
         )
         for i in range(5)
     ]
-    assert table.id.tolist() == list(pairs.ids)
-    assert (table.layers.tolist(), table.ridge.tolist()) == (["1,3"], ["2.5"])
-    assert table.score.dtype == np.float64
-    np.testing.assert_allclose(table.score[:, 0, 0], wanted, rtol=1e-9)
-    np.testing.assert_array_equal(table.column(["im-3"]), table.score[3, 0])
+    assert found.id.tolist() == list(pairs.ids)
+    assert found.backbone.tolist() == ["tf_efficientnet_lite0 (packaged)"]
+    assert found.features_from.tolist() == ["input"]
+    assert (found.layers.tolist(), found.ridge.tolist()) == (["1,3"], ["2.5"])
+    assert found.score.dtype == np.float64
+    assert found.map.shape == (5, 0, 0)
+    np.testing.assert_allclose(found.score[:, 0, 0], wanted, rtol=1e-9)
+    np.testing.assert_array_equal(found.column(["im-3"]), found.score[3, 0])
 
 
 def test_batch_size_moves_scores_by_rounding_only(lite0, pairs):
-    one = scorer(lite0, batch_size=1).score([pairs], seed=0)
-    many = scorer(lite0, batch_size=5).score([pairs], seed=0)
-    pieces = scorer(lite0).score([rows(pairs, 0, 1), rows(pairs, 2, 3, 4)], seed=0)
+    one = table(lite0, [pairs], batch_size=1)
+    many = table(lite0, [pairs], batch_size=5)
+    pieces = table(lite0, [pick(pairs, 0, 1), pick(pairs, 2, 3, 4)])
     np.testing.assert_allclose(one.score, many.score, rtol=0, atol=1e-5)
     np.testing.assert_allclose(one.score, pieces.score, rtol=0, atol=1e-5)
 
 
 def test_order_and_company_do_not_matter(lite0, pairs):
-    score = scorer(lite0, batch_size=1).score
-    forwards = score([pairs], seed=0)
-    backwards = score([rows(pairs, 4, 3, 2, 1, 0)], seed=0)
-    alone = score([rows(pairs, 2)], seed=0)
+    forwards = table(lite0, [pairs], batch_size=1)
+    backwards = table(lite0, [pick(pairs, 4, 3, 2, 1, 0)], batch_size=1)
+    alone = table(lite0, [pick(pairs, 2)])
     np.testing.assert_array_equal(forwards.column(pairs.ids), backwards.column(pairs.ids))
     np.testing.assert_array_equal(forwards.column(["im-2"]), alone.column(["im-2"]))
 
 
 def test_seed_and_repeats_give_other_splits(lite0, pairs):
-    table = scorer(lite0, repeats=3).score([pairs], seed=0)
-    assert table.score.shape == (5, 1, 3)
-    assert len(np.unique(table.score[0, 0])) == 3
-    once = scorer(lite0).score([pairs], seed=0)
-    np.testing.assert_array_equal(table.score[:, :, :1], once.score)
-    assert not np.array_equal(once.score, scorer(lite0).score([pairs], seed=1).score)
+    found = table(lite0, [pairs], repeats=3)
+    assert found.score.shape == (5, 1, 3)
+    assert len(np.unique(found.score[0, 0])) == 3
+    once = table(lite0, [pairs])
+    np.testing.assert_array_equal(found.score[:, :, :1], once.score)
+    assert not np.array_equal(once.score, table(lite0, [pairs], seed=1).score)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"features_from": "target"}, {"preprocess": "official"}, {"layers": (1,)}, {"ridge": 1e3}],
-)
+def test_maps_are_kept_where_asked_for(lite0, pairs):
+    found = table(lite0, [pairs], protocol="kfold", folds=3, repeats=2, maps=True)
+    assert found.map.shape == (5, 16, 16)
+    assert found.map.dtype == np.float32
+    np.testing.assert_allclose(
+        found.map.astype(float).mean(axis=(1, 2)), found.mean()[:, 0], rtol=1e-6
+    )
+    without = table(lite0, [pairs], protocol="kfold", folds=3, repeats=2)
+    assert without.map.shape == (5, 0, 0)
+    np.testing.assert_array_equal(without.score, found.score)
+
+
+CHANGES = [
+    {"features_from": "target"},
+    {"preprocess": "official"},
+    {"grid_size": 24},
+    {"layers": (1,)},
+    {"ridge": 1e3},
+    {"ridge": "auto"},
+    {"protocol": "kfold"},
+    {"protocol": "kfold", "folds": 9},
+    {"error": "l2"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_argument_matters(lite0, pairs, change):
-    batch = rows(pairs, 0)
-    default = scorer(lite0).score([batch], seed=0).score
-    assert abs(scorer(lite0, **change).score([batch], seed=0).score - default).max() > 1e-4
+    batch = pick(pairs, 0)
+    default = table(lite0, [batch]).score
+    assert abs(table(lite0, [batch], **change).score - default).max() > 1e-5
 
 
 def test_features_of_the_target_need_no_input(lite0, pairs):
-    batch = rows(pairs, 0)
+    batch = pick(pairs, 0)
     other = PairBatch(batch.ids, torch.zeros(1, 9, 4, 4), batch.y)  # nine channels: a one-hot map
-    score = scorer(lite0, features_from="target").score
-    np.testing.assert_array_equal(score([batch], seed=0).score, score([other], seed=0).score)
+    found = [table(lite0, [b], features_from="target").score for b in (batch, other)]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(UserError, match=r"features_from.*9 channels"):
+        table(lite0, [other])
 
 
 def test_harder_targets_score_higher(lite0, pairs):
     smooth = torch.full_like(pairs.y, 0.5)
     noise = torch.rand(pairs.y.shape, generator=torch.Generator().manual_seed(1))
     levels = [
-        scorer(lite0).score([PairBatch(pairs.ids, pairs.x, y)], seed=0).score[:, 0, 0]
+        table(lite0, [PairBatch(pairs.ids, pairs.x, y)]).score[:, 0, 0]
         for y in (smooth, pairs.y, noise)
     ]
     assert levels[0].max() < 1e-8
@@ -111,25 +205,130 @@ def test_harder_targets_score_higher(lite0, pairs):
     assert np.all(levels[1] < levels[2])
 
 
+@pytest.mark.parametrize("ridge", [1.0, 0, "auto"])
 @pytest.mark.parametrize("level", [0.0, 1.0])
-def test_constant_images_have_a_finite_score(lite0, pairs, level):
-    constant = torch.full_like(pairs.x, level)
-    table = scorer(lite0).score([PairBatch(pairs.ids, constant, pairs.y)], seed=0)
-    assert np.isfinite(table.score).all()
-    table = scorer(lite0).score([PairBatch(pairs.ids, constant, constant)], seed=0)
-    assert table.score.max() < 1e-6
+def test_constant_images_have_a_finite_score(lite0, pairs, level, ridge):
+    batch = pick(pairs, 0)
+    constant = torch.full_like(batch.x, level)
+    found = table(lite0, [PairBatch(batch.ids, constant, batch.y)], ridge=ridge).score
+    assert 0.01 < found.item() < 1
+    found = table(lite0, [PairBatch(batch.ids, constant, constant)], ridge=ridge).score
+    assert 0 <= found.item() < 1e-6
+
+
+# The lattice
+
+
+def test_configured_setting_comes_first_and_all_others_once(lite0):
+    grid = {"layers": [[1], [1, 2], [4, "conv_stem"]], "ridge": [1.0, 0, "auto", 1]}
+    made = scorer(lite0, layers=[1, 2], ridge=1, grid=grid)
+    found = [(s.layers, s.ridge) for s in made.settings]
+    assert found[0] == ((1, 2), 1.0)
+    wanted = itertools.product([(1, 2), (1,), (4, "conv_stem")], [1.0, 0.0, "auto"])
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert made.layers == (1, 2, 3, 4, "conv_stem")
+
+
+def test_one_axis_alone(lite0):
+    made = scorer(lite0, layers=[3], ridge=5, grid={"ridge": [7]})
+    assert [(s.layers, s.ridge) for s in made.settings] == [((3,), 5.0), ((3,), 7.0)]
+    made = scorer(lite0, layers=[3], ridge=5, grid={"layers": [[1]]})
+    assert [(s.layers, s.ridge) for s in made.settings] == [((3,), 5.0), ((1,), 5.0)]
+    assert len(scorer(lite0, grid={}).settings) == len(scorer(lite0).settings) == 1
+
+
+@pytest.mark.parametrize("ridge", [1.0, 0, "auto"])
+@pytest.mark.parametrize("layers", [(1, 2, 3, 4), (2, 3)])
+@pytest.mark.parametrize("protocol", ["holdout", "kfold"])
+def test_a_grid_leaves_the_configured_score_bitwise(lite0, pairs, layers, ridge, protocol):
+    grid = {"layers": [[1], [1, 2, 3, 4]], "ridge": [1.0, 0, "auto", 1e4]}
+    alone = table(lite0, [pairs], layers=layers, ridge=ridge, protocol=protocol)
+    found = table(lite0, [pairs], layers=layers, ridge=ridge, protocol=protocol, grid=grid)
+    np.testing.assert_array_equal(found.score[:, :1], alone.score)
+    np.testing.assert_array_equal(found.penalty[:, :1], alone.penalty)
+    np.testing.assert_array_equal(found.rank[:, :1], alone.rank)
+
+
+def test_every_setting_of_a_grid_is_scored_as_if_configured(lite0, pairs):
+    grid = {"layers": [[1], [2, 4]], "ridge": [0, "auto", 1e4]}
+    found = table(lite0, [pairs], layers=[1, 2, 3], grid=grid)
+    assert found.score.shape == (5, 12, 1)
+    for s, (layers, ridge) in enumerate(zip(found.layers, found.ridge, strict=True)):
+        alone = table(
+            lite0,
+            [pairs],
+            layers=[int(k) for k in layers.split(",")],
+            ridge=ridge if ridge == "auto" else float(ridge),
+        )
+        np.testing.assert_allclose(found.score[:, s], alone.score[:, 0], rtol=1e-9)
+        np.testing.assert_allclose(found.penalty[:, s], alone.penalty[:, 0], rtol=1e-9)
+        np.testing.assert_array_equal(found.rank[:, s], alone.rank[:, 0])
+
+
+def test_penalties_as_words():
+    assert [ridge_key(r) for r in (1.0, 0.01, 1e4, 1e-10, 0.0, "auto")] == [
+        "1",
+        "0.01",
+        "10000",
+        "1e-10",
+        "0",
+        "auto",
+    ]
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *CHANGES,
+        {"repeats": 2},
+        {"precision": "float32"},
+        {"protocol": "kfold", "maps": True},
+        {"grid": {"ridge": [2]}},
+        {"grid": {"layers": [[1]]}},
+        {"layers": [1, 2, 3, 4, "conv_stem"]},
+    ],
+    ids=str,
+)
+def test_identity_names_what_decides_the_scores(lite0, change):
+    identities = [scorer(lite0, **c).identity() for c in ({}, change)]
+    assert identities[0] != identities[1]
+    for other in CHANGES:
+        if other != change:
+            assert scorer(lite0, **other).identity() != identities[1]
+
+
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 3}, {"keep_gb": 0}, {"device": "cpu"}, {"folds": 7}], ids=str
+)
+def test_identity_leaves_out_what_does_not(lite0, change):
+    assert scorer(lite0, **change).identity() == scorer(lite0).identity()
+
+
+def test_identity_names_the_backbone(lite0, wide):
+    assert scorer(lite0).identity() != scorer(wide).identity()
+    same = Backbone("tf_efficientnet_lite0", "packaged")
+    assert scorer(lite0).identity() == scorer(same).identity()
+
+
+def test_identity_of_factors_is_the_same_for_all_settings(lite0):
+    wanted = scorer(lite0).factors_identity()
+    for change in ({"layers": [2]}, {"ridge": 0}, {"protocol": "kfold"}, {"precision": "float32"}):
+        assert scorer(lite0, **change).factors_identity() == wanted
+    for change in (CHANGES[0], CHANGES[1], CHANGES[2], {"layers": [1, "conv_stem"]}):
+        assert scorer(lite0, **change).factors_identity() != wanted
+
+
+# Streaming
 
 
 def test_progress_counts_images(lite0, pairs):
     seen = []
-    scorer(lite0, batch_size=2).score([pairs], seed=0, on_progress=seen.append)
+    made = scorer(lite0, batch_size=2)
+    made.score(made.factors([pairs]), 0, on_progress=seen.append)
     assert seen == [2, 4, 5]
-
-
-def test_no_pairs_no_rows(lite0):
-    table = scorer(lite0, repeats=2).score([], seed=0)
-    assert table.score.shape == (0, 1, 2)
-    assert table.id.shape == (0,)
 
 
 def test_batches_are_streamed(lite0, pairs):
@@ -138,11 +337,27 @@ def test_batches_are_streamed(lite0, pairs):
     def batches():
         for i in range(5):
             taken.append(i)
-            yield rows(pairs, i)
+            yield pick(pairs, i)
 
-    first = []
-    scorer(lite0).score(batches(), seed=0, on_progress=lambda n: first.append((n, len(taken))))
-    assert first == [(n, n) for n in range(1, 6)]
+    seen = []
+    made = scorer(lite0)
+    made.score(made.factors(batches()), 0, on_progress=lambda n: seen.append((n, len(taken))))
+    assert seen == [(n, n) for n in range(1, 6)]
+
+
+def test_images_go_through_the_network_batch_by_batch(lite0, pairs, monkeypatch):
+    sizes = []
+    features = lite0.features
+    monkeypatch.setattr(
+        lite0,
+        "features",
+        lambda images, layers: sizes.append(len(images)) or features(images, layers),
+    )
+    assert len(list(scorer(lite0, batch_size=2).factors([pairs, pick(pairs, 0)]))) == 4
+    assert sizes == [2, 2, 1, 1]
+
+
+# What goes wrong
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -151,12 +366,12 @@ def test_nonfinite_images_are_named(lite0, pairs, side, value):
     x, y = pairs.x.clone(), pairs.y.clone()
     (x if side == "input" else y)[3, 0, 5, 5] = value
     with pytest.raises(UserError, match=rf"'im-3': its {side} holds NaN or infinite"):
-        scorer(lite0).score([PairBatch(pairs.ids, x, y)], seed=0)
+        table(lite0, [PairBatch(pairs.ids, x, y)])
 
 
 def test_one_id_twice_is_an_error(lite0, pairs):
     with pytest.raises(ValueError, match="'im-0' comes twice"):
-        scorer(lite0).score([pairs, rows(pairs, 0)], seed=0)
+        table(lite0, [pairs, pick(pairs, 0)])
 
 
 @pytest.mark.parametrize(
@@ -164,17 +379,38 @@ def test_one_id_twice_is_an_error(lite0, pairs):
     [
         ("features_from", "output", "choose from input, target"),
         ("preprocess", "crop", "choose from aligned, official"),
-        ("ridge", 0, "above 0"),
-        ("ridge", "auto", "above 0"),
+        ("protocol", "loo", "choose from holdout, kfold"),
+        ("error", "l3", "choose from l1, l2"),
+        ("precision", "float16", "choose from float64, float32"),
+        ("maps", True, "protocol=holdout.*use difficulty.protocol=kfold"),
+        ("ridge", -1, "at least 0"),
+        ("ridge", "cv", "at least 0"),
         ("grid_size", 4, "at least 8"),
         ("grid_size", 56.0, "at least 8"),
+        ("folds", 1, "at least 2"),
         ("repeats", 0, "at least 1"),
         ("batch_size", True, "at least 1"),
+        ("keep_gb", -1, "at least 0"),
+        ("keep_gb", float("nan"), "at least 0"),
         ("layers", "layer1", "give a list"),
         ("layers", 1, "give a list"),
         ("layers", [5], "unknown layer"),
+        ("layers", [], "name at least one"),
     ],
 )
 def test_arguments_are_checked_at_once(lite0, key, value, says):
     with pytest.raises(UserError, match=rf"difficulty\.{key}=.*{says}"):
         scorer(lite0, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        ({"layers": [1]}, r"difficulty\.grid\.layers=1: give a list"),
+        ({"layers": [["layer9"]]}, r"layer9.*unknown layer"),
+        ({"ridge": [-1]}, r"difficulty\.grid\.ridge=-1"),
+    ],
+)
+def test_grid_is_checked_at_once(lite0, grid, says):
+    with pytest.raises(UserError, match=says):
+        scorer(lite0, grid=grid)

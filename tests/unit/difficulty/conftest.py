@@ -1,0 +1,39 @@
+"""Two backbones, one generated pair and its features: what most tests here need."""
+
+import pytest
+import torch
+from plain import NetworkCase
+
+from mia_lab.data.procedural import render
+from mia_lab.difficulty.backbones import Backbone
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def lite0():
+    return Backbone("tf_efficientnet_lite0", "packaged")
+
+
+@pytest.fixture(scope="session")
+def wide():
+    return Backbone("wide_resnet50_2", "random", seed=0)
+
+
+@pytest.fixture(scope="session")
+def facade():
+    """A label map and a photo, 256 x 256."""
+    return render("facades", 0, 0)
+
+
+@pytest.fixture(scope="session")
+def lite0_case(lite0, facade):
+    return NetworkCase(lite0, facade)
+
+
+@pytest.fixture(scope="session")
+def wide_case(wide, facade):
+    return NetworkCase(wide, facade)
