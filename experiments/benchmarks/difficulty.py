@@ -4,8 +4,8 @@
 
 Same images, same Wide-ResNet50-2, same machine, alternating. The rival is the released algorithm:
 features of four blocks resized with scikit-image to 56 x 56, 3840 columns, least squares on 70 % of
-the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem. Writes
-`difficulty.csv` beside this file and prints the ratios. Needs scikit-image (in the extra `dev`).
+the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem.
+Writes `difficulty.csv` beside this file and prints the ratios. Needs scikit-image (extra `dev`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.difficulty.backbones import Backbone
+from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.features import extract, prepare
 from mia_lab.difficulty.grid import to_grid
-from mia_lab.difficulty.probe import compact_factor
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
 from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
 from mia_lab.types import PairBatch

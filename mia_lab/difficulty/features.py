@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms import functional as transforms
 
 from mia_lab.difficulty.backbones import Backbone
+from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.grid import to_grid
-from mia_lab.difficulty.probe import compact_factor
 from mia_lab.difficulty.score import FactorBatch
 from mia_lab.errors import UserError
 from mia_lab.types import Layer, PairBatch
@@ -34,8 +35,8 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
         images: (N, C, H, W) in [0, 1], C is 1 (repeated to three) or 3.
         preprocess: ``aligned``: the whole image becomes a square of four times the pixel grid, so
             that features and target pixels cover the same places, and block 1 (stride 4) falls
-            on the grid itself. ``official``: as the authors' code, the shorter side becomes 256
-            and the centre 224 x 224 is kept, whatever the target shows.
+            on the grid itself. ``official``: as the authors' code, the shorter side becomes 256,
+            in 8 bits, and the centre 224 x 224 is kept, whatever the target shows.
         grid_size: G, side of the pixel grid.
 
     Returns:
@@ -51,15 +52,12 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
             f"difficulty.features_from: these images have {images.shape[1]} channels and a "
             "backbone takes 1 or 3; set difficulty.features_from=target"
         )
+    if preprocess == "official":
+        return torch.stack([_official(image) for image in images])
     size = input_size(preprocess, grid_size)
-    if preprocess == "aligned":
-        return _resize(images, size, size)
-    height, width = images.shape[-2:]
-    scale = OFFICIAL_RESIZE / min(height, width)
-    # The longer side is rounded down and the crop's corner to nearest, as torchvision does.
-    height, width = max(int(height * scale), size), max(int(width * scale), size)
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    return _resize(images, height, width)[..., top : top + size, left : left + size]
+    return functional.interpolate(
+        images, (size, size), mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def extract(
@@ -106,11 +104,13 @@ def bytes_per_image(
     return sum(math.prod(t.shape) * t.element_size() for t in (*kept.factors.values(), kept.target))
 
 
-def _resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear, antialiased where it shrinks: (N, C, H, W) to (N, C, height, width)."""
-    return functional.interpolate(
-        images, (height, width), mode="bilinear", align_corners=False, antialias=True
-    )
+def _official(image: Tensor) -> Tensor:
+    """Pillow's resize, in bytes: at random weights, its rounding alone moves a score by 1e-3."""
+    picture = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
+    picture = transforms.resize(picture, [OFFICIAL_RESIZE])
+    cropped = transforms.center_crop(picture, [OFFICIAL_CROP, OFFICIAL_CROP])
+    pixels: Tensor = transforms.pil_to_tensor(cropped)
+    return pixels.float() / 255
 
 
 def _check_finite(batch: PairBatch) -> None:

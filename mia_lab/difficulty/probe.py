@@ -1,16 +1,10 @@
 """The linear probe of the difficulty score, exact and cheap (pure functions on tensors).
 
 The probe predicts the target's pixels from all channels of all blocks, each upsampled to one pixel
-grid: thousands of columns. None of them is ever formed, for two reasons.
-
-*Upsampling adds no rank.* A ridge predictor sees its columns only through their Gram matrix, so the
-(s, C) features of a block at its native resolution may be replaced by any factor of the same Gram
-matrix; one of min(s, C) columns gives the predictions of all C, intercept included
-(:func:`compact_factor`).
-
-*Upsampling is sparse.* With X_k the factor of block k, U_k its upsampling and M the mask of the
+grid: thousands of columns, none of which is ever formed. With X_k the compact factor of block k
+(see :mod:`~mia_lab.difficulty.columns`), U_k its upsampling, which is sparse, and M the mask of the
 training pixels, the normal matrix is made of the blocks X_k' (U_k' M U_l) X_l, which need no more
-than the native resolution of the coarser of the two (:func:`normal_equations`).
+than the native resolution of the coarser of the two.
 
 Every subset of blocks is a sub-matrix of that matrix, and one eigendecomposition of it gives every
 penalty at once.
@@ -23,14 +17,16 @@ Shapes: B images of one size, P = G * G pixels, T target channels, D columns, L 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mia_lab.difficulty.grid import Upsampling, upsampling
+from mia_lab.difficulty.columns import Columns, design_matrix
 from mia_lab.errors import UserError
 
 Ridge = float | Literal["auto"]
@@ -45,84 +41,6 @@ CHUNK = 256
 AUTO_DECADES = (2, -10)
 AUTO_STEPS = 49
 """``auto`` tries so many penalties, from 100 to 1e-10 times the largest eigenvalue."""
-
-
-def compact_factor(features: Tensor) -> Tensor:
-    """The fewest columns that have the Gram matrix of all channels, between native pixels.
-
-    Args:
-        features: (..., C, h, w) features of one block.
-
-    Returns:
-        (..., h, w, min(C, h * w)). Where C <= h * w, the features themselves; else R' of their QR
-        decomposition F = Q R, with F (C, h * w), in float64.
-    """
-    *batch, channels, height, width = features.shape
-    if channels <= height * width:
-        return features.movedim(-3, -1)
-    flat = features.reshape(*batch, channels, height * width)
-    factor: Tensor = torch.linalg.qr(flat.double(), mode="r").R
-    return factor.mT.reshape(*batch, height, width, -1)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The probe's columns, factored: block k is ``upsampling[k] @ native[k]``.
-
-    Attributes:
-        native: (h * w, B, r_k) a block, each column shifted by its mean. The shift changes no
-            prediction, because the intercept takes it up, and saves digits.
-        upsampling: one operator a block.
-    """
-
-    native: tuple[Tensor, ...]
-    upsampling: tuple[Upsampling, ...]
-
-    def meet_at(self, first: int, second: int) -> int:
-        """The coarser of two blocks, at whose resolution their products are formed."""
-        return max(first, second, key=lambda block: (-len(self.native[block]), block))
-
-    def places(self, blocks: Sequence[int] | None = None) -> list[slice]:
-        """Where the columns of the blocks lie when they are concatenated (default: all)."""
-        chosen = range(len(self.native)) if blocks is None else blocks
-        places, start = [], 0
-        for block in chosen:
-            places.append(slice(start, start + self.native[block].shape[-1]))
-            start = places[-1].stop
-        return places
-
-    def to(self, dtype: torch.dtype) -> Columns:
-        """The same columns in another precision."""
-        native = tuple(n.to(dtype) for n in self.native)
-        operators = (
-            upsampling(u.height, u.width, u.grid_size, dtype, u.device) for u in self.upsampling
-        )
-        return Columns(native, tuple(operators))
-
-
-def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) -> Columns:
-    """Columns of B images.
-
-    Args:
-        factors: (B, h, w, r_k) each, as :func:`compact_factor` returns them.
-        grid_size: G, side of the pixel grid.
-        dtype: precision of the probe, float64 or float32.
-    """
-    native, operators = [], []
-    for factor in factors:
-        _, height, width, _ = factor.shape
-        columns = factor.flatten(1, 2).transpose(0, 1).to(dtype)
-        native.append((columns - columns.mean(dim=0)).contiguous())
-        operators.append(upsampling(height, width, grid_size, dtype, factor.device))
-    return Columns(tuple(native), tuple(operators))
-
-
-def design_matrix(columns: Columns, blocks: Sequence[int]) -> Tensor:
-    """The columns in full, upsampled and concatenated: (B, P, D); row i * G + j is pixel (i, j)."""
-    full = []
-    for block in blocks:
-        full.append(columns.upsampling[block](columns.native[block]))
-    return torch.cat(full, dim=-1).transpose(0, 1)
 
 
 @dataclass(frozen=True)
@@ -147,7 +65,13 @@ class NormalEquations:
     n_train: int
 
     def subset(self, places: Sequence[slice]) -> NormalEquations:
-        """Those of some blocks alone, given in ascending order: no pixel is looked at again."""
+        """Those of some blocks alone: no pixel is looked at again.
+
+        Raises:
+            ValueError: the blocks are not in ascending order.
+        """
+        if any(a.start >= b.start for a, b in pairwise(places)):
+            raise ValueError("only the lower triangle is filled: give blocks in ascending order")
         if sum(p.stop - p.start for p in places) == self.normal.shape[-1]:
             return self
         index = torch.cat([torch.arange(p.start, p.stop) for p in places]).to(self.normal.device)
@@ -200,46 +124,69 @@ def normal_equations(columns: Columns, targets: Tensor, train: Tensor) -> Normal
     return NormalEquations(normal, sums[..., 1:], energy, column_mean, target_mean, n_train)
 
 
-def ridge_weights(equations: NormalEquations, ridge: Sequence[Ridge]) -> tuple[Tensor, Tensor]:
-    """Weights of the probe for positive penalties, all from one decomposition.
+@dataclass(frozen=True)
+class Fit:
+    """Fitted probes: prediction = columns @ weights + intercept.
+
+    Attributes:
+        weights: (B, L, D, T).
+        intercept: (B, L, T).
+        penalty: (B, L), the penalties used.
+        rank: int64 (B,) number of singular values used at penalty 0; None at others.
+    """
+
+    weights: Tensor
+    intercept: Tensor
+    penalty: Tensor
+    rank: Tensor | None = None
+
+
+def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
+    """Probes of positive penalties, all from one decomposition.
 
     Minimises the summed squared error plus ``ridge`` times the squared weights, as scikit-learn's
     ``Ridge(alpha)``; the intercept is not penalised. ``auto`` minimises the generalised
     cross-validation score n RSS / (n - df)^2 on the training pixels (Golub, Heath, Wahba 1979).
 
     One number is solved by Cholesky's decomposition, an eighth of the cost of the eigenvalues that
-    several penalties, or ``auto``, need.
+    several penalties, or ``auto``, need. Both are done in float64, whatever the equations' own
+    precision, which only the sums over pixels have.
 
     Args:
         equations: of B images.
         ridge: L penalties, finite and above 0, or ``auto``.
 
-    Returns:
-        Weights (B, L, D, T), and the penalties used (B, L).
-
     Raises:
-        UserError: a penalty is too small to be solved for in this precision.
+        UserError: a penalty is lost in the rounding of the sums.
     """
+    _check_penalties(equations, ridge)
+    normal, cross = equations.normal.double(), equations.cross.double()
     if len(ridge) == 1 and ridge[0] != "auto":
-        return _by_cholesky(equations, ridge[0])
-    values, vectors = torch.linalg.eigh(equations.normal)
-    values = values.clamp(min=0)  # what is below 0 is rounding
-    rotated = vectors.mT @ equations.cross
-    chosen = [
-        _auto_penalty(equations, values, rotated)
-        if r == "auto"
-        else values.new_full((len(values),), r)
-        for r in ridge
-    ]
-    penalty = torch.stack(chosen, dim=1)
-    shrunk = rotated[:, None] / (values[:, None] + penalty[:, :, None])[..., None]
-    return vectors[:, None] @ shrunk, penalty
+        weights, penalty = _by_cholesky(normal, cross, ridge[0]), cross.new_tensor([[ridge[0]]])
+    else:
+        values, vectors = torch.linalg.eigh(normal)
+        values = values.clamp(min=0)  # what is below 0 is rounding
+        rotated = vectors.mT @ cross
+        penalty = torch.stack(
+            [
+                _auto_penalty(equations, values, rotated)
+                if r == "auto"
+                else values.new_full((len(values),), r)
+                for r in ridge
+            ],
+            dim=1,
+        )
+        shrunk = rotated[:, None] / (values[:, None] + penalty[:, :, None])[..., None]
+        weights = vectors[:, None] @ shrunk
+    weights = weights.to(equations.normal.dtype)
+    intercept = equations.target_mean[:, None] - _dot(equations.column_mean, weights)
+    return Fit(weights, intercept, penalty.expand(len(weights), -1))
 
 
-def least_squares_weights(
+def fit_least_squares(
     columns: Columns, blocks: Sequence[int], targets: Tensor, train: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Weights of least norm among those of least squared error: penalty 0, in float64.
+) -> Fit:
+    """Probes of least norm among those of least squared error: penalty 0, in float64.
 
     By the singular values of the centred training rows; those up to ``CUTOFF`` times the largest
     count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. On the CPU: the normal equations
@@ -252,47 +199,45 @@ def least_squares_weights(
         train: bool (B, P), True for training pixels; the same number in every image.
 
     Returns:
-        Weights (B, 1, D, T), and the number of singular values used, int64 (B,).
+        The fit of L = 1 penalty, with its rank.
     """
     design = design_matrix(columns, blocks)
     size = len(design), int(train[0].sum()), -1
     rows, values = design[train].reshape(size), targets[train].reshape(size)
+    column_mean, target_mean = rows.mean(dim=1), values.mean(dim=1)
     found = torch.linalg.lstsq(
-        (rows - rows.mean(dim=1, keepdim=True)).cpu(),
-        (values - values.mean(dim=1, keepdim=True)).cpu(),
+        (rows - column_mean[:, None]).cpu(),
+        (values - target_mean[:, None]).cpu(),
         rcond=CUTOFF,
         driver="gelsd",
     )
-    return found.solution[:, None].to(targets.device), found.rank.to(targets.device)
+    weights = found.solution[:, None].to(targets.device)
+    intercept = target_mean[:, None] - _dot(column_mean, weights)
+    zero = weights.new_zeros(len(weights), 1)
+    return Fit(weights, intercept, zero, found.rank.to(targets.device))
 
 
-def predict(
-    columns: Columns, blocks: Sequence[int], equations: NormalEquations, weights: Tensor
-) -> Tensor:
+def predict(columns: Columns, blocks: Sequence[int], fit: Fit) -> Tensor:
     """Predictions for all pixels, training or not; they are not clipped.
 
     Args:
         columns: of B images.
-        blocks: indices of the blocks the weights are for.
-        equations: those of the same blocks.
-        weights: (B, L, D, T).
+        blocks: indices of the blocks the probes were fitted on.
+        fit: of those blocks.
 
     Returns:
         (B, L, P, T).
     """
-    n_images, n_penalties, _, n_targets = weights.shape
-    offset = equations.target_mean[:, None] - torch.einsum(
-        "bd,bldt->blt", equations.column_mean, weights
-    )
+    n_images, n_penalties, _, n_targets = fit.weights.shape
     values = [
         # Projected first: upsampling a few target channels is cheaper than all columns.
         columns.upsampling[block](
-            torch.einsum("sbd,bldt->sblt", columns.native[block], weights[:, :, place]).flatten(2)
+            torch.einsum("sbd,bldt->sblt", columns.native[block], fit.weights[:, :, place])
         )
         for block, place in zip(blocks, columns.places(blocks), strict=True)
     ]
     total = torch.stack(values).sum(dim=0).reshape(-1, n_images, n_penalties, n_targets)
-    return total.permute(1, 2, 0, 3) + offset[:, :, None]
+    return total.permute(1, 2, 0, 3) + fit.intercept[:, :, None]
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:
@@ -300,20 +245,44 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
     return first.permute(1, 2, 0) @ second.permute(1, 0, 2)
 
 
-def _by_cholesky(equations: NormalEquations, ridge: float) -> tuple[Tensor, Tensor]:
+def _dot(column_mean: Tensor, weights: Tensor) -> Tensor:
+    return torch.einsum("bd,bldt->blt", column_mean, weights)
+
+
+def _check_penalties(equations: NormalEquations, ridge: Sequence[Ridge]) -> None:
+    """Refuse what the sums over pixels, in their precision, cannot tell from zero."""
     normal = equations.normal
+    precise = normal.dtype == torch.float64
+    if "auto" in ridge and not precise:
+        raise UserError(
+            "difficulty.ridge=auto needs difficulty.precision=float64: in float32 the smallest "
+            "eigenvalues, which it weighs, are rounding"
+        )
+    largest = float(normal.diagonal(dim1=1, dim2=2).max())
+    if not math.isfinite(largest):
+        raise UserError(f"the features overflow {normal.dtype}; scale the features down")
+    rounding = torch.finfo(normal.dtype).eps * largest
+    for r in ridge:
+        if r != "auto" and not r > rounding:
+            remedy = "raise it" if precise else "raise it or use difficulty.precision=float64"
+            raise UserError(
+                f"difficulty.ridge={r:g}: too small for features of this size in {normal.dtype}, "
+                f"whose rounding is {rounding:.2g}; {remedy}"
+            )
+
+
+def _by_cholesky(normal: Tensor, cross: Tensor, ridge: float) -> Tensor:
     diagonal = normal.diagonal(dim1=1, dim2=2)
     kept = diagonal.clone()
     diagonal.add_(ridge)  # in place, and undone: a copy would cost as much as the factorisation
     factor, failed = torch.linalg.cholesky_ex(normal)
     diagonal.copy_(kept)
-    if failed.any() or not torch.isfinite(factor).all():
+    if failed.any():
         raise UserError(
-            f"difficulty.ridge={ridge:g}: too small for features of this size in {normal.dtype}; "
-            "raise it, use difficulty.precision=float64 or scale the features down"
+            f"difficulty.ridge={ridge:g}: too small for these features: the equations are singular "
+            "in this precision; raise it, or use difficulty.precision=float64"
         )
-    weights = torch.cholesky_solve(equations.cross, factor)
-    return weights[:, None], weights.new_full((len(weights), 1), ridge)
+    return torch.cholesky_solve(cross, factor)[:, None]
 
 
 def _auto_penalty(equations: NormalEquations, values: Tensor, rotated: Tensor) -> Tensor:

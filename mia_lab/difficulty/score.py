@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mia_lab.difficulty.columns import Columns, compact_factor, make_columns
 from mia_lab.difficulty.probe import (
-    Columns,
+    Fit,
     Ridge,
-    compact_factor,
-    least_squares_weights,
-    make_columns,
+    fit_least_squares,
+    fit_ridge,
     normal_equations,
     predict,
-    ridge_weights,
 )
 from mia_lab.difficulty.protocol import PixelProtocol, mask, pixel_order
 from mia_lab.errors import UserError
@@ -45,7 +44,7 @@ class FactorBatch:
 
     Attributes:
         ids: B image ids.
-        factors: for each layer (B, h, w, r), as :func:`~.probe.compact_factor` returns them.
+        factors: for each layer (B, h, w, r), as ``compact_factor`` returns them.
         target: (B, T, G, G) on the pixel grid, in [0, 1].
     """
 
@@ -124,28 +123,31 @@ def score_batch(
     """
     _check_finite(batch)
     grid_size = batch.target.shape[-1]
+    names = list(batch.factors)
     columns = make_columns(list(batch.factors.values()), grid_size, dtype)
     targets = batch.target.flatten(2).transpose(1, 2).to(dtype)
     n_images, n_pixels, _ = targets.shape
     shape = (n_images, len(settings), protocol.repeats)
     score, penalty = np.zeros(shape), np.zeros(shape)
-    rank = np.full(shape, np.iinfo(np.int64).max)
+    rank = np.full(shape, n_pixels)
     pixels = torch.zeros(n_images, n_pixels, device=targets.device)
     folds = protocol.held_out(n_pixels)
     for repeat in range(protocol.repeats):
         orders = np.stack([pixel_order(i, seed, n_pixels, repeat) for i in batch.ids])
         for fold in folds:
             held_out = mask(orders, fold).to(targets.device)
-            for fit in _fits(columns, list(batch.factors), targets, ~held_out, settings):
-                error = protocol.pixel_error(fit.predictions, targets[:, None]).mean(dim=-1)
+            for group, predictions, fit in _fits(columns, names, targets, ~held_out, settings):
+                error = protocol.pixel_error(predictions, targets[:, None]).mean(dim=-1)
                 error *= held_out[:, None]  # (B, L, P)
-                at = np.s_[:, fit.settings, repeat]
+                at = np.s_[:, group, repeat]
                 # Summed over the folds, divided once: each pixel counts the same.
                 score[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
                 penalty[at] += fit.penalty.cpu().numpy() / len(folds)
-                rank[at] = np.minimum(rank[at], fit.rank.cpu().numpy())
-                if 0 in fit.settings:
-                    pixels += error[:, fit.settings.index(0)] / protocol.repeats
+                if fit.rank is not None:
+                    rank[at] = np.minimum(rank[at], fit.rank[:, None].cpu().numpy())
+                if group == [0]:
+                    pixels += error[:, 0] / protocol.repeats
+    rank[:, [s.ridge != 0 for s in settings]] = NO_RANK
     score /= sum(fold.stop - fold.start for fold in folds)
     broken = ~np.isfinite(score).all(axis=(1, 2))
     if broken.any():
@@ -156,44 +158,37 @@ def score_batch(
     return Scores(score, penalty, rank, drawn)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Predictions of the settings that one decomposition answers: L of them."""
-
-    settings: list[int]
-    predictions: Tensor  # (B, L, P, T)
-    penalty: Tensor  # (B, L)
-    rank: Tensor  # (B, L)
-
-
 def _fits(
     columns: Columns,
-    names: list[Layer],
+    names: Sequence[Layer],
     targets: Tensor,
     train: Tensor,
     settings: Sequence[Setting],
-) -> Iterator[_Fit]:
-    equations = normal_equations(columns, targets, train)
-    # The first setting is solved by itself: its numbers shall not depend on what else is asked.
-    first, *others = range(len(settings))
-    order = sorted(others, key=lambda s: names_key(settings[s].layers))
-    groups = [[first]]
-    groups += [list(g) for _, g in groupby(order, key=lambda s: names_key(settings[s].layers))]
-    for group in groups:
-        blocks = sorted(names.index(layer) for layer in settings[group[0]].layers)
-        part = equations.subset([columns.places()[b] for b in blocks])
-        zero = [s for s in group if settings[s].ridge == 0]
-        positive = [s for s in group if settings[s].ridge != 0]
-        if positive:
-            weights, penalty = ridge_weights(part, [settings[s].ridge for s in positive])
-            predictions = predict(columns, blocks, part, weights)
-            yield _Fit(positive, predictions, penalty, torch.full_like(penalty, NO_RANK).long())
-        if zero:
-            exact = columns.to(torch.float64)
-            weights, rank = least_squares_weights(exact, blocks, targets.double(), train)
-            predictions = predict(columns, blocks, part, weights.to(targets.dtype))
-            rank = rank[:, None].expand(-1, len(zero))
-            yield _Fit(zero, predictions.expand(-1, len(zero), -1, -1), rank * 0.0, rank)
+) -> Iterator[tuple[list[int], Tensor, Fit]]:
+    """Indices of settings that one decomposition answers, their predictions, and the fit."""
+    equations = cache(lambda: normal_equations(columns, targets, train))
+    for group in _groups(settings):
+        blocks = [names.index(layer) for layer in settings[group[0]].layers]
+        blocks.sort()
+        if settings[group[0]].ridge == 0:
+            fit = fit_least_squares(columns.to(torch.float64), blocks, targets.double(), train)
+            predictions = predict(columns.to(torch.float64), blocks, fit)
+        else:
+            part = equations().subset([columns.places()[b] for b in blocks])
+            fit = fit_ridge(part, [settings[s].ridge for s in group])
+            predictions = predict(columns, blocks, fit)
+        yield group, predictions, fit
+
+
+def _groups(settings: Sequence[Setting]) -> list[list[int]]:
+    """Settings of the same layers together, but penalty 0 apart, which has a solver of its own.
+
+    The first setting is alone: its numbers shall not depend on what else is asked.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, setting in enumerate(settings):
+        groups.setdefault((index == 0, setting.layers, setting.ridge == 0), []).append(index)
+    return list(groups.values())
 
 
 def names_key(layers: Sequence[Layer]) -> str:

@@ -48,8 +48,9 @@ class SingleImageDifficulty:
         grid_size: side of the pixel grid on which the target is predicted.
         protocol: ``holdout`` or ``kfold``, see :class:`~mia_lab.difficulty.protocol.PixelProtocol`;
             so for ``folds``, ``repeats`` and ``error``.
-        precision: of the probe, ``float64`` or ``float32``. In float32 scores differ by less than
-            1e-4 of themselves from a penalty of 1 on, and small penalties are refused.
+        precision: of the probe's sums over pixels, ``float64`` or ``float32``. In float32 scores
+            differ by less than 1e-4 of themselves from a penalty of 1 on; penalties that drown in
+            its rounding, and ``auto``, are refused.
         maps: keep the error of every pixel; needs ``kfold``.
         keep_gb: factors are stored up to so many GB, so that another layer or penalty needs no
             second look at the images.
@@ -184,8 +185,8 @@ class SingleImageDifficulty:
             for part in batch.split(size):
                 found.append(self._score(part.to(self.backbone.device), seed))
                 ids.extend(part.ids)
-            if on_progress is not None:
-                on_progress(len(ids))
+                if on_progress is not None:
+                    on_progress(len(ids))
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
             raise ValueError(f"image id {twice!r} comes twice")
@@ -226,4 +227,5 @@ def _lattice(
 def _checked(layers: Any, key: str) -> tuple[Layer, ...]:
     if isinstance(layers, int | str) or not isinstance(layers, Sequence):
         raise UserError(f"{key}={layers}: give a list, such as [{layers}]")
-    return tuple(layers)
+    numbers = sorted(layer for layer in layers if isinstance(layer, int))
+    return (*numbers, *(layer for layer in layers if not isinstance(layer, int)))

@@ -46,7 +46,8 @@ def histogram_figure(score: Floats) -> Figure:
     """Number of images by their difficulty."""
     figure = new_figure(3.2)
     axes = figure.add_subplot()
-    axes.hist(score, bins="auto", color="#0072B2", edgecolor="white", lw=0.5)
+    bins = int(np.clip(np.sqrt(len(score)), 5, 60))
+    axes.hist(score, bins=bins, color="#0072B2", edgecolor="white", lw=0.5)
     axes.axvline(float(np.median(score)), color="#D55E00", lw=1.5, ls="--", label="median")
     axes.set_xlabel("difficulty (error of the probe on held-out pixels)")
     axes.set_ylabel("images")

@@ -8,15 +8,9 @@ import torch
 from skimage.transform import resize
 from sklearn.linear_model import Ridge
 
+from mia_lab.difficulty.columns import compact_factor, make_columns
 from mia_lab.difficulty.features import extract, prepare
-from mia_lab.difficulty.probe import (
-    compact_factor,
-    least_squares_weights,
-    make_columns,
-    normal_equations,
-    predict,
-    ridge_weights,
-)
+from mia_lab.difficulty.probe import fit_least_squares, fit_ridge, normal_equations, predict
 from mia_lab.difficulty.protocol import pixel_order
 from mia_lab.difficulty.score import FactorBatch
 from mia_lab.types import PairBatch
@@ -89,14 +83,13 @@ class Probe:
 
     def ridge(self, blocks, ridge):
         """Predictions (B, L, P, T) and penalties (B, L)."""
-        weights, penalty = ridge_weights(self._part(blocks), ridge)
-        return predict(self.columns, blocks, self._part(blocks), weights).numpy(), penalty.numpy()
+        fit = fit_ridge(self._part(blocks), ridge)
+        return predict(self.columns, blocks, fit).numpy(), fit.penalty.numpy()
 
     def least_squares(self, blocks):
         """Predictions (B, P, T) and ranks (B,)."""
-        weights, rank = least_squares_weights(self.columns, blocks, self.targets, self.train)
-        found = predict(self.columns, blocks, self._part(blocks), weights)
-        return found[:, 0].numpy(), rank.numpy()
+        fit = fit_least_squares(self.columns, blocks, self.targets, self.train)
+        return predict(self.columns, blocks, fit)[:, 0].numpy(), fit.rank.numpy()
 
 
 def as_tensor(pixels):

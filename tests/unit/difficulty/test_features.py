@@ -43,15 +43,7 @@ def test_official_is_torchvisions_resize_and_centre_crop(size):
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     found = prepare(images, "official", 56)
     assert found.shape == (1, 3, 224, 224)
-    # PIL rounds to bytes after each of its two passes.
-    np.testing.assert_allclose(found[0].permute(1, 2, 0).numpy(), wanted, atol=1.5 / 255)
-
-
-@pytest.mark.parametrize("size", [(64, 64), (300, 500), (401, 300), (257, 256), (900, 30)])
-def test_official_is_torchvisions_on_tensors_too(size):
-    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    wanted = reference.center_crop(reference.resize(images, [256], antialias=True), [224, 224])
-    torch.testing.assert_close(prepare(images, "official", 56), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found[0].permute(1, 2, 0).numpy(), wanted)
 
 
 def test_official_ignores_the_pixel_grid():

@@ -18,7 +18,8 @@ from plain import (
     upsampled,
 )
 
-from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS, compact_factor, design_matrix
+from mia_lab.difficulty.columns import compact_factor, design_matrix
+from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS
 from mia_lab.errors import UserError
 
 KINDS = ("random", "low rank", "duplicate", "constant column", "constant")
@@ -347,3 +348,11 @@ def test_float32_refuses_a_penalty_that_float64_takes():
     assert difference(found[0], wanted) < 1e-6
     with pytest.raises(UserError, match=r"difficulty\.ridge=1e-07: too small.*float32"):
         Probe(*duplicates(), train, torch.float32).ridge([0, 1], [1e-7])
+
+
+def test_a_penalty_lost_in_rounding_is_an_error_among_several_too():
+    rng = np.random.default_rng(0)
+    features = np.tile(rng.random((1, 3, 16, 16)), (1, 10, 1, 1))
+    probe = Probe([features, features], rng.random((1, 3, 16, 16)), train_pixels("a", 0, 256)[None])
+    with pytest.raises(UserError, match="too small"):
+        probe.ridge([0, 1], [1.0, 1e-100])

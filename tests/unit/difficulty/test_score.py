@@ -12,7 +12,7 @@ from plain import Probe, least_norm, near_cutoff, ridge_predictions, rows, train
 from sklearn.linear_model import Ridge
 
 from mia_lab.difficulty import difficulty_score, score
-from mia_lab.difficulty.probe import compact_factor
+from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
 from mia_lab.difficulty.score import FactorBatch, Setting, check_ridge, score_batch
 from mia_lab.errors import UserError
@@ -300,3 +300,35 @@ def test_penalty_as_it_is_checked():
     assert isinstance(check_ridge(2), float)
     with pytest.raises(UserError, match=r"^difficulty\.grid\.ridge=-1:"):
         check_ridge(-1, "difficulty.grid.ridge")
+
+
+@pytest.mark.parametrize("ridge", [0.0, "auto"])
+def test_constant_features_reduced_by_qr_leave_the_mean(ridge):
+    target = np.random.default_rng(0).random((3, 16, 16))
+    train, features = train_pixels("a", 0, 256), np.full((6, 2, 2), 3.25)
+    wanted = np.abs(rows(target)[~train] - rows(target)[train].mean(axis=0)).mean()
+    found = difficulty_score([features, features], target, ridge=ridge, image_id="a")
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["lite0_case", "wide_case"])
+def test_float32_is_within_1e_4_whatever_else_is_asked(name, request):
+    factors = request.getfixturevalue(name).batch
+    settings = [Setting((1, 2, 3, 4), r) for r in (1.0, 1.01, 1e2, 0.0)]
+    double = score_batch(factors, settings, PixelProtocol(), 0).score
+    single = score_batch(factors, settings, PixelProtocol(), 0, torch.float32).score
+    np.testing.assert_allclose(single, double, rtol=1e-4)
+
+
+def test_auto_is_refused_in_float32(lite0_case):
+    setting = Setting((1, 2, 3, 4), "auto")
+    with pytest.raises(UserError, match=r"ridge=auto needs difficulty\.precision=float64"):
+        score_batch(lite0_case.batch, [setting], PixelProtocol(), 0, torch.float32)
+
+
+@pytest.mark.parametrize("others", [[], [1.0]], ids=["alone", "in company"])
+def test_a_penalty_that_drowns_in_float32_is_refused(lite0_case, others):
+    settings = [Setting((1, 2, 3, 4), r) for r in (1e-7, *others)]
+    with pytest.raises(UserError, match=r"1e-07: too small.*use difficulty\.precision=float64"):
+        score_batch(lite0_case.batch, settings, PixelProtocol(), 0, torch.float32)
+    score_batch(lite0_case.batch, settings, PixelProtocol(), 0)

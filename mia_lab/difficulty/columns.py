@@ -1,0 +1,106 @@
+"""The probe's columns, compact and at the native resolution of each block.
+
+Upsampling adds no rank: a ridge predictor sees its columns only through their Gram matrix, so the
+(s, C) features of a block may be replaced, before they are upsampled, by any factor of the same
+Gram matrix. One of min(s, C) columns gives the predictions of all C, intercept included.
+
+Shapes: B images of one size, P = G * G pixels, D columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mia_lab.difficulty.grid import Upsampling, upsampling
+
+ROUNDING = 100
+"""Multiples of the precision's epsilon that count as rounding."""
+
+
+def compact_factor(features: Tensor) -> Tensor:
+    """The fewest columns that have the Gram matrix of all channels, between native pixels.
+
+    Args:
+        features: (..., C, h, w) features of one block.
+
+    Returns:
+        (..., h, w, min(C, h * w)). Where C <= h * w, the features themselves; else R' of their QR
+        decomposition F = Q R, with F (C, h * w), in float64.
+    """
+    *batch, channels, height, width = features.shape
+    if channels <= height * width:
+        return features.movedim(-3, -1)
+    flat = features.reshape(*batch, channels, height * width)
+    factor: Tensor = torch.linalg.qr(flat.double(), mode="r").R
+    return factor.mT.reshape(*batch, height, width, -1)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The probe's columns, factored: block k is ``upsampling[k] @ native[k]``.
+
+    Attributes:
+        native: (h * w, B, r_k) a block, each column shifted by its mean. The shift changes no
+            prediction, because the intercept takes it up, and saves digits.
+        upsampling: one operator a block.
+    """
+
+    native: tuple[Tensor, ...]
+    upsampling: tuple[Upsampling, ...]
+
+    def meet_at(self, first: int, second: int) -> int:
+        """The coarser of two blocks, at whose resolution their products are formed."""
+        return max(first, second, key=lambda block: (-len(self.native[block]), block))
+
+    def places(self, blocks: Sequence[int] | None = None) -> list[slice]:
+        """Where the columns of the blocks lie when they are concatenated (default: all)."""
+        chosen = range(len(self.native)) if blocks is None else blocks
+        places, start = [], 0
+        for block in chosen:
+            places.append(slice(start, start + self.native[block].shape[-1]))
+            start = places[-1].stop
+        return places
+
+    def to(self, dtype: torch.dtype) -> Columns:
+        """The same columns in another precision."""
+        native = tuple(n.to(dtype) for n in self.native)
+        operators = (
+            upsampling(u.height, u.width, u.grid_size, dtype, u.device) for u in self.upsampling
+        )
+        return Columns(native, tuple(operators))
+
+
+def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) -> Columns:
+    """Columns of B images.
+
+    Args:
+        factors: (B, h, w, r_k) each, as :func:`compact_factor` returns them.
+        grid_size: G, side of the pixel grid.
+        dtype: precision of the probe, float64 or float32.
+    """
+    native, operators = [], []
+    for factor in factors:
+        _, height, width, _ = factor.shape
+        low, high = factor.amin(dim=(1, 2)), factor.amax(dim=(1, 2))  # (B, r)
+        rounding = ROUNDING * torch.finfo(dtype).eps * torch.maximum(high, -low).amax()
+        varies = high - low > rounding
+        columns = factor.flatten(1, 2).transpose(0, 1).to(dtype)
+        columns = (columns - columns.mean(dim=0)).contiguous()
+        if not varies.all():
+            # What is left of a constant column is rounding, and penalty 0 would fit it.
+            columns *= varies
+        native.append(columns)
+        operators.append(upsampling(height, width, grid_size, dtype, factor.device))
+    return Columns(tuple(native), tuple(operators))
+
+
+def design_matrix(columns: Columns, blocks: Sequence[int]) -> Tensor:
+    """The columns in full, upsampled and concatenated: (B, P, D); row i * G + j is pixel (i, j)."""
+    full = []
+    for block in blocks:
+        full.append(columns.upsampling[block](columns.native[block]))
+    return torch.cat(full, dim=-1).transpose(0, 1)
