@@ -12,7 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 DOCUMENTED = (
     "mia_lab.attacks.membership",
     "mia_lab.reconstruction",
-    "mia_lab.difficulty.probe",
+    "mia_lab.difficulty.score",
 )
 
 

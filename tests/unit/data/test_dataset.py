@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
-from mia_lab.data import dataset as dataset_module
 from mia_lab.data.dataset import PairDataset, training_loader
 from mia_lab.data.source import Pair
 from mia_lab.data.transforms import jitter, resize
@@ -60,10 +58,9 @@ def test_pairs_are_decoded_once_for_all_subsets() -> None:
     assert sorted(source.loads) == sorted(source.ids("train"))
 
 
-def test_pairs_that_do_not_fit_are_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_module, "CACHE_BYTES", 3 * 6 * 32**2)
+def test_pairs_that_do_not_fit_are_decoded_again() -> None:
     source = Counting()
-    pairs = PairDataset(source, source.ids("train"), 32)
+    pairs = PairDataset(source, source.ids("train"), 32, cache_bytes=3 * 6 * 32**2)
     once, twice = (next(pairs.batches(10)).y for _ in range(2))
     assert len(source.loads) == 10 + 7
     assert torch.equal(once, twice)
