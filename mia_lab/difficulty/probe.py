@@ -35,7 +35,7 @@ Ridge = float | Literal["auto"]
 CUTOFF = 1e-6
 """Penalty 0 ignores singular values below this share of the largest."""
 
-CHUNK = 256
+CHUNK = 128
 """Columns upsampled at a time: few enough to stay in a processor's cache."""
 
 AUTO_DECADES = (2, -10)
