@@ -94,9 +94,12 @@ class DifficultyStages:
         """The pairs' factors: from the store where they fit the budget, else as they come."""
         from mia_lab.difficulty.factors import load_factors, save_factors
 
+        stage = Stage(
+            "features", FEATURES_VERSION, {**self._images, "features": scorer.factors_identity()}
+        )
         size = len(self.pairs) * scorer.bytes_per_image()
         batches = self.pairs.batches(scorer.batch_size)
-        if size > scorer.keep_gb * 1e9:
+        if size > scorer.keep_gb * 1e9 and not self._store.path(stage).is_dir():
             log.info(
                 "features of %d images take %.1f GB, more than difficulty.keep_gb=%g: only scores "
                 "are stored, and another layer or penalty reads the images again",
@@ -111,8 +114,7 @@ class DifficultyStages:
                 counted = _counted(scorer.factors(batches), bar)
                 save_factors(folder, counted, len(self.pairs))
 
-        inputs = {**self._images, "features": scorer.factors_identity()}
-        folder = self._store.get(Stage("features", FEATURES_VERSION, inputs), compute)
+        folder = self._store.get(stage, compute)
         wanted = {layer for setting in scorer.settings for layer in setting.layers}
         layers = [layer for layer in scorer.layers if layer in wanted]
         return load_factors(folder, layers, scorer.batch_size)
