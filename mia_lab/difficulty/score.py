@@ -127,36 +127,58 @@ def score_batch(
     names = list(batch.factors)
     columns = make_columns(list(batch.factors.values()), grid_size, dtype)
     targets = batch.target.flatten(2).transpose(1, 2).to(dtype)
-    n_images, n_pixels, _ = targets.shape
-    shape = (n_images, len(settings), protocol.repeats)
-    score, penalty = np.zeros(shape), np.zeros(shape)
-    rank = np.full(shape, n_pixels)
-    pixels = torch.zeros(n_images, n_pixels, device=targets.device)
-    folds = protocol.held_out(n_pixels)
+    tally = _Tally(batch.ids, settings, protocol, targets)
     for repeat in range(protocol.repeats):
-        orders = np.stack([pixel_order(i, seed, n_pixels, repeat) for i in batch.ids])
-        for fold in folds:
+        orders = np.stack([pixel_order(i, seed, targets.shape[1], repeat) for i in batch.ids])
+        for fold in protocol.held_out(targets.shape[1]):
             held_out = mask(orders, fold).to(targets.device)
             for group, predictions, fit in _fits(columns, names, targets, ~held_out, settings):
                 error = protocol.pixel_error(predictions, targets[:, None]).mean(dim=-1)
-                error *= held_out[:, None]  # (B, L, P)
-                at = np.s_[:, group, repeat]
-                # Summed over the folds, divided once: each pixel counts the same.
-                score[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
-                penalty[at] += fit.penalty.cpu().numpy() / len(folds)
-                if fit.rank is not None:
-                    rank[at] = np.minimum(rank[at], fit.rank[:, None].cpu().numpy())
-                if group == [0]:
-                    pixels += error[:, 0] / protocol.repeats
-    rank[:, [s.ridge != 0 for s in settings]] = NO_RANK
-    score /= sum(fold.stop - fold.start for fold in folds)
-    broken = ~np.isfinite(score).all(axis=(1, 2))
+                tally.add(repeat, group, error * held_out[:, None], fit)
+    scores = tally.scores(grid_size if maps else 0)
+    broken = ~np.isfinite(scores.score).all(axis=(1, 2))
     if broken.any():
         name = batch.ids[int(np.flatnonzero(broken)[0])]
         raise UserError(f"image {name!r}: its features or its target overflow {dtype}")
-    side = grid_size if maps else 0
-    drawn = pixels[:, : side * side].reshape(n_images, side, side).cpu().numpy()
-    return Scores(score, penalty, rank, drawn)
+    return scores
+
+
+class _Tally:
+    """Errors and what the solver came to, gathered over repeats and folds."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        settings: Sequence[Setting],
+        protocol: PixelProtocol,
+        targets: Tensor,
+    ) -> None:
+        n_pixels = targets.shape[1]
+        shape = (len(ids), len(settings), protocol.repeats)
+        folds = protocol.held_out(n_pixels)
+        self._n_folds, self._repeats = len(folds), protocol.repeats
+        self._n_held_out = sum(fold.stop - fold.start for fold in folds)
+        self._error, self._penalty = np.zeros(shape), np.zeros(shape)
+        self._rank = np.full(shape, n_pixels)
+        self._rank[:, [s.ridge != 0 for s in settings]] = NO_RANK
+        self._pixels = torch.zeros(len(ids), n_pixels, device=targets.device)
+
+    def add(self, repeat: int, group: list[int], error: Tensor, fit: Fit) -> None:
+        """Count the held-out errors (B, L, P) of some settings, 0 where nothing is held out."""
+        at = np.s_[:, group, repeat]
+        self._error[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
+        self._penalty[at] += fit.penalty.cpu().numpy() / self._n_folds
+        if fit.rank is not None:
+            self._rank[at] = np.minimum(self._rank[at], fit.rank[:, None].cpu().numpy())
+        if group == [0]:
+            self._pixels += error[:, 0] / self._repeats
+
+    def scores(self, map_size: int) -> Scores:
+        """Each held-out pixel counts the same, whatever its fold."""
+        n_images = len(self._pixels)
+        maps = self._pixels[:, : map_size**2].reshape(n_images, map_size, map_size)
+        error = self._error / self._n_held_out
+        return Scores(error, self._penalty, self._rank, maps.cpu().numpy())
 
 
 def _fits(
