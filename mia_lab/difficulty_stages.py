@@ -52,6 +52,7 @@ class DifficultyStages:
         self._seed = config.seed
         device = torch_device(config.trainer.accelerator)
         self._scorers = build.difficulties(config, str(device))
+        self._class = build.identity({"_target_": config.difficulty["_target_"]})
         images = pairs.source.fingerprint(pairs.ids)
         self._images = {"images": images, "image_size": pairs.image_size}
 
@@ -80,7 +81,12 @@ class DifficultyStages:
         return _side_by_side(tables)
 
     def _stage(self, scorer: SingleImageDifficulty) -> Stage:
-        inputs = {**self._images, "difficulty": scorer.identity(), "seed": self._seed}
+        inputs = {
+            **self._images,
+            "difficulty": scorer.identity(),
+            "class": self._class,
+            "seed": self._seed,
+        }
         return Stage("difficulty", DIFFICULTY_VERSION, inputs)
 
     def _score(self, scorer: SingleImageDifficulty, folder: Path) -> None:
@@ -95,7 +101,9 @@ class DifficultyStages:
         from mia_lab.difficulty.factors import load_factors, save_factors
 
         stage = Stage(
-            "features", FEATURES_VERSION, {**self._images, "features": scorer.factors_identity()}
+            "features",
+            FEATURES_VERSION,
+            {**self._images, "features": scorer.factors_identity(), "class": self._class},
         )
         size = len(self.pairs) * scorer.bytes_per_image()
         batches = self.pairs.batches(scorer.batch_size)
@@ -111,13 +119,11 @@ class DifficultyStages:
 
         def compute(folder: Path) -> None:
             with _bar("extracting features", len(self.pairs)) as bar:
-                counted = _counted(scorer.factors(batches), bar)
+                counted = _counted(scorer.factors(batches, scorer.stored_layers), bar)
                 save_factors(folder, counted, len(self.pairs))
 
         folder = self._store.get(stage, compute)
-        wanted = {layer for setting in scorer.settings for layer in setting.layers}
-        layers = [layer for layer in scorer.layers if layer in wanted]
-        return load_factors(folder, layers, scorer.batch_size)
+        return load_factors(folder, scorer.wanted_layers, scorer.batch_size)
 
 
 def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:

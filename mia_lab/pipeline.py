@@ -23,10 +23,11 @@ from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
 from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
+from mia_lab.results import AuditResult, Gallery
 from mia_lab.run import Clock, point_latest, run_record, settings_line, solver_record
 from mia_lab.stages import Stages
 from mia_lab.store import Stage, Store
-from mia_lab.types import VICTIM, AuditResult, Evidence, Gallery, ScoreTable, Split
+from mia_lab.types import VICTIM, Evidence, ScoreTable, Split
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -141,7 +142,7 @@ def _evaluate(
             evidence.reconstructions.mean_error(stages.candidates, VICTIM),
             stages.candidates,
             truth,
-            list(dict.fromkeys([config.attack.alpha, *config.difficulty["grid"]["alpha"]])),
+            build.grid_alphas(config),
         ),
         timing_s={},
         record=_record(config, stages) | solver_record(evidence.difficulty),
@@ -192,8 +193,10 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
     identity = {
         "reconstructions": stages.reconstructions_stage.key,
-        "difficulty": [stage.key for stage in stages.difficulties.stages()],
-        "alphas": config.difficulty["grid"]["alpha"],
+        "difficulty": [stage.key for stage in stages.difficulties.stages()]
+        if stages.needs_difficulty
+        else None,
+        "alphas": build.grid_alphas(config),
         "attack": build.plain(config.attack),
     }
     return Tracker(

@@ -62,7 +62,8 @@ class Stages:
         self.members = self._ids(Role.MEMBER)
         self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
         self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
-        if config.until in (None, Until.difficulty, Until.attacks):
+        self.needs_difficulty = config.until in (None, Until.difficulty, Until.attacks)
+        if self.needs_difficulty:
             _ = self.difficulties  # a wrong layer shall not wait for the training to end
         self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
         self._foreign = None if self._module else build.black_box(config)

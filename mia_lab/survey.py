@@ -18,9 +18,10 @@ from mia_lab.evaluation.agreement import rank_correlation, reliability
 from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
 from mia_lab.reporting.tracking import Tracker
+from mia_lab.results import Extremes, Survey
 from mia_lab.run import Clock, point_latest, run_record, solver_record
 from mia_lab.store import Stage, Store
-from mia_lab.types import DifficultyTable, Extremes, Survey
+from mia_lab.types import DifficultyTable
 
 SHOWN = 6
 """Images shown at either end."""

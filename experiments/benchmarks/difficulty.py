@@ -37,8 +37,8 @@ from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.difficulty.backbones import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.features import extract, prepare
-from mia_lab.difficulty.grid import to_grid
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
+from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
 from mia_lab.errors import UserError
 from mia_lab.types import PairBatch

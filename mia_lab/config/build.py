@@ -138,22 +138,29 @@ def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ..
     """
     settings = dict(config.difficulty)
     grid = dict(settings.pop("grid", {}))
-    alternatives = [_alternative(node) for node in grid.pop("backbone", [])]
-    sides = dict.fromkeys([settings.pop("features_from"), *grid.pop("features_from", [])])
     grid.pop("alpha", None)
-    return tuple(
-        cast(
-            "SingleImageDifficulty",
-            _build(
-                "difficulty",
-                {**settings, "features_from": side, "grid": grid},
-                backbone=network,
-                device=device,
-            ),
-        )
-        for network in _backbones([plain(config.backbone), *alternatives], config.seed)
-        for side in sides
-    )
+    alternatives = [_alternative(node) for node in grid.pop("backbone", [])]
+    networks = _backbones([plain(config.backbone), *alternatives], config.seed)
+    sides = dict.fromkeys([settings.pop("features_from", "input"), *grid.pop("features_from", [])])
+    built = []
+    for network in networks:
+        for side in sides:
+            node = {**settings, "features_from": side, "grid": grid}
+            score = _build("difficulty", node, backbone=network, device=device)
+            if not hasattr(score, "factors_identity"):
+                raise UserError(
+                    f"difficulty._target_={node['_target_']}: is no single-image difficulty; "
+                    "derive it from mia_lab.difficulty.single_image.SingleImageDifficulty"
+                )
+            built.append(cast("SingleImageDifficulty", score))
+            settings["maps"] = False  # of the configured setting alone
+    return tuple(built)
+
+
+def grid_alphas(config: Config) -> list[float]:
+    """Weights of the difficulty to evaluate, the configured one first."""
+    others = config.difficulty.get("grid", {}).get("alpha", [])
+    return list(dict.fromkeys([config.attack.alpha, *others]))
 
 
 def _backbones(nodes: list[dict[str, Any]], seed: int) -> list[Backbone]:

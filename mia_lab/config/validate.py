@@ -21,8 +21,10 @@ def validate(config: Config) -> None:
         UserError: naming the key, and the choices or the remedy.
     """
     _check_data(config)
-    _check_protocol(config)
-    _check_attacks(config)
+    _check_manifest(config)
+    if config.task is Task.audit:
+        _check_victim(config)
+        _check_attacks(config)
     _check_task(config)
     _check_trainer(config.trainer)
     _at_least(1, ("query.batch_size", config.query.batch_size))
@@ -52,7 +54,7 @@ def _check_data(config: Config) -> None:
         raise UserError(f"data.root={data.root}: no such folder")
 
 
-def _check_protocol(config: Config) -> None:
+def _check_victim(config: Config) -> None:
     data = config.data
     trained = is_trained_by_us(config.victim)
     if not trained and data.protocol is Protocol.resplit:
@@ -65,6 +67,10 @@ def _check_protocol(config: Config) -> None:
             f"query.mode=train: victim={config.victim.get('name')} has no such mode; "
             "use query.mode=eval"
         )
+
+
+def _check_manifest(config: Config) -> None:
+    data = config.data
     if (data.protocol is Protocol.manifest) != (data.manifest is not None):
         raise UserError(
             f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,37 +80,34 @@ class Backbone:
     @property
     def label(self) -> str:
         """The network and the kind of its weights, for tables and figures."""
+        kind, _, digest = self._origin.fingerprint.partition(":")
         source = self._origin.source
-        return f"{self.name} ({Path(source).name})"
+        is_file = kind == "sha256" and source != "packaged"
+        return f"{self.name} ({f'{Path(source).name} {digest[:8]}' if is_file else source})"
 
     def fingerprint(self) -> str:
         """Names architecture and weights, whatever the device or the path of the file; cheap."""
         return f"{self.name}:{self._origin.fingerprint}"
 
-    def check_layers(self, layers: Sequence[Layer], image_size: int = 224) -> None:
+    def check_layers(
+        self, layers: Sequence[Layer], image_size: int = 224, key: str = "difficulty.layers"
+    ) -> None:
         """Make sure of the layers before anything long: runs one black image through the model.
 
         Args:
             layers: block numbers or module names.
             image_size: side of the images to come, in pixels.
+            key: what to call the setting that named them.
 
         Raises:
-            UserError: no layers, one twice, one that the model does not have or that is no feature
-                map; or the model does not take images of this size.
+            UserError: a layer that the model does not have or that is no feature map; or the model
+                does not take images of this size.
         """
-        layers = tuple(layers)
-        if not layers:
-            raise UserError(f"difficulty.layers=[]: name at least one of {self._choices()}")
         modules = dict(self.model.named_modules())
         for layer in layers:
-            if layers.count(layer) > 1:
-                raise UserError(f"difficulty.layers={_show(layers)}: {layer} is there twice")
             known = not isinstance(layer, bool) and layer in self.blocks
             if not known and not (isinstance(layer, str) and layer and layer in modules):
-                raise UserError(
-                    f"difficulty.layers={_show([layer])}: unknown layer; "
-                    f"choose from {self._choices()}"
-                )
+                raise UserError(f"{key}=[{layer}]: unknown layer; choose from {self._choices()}")
         image = torch.zeros(1, 3, image_size, image_size, device=self.device)
         try:
             outputs = self._run(image, layers)
@@ -123,7 +121,7 @@ class Backbone:
             output = outputs.get(layer)
             if not isinstance(output, Tensor) or output.ndim != 4:
                 raise UserError(
-                    f"difficulty.layers={_show([layer])}: this module gives no feature map "
+                    f"{key}=[{layer}]: this module gives no feature map "
                     f"(N, C, H, W); choose from {self._choices()}"
                 )
 
@@ -152,7 +150,7 @@ class Backbone:
         images = images.contiguous(memory_format=torch.channels_last)
         normalised = (images - self._mean.to(images)) / self._std.to(images)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _full_float32():
                 maps = self.model.forward_intermediates(
                     normalised, indices=indices, intermediates_only=True, stop_early=not names
                 )
@@ -188,5 +186,12 @@ def _keep(outputs: dict[Layer, Tensor], name: str) -> Any:
     return hook
 
 
-def _show(layers: Sequence[Layer]) -> str:
-    return "[" + ",".join(str(layer) for layer in layers) + "]"
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """No TF32: a score shall not depend on the kind of GPU beyond rounding."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed

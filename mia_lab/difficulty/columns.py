@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mia_lab.difficulty.grid import Upsampling, upsampling
+from mia_lab.difficulty.resampling import Upsampling, upsampling
 
 ROUNDING = 100
 """Multiples of the precision's epsilon that count as rounding."""
@@ -65,14 +65,6 @@ class Columns:
             start = places[-1].stop
         return places
 
-    def to(self, dtype: torch.dtype) -> Columns:
-        """The same columns in another precision."""
-        native = tuple(n.to(dtype) for n in self.native)
-        operators = (
-            upsampling(u.height, u.width, u.grid_size, dtype, u.device) for u in self.upsampling
-        )
-        return Columns(native, tuple(operators))
-
 
 def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) -> Columns:
     """Columns of B images.
@@ -86,8 +78,8 @@ def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) 
     for factor in factors:
         _, height, width, _ = factor.shape
         low, high = factor.amin(dim=(1, 2)), factor.amax(dim=(1, 2))  # (B, r)
-        rounding = ROUNDING * torch.finfo(dtype).eps * torch.maximum(high, -low).amax()
-        varies = high - low > rounding
+        rounding = ROUNDING * torch.finfo(dtype).eps * torch.maximum(high, -low)
+        varies = high - low > rounding.amax(dim=1, keepdim=True)
         columns = factor.flatten(1, 2).transpose(0, 1).to(dtype)
         columns = (columns - columns.mean(dim=0)).contiguous()
         if not varies.all():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -61,11 +62,19 @@ def load_factors(folder: Path, layers: Sequence[Layer], batch_size: int) -> Iter
     """
     index = json.loads((folder / INDEX).read_text())
     ids, stored = index["ids"], index["layers"]
-    names = {layer: folder / _file(stored.index(layer)) for layer in layers}
-    for start in range(0, len(ids), batch_size):
-        rows = slice(start, start + batch_size)
-        factors = {layer: _read(path, rows) for layer, path in names.items()}
-        yield FactorBatch(tuple(ids[rows]), factors, _read(folder / TARGET, rows))
+    names = {layer: _file(stored.index(layer)) for layer in layers}
+    with ExitStack() as stack:
+        # Open for as long as they are read: they outlive the folder's removal, and unlike memory
+        # maps they do not count as this process's memory.
+        readers = {
+            name: _reader(stack.enter_context((folder / name).open("rb")))
+            for name in (*names.values(), TARGET)
+        }
+        for start in range(0, len(ids), batch_size):
+            batch = tuple(ids[start : start + batch_size])
+            read = {name: reader(len(batch)) for name, reader in readers.items()}
+            factors = {layer: read[name] for layer, name in names.items()}
+            yield FactorBatch(batch, factors, read[TARGET])
 
 
 def _file(number: int) -> str:
@@ -81,6 +90,9 @@ def _write_header(file: Any, first: NDArray[Any], n_images: int) -> None:
     np.lib.format.write_array_header_2_0(file, header)
 
 
-def _read(path: Path, rows: slice) -> torch.Tensor:
-    # Mapped anew for each batch: the pages of those read before are given back.
-    return torch.from_numpy(np.array(np.load(path, mmap_mode="r")[rows]))
+def _reader(file: BinaryIO) -> Callable[[int], torch.Tensor]:
+    """Reads an array from its file, the next so many rows at a time."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    size = math.prod(shape[1:])
+    return lambda n: torch.from_numpy(np.fromfile(file, dtype, n * size).reshape(n, *shape[1:]))

@@ -12,7 +12,7 @@ from torchvision.transforms import functional as transforms
 
 from mia_lab.difficulty.backbones import Backbone
 from mia_lab.difficulty.columns import compact_factor
-from mia_lab.difficulty.grid import to_grid
+from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.score import FactorBatch
 from mia_lab.errors import UserError
 from mia_lab.types import Layer, PairBatch

@@ -43,6 +43,18 @@ AUTO_STEPS = 49
 """``auto`` tries so many penalties, from 100 to 1e-10 times the largest eigenvalue."""
 
 
+class Unsolvable(UserError):
+    """A penalty too small for one image.
+
+    Attributes:
+        image: its place in the batch.
+    """
+
+    def __init__(self, image: int, reason: str) -> None:
+        super().__init__(reason)
+        self.image = image
+
+
 @dataclass(frozen=True)
 class NormalEquations:
     """What a ridge fit needs to know of the training pixels; all sums are centred on them.
@@ -157,7 +169,8 @@ def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
         ridge: L penalties, finite and above 0, or ``auto``.
 
     Raises:
-        UserError: a penalty is lost in the rounding of the sums.
+        Unsolvable: a penalty is lost in the rounding of the sums of one image.
+        ValueError: ``auto`` in float32, which leaves the smallest eigenvalues to rounding.
     """
     _check_penalties(equations, ridge)
     normal, cross = equations.normal.double(), equations.cross.double()
@@ -176,10 +189,13 @@ def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
             ],
             dim=1,
         )
-        shrunk = rotated[:, None] / (values[:, None] + penalty[:, :, None])[..., None]
-        weights = vectors[:, None] @ shrunk
+        sums = values[:, :, None] + penalty[:, None]  # (B, D, L)
+        shrunk = rotated[:, :, None] / sums[..., None]
+        # Penalties as columns of one product, or each would copy the eigenvectors.
+        weights = (vectors @ shrunk.flatten(2)).reshape(shrunk.shape).permute(0, 2, 1, 3)
     weights = weights.to(equations.normal.dtype)
-    intercept = equations.target_mean[:, None] - _dot(equations.column_mean, weights)
+    explained = torch.einsum("bd,bldt->blt", equations.column_mean, weights)
+    intercept = equations.target_mean[:, None] - explained
     return Fit(weights, intercept, penalty.expand(len(weights), -1))
 
 
@@ -201,20 +217,18 @@ def fit_least_squares(
     Returns:
         The fit of L = 1 penalty, with its rank.
     """
-    design = design_matrix(columns, blocks)
-    size = len(design), int(train[0].sum()), -1
-    rows, values = design[train].reshape(size), targets[train].reshape(size)
-    column_mean, target_mean = rows.mean(dim=1), values.mean(dim=1)
-    found = torch.linalg.lstsq(
-        (rows - column_mean[:, None]).cpu(),
-        (values - target_mean[:, None]).cpu(),
-        rcond=CUTOFF,
-        driver="gelsd",
-    )
-    weights = found.solution[:, None].to(targets.device)
-    intercept = target_mean[:, None] - _dot(column_mean, weights)
-    zero = weights.new_zeros(len(weights), 1)
-    return Fit(weights, intercept, zero, found.rank.to(targets.device))
+    fits = []
+    for image, design in enumerate(design_matrix(columns, blocks)):
+        rows, values = design[train[image]], targets[image, train[image]]
+        column_mean, target_mean = rows.mean(dim=0), values.mean(dim=0)
+        found = torch.linalg.lstsq(
+            (rows - column_mean).cpu(), (values - target_mean).cpu(), rcond=CUTOFF, driver="gelsd"
+        )
+        weights = found.solution.to(targets.device)
+        fits.append((weights, target_mean - column_mean @ weights, found.rank))
+    weights, intercept, rank = (torch.stack(part) for part in zip(*fits, strict=True))
+    penalty = weights.new_zeros(len(weights), 1)
+    return Fit(weights[:, None], intercept[:, None], penalty, rank.to(targets.device))
 
 
 def predict(columns: Columns, blocks: Sequence[int], fit: Fit) -> Tensor:
@@ -245,29 +259,26 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
     return first.permute(1, 2, 0) @ second.permute(1, 0, 2)
 
 
-def _dot(column_mean: Tensor, weights: Tensor) -> Tensor:
-    return torch.einsum("bd,bldt->blt", column_mean, weights)
-
-
 def _check_penalties(equations: NormalEquations, ridge: Sequence[Ridge]) -> None:
     """Refuse what the sums over pixels, in their precision, cannot tell from zero."""
     normal = equations.normal
-    precise = normal.dtype == torch.float64
-    if "auto" in ridge and not precise:
-        raise UserError(
-            "difficulty.ridge=auto needs difficulty.precision=float64: in float32 the smallest "
-            "eigenvalues, which it weighs, are rounding"
-        )
-    largest = float(normal.diagonal(dim1=1, dim2=2).max())
-    if not math.isfinite(largest):
-        raise UserError(f"the features overflow {normal.dtype}; scale the features down")
-    rounding = torch.finfo(normal.dtype).eps * largest
-    for r in ridge:
-        if r != "auto" and not r > rounding:
-            remedy = "raise it" if precise else "raise it or use difficulty.precision=float64"
-            raise UserError(
-                f"difficulty.ridge={r:g}: too small for features of this size in {normal.dtype}, "
-                f"whose rounding is {rounding:.2g}; {remedy}"
+    if "auto" in ridge and normal.dtype != torch.float64:
+        raise ValueError("auto needs equations in float64")
+    largest = normal.diagonal(dim1=1, dim2=2).amax(dim=1)
+    smallest = min((r for r in ridge if r != "auto"), default=math.inf)
+    for image, scale in enumerate(largest.tolist()):
+        rounding = torch.finfo(normal.dtype).eps * scale
+        if not math.isfinite(scale):
+            raise Unsolvable(image, f"its features overflow {normal.dtype}; scale them down")
+        if smallest <= rounding:
+            remedy = (
+                "" if normal.dtype == torch.float64 else ", or use difficulty.precision=float64"
+            )
+            raise Unsolvable(
+                image,
+                f"a penalty of {smallest:g} drowns in the rounding of its features in "
+                f"{normal.dtype} ({rounding:.2g}); raise difficulty.ridge or difficulty.grid.ridge"
+                f"{remedy}",
             )
 
 
@@ -278,9 +289,9 @@ def _by_cholesky(normal: Tensor, cross: Tensor, ridge: float) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(normal)
     diagonal.copy_(kept)
     if failed.any():
-        raise UserError(
-            f"difficulty.ridge={ridge:g}: too small for these features: the equations are singular "
-            "in this precision; raise it, or use difficulty.precision=float64"
+        image = int(failed.nonzero()[0, 0])
+        raise Unsolvable(
+            image, f"a penalty of {ridge:g} leaves its equations singular; raise difficulty.ridge"
         )
     return torch.cholesky_solve(cross, factor)[:, None]
 

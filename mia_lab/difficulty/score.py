@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mia_lab.difficulty.columns import Columns, compact_factor, make_columns
 from mia_lab.difficulty.probe import (
     Fit,
     Ridge,
+    Unsolvable,
     fit_least_squares,
     fit_ridge,
     normal_equations,
@@ -71,7 +72,8 @@ class Scores:
 
     Attributes:
         score: float64 (B, S, T), the error on held-out pixels.
-        penalty: float64 (B, S, T), the penalty used, a mean over folds; what ``auto`` came to.
+        penalty: float64 (B, S, T), the penalty used; what ``auto`` came to, as a geometric mean
+            over folds.
         rank: int64 (B, S, T), of the centred columns where the penalty is 0, the smallest over
             folds; else -1.
         map: float32 (B, G, G), error of each pixel under the first setting, mean over channels and
@@ -124,22 +126,28 @@ def score_batch(
     _reuse_memory()
     _check_finite(batch)
     grid_size = batch.target.shape[-1]
-    names = list(batch.factors)
-    columns = make_columns(list(batch.factors.values()), grid_size, dtype)
+    used = {layer for setting in settings for layer in setting.layers}
+    factors = {layer: factor for layer, factor in batch.factors.items() if layer in used}
+    columns = cache(partial(make_columns, list(factors.values()), grid_size))
     targets = batch.target.flatten(2).transpose(1, 2).to(dtype)
     tally = _Tally(batch.ids, settings, protocol, targets)
     for repeat in range(protocol.repeats):
         orders = np.stack([pixel_order(i, seed, targets.shape[1], repeat) for i in batch.ids])
         for fold in protocol.held_out(targets.shape[1]):
             held_out = mask(orders, fold).to(targets.device)
-            for group, predictions, fit in _fits(columns, names, targets, ~held_out, settings):
-                error = protocol.pixel_error(predictions, targets[:, None]).mean(dim=-1)
-                tally.add(repeat, group, error * held_out[:, None], fit)
+            try:
+                for group, predictions, fit in _fits(
+                    columns, list(factors), targets, ~held_out, settings
+                ):
+                    error = protocol.pixel_error(predictions, targets[:, None]).mean(dim=-1)
+                    tally.add(repeat, group, error * held_out[:, None], fit)
+            except Unsolvable as error:
+                raise UserError(_about(batch.ids[error.image], str(error))) from error
     scores = tally.scores(grid_size if maps else 0)
     broken = ~np.isfinite(scores.score).all(axis=(1, 2))
     if broken.any():
         name = batch.ids[int(np.flatnonzero(broken)[0])]
-        raise UserError(f"image {name!r}: its features or its target overflow {dtype}")
+        raise UserError(_about(name, f"its features or its target overflow {dtype}"))
     return scores
 
 
@@ -158,16 +166,17 @@ class _Tally:
         folds = protocol.held_out(n_pixels)
         self._n_folds, self._repeats = len(folds), protocol.repeats
         self._n_held_out = sum(fold.stop - fold.start for fold in folds)
-        self._error, self._penalty = np.zeros(shape), np.zeros(shape)
+        self._error, self._penalty = np.zeros(shape), np.ones(shape)
         self._rank = np.full(shape, n_pixels)
         self._rank[:, [s.ridge != 0 for s in settings]] = NO_RANK
+        self._fixed = {i: s.ridge for i, s in enumerate(settings) if s.ridge != "auto"}
         self._pixels = torch.zeros(len(ids), n_pixels, device=targets.device)
 
     def add(self, repeat: int, group: list[int], error: Tensor, fit: Fit) -> None:
         """Count the held-out errors (B, L, P) of some settings, 0 where nothing is held out."""
         at = np.s_[:, group, repeat]
         self._error[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
-        self._penalty[at] += fit.penalty.cpu().numpy() / self._n_folds
+        self._penalty[at] *= fit.penalty.cpu().numpy() ** (1 / self._n_folds)
         if fit.rank is not None:
             self._rank[at] = np.minimum(self._rank[at], fit.rank[:, None].cpu().numpy())
         if group == [0]:
@@ -177,29 +186,32 @@ class _Tally:
         """Each held-out pixel counts the same, whatever its fold."""
         n_images = len(self._pixels)
         maps = self._pixels[:, : map_size**2].reshape(n_images, map_size, map_size)
+        for setting, ridge in self._fixed.items():
+            self._penalty[:, setting] = ridge
         error = self._error / self._n_held_out
         return Scores(error, self._penalty, self._rank, maps.cpu().numpy())
 
 
 def _fits(
-    columns: Columns,
+    columns: Callable[[torch.dtype], Columns],
     names: Sequence[Layer],
     targets: Tensor,
     train: Tensor,
     settings: Sequence[Setting],
 ) -> Iterator[tuple[list[int], Tensor, Fit]]:
     """Indices of settings that one decomposition answers, their predictions, and the fit."""
-    equations = cache(lambda: normal_equations(columns, targets, train))
+    equations = cache(lambda: normal_equations(columns(targets.dtype), targets, train))
     for group in _groups(settings):
         blocks = [names.index(layer) for layer in settings[group[0]].layers]
         blocks.sort()
         if settings[group[0]].ridge == 0:
-            fit = fit_least_squares(columns.to(torch.float64), blocks, targets.double(), train)
-            predictions = predict(columns.to(torch.float64), blocks, fit)
+            fit = fit_least_squares(columns(torch.float64), blocks, targets.double(), train)
+            predictions = predict(columns(torch.float64), blocks, fit)
         else:
-            part = equations().subset([columns.places()[b] for b in blocks])
+            places = columns(targets.dtype).places()
+            part = equations().subset([places[b] for b in blocks])
             fit = fit_ridge(part, [settings[s].ridge for s in group])
-            predictions = predict(columns, blocks, fit)
+            predictions = predict(columns(targets.dtype), blocks, fit)
         yield group, predictions, fit
 
 
@@ -283,7 +295,9 @@ def _check_finite(batch: FactorBatch) -> None:
         # NaN and infinities survive in the extremes, which cost no mask as large as the tensor.
         finite = torch.isfinite(flat.amax(dim=1) - flat.amin(dim=1)).tolist()
         if not all(finite):
-            raise UserError(
-                f"image {batch.ids[finite.index(False)]!r}: NaN or infinite values in its features "
-                "or its target"
-            )
+            name = batch.ids[finite.index(False)]
+            raise UserError(_about(name, "NaN or infinite values in its features or its target"))
+
+
+def _about(image_id: str, reason: str) -> str:
+    return f"image {image_id!r}: {reason}" if image_id else reason

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 
 from mia_lab.difficulty.backbones import Backbone
@@ -93,8 +94,15 @@ class SingleImageDifficulty:
                 f"difficulty.maps=true with difficulty.protocol={protocol} would leave pixels "
                 "without a held-out error; use difficulty.protocol=kfold"
             )
+        if protocol == "kfold" and folds > grid_size**2:
+            raise UserError(f"difficulty.folds={folds}: there are only {grid_size**2} pixels")
         self.protocol = PixelProtocol(protocol, folds, repeats, error)
         self.settings = _lattice(layers, ridge, grid or {})
+        if precision != "float64" and any(s.ridge == "auto" for s in self.settings):
+            raise UserError(
+                f"difficulty.precision={precision}: a penalty of auto, in difficulty.ridge or "
+                "difficulty.grid.ridge, weighs eigenvalues that drown in its rounding; use float64"
+            )
         self.features_from = features_from
         self.preprocess = preprocess
         self.grid_size = grid_size
@@ -103,12 +111,14 @@ class SingleImageDifficulty:
         self.keep_gb = keep_gb
         self.batch_size = batch_size
         self.backbone = backbone.to(device)
-        wanted = list(dict.fromkeys(layer for s in self.settings for layer in s.layers))
-        backbone.check_layers(wanted, input_size(preprocess, grid_size))
+        wanted = tuple(dict.fromkeys(layer for s in self.settings for layer in s.layers))
+        key = "difficulty.layers" if len(self.settings) == 1 else "difficulty.(grid.)layers"
+        backbone.check_layers(wanted, input_size(preprocess, grid_size), key)
+        self.wanted_layers: tuple[Layer, ...] = wanted
         # All numbered blocks together, so that what is stored serves every choice of them.
         numbered = [*backbone.blocks] if any(isinstance(layer, int) for layer in wanted) else []
         named = [layer for layer in wanted if isinstance(layer, str)]
-        self.layers: tuple[Layer, ...] = (*numbered, *named)
+        self.stored_layers: tuple[Layer, ...] = (*numbered, *named)
 
     def identity(self) -> dict[str, Any]:
         """What decides the scores of given images, apart from the seed; JSON values."""
@@ -129,18 +139,22 @@ class SingleImageDifficulty:
             "features_from": self.features_from,
             "preprocess": self.preprocess,
             "grid_size": self.grid_size,
-            "layers": list(self.layers),
+            "layers": list(self.stored_layers),
+            "timm": timm.__version__,
         }
 
     def bytes_per_image(self) -> int:
         """What the factors of one pair take."""
-        return bytes_per_image(self.backbone, self.layers, self.preprocess, self.grid_size)
+        return bytes_per_image(self.backbone, self.stored_layers, self.preprocess, self.grid_size)
 
-    def factors(self, batches: Iterable[PairBatch]) -> Iterator[FactorBatch]:
+    def factors(
+        self, batches: Iterable[PairBatch], layers: Sequence[Layer] | None = None
+    ) -> Iterator[FactorBatch]:
         """Compact factors of pairs, batch by batch, whatever their number.
 
         Args:
             batches: the pairs, in any order and in batches of any size.
+            layers: of which layers; default those that the settings use.
 
         Raises:
             UserError: a pair holds NaN or infinite values; the message names it.
@@ -151,7 +165,7 @@ class SingleImageDifficulty:
                 yield extract(
                     self.backbone,
                     PairBatch(batch.ids[rows], batch.x[rows], batch.y[rows]),
-                    self.layers,
+                    self.wanted_layers if layers is None else layers,
                     features_from=self.features_from,
                     preprocess=self.preprocess,
                     grid_size=self.grid_size,
@@ -225,7 +239,16 @@ def _lattice(
 
 
 def _checked(layers: Any, key: str) -> tuple[Layer, ...]:
+    """One subset of layers in a fixed order: it is a set, however it is written."""
     if isinstance(layers, int | str) or not isinstance(layers, Sequence):
         raise UserError(f"{key}={layers}: give a list, such as [{layers}]")
+    shown = f"{key}={list(layers)}"
+    if not layers:
+        raise UserError(f"{shown}: name at least one layer, such as [1]")
+    for layer in layers:
+        if isinstance(layer, bool) or not isinstance(layer, int | str):
+            raise UserError(f"{shown}: {layer} is no layer; give numbers or module names")
+        if layers.count(layer) > 1:
+            raise UserError(f"{shown}: {layer} is there twice")
     numbers = sorted(layer for layer in layers if isinstance(layer, int))
     return (*numbers, *(layer for layer in layers if not isinstance(layer, int)))

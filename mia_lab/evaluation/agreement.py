@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from mia_lab.types import Floats, Reliability
+from mia_lab.results import Reliability
+from mia_lab.types import Floats
 
 
 def rank_correlation(scores: Floats) -> Floats:
@@ -45,12 +46,12 @@ def reliability(score: Floats) -> Reliability | None:
     within = float(((score - means[:, None]) ** 2).sum() / (n * (repeats - 1)))
     if between == 0:
         return None
-    pairs = np.triu_indices(repeats, k=1)
+    ranks = float(rank_correlation(score)[np.triu_indices(repeats, k=1)].mean())
     return Reliability(
         n_repeats=repeats,
         within_sd=within**0.5,
         between_sd=max(between - within, 0.0) ** 0.5 / repeats**0.5,
         icc_single=(between - within) / (between + (repeats - 1) * within),
         icc_mean=(between - within) / between,
-        rank_correlation=float(rank_correlation(score)[pairs].mean()),
+        rank_correlation=ranks if np.isfinite(ranks) else None,
     )

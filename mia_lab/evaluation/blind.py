@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.evaluate import evaluate
-from mia_lab.types import Evaluation, Floats
+from mia_lab.results import Evaluation
+from mia_lab.types import Floats
 
 
 def difficulty_alone(difficulty: Floats, is_member: NDArray[np.bool_]) -> Evaluation:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from mia_lab.evaluation.roc import auc, roc_curve, split_classes, tpr_at_fpr
 from mia_lab.evaluation.uncertainty import auc_interval, compare
-from mia_lab.types import Comparison, Evaluation, Floats, ScoreTable
+from mia_lab.results import Comparison, Evaluation
+from mia_lab.types import Floats, ScoreTable
 
 FPRS = ("0.01", "0.1")
 """False positive rates at which the true positive rate is reported."""

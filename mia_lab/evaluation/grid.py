@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mia_lab.attacks.membership import membership_error
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import auc_interval
-from mia_lab.types import DifficultyTable, Floats, GridPoint
+from mia_lab.results import GridPoint
+from mia_lab.types import DifficultyTable, Floats
 
 
 def evaluate_grid(

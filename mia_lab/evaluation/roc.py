@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.types import Floats, Roc
+from mia_lab.results import Roc
+from mia_lab.types import Floats
 
 
 def split_classes(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats]:

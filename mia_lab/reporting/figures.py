@@ -15,7 +15,8 @@ from mia_lab.evaluation import roc_curve
 from mia_lab.reporting.heatmap import heatmap, panels
 from mia_lab.reporting.tables import best_point, grid_axes, score_columns
 from mia_lab.reporting.text import interval, verdict
-from mia_lab.types import AuditResult, Evaluation, Floats, Gallery, GridPoint
+from mia_lab.results import AuditResult, Evaluation, Gallery, GridPoint
+from mia_lab.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,7 +170,7 @@ def scatter_figure(
         (0, tau), slope=alpha, color=ATTACK_COLOURS["membership"], lw=1.5, ls="--", label=label
     )
     axes.set(xlim=limits[0], ylim=limits[1])
-    axes.set_xlabel("difficulty (mean absolute error of the probe, 0-1)")
+    axes.set_xlabel("difficulty (error of the probe on held-out pixels)")
     axes.set_ylabel("reconstruction error (mean absolute, 0-1)")
     tidy(axes)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tables import grid_rows, score_columns
-from mia_lab.types import AuditResult, Evaluation
+from mia_lab.results import AuditResult, Evaluation
 
 
 def write_files(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> None:

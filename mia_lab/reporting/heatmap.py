@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Setting = Mapping[str, str]
+Point = Mapping[str, str]
 """A point of a grid: a value for each axis, as in ``{"layers": "1,2", "ridge": "10"}``."""
 
 INK = "#222222"
 SMALL_PRINT = 7.5
+
+READABLE_CELLS = 60
+"""Rows or columns beyond which a heat map is not enlarged and its numbers are left out."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,19 @@ class Panel:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.fixed.items())
 
 
-def panels(settings: Sequence[Setting]) -> list[Panel]:
+def panels(points: Sequence[Point]) -> list[Panel]:
     """Lay a grid out in heat maps: its two longest axes, once for each value of the others.
 
     Args:
-        settings: distinct points, all with the same axes.
+        points: distinct ones, all with the same axes.
     """
-    axes = {name: tuple(sorted({s[name] for s in settings}, key=_natural)) for name in settings[0]}
+    axes = {name: tuple(sorted({p[name] for p in points}, key=_natural)) for name in points[0]}
     longest = sorted(axes, key=lambda name: -len(axes[name]))[:2]
     rows, columns = (name for name in axes if name in longest)
     others = [name for name in axes if name not in longest and len(axes[name]) > 1]
-    place = {tuple(s.values()): i for i, s in enumerate(settings)}
+    place = {tuple(point.values()): i for i, point in enumerate(points)}
+    if len(place) < len(points):
+        raise ValueError("two points of the grid have the same name")
     found = []
     for values in product(*(axes[name] for name in others)):
         fixed = {name: values_[0] for name, values_ in axes.items()}
@@ -92,11 +97,13 @@ def heatmap(
     finite = values[np.isfinite(values)]
     low, high = limits or ((finite.min(), finite.max()) if len(finite) else (0.0, 1.0))
     n_rows, n_columns = shown.shape
-    figure = Figure(figsize=(max(4.2, 1.7 + 0.46 * n_columns), max(2.6, 1.9 + 0.3 * n_rows)))
+    readable = max(shown.shape) <= READABLE_CELLS
+    width, height = (min(n, READABLE_CELLS) for n in (n_columns, n_rows))
+    figure = Figure(figsize=(max(4.2, 1.7 + 0.46 * width), max(2.6, 1.9 + 0.3 * height)))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-    for row, column in zip(*np.nonzero(np.isfinite(shown)), strict=True):
+    for row, column in np.argwhere(np.isfinite(shown) & readable):
         value = shown[row, column]
         shade = colormaps["cividis"]((value - low) / ((high - low) or 1.0))
         ink = "white" if np.dot(shade[:3], (0.3, 0.59, 0.11)) < 0.5 else "black"
@@ -126,7 +133,8 @@ def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
     from matplotlib.patches import Rectangle
 
     styles = (("#D55E00", "-", 0.0), ("#000000", (0, (2, 1.5)), 0.09))
-    for (name, point), (colour, line, inset) in zip(marks.items(), styles, strict=False):
+    for (name, point), style in zip(marks.items(), styles[: len(marks)], strict=True):
+        colour, line, inset = style
         for row, column in np.argwhere(panel.points == point):
             corner = column - 0.5 + inset, row - 0.5 + inset
             side = 1 - 2 * inset

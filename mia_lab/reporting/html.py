@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mia_lab.reporting import text
 from mia_lab.reporting.figures import Picture, attack_colours
 from mia_lab.reporting.tables import grid_axes, grid_rows
-from mia_lab.types import AuditResult, Survey
+from mia_lab.results import AuditResult, Survey
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -19,7 +19,8 @@ from mia_lab.reporting.figures import (
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.heatmap import Panel, heatmap, panels
 from mia_lab.reporting.tables import difficulty_columns, setting_axes, setting_labels
-from mia_lab.types import Extremes, Floats, Survey
+from mia_lab.results import Extremes, Survey
+from mia_lab.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,11 +216,15 @@ def summary(survey: Survey) -> list[str]:
 def _reliability_sentence(survey: Survey) -> str:
     found = survey.reliability
     if found is None:
-        return "Reliability was not measured; difficulty.repeats=5 divides the pixels five times."
+        return (
+            "How reliable the score is, is not known: that takes difficulty.repeats of 2 or more, "
+            "and images that differ."
+        )
     return (
-        f"Another division of the pixels moves an image's score by {found.within_sd:.4f} (standard "
-        f"deviation), while images differ by {found.between_sd:.4f}: reliability of one division "
-        f"{found.icc_single:.3f}, of the mean of {found.n_repeats} {found.icc_mean:.3f}."
+        f"Over random divisions of its pixels, an image's score has a standard deviation of "
+        f"{found.within_sd:.4f}; between images it is {found.between_sd:.4f}. Reliability "
+        f"(intraclass correlation) of one division {found.icc_single:.3f}, of the mean of "
+        f"{found.n_repeats} {found.icc_mean:.3f}."
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mia_lab.types import AuditResult, DifficultyTable, GridPoint
+import numpy as np
+
+from mia_lab.results import AuditResult, GridPoint
+from mia_lab.types import DifficultyTable
 
 
 def score_columns(result: AuditResult) -> dict[str, list[Any]]:
@@ -33,7 +36,7 @@ def grid_axes(point: GridPoint) -> dict[str, str]:
     return {
         "layers": point.layers,
         "ridge": point.ridge,
-        "alpha": f"{point.alpha:g}",
+        "alpha": f"{point.alpha:.12g}",
         "features_from": point.features_from,
         "backbone": point.backbone,
     }
@@ -85,7 +88,7 @@ def difficulty_columns(table: DifficultyTable) -> dict[str, list[Any]]:
     """One row an image, hardest last: ``id``, ``difficulty`` as configured, then other settings.
 
     Where it says something: ``repeat_sd``, the spread of the configured score over its repeats;
-    ``penalty``, where ``auto`` chose it; ``rank``, where the penalty is 0.
+    ``penalty``, where ``auto`` chose it (geometric mean); ``rank``, where the penalty is 0.
     """
     mean = table.mean()
     order = mean[:, 0].argsort(kind="stable")
@@ -94,7 +97,7 @@ def difficulty_columns(table: DifficultyTable) -> dict[str, list[Any]]:
     if configured.shape[1] > 1:
         columns["repeat_sd"] = configured.std(axis=1, ddof=1).tolist()
     if table.ridge[0] == "auto":
-        columns["penalty"] = table.penalty[order, 0].mean(axis=1).tolist()
+        columns["penalty"] = np.exp(np.log(table.penalty[order, 0]).mean(axis=1)).tolist()
     if table.ridge[0] == "0":
         columns["rank"] = table.rank[order, 0].min(axis=1).tolist()
     for setting, label in enumerate(setting_labels(table)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mia_lab.types import AuditResult, Comparison, Evaluation
+from mia_lab.results import AuditResult, Comparison, Evaluation
 
 NOT_RESOLVABLE = "not resolvable"
 

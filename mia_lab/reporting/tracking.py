@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mia_lab.errors import UserError
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tables import difficulty_columns, grid_rows, score_columns
-from mia_lab.types import AuditResult, Evaluation, Roc, Survey
+from mia_lab.results import AuditResult, Evaluation, Roc, Survey
 
 Mode = Literal["offline", "online", "disabled"]
 

@@ -278,13 +278,6 @@ def test_unknown_layer_lists_what_there_is(resnet18, layer):
     assert "1 (stride 4, 64 channels, layer1), 2 (stride 8, 128" in str(caught.value)
 
 
-def test_no_layers_and_repeated_layers(resnet18):
-    with pytest.raises(UserError, match=r"difficulty\.layers=\[\]"):
-        resnet18.check_layers([], 64)
-    with pytest.raises(UserError, match=r"difficulty\.layers=\[1,2,1\]: 1 is there twice"):
-        resnet18.check_layers([1, 2, 1], 64)
-
-
 @pytest.mark.parametrize("layer", ["fc", "global_pool.flatten"])
 def test_modules_without_feature_maps(resnet18, layer):
     with pytest.raises(UserError, match=r"no feature map"):

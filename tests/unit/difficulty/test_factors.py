@@ -25,7 +25,7 @@ def scorer(lite0):
 @pytest.fixture(scope="module")
 def stored(scorer, pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("factors")
-    save_factors(folder, scorer.factors([pairs]), 5)
+    save_factors(folder, scorer.factors([pairs], scorer.stored_layers), 5)
     return folder
 
 
@@ -41,8 +41,8 @@ def joined(batches):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 9])
 def test_what_comes_back_is_bitwise_what_went_in(scorer, pairs, stored, batch_size):
-    ids, factors, target = joined(scorer.factors([pairs]))
-    found_ids, found, found_target = joined(load_factors(stored, scorer.layers, batch_size))
+    ids, factors, target = joined(scorer.factors([pairs], scorer.stored_layers))
+    found_ids, found, found_target = joined(load_factors(stored, scorer.stored_layers, batch_size))
     assert found_ids == ids == list(pairs.ids)
     assert list(found) == list(factors) == [1, 2, 3, 4, "conv_stem"]
     for layer in factors:
@@ -52,7 +52,7 @@ def test_what_comes_back_is_bitwise_what_went_in(scorer, pairs, stored, batch_si
 
 
 def test_layers_are_read_as_asked_for(scorer, pairs, stored):
-    _, factors, _ = joined(scorer.factors([pairs]))
+    _, factors, _ = joined(scorer.factors([pairs], scorer.stored_layers))
     for layers in ([3], ["conv_stem", 2]):
         _, found, _ = joined(load_factors(stored, layers, 2))
         assert list(found) == layers
@@ -75,7 +75,7 @@ def test_scores_are_bitwise_those_of_a_stream(lite0, pairs, stored, layers):
     for setting in ({}, {"ridge": "auto"}, {"ridge": 0}, {"grid": {"ridge": [3.0, 0]}}):
         scorer = SingleImageDifficulty(lite0, layers, grid_size=16, batch_size=2, **setting)
         streamed = scorer.score(scorer.factors([pairs]), 0)
-        found = scorer.score(load_factors(stored, scorer.layers, 3), 0)
+        found = scorer.score(load_factors(stored, scorer.wanted_layers, 3), 0)
         np.testing.assert_array_equal(found.score, streamed.score)
         np.testing.assert_array_equal(found.rank, streamed.rank)
         assert found.id.tolist() == streamed.id.tolist()
@@ -86,7 +86,7 @@ def test_files_have_the_bytes_announced(lite0, pairs, tmp_path):
         folder = tmp_path / preprocess
         folder.mkdir()
         scorer = SingleImageDifficulty(lite0, preprocess=preprocess, grid_size=16)
-        save_factors(folder, scorer.factors([pairs]), 5)
+        save_factors(folder, scorer.factors([pairs], scorer.stored_layers), 5)
         arrays = [np.load(path, mmap_mode="r") for path in folder.glob("*.npy")]
         assert len(arrays) == 5
         assert sum(a.nbytes for a in arrays) == 5 * scorer.bytes_per_image()

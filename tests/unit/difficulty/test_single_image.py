@@ -1,20 +1,15 @@
 """The difficulty table: the released score, the lattice of settings, streaming, what is refused."""
 
 import itertools
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from plain import as_tensor, least_norm, train_pixels, upsampled
-from skimage.transform import resize
-from torchvision import transforms
 
 from mia_lab.difficulty import difficulty_score
 from mia_lab.difficulty.backbones import Backbone
 from mia_lab.difficulty.features import prepare
-from mia_lab.difficulty.grid import to_grid
+from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.single_image import SingleImageDifficulty, ridge_key
 from mia_lab.errors import UserError
 from mia_lab.types import PairBatch
@@ -41,58 +36,6 @@ def scorer(backbone, **kwargs):
 def table(backbone, batches, seed=0, **kwargs):
     made = scorer(backbone, **kwargs)
     return made.score(made.factors(batches), seed)
-
-
-# The released algorithm
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-NETWORKS = {
-    "lite0": (("blocks.1", "blocks.2", "blocks.4", "blocks.6"), ((0.5,) * 3, (0.5,) * 3)),
-    "wide": (("layer1", "layer2", "layer3", "layer4"), IMAGENET),
-}
-
-
-def released_score(model, modules, statistics, x, y, image_id):
-    """Eq. 2 as the authors compute it; they resize bytes, which PIL rounds to bytes again."""
-    maps = {}
-    hooks = [
-        model.get_submodule(m).register_forward_hook(
-            lambda _module, _inputs, output, m=m: maps.__setitem__(m, output.double().numpy())
-        )
-        for m in modules
-    ]
-    steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
-    steps.append(transforms.Normalize(*statistics))
-    with torch.no_grad():
-        model(transforms.Compose(steps)(Image.fromarray(x).convert("RGB"))[None])
-    for hook in hooks:
-        hook.remove()
-    columns = np.concatenate([upsampled(maps[m][0], 56) for m in modules], axis=1)
-    target = resize(y / 255, (56, 56), order=1, mode="reflect").reshape(56 * 56, 3)
-    train = train_pixels(image_id, 0, 56 * 56)
-    predictions, rank, _ = least_norm(columns, target, train)
-    return np.abs(predictions - target)[~train].mean(), rank
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    list(product(["lite0", "wide"], ["colours", "one channel", "not square", "small"])),
-)
-def test_official_is_the_released_algorithm(name, kind, facade, request):
-    backbone = request.getfixturevalue(name)
-    x, y = facade.input, facade.target
-    if kind == "one channel":
-        x = facade.labels.astype(np.uint8) * 20
-    if kind == "not square":
-        x, y = (np.asarray(Image.fromarray(p).resize((420, 300))) for p in (x, y))
-    if kind == "small":
-        x, y = (np.asarray(Image.fromarray(p).resize((64, 64))) for p in (x, y))
-    pair = PairBatch(("facade",), as_tensor(x), as_tensor(y))
-    found = table(backbone, [pair], preprocess="official", grid_size=56, ridge=0)
-    wanted, rank = released_score(backbone.model, *NETWORKS[name], x, y, "facade")
-    moved = found.score[0, 0, 0] - wanted
-    print(f"{name}, {kind}: {wanted:.6f}, {moved:+.1e}, ranks {found.rank[0, 0, 0]} and {rank}")
-    assert abs(moved) < 1e-4
 
 
 # The table
@@ -220,7 +163,8 @@ def test_configured_setting_comes_first_and_all_others_once(lite0):
     assert found[0] == ((1, 2), 1.0)
     wanted = itertools.product([(1, 2), (1,), (4, "conv_stem")], [1.0, 0.0, "auto"])
     assert sorted(found, key=str) == sorted(wanted, key=str)
-    assert made.layers == (1, 2, 3, 4, "conv_stem")
+    assert made.stored_layers == (1, 2, 3, 4, "conv_stem")
+    assert set(made.wanted_layers) == {1, 2, 4, "conv_stem"}
 
 
 def test_one_axis_alone(lite0):
@@ -401,6 +345,9 @@ def test_arguments_are_checked_at_once(lite0, key, value, says):
     ("grid", "says"),
     [
         ({"layers": [1]}, r"difficulty\.grid\.layers=1: give a list"),
+        ({"layers": [[]]}, r"difficulty\.grid\.layers=\[\]: name at least one"),
+        ({"layers": [[1, 2, 1]]}, r"difficulty\.grid\.layers=\[1, 2, 1\]: 1 is there twice"),
+        ({"layers": [[[1]]]}, r"\[1\] is no layer"),
         ({"layers": [["layer9"]]}, r"layer9.*unknown layer"),
         ({"ridge": [-1]}, r"difficulty\.grid\.ridge=-1"),
     ],
@@ -408,3 +355,20 @@ def test_arguments_are_checked_at_once(lite0, key, value, says):
 def test_grid_is_checked_at_once(lite0, grid, says):
     with pytest.raises(UserError, match=says):
         scorer(lite0, grid=grid)
+
+
+def test_layers_are_checked_even_beside_a_grid(lite0):
+    for layers in ([], [1, 1]):
+        with pytest.raises(UserError, match=r"difficulty\.layers="):
+            scorer(lite0, layers=layers, grid={"layers": [[1]]})
+
+
+@pytest.mark.parametrize("change", [{"ridge": "auto"}, {"grid": {"ridge": ["auto"]}}])
+def test_auto_needs_float64(lite0, change):
+    with pytest.raises(UserError, match=r"difficulty\.precision=float32.*use float64"):
+        scorer(lite0, precision="float32", **change)
+
+
+def test_more_folds_than_pixels(lite0):
+    with pytest.raises(UserError, match=r"difficulty\.folds=300: there are only 256 pixels"):
+        scorer(lite0, protocol="kfold", folds=300)

@@ -56,3 +56,9 @@ def test_noise_alone_is_not_reliable() -> None:
     assert found is not None
     assert abs(found.icc_single) < 0.1
     assert found.between_sd < 0.3
+
+
+def test_a_draw_without_a_ranking_is_none() -> None:
+    found = reliability(np.array([[0.0, 0.0], [0.0, 1e-17]]))
+    assert found is not None
+    assert found.rank_correlation is None

@@ -5,15 +5,8 @@ import pytest
 
 from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
 from mia_lab.evaluation.agreement import rank_correlation, reliability
-from mia_lab.types import (
-    AuditResult,
-    Extremes,
-    Gallery,
-    GridPoint,
-    ScoreTable,
-    Split,
-    Survey,
-)
+from mia_lab.results import AuditResult, Extremes, Gallery, GridPoint, Survey
+from mia_lab.types import ScoreTable, Split
 from tables import difficulty_table
 
 

@@ -13,7 +13,7 @@ from mia_lab.reporting.figures import (
     samples_figure,
     scatter_figure,
 )
-from mia_lab.types import Gallery
+from mia_lab.results import Gallery
 
 
 def test_all_pictures_have_alternative_texts(result):

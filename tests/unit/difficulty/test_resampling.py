@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.transform import resize
 
-from mia_lab.difficulty.grid import Upsampling, resampling_matrix, to_grid, upsampling
+from mia_lab.difficulty.resampling import Upsampling, resampling_matrix, to_grid, upsampling
 
 SIZES = [(1, 56), (2, 5), (7, 56), (28, 56), (56, 56), (57, 56), (64, 56), (256, 56), (100, 16)]
 SHAPES = [(1, 1), (7, 7), (28, 28), (16, 16), (7, 5), (1, 9), (40, 16), (40, 6), (100, 33)]
