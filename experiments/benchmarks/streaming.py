@@ -70,13 +70,15 @@ def run(images: int, keep_gb: float, folder: Path) -> dict[str, float]:
         "peak_gb": peak[0] / 1e9,
         "features_on_disk_gb": features / 1e9,
         "store_on_disk_gb": everything / 1e9,
-        "images_per_s_first_thousand": rate(done, 0, 1000),
+        "images_per_s_first_thousand": rate(done, 0, min(1000, images - 1000)),
         "images_per_s_last_thousand": rate(done, images - 1000, images),
     }
 
 
 def rate(bar: list[tuple[int, float]], first: int, last: int) -> float:
     """Images a second between two counts of a progress bar; 0 where it did not tell."""
+    if not 0 <= first < last:
+        return 0.0
     inside = [(n, t) for n, t in bar if first < n <= last]
     if len(inside) < 2:
         return 0.0
@@ -97,7 +99,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = run(images, keep_gb, Path(folder))
         row: dict[str, object] = {"images": images, "keep_gb": keep_gb}
-        row |= {key: f"{value:.4g}" for key, value in found.items()}
+        row |= {key: f"{value:.4g}" if value else "" for key, value in found.items()}
         rows.append(
             row | {"machine": machine, "torch": torch.__version__, "commit": commit.stdout.strip()}
         )
