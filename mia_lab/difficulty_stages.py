@@ -109,7 +109,7 @@ class DifficultyStages:
         batches = self.pairs.batches(scorer.batch_size)
         if size > scorer.keep_gb * 1e9 and not self._store.path(stage).is_dir():
             log.info(
-                "features of %d images take %.1f GB, more than difficulty.keep_gb=%g: only scores "
+                "features of %d images take %.3g GB, more than difficulty.keep_gb=%g: only scores "
                 "are stored, and another layer or penalty reads the images again",
                 len(self.pairs),
                 size / 1e9,

@@ -175,6 +175,7 @@ class Survey:
 
     Attributes:
         name: the run's name.
+        image_size: side of the squares that the pictures were resized to, in pixels.
         difficulty: of N images under S settings.
         correlation: (S, S) Spearman's between settings; NaN where a setting scores all alike.
         reliability: of the configured setting; None where it was not repeated.
@@ -183,6 +184,7 @@ class Survey:
     """
 
     name: str
+    image_size: int
     difficulty: DifficultyTable
     correlation: Floats
     reliability: Reliability | None

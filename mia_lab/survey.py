@@ -68,6 +68,7 @@ def _survey(
     shown = min(SHOWN, len(order))
     return Survey(
         name=config.name,
+        image_size=config.data.image_size,
         difficulty=table,
         correlation=rank_correlation(table.mean()),
         reliability=reliability(np.asarray(table.score[:, 0])),

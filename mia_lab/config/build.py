@@ -166,16 +166,23 @@ def grid_alphas(config: Config) -> list[float]:
 def _backbones(nodes: list[dict[str, Any]], seed: int) -> list[Backbone]:
     """Networks that differ; random weights come from the run's seed."""
     built: dict[str, Backbone] = {}
-    for node in nodes:
+    for number, node in enumerate(nodes):
         extra = {"seed": seed} if node.get("weights") == "random" else {}
-        network = cast("Backbone", _build("backbone", node, keep_name=True, **extra))
+        try:
+            network = cast("Backbone", _build("backbone", node, keep_name=True, **extra))
+        except UserError as error:
+            where = f"difficulty.grid.backbone, {node['name']}: " if number else ""
+            raise UserError(f"{where}{error}") from error
         built.setdefault(network.fingerprint(), network)
     return list(built.values())
 
 
 def _alternative(node: Any) -> dict[str, Any]:
     keys = {f.name for f in fields(schema.Backbone)}
-    if not isinstance(node, dict) or not {"name"} <= set(node) <= keys:
+    if isinstance(node, dict) and (unknown := set(node) - keys):
+        key = min(unknown)
+        raise UserError(unknown_key(f"difficulty.grid.backbone.{key}", key, keys - {"_target_"}))
+    if not isinstance(node, dict) or "name" not in node:
         raise UserError(
             f"difficulty.grid.backbone: {node} is no backbone; "
             "give [{name: resnet18, weights: random}], say"

@@ -20,6 +20,10 @@ def explain(error: BaseException) -> str:
         return _one_line(str(error))
     key, reason = cause.full_key, str(cause).splitlines()[0]
     parent = cause.parent_node
+    if "is not a ListConfig" in reason:
+        return f"{key}: give a list, such as [1]"
+    if "is not a subclass of Grid" in reason:
+        return f"{key}: has keys of its own; name a prepared one by difficulty/grid=NAME"
     if "not in" not in reason or not isinstance(parent, DictConfig):
         return f"{key}: {reason}" if key else _one_line(str(error))
     return unknown_key(str(key), str(cause.key), [str(k) for k in parent])

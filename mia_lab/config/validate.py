@@ -95,6 +95,12 @@ def _check_task(config: Config) -> None:
     for alpha in alphas:
         if not math.isfinite(alpha):
             raise UserError(f"difficulty.grid.alpha={alphas}: give finite numbers, such as [0.5,1]")
+    asked = any(config.difficulty.get("grid", {}).values())
+    if config.task is Task.audit and asked and "membership" not in config.attack.names:
+        raise UserError(
+            f"difficulty.grid evaluates the membership attack, which attack.names="
+            f"{config.attack.names} leaves out; add membership, or drop the grid"
+        )
     if config.task is Task.difficulty:
         if alphas:
             raise UserError(

@@ -103,6 +103,8 @@ class Backbone:
             UserError: a layer that the model does not have or that is no feature map; or the model
                 does not take images of this size.
         """
+        if not layers:
+            return
         modules = dict(self.model.named_modules())
         for layer in layers:
             known = not isinstance(layer, bool) and layer in self.blocks

@@ -94,6 +94,8 @@ def check_ridge(ridge: Any, key: str = "difficulty.ridge") -> Ridge:
     """
     if ridge == "auto":
         return "auto"
+    if isinstance(ridge, list | tuple):
+        raise UserError(f"{key}={ridge}: a penalty is one number; give a flat list, such as [1,10]")
     number = isinstance(ridge, int | float) and not isinstance(ridge, bool)
     if not (number and math.isfinite(ridge) and ridge >= 0):
         raise UserError(

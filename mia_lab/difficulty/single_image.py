@@ -112,8 +112,10 @@ class SingleImageDifficulty:
         self.batch_size = batch_size
         self.backbone = backbone.to(device)
         wanted = tuple(dict.fromkeys(layer for s in self.settings for layer in s.layers))
-        key = "difficulty.layers" if len(self.settings) == 1 else "difficulty.(grid.)layers"
-        backbone.check_layers(wanted, input_size(preprocess, grid_size), key)
+        configured, size = self.settings[0].layers, input_size(preprocess, grid_size)
+        backbone.check_layers(configured, size)
+        others = [layer for layer in wanted if layer not in configured]
+        backbone.check_layers(others, size, "difficulty.grid.layers")
         self.wanted_layers: tuple[Layer, ...] = wanted
         # All numbered blocks together, so that what is stored serves every choice of them.
         numbered = [*backbone.blocks] if any(isinstance(layer, int) for layer in wanted) else []

@@ -67,14 +67,13 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
         figure = scatter_figure(error, result.difficulty, is_member == 1, result.alpha)
         alt = "Each image's reconstruction error against its difficulty, members and non-members."
         pictures.append(Picture("scatter", "Error against difficulty", alt, png(figure)))
-    pictures += grid_pictures(result.grid)
     if result.gallery.ids:
         alt = "Input, target, the victim's answer and its error: " + "; ".join(
             f"{i}, {caption}"
             for i, caption in zip(result.gallery.ids, result.gallery.captions, strict=True)
         )
         pictures.append(Picture("samples", "Samples", alt, png(samples_figure(result.gallery))))
-    return tuple(pictures)
+    return (*pictures, *grid_pictures(result.grid))
 
 
 def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
@@ -88,13 +87,16 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
     values = np.array([point.auc for point in grid])
     best = best_point(grid)
     marks = {"configured": 0, "best, chosen in hindsight": best}
+    # Never narrower than 0.1, or differences that mean nothing would look like much.
+    middle, half = (values.min() + values.max()) / 2, max(np.ptp(values) / 2, 0.05)
+    limits = float(middle - half), float(middle + half)
     found = []
     for number, panel in enumerate(panels(settings), start=1):
         figure = heatmap(
             panel,
             values,
             "AUC of the membership error",
-            limits=(float(values.min()), float(values.max())),
+            limits=limits,
             marks=marks,
         )
         title = "Other settings of the difficulty" + (f": {panel.title}" if panel.title else "")

@@ -50,7 +50,7 @@ def panels(points: Sequence[Point]) -> list[Panel]:
     """Lay a grid out in heat maps: its two longest axes, once for each value of the others.
 
     Args:
-        points: distinct ones, all with the same axes.
+        points: distinct ones; the panel with the first of them comes first, all with the same axes.
     """
     axes = {name: tuple(sorted({p[name] for p in points}, key=_natural)) for name in points[0]}
     longest = sorted(axes, key=lambda name: -len(axes[name]))[:2]
@@ -70,7 +70,7 @@ def panels(points: Sequence[Point]) -> list[Panel]:
         shown = dict(zip(others, values, strict=True))
         panel = Panel((rows, axes[rows]), (columns, axes[columns]), shown, np.array(cells))
         found.append(panel)
-    return found
+    return sorted(found, key=lambda panel: 0 not in panel.points)
 
 
 def heatmap(
@@ -118,6 +118,7 @@ def heatmap(
             tick.set(ha="right", rotation_mode="anchor")
     axes.tick_params(labelsize=8, colors=INK, length=0)
     axes.spines[:].set_visible(False)
+    axes.set_title(panel.title, fontsize=9.5, color=INK)
     bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
     bar.set_label(label, fontsize=9, color=INK)
     bar.outline.set_visible(False)
@@ -155,6 +156,8 @@ def _natural(value: str) -> tuple[bool, int, list[float], str]:
 def _tick(text: str, length: int = 26) -> str:
     """Large numbers as 1e8, long words cut."""
     try:
-        return f"{float(text):g}".replace("e+0", "e").replace("e-0", "e-")
+        number = float(text)
     except ValueError:
         return text if len(text) <= length else text[: length - 3] + "..."
+    power = f"{number:.0e}".replace("e+0", "e").replace("e-0", "e-")
+    return power if abs(number) >= 1e4 and float(power) == number else f"{number:g}"

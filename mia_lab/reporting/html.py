@@ -57,7 +57,8 @@ def write_survey_html(
 
 def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
-    rows = grid_rows(result.grid)
+    # What was configured and what was best on top, then by AUC.
+    rows = sorted(grid_rows(result.grid), key=lambda row: (not row["note"], -row["auc"]))
     axes = grid_axes(result.grid[0]) if rows else {}
     return _template("report.html.j2").render(
         result=result,
@@ -68,6 +69,7 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
         comparison_sentence=text.comparison_sentence,
         colours=attack_colours(e.name for e in (*result.evaluations, *result.blind)),
         rows=rows,
+        grid_sentence=text.grid_sentence(result.grid) if rows else "",
         varying=[key for key in axes if len({row[key] for row in rows}) > 1],
     )
 

@@ -64,7 +64,9 @@ def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
     groups = (("Easiest", easiest), ("Hardest", hardest))
     shown = [kind for kind in ("x", "y", "map") if getattr(easiest, kind).shape[-1]]
     n = max(len(easiest.ids), len(hardest.ids))
-    brightest = max(*(float(g.map.max(initial=0.0)) for _, g in groups), 1e-6)
+    maps = np.concatenate([easiest.map.ravel(), hardest.map.ravel()])
+    # Not the very largest: a few pixels would leave the rest in the dark.
+    brightest = max(float(np.quantile(maps, 0.99)), 1e-6) if len(maps) else 1.0
     # Placed by hand, in inches, so that pictures of all groups line up.
     tile, gap, left, head, foot = 0.95, 0.04, 0.62, 0.5, 0.62 if "map" in shown else 0.06
     band = head + len(shown) * (tile + gap)
@@ -195,12 +197,15 @@ def metrics(survey: Survey) -> dict[str, Any]:
 def summary(survey: Survey) -> list[str]:
     """The findings in sentences."""
     score = survey.difficulty.mean()[:, 0]
+    n, size = len(score), f"at {survey.image_size} px"
+    if n == 1:
+        return [f"One image {size}, {survey.easiest.ids[0]}: difficulty {score[0]:.3g}."]
     low, middle, high = (np.quantile(score, q) for q in (0.05, 0.5, 0.95))
     lines = [
-        f"{len(score)} images: median difficulty {middle:.4f}, 90 % of them between {low:.4f} and "
-        f"{high:.4f}.",
-        f"Easiest: {', '.join(survey.easiest.ids[:3])}. "
-        f"Hardest: {', '.join(survey.hardest.ids[:3])}.",
+        f"{n} images {size}: median difficulty {middle:.3g}, 90 % of them between {low:.3g} and "
+        f"{high:.3g}.",
+        f"Easiest: {', '.join(survey.easiest.ids[: min(3, n // 2)])}. "
+        f"Hardest: {', '.join(survey.hardest.ids[: min(3, n // 2)])}.",
         _reliability_sentence(survey),
     ]
     others = survey.correlation[0, 1:]
@@ -215,15 +220,17 @@ def summary(survey: Survey) -> list[str]:
 
 def _reliability_sentence(survey: Survey) -> str:
     found = survey.reliability
-    if found is None:
+    if survey.difficulty.score.shape[2] == 1:
+        return "Reliability: not measured; difficulty.repeats=5 divides the pixels in five ways."
+    if found is None or found.icc_single <= 0:
         return (
-            "How reliable the score is, is not known: that takes difficulty.repeats of 2 or more, "
-            "and images that differ."
+            "Reliability: not measurable, the images differ no more than the random divisions of "
+            "their pixels do."
         )
     return (
-        f"Over random divisions of its pixels, an image's score has a standard deviation of "
-        f"{found.within_sd:.4f}; between images it is {found.between_sd:.4f}. Reliability "
-        f"(intraclass correlation) of one division {found.icc_single:.3f}, of the mean of "
+        f"Reliability: over random divisions of its pixels, an image's score has a standard "
+        f"deviation of {found.within_sd:.2g}, while images differ by {found.between_sd:.2g}; "
+        f"intraclass correlation of one division {found.icc_single:.3f}, of the mean of "
         f"{found.n_repeats} {found.icc_mean:.3f}."
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mia_lab.results import AuditResult, Comparison, Evaluation
+from mia_lab.reporting.tables import best_point
+from mia_lab.results import AuditResult, Comparison, Evaluation, GridPoint
 
 NOT_RESOLVABLE = "not resolvable"
 
@@ -63,7 +64,20 @@ def text_table(result: AuditResult) -> str:
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
+    lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
+
+
+def grid_sentence(grid: Sequence[GridPoint]) -> str:
+    """The best of the grid's points, named for what it is."""
+    best = grid[best_point(grid)]
+    configured = grid[0]
+    return (
+        f"Of {len(grid)} settings of the difficulty, the best for the membership attack, chosen in "
+        f"hindsight: layers {best.layers}, ridge {best.ridge}, alpha {best.alpha:g}, features of "
+        f"{best.features_from}, AUC {interval(best.auc, best.auc_ci95)}; as configured "
+        f"{interval(configured.auc, configured.auc_ci95)}"
+    )
 
 
 def _blind_sentence(e: Evaluation) -> str:

@@ -63,7 +63,7 @@ def test_survey_scores_a_folder_without_a_victim(command: Command) -> None:
     assert metrics["reliability"]["icc_single"] == pytest.approx((f - 1) / (f + 2))
     assert metrics["record"]["backbone licence"].startswith("Apache-2.0")
     assert metrics["record"]["backbone weights"] == "packaged"
-    assert "12 images: median difficulty" in ran.out
+    assert "12 images at 32 px: median difficulty" in ran.out
     assert "extracting features" in ran.err
     assert "images/s" in ran.err
 
@@ -232,7 +232,12 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         (("difficulty.ridge=best",), "difficulty.ridge=best: the penalty must be"),
         (("difficulty.grid.ridge=[1,x]",), "difficulty.grid.ridge=x: the penalty must be"),
         (("difficulty.grid.layers=[1,2]",), "difficulty.grid.layers=1: give a list, such as [1]"),
-        (("difficulty.grid.layers=[[7]]",), "difficulty.layers=[7]: unknown layer; choose from 1"),
+        (
+            ("difficulty.grid.layers=[[7]]",),
+            "difficulty.grid.layers=[7]: unknown layer; choose from 1",
+        ),
+        (("difficulty.layers=2",), "difficulty.layers: give a list, such as [1]"),
+        (("difficulty.grid=layers_x_ridge",), "name a prepared one by difficulty/grid=NAME"),
         (("difficulty.protocol=loo",), "difficulty.protocol=loo: choose from holdout, kfold"),
         (("difficulty.protocol=kfold", "difficulty.folds=1"), "difficulty.folds=1: must be"),
         (("difficulty.error=l3",), "difficulty.error=l3: choose from l1, l2"),
@@ -243,7 +248,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         (("difficulty.grid.backbone=[resnet18]",), "resnet18 is no backbone; give [{name:"),
         (
             ("difficulty.grid.backbone=[{name: resnet18, weigths: random}]",),
-            "is no backbone; give [{name: resnet18, weights: random}]",
+            "difficulty.grid.backbone.weigths: unknown key; did you mean weights?",
         ),
         (
             ("backbone.weights=missing.safetensors",),
@@ -257,6 +262,11 @@ def test_wrong_settings_end_in_one_line(
     ran = command(*SURVEY, *overrides)
     assert message in ran.error
     assert not (ran.folder / "outputs/store").exists()
+
+
+def test_a_grid_needs_the_attack_that_it_evaluates(command: Command) -> None:
+    ran = command(*AUDIT, "attack.names=[reconstruction]", "difficulty.grid.ridge=[10]")
+    assert "difficulty.grid evaluates the membership attack" in ran.error
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

@@ -289,7 +289,7 @@ def test_a_penalty_lost_in_rounding_is_an_error():
         difficulty_score([features, features], TARGET[0, :, :8, :8], ridge=1e-300)
 
 
-@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf"), "gcv", None, True, [1.0]])
+@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf"), "gcv", None, True])
 def test_penalty_must_be_a_number_of_at_least_0_or_auto(ridge):
     with pytest.raises(UserError, match=r"difficulty\.ridge=.*at least 0.*auto"):
         difficulty_score([BLOCKS[1][0]], TARGET[0], ridge=ridge)
@@ -347,3 +347,8 @@ def test_scales_of_other_images_do_not_matter_in_float32():
 
     alone = np.concatenate([score(part) for part in whole.split(1)])
     np.testing.assert_allclose(score(whole), alone, rtol=1e-5)
+
+
+def test_a_list_of_penalties_is_told_apart():
+    with pytest.raises(UserError, match=r"difficulty\.ridge=\[1.0\]: a penalty is one number"):
+        difficulty_score([np.ones((2, 4, 4))], TARGET[0], ridge=[1.0])

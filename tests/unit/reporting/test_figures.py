@@ -97,7 +97,7 @@ def test_odd_ids_and_perfect_answers_are_drawn(result):
 def test_grid_has_one_picture_an_alpha_and_marks_what_was_chosen(result, grid):
     with_grid = dataclasses.replace(result, grid=grid)
     pictures = {p.name: p for p in draw(with_grid)}
-    assert list(pictures) == ["roc", "scatter", "grid", "grid-2", "samples"]
+    assert list(pictures) == ["roc", "scatter", "samples", "grid", "grid-2"]
     assert pictures["grid"].title.endswith("alpha 0.5")
     assert pictures["grid-2"].title.endswith("alpha 1")
     assert "0.700 as configured, at most 0.830" in pictures["grid"].alt

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mia_lab.evaluation.agreement import reliability
 from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
 from mia_lab.results import Survey
@@ -61,7 +62,7 @@ def test_one_setting_needs_no_agreement(survey: Survey, tmp_path: Path) -> None:
         "difficulty.csv", "gallery.png", "histogram.png", "metrics.json",
     }  # fmt: skip
     assert list(rows(tmp_path / "difficulty.csv")[0]) == ["id", "difficulty"]
-    assert "difficulty.repeats of 2 or more" in " ".join(report.summary(single))
+    assert "difficulty.repeats=5" in " ".join(report.summary(single))
 
 
 def test_images_come_easiest_first_with_all_settings(survey: Survey, tmp_path: Path) -> None:
@@ -126,6 +127,16 @@ def test_page_answers_first_and_loads_nothing(survey: Survey, tmp_path: Path) ->
     page = write_survey_html(survey, report.summary(survey), pictures, tmp_path).read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
     assert "http" not in page.replace("http-equiv", "")
-    assert "30 images: median difficulty" in page
+    assert "30 images at 64 px: median difficulty" in page
     assert "Apache-2.0" in page
     assert page.index("median difficulty") < page.index("<figure>")
+
+
+def test_images_that_do_not_differ_are_said_not_to(survey: Survey) -> None:
+    noise = np.random.default_rng(0).normal(0.05, 0.001, survey.difficulty.score.shape)
+    noise -= noise.mean(axis=2, keepdims=True)
+    table = dataclasses.replace(survey.difficulty, score=0.05 + noise)
+    alike = dataclasses.replace(
+        survey, difficulty=table, reliability=reliability(table.score[:, 0] + 1e-9)
+    )
+    assert "not measurable" in " ".join(report.summary(alike))
