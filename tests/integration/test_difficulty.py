@@ -237,7 +237,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
             "difficulty.grid.layers=[7]: unknown layer; choose from 1",
         ),
         (("difficulty.layers=2",), "difficulty.layers: give a list, such as [1]"),
-        (("difficulty.grid=layers_x_ridge",), "name a prepared one by difficulty/grid=NAME"),
+        (("difficulty.grid=layers_x_ridge",), "prepared one by difficulty/grid=NAME"),
         (("difficulty.protocol=loo",), "difficulty.protocol=loo: choose from holdout, kfold"),
         (("difficulty.protocol=kfold", "difficulty.folds=1"), "difficulty.folds=1: must be"),
         (("difficulty.error=l3",), "difficulty.error=l3: choose from l1, l2"),
