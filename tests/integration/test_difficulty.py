@@ -269,6 +269,32 @@ def test_a_grid_needs_the_attack_that_it_evaluates(command: Command) -> None:
     assert "difficulty.grid evaluates the membership attack" in ran.error
 
 
+OWN = """
+from mia_lab.difficulty.single_image import SingleImageDifficulty
+
+
+class Probe(SingleImageDifficulty):
+    pass
+
+
+class Other:
+    def __init__(self, **settings):
+        pass
+"""
+
+
+def test_a_score_of_your_own_is_not_mistaken_for_ours(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (command.folder / "own_difficulty.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(command.folder))
+    assert computed(command(*SURVEY)) == ["difficulty", "features"]
+    own = command(*SURVEY, "difficulty._target_=own_difficulty.Probe")
+    assert computed(own) == ["difficulty", "features"]
+    other = command(*SURVEY, "difficulty._target_=own_difficulty.Other")
+    assert "derive it from mia_lab.difficulty.single_image" in other.error
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_constant_pictures_have_a_score(command: Command, level: int) -> None:
     for i in range(3):

@@ -356,3 +356,10 @@ def test_a_penalty_lost_in_rounding_is_an_error_among_several_too():
     probe = Probe([features, features], rng.random((1, 3, 16, 16)), train_pixels("a", 0, 256)[None])
     with pytest.raises(UserError, match="drowns"):
         probe.ridge([0, 1], [1.0, 1e-100])
+
+
+def test_blocks_out_of_order_are_refused():
+    probe = Probe(*duplicates(), train_pixels("a", 0, 64)[None])
+    places = probe.columns.places()
+    with pytest.raises(ValueError, match="ascending order"):
+        probe.equations.subset(places[::-1])
