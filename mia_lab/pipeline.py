@@ -24,9 +24,16 @@ from mia_lab.reporting.html import write_html
 from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import AuditResult, Gallery
-from mia_lab.run import Clock, point_latest, run_record, settings_line, solver_record
+from mia_lab.run import (
+    Clock,
+    make_tracker,
+    point_latest,
+    run_record,
+    settings_line,
+    solver_record,
+)
 from mia_lab.stages import Stages
-from mia_lab.store import Stage, Store
+from mia_lab.store import Store
 from mia_lab.types import VICTIM, Evidence, ScoreTable, Split
 
 if TYPE_CHECKING:
@@ -191,25 +198,14 @@ def _record(config: Config, stages: Stages) -> dict[str, str]:
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
+    scored = stages.needs_difficulty
     identity = {
         "reconstructions": stages.reconstructions_stage.key,
-        "difficulty": [stage.key for stage in stages.difficulties.stages()]
-        if stages.needs_difficulty
-        else None,
+        "difficulty": [s.key for s in stages.difficulties.stages()] if scored else None,
         "alphas": build.grid_alphas(config),
         "attack": build.plain(config.attack),
     }
-    return Tracker(
-        config.tracking.mode.value,
-        directory=folder,
-        run_id=Stage("audit", 1, identity).key[:16],
-        project=config.tracking.project,
-        group=config.tracking.group or group,
-        job_type=config.task.value,
-        name=f"{config.name}-{folder.name}",
-        config=build.plain(config),
-        log_images=config.tracking.images,
-    )
+    return make_tracker(config, identity, folder, group)
 
 
 class _TrainingLog:

@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mia_lab.config import build
 from mia_lab.config.schema import Config
+from mia_lab.reporting.tracking import Tracker
+from mia_lab.store import Stage
 from mia_lab.types import DifficultyTable
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,28 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[part] = round(time.perf_counter() - start, 3)
+
+
+def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, group: str) -> Tracker:
+    """The W&B run of a task, named by what its result depends on.
+
+    Args:
+        config: the configuration.
+        identity: declared inputs of the result, JSON values.
+        folder: the run's output folder.
+        group: what the run belongs to, unless ``tracking.group`` says otherwise.
+    """
+    return Tracker(
+        config.tracking.mode.value,
+        directory=folder,
+        run_id=Stage(config.task.value, 1, identity).key[:16],
+        project=config.tracking.project,
+        group=config.tracking.group or group,
+        job_type=config.task.value,
+        name=f"{config.name}-{folder.name}",
+        config=build.plain(config),
+        log_images=config.tracking.images,
+    )
 
 
 def run_record(config: Config) -> dict[str, str]:

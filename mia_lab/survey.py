@@ -19,8 +19,8 @@ from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Extremes, Survey
-from mia_lab.run import Clock, point_latest, run_record, solver_record
-from mia_lab.store import Stage, Store
+from mia_lab.run import Clock, make_tracker, point_latest, run_record, solver_record
+from mia_lab.store import Store
 from mia_lab.types import DifficultyTable
 
 SHOWN = 6
@@ -46,7 +46,8 @@ def survey(config: Config, folder: Path, group: str) -> None:
         pairs = PairDataset(source, _ids(config, source), config.data.image_size, cache_bytes=0)
         stages = DifficultyStages(config, Store(Path(config.paths.store)), pairs)
     (folder / "config.yaml").write_text(build.as_yaml(config))
-    with _tracker(config, stages, folder, group) as tracker:
+    identity = {"difficulty": [stage.key for stage in stages.stages()]}
+    with make_tracker(config, identity, folder, group) as tracker:
         with clock("difficulty"):
             table = stages.table()
         found = _survey(config, stages, pairs, table)
@@ -84,21 +85,6 @@ def _extremes(pairs: PairDataset, table: DifficultyTable, rows: np.ndarray) -> E
     batch = next(pairs.subset(ids).batches(len(ids)))
     score, drawn = table.mean()[rows, 0], np.asarray(table.map[rows])
     return Extremes(ids, score, batch.x.numpy(), batch.y.numpy(), drawn)
-
-
-def _tracker(config: Config, stages: DifficultyStages, folder: Path, group: str) -> Tracker:
-    keys = [stage.key for stage in stages.stages()]
-    return Tracker(
-        config.tracking.mode.value,
-        directory=folder,
-        run_id=Stage("survey", 1, {"difficulty": keys}).key[:16],
-        project=config.tracking.project,
-        group=config.tracking.group or group,
-        job_type=config.task.value,
-        name=f"{config.name}-{folder.name}",
-        config=build.plain(config),
-        log_images=config.tracking.images,
-    )
 
 
 def _report(config: Config, found: Survey, tracker: Tracker, folder: Path) -> None:
