@@ -107,7 +107,8 @@ def heatmap(
         value = shown[row, column]
         shade = colormaps["cividis"]((value - low) / ((high - low) or 1.0))
         ink = "white" if np.dot(shade[:3], (0.3, 0.59, 0.11)) < 0.5 else "black"
-        text = f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:#.4g}"
+        text = f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+        text = text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=SMALL_PRINT)
     for (name, labels), axis in ((panel.rows, axes.yaxis), (panel.columns, axes.xaxis)):
         axis.set_ticks(range(len(labels)), [_tick(text) for text in labels])
@@ -118,7 +119,7 @@ def heatmap(
             tick.set(ha="right", rotation_mode="anchor")
     axes.tick_params(labelsize=8, colors=INK, length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(panel.title, fontsize=9.5, color=INK)
+    axes.set_title(panel.title.replace(", ", "\n"), fontsize=9.5, color=INK)
     bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
     bar.set_label(label, fontsize=9, color=INK)
     bar.outline.set_visible(False)

@@ -80,3 +80,9 @@ def test_large_numbers_are_short_on_the_axis() -> None:
     (panel,) = panels(lattice())
     axes = heatmap(panel, np.linspace(0.5, 0.9, 16), "AUC").axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["0.01", "100", "1e8", "auto"]
+
+
+def test_numbers_have_three_decimals_and_no_leading_zero() -> None:
+    (panel,) = panels([{"layers": "1", "ridge": r} for r in "12345"])
+    axes = heatmap(panel, np.array([0.99996, -0.5, 1.0, 0.1234, 123.456]), "AUC").axes[0]
+    assert [t.get_text() for t in axes.texts] == ["1.000", "-.500", "1.000", ".123", "123.5"]
