@@ -20,11 +20,19 @@ from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.schema import Config, Task, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
+from mia_lab.store.disk import is_full
 
 PACKAGE = Path(__file__).resolve().parent
 
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """The configuration tree: inside an installed wheel, beside the package in a checkout."""
+
+GATE_FAILED = 3
+"""Exit code of an audit whose ``fail_if`` holds."""
+
+
+class GateFailedError(Exception):
+    """The audit is done, and a release shall not happen."""
 
 
 def main() -> None:
@@ -32,6 +40,7 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
     prepare()
+    sys.argv[1:] = map(_quoted, sys.argv[1:])
     started = False
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -40,6 +49,11 @@ def main() -> None:
         started = True
         try:
             run(cfg)
+        except GateFailedError as error:
+            print(error, file=sys.stderr)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise  # ends the job, not the sweep
+            sys.exit(GATE_FAILED)
         except UserError as error:
             # In a multirun Hydra notes the failure and goes on with the other jobs.
             if traceback_wanted or HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -52,11 +66,15 @@ def main() -> None:
         job()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on with what is stored")
+    except GateFailedError:
+        sys.exit(GATE_FAILED)  # said already, by the job itself
     except CONFIGURATION_ERRORS as error:
         sys.exit(_refuse(explain(error), traceback_wanted))
     except UserError as error:
         sys.exit(_refuse(str(error), traceback_wanted))
     except OSError as error:
+        if is_full(error):
+            sys.exit(_refuse(f"the disk is full ({error}); make room under paths.outputs and /tmp"))
         if started or not error.filename:
             raise
         reason = f"{error.filename}: {error.strerror}"
@@ -96,10 +114,21 @@ def run(cfg: DictConfig) -> None:
         from mia_lab.survey import survey
 
         survey(config, folder, group)
-    else:
-        from mia_lab.pipeline import audit
+    elif config.task is Task.score:
+        from mia_lab.scoring import score
 
-        audit(config, folder, group)
+        score(config, folder, group)
+    else:
+        _audit(config, folder, group)
+
+
+def _audit(config: Config, folder: Path, group: str) -> None:
+    from mia_lab.evaluation.gate import sentence
+    from mia_lab.pipeline import audit
+
+    gate = audit(config, folder, group)
+    if gate is not None and gate.failed:
+        raise GateFailedError(f"fail_if: {sentence(gate)}")
 
 
 def _store(config: Config) -> None:
@@ -115,6 +144,13 @@ def _tidy(folder: Path) -> None:
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # not empty: other runs have the same name
             folder.parent.rmdir()
+
+
+def _quoted(argument: str) -> str:
+    """Hydra's grammar wants quotes within the shell's around a condition: fail_if='a > 0.6'."""
+    key, equals, value = argument.partition("=")
+    plain = key == "fail_if" and not set("'\"") & set(value)
+    return f"{key}{equals}'{value}'" if plain and set("<>") & set(value) else argument
 
 
 def _refuse(message: str, traceback_wanted: bool = False) -> int:

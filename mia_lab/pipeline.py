@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mia_lab.attacks import Attack
+from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.config.schema import Config, Until
 from mia_lab.data.splits import NearDuplicates, write_manifest
-from mia_lab.errors import UserError
 from mia_lab.evaluation.blind import difficulty_alone
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.gate import judge
 from mia_lab.evaluation.grid import evaluate_grid
+from mia_lab.evaluation.summary import summary
 from mia_lab.reporting.figures import draw
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
 from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
-from mia_lab.results import AuditResult, Gallery
+from mia_lab.results import AuditResult, Gallery, Gate
 from mia_lab.run import (
     Clock,
+    gallery,
     make_tracker,
     point_latest,
-    run_record,
-    settings_line,
     solver_record,
 )
 from mia_lab.stages import Stages
@@ -48,13 +48,16 @@ SAMPLED_EPOCHS = 10
 """How often in a training sample translations go to the tracker."""
 
 
-def audit(config: Config, folder: Path, group: str) -> None:
+def audit(config: Config, folder: Path, group: str) -> Gate | None:
     """Run the audit that a configuration describes, and leave its results in a folder.
 
     Args:
         config: a validated configuration.
         folder: the run's output folder; exists.
         group: what the run belongs to, for the tracker: its sweep, or runs of its name.
+
+    Returns:
+        What became of ``fail_if``; None where nothing was asked.
 
     Raises:
         UserError: something the user can mend; nothing half-written is ever reused.
@@ -68,53 +71,38 @@ def audit(config: Config, folder: Path, group: str) -> None:
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
     if _stop_after(config, Until.split):
-        return
+        return None
     with _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
             victim = stages.victim(training)
             training.complete()
         if _stop_after(config, Until.victim):
-            return
+            return None
         with clock("reconstructions"):
             reconstructions = stages.reconstructions(victim)
         if _stop_after(config, Until.reconstructions):
-            return
+            return None
         with clock("difficulty"):
             difficulty = stages.difficulties.table()
         if _stop_after(config, Until.difficulty):
-            return
-        evidence = Evidence(
-            split.without_candidates(),
-            reconstructions,
-            difficulty,
-            lambda ids: stages.pairs.subset(ids).batches(config.query.batch_size),
-        )
+            return None
         with clock("attacks"):
+            evidence = stages.evidence(split, reconstructions, difficulty)
             scores = tuple(
-                _run_attack(name, attack, evidence, stages.candidates)
+                run_attack(name, attack, evidence, stages.candidates)
                 for name, attack in attacks.items()
             )
             result = _evaluate(config, stages, split, alike, evidence, scores)
-        _report(config, replace(result, timing_s=clock.seconds), tracker, folder)
+        gate = judge(config.fail_if, summary(result)) if config.fail_if else None
+        _report(config, replace(result, gate=gate, timing_s=clock.seconds), tracker, folder)
+    return gate
 
 
 def _stop_after(config: Config, stage: Until) -> bool:
     if config.until is stage:
         log.info("until=%s: stopped as asked; results are in %s", stage.value, config.paths.store)
     return config.until is stage
-
-
-def _run_attack(name: str, attack: Attack, evidence: Evidence, ids: Sequence[str]) -> ScoreTable:
-    """Scores of one attack under its configured name, in the order of the ids."""
-    table = attack(evidence, ids, VICTIM)
-    if sorted(table.id.tolist()) != sorted(ids):
-        raise UserError(f"attack.available.{name}: must score each candidate once, and no other")
-    score = table.column(ids)
-    if not np.isfinite(score).all():
-        broken = ids[int(np.flatnonzero(~np.isfinite(score))[0])]
-        raise UserError(f"attack.available.{name}: its score of {broken} is not finite")
-    return ScoreTable(name, VICTIM, np.array(ids), score)
 
 
 def _evaluate(
@@ -143,7 +131,7 @@ def _evaluate(
         ),
         blind=(difficulty_alone(difficulty, truth),),
         near_duplicates=alike,
-        gallery=_gallery(stages, evidence, scores[-1], truth),
+        gallery=_gallery(evidence, scores[-1], truth),
         grid=evaluate_grid(
             evidence.difficulty,
             evidence.reconstructions.mean_error(stages.candidates, VICTIM),
@@ -152,11 +140,11 @@ def _evaluate(
             build.grid_alphas(config),
         ),
         timing_s={},
-        record=_record(config, stages) | solver_record(evidence.difficulty),
+        record=stages.record() | solver_record(evidence.difficulty),
     )
 
 
-def _gallery(stages: Stages, evidence: Evidence, scores: ScoreTable, truth: np.ndarray) -> Gallery:
+def _gallery(evidence: Evidence, scores: ScoreTable, truth: np.ndarray) -> Gallery:
     """The clearest members and non-members and the worst mistakes of the last attack."""
     order = np.argsort(-scores.score, kind="stable")
     members, strangers = order[truth[order]], order[~truth[order]]
@@ -168,44 +156,13 @@ def _gallery(stages: Stages, evidence: Evidence, scores: ScoreTable, truth: np.n
     }
     rows = [(kind, int(i)) for kind, found in chosen.items() for i in found]
     ids = tuple(str(scores.id[i]) for _, i in rows)
-    answers = evidence.reconstructions
-    batch = next(stages.pairs.subset(ids).batches(len(ids)))
-    return Gallery(
-        ids=ids,
-        captions=tuple(f"{kind}: {scores.attack} error {-scores.score[i]:.3f}" for kind, i in rows),
-        x=batch.x.numpy(),
-        y=batch.y.numpy(),
-        reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
-    )
-
-
-def _record(config: Config, stages: Stages) -> dict[str, str]:
-    """What was run, as plain strings."""
-    keys = (stages.split_stage, stages.victim_stage, stages.reconstructions_stage)
-    attacks = {
-        f"attack {name}": settings_line(config.attack.available[name]) or "no settings"
-        for name in config.attack.names
-    }
-    return {
-        "protocol": config.data.protocol.value,
-        "victim": settings_line(config.victim),
-        "query": settings_line(build.plain(config.query)),
-        **attacks,
-        **{f"stage {stage.name}": stage.key for stage in keys},
-        **run_record(config),
-        **stages.difficulties.record(),
-    }
+    captions = [f"{kind}: {scores.attack} error {-scores.score[i]:.3f}" for kind, i in rows]
+    return gallery(evidence, ids, captions)
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
-    scored = stages.needs_difficulty
-    identity = {
-        "reconstructions": stages.reconstructions_stage.key,
-        "difficulty": [s.key for s in stages.difficulties.stages()] if scored else None,
-        "alphas": build.grid_alphas(config),
-        "attack": build.plain(config.attack),
-    }
-    return make_tracker(config, identity, folder, group)
+    asked = {"alphas": build.grid_alphas(config), "attack": build.plain(config.attack)}
+    return make_tracker(config, stages.identity() | asked, folder, group)
 
 
 class _TrainingLog:
@@ -237,7 +194,7 @@ class _TrainingLog:
         batch = next(self._stages.pairs.subset(self._stages.members[:4]).batches(4))
         module.eval()
         with torch.inference_mode():
-            answer = module(batch.x.to(module.device)).float().cpu()
+            answer = module(batch.condition.to(module.device)).float().cpu()
         module.train()
         rows = torch.cat([batch.x, answer, batch.y], dim=3).numpy()
         captions = [f"{i}: input, translation, target" for i in batch.ids]

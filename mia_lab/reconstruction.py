@@ -14,7 +14,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.types import IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
-from mia_lab.victims.blackbox import BlackBox
+from mia_lab.victims.blackbox import RecordedAnswers, Victim
 
 
 def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
@@ -43,12 +43,12 @@ def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.flo
 
 
 def query(
-    black_box: BlackBox, dataset: PairDataset, batch_size: int, seed: int, folder: Path
+    victim: Victim, dataset: PairDataset, batch_size: int, seed: int, folder: Path
 ) -> Reconstructions:
     """Ask a victim to translate every image of a dataset once.
 
     Args:
-        black_box: the victim.
+        victim: whom to ask, or what it answered before.
         dataset: the candidates.
         batch_size: images a query. Answers do not depend on it beyond float32 rounding.
         seed: a victim that answers at random draws from a generator seeded by (seed, image id)
@@ -68,7 +68,7 @@ def query(
         for batch in dataset.batches(batch_size):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(seed, "query", *batch.ids))
-                answer = _checked(black_box.translate(batch.x), batch)
+                answer = _checked(_answer(victim, batch), batch)
             rows = slice(done, done + len(batch))
             images[rows] = answer
             errors[rows] = reconstruction_error(answer, batch.y.numpy())
@@ -83,6 +83,12 @@ def query(
         error=errors,
         images=images,
     )
+
+
+def _answer(victim: Victim, batch: PairBatch) -> object:
+    if isinstance(victim, RecordedAnswers):
+        return victim.recall(batch.ids)
+    return victim.translate(batch.condition)
 
 
 def _checked(answer: object, batch: PairBatch) -> NDArray[np.float32]:

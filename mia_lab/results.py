@@ -1,4 +1,4 @@
-"""The frozen results of an audit, and of a survey of difficulty: what the reports are made of."""
+"""The frozen results of the tasks: what their reports are made of."""
 
 from __future__ import annotations
 
@@ -95,6 +95,21 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What became of ``fail_if``.
+
+    Attributes:
+        condition: as it was given, such as ``auc/membership > 0.6``.
+        value: of its metric; None where the audit could not measure it.
+        failed: whether the condition holds, or cannot be decided.
+    """
+
+    condition: str
+    value: float | None
+    failed: bool
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """The verdict on one victim, and what the report needs to explain it.
 
@@ -112,6 +127,7 @@ class AuditResult:
         grid: the membership attack under other settings, the configured first; empty if none.
         timing_s: seconds each stage took in this run.
         record: what was run: versions, weights, seeds, data fingerprint (plain strings).
+        gate: what became of ``fail_if``; None where nothing was asked.
     """
 
     name: str
@@ -125,6 +141,61 @@ class AuditResult:
     near_duplicates: tuple[tuple[str, str, int], ...]
     gallery: Gallery
     grid: tuple[GridPoint, ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which candidates one attack calls members, at a false positive rate.
+
+    Attributes:
+        n_auxiliary: m, known non-members that the threshold comes from.
+        attained_fpr: the rate, at most the one asked for: a multiple of 1 / (m + 1).
+        fpr_upper95: with 95 % confidence over the draw of the auxiliaries, the rate of this very
+            threshold is no higher.
+        threshold: a candidate is called a member if its score is above.
+        p_value: float64 (N,) conformal p-value of each candidate.
+        is_called: bool (N,), called a member.
+    """
+
+    n_auxiliary: int
+    attained_fpr: float
+    fpr_upper95: float
+    threshold: float
+    p_value: Floats
+    is_called: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Who, of images that nobody knows, a victim was probably trained on.
+
+    Attributes:
+        name: the run's name.
+        candidates: N ids, in the order of every vector here.
+        auxiliaries: m ids of known non-members; may be none.
+        scores: one table per attack, of candidates and auxiliaries.
+        difficulty: float64 (N + m,), of the candidates, then of the auxiliaries.
+        fpr: the false positive rate asked for.
+        ranks: by attack, int64 (N,); 1 is the most likely member.
+        decisions: by attack; empty without auxiliaries.
+        near_duplicates: candidates and auxiliaries that look alike, with their distance.
+        gallery: the most likely members.
+        timing_s, record: as in :class:`AuditResult`.
+    """
+
+    name: str
+    candidates: tuple[str, ...]
+    auxiliaries: tuple[str, ...]
+    scores: tuple[ScoreTable, ...]
+    difficulty: Floats
+    fpr: float
+    ranks: Mapping[str, NDArray[np.int64]]
+    decisions: Mapping[str, Decision]
+    near_duplicates: tuple[tuple[str, str, int], ...]
+    gallery: Gallery
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
 

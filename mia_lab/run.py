@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,9 @@ import numpy as np
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.reporting.tracking import Tracker
+from mia_lab.results import Gallery
 from mia_lab.store import Stage
-from mia_lab.types import DifficultyTable
+from mia_lab.types import DifficultyTable, Evidence
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,22 @@ def run_record(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def gallery(evidence: Evidence, ids: Sequence[str], captions: Sequence[str]) -> Gallery:
+    """Some images with the victim's answers.
+
+    Raises:
+        KeyError: the victim was never queried with one of the ids.
+    """
+    batches, answers = list(evidence.pairs(ids)), evidence.reconstructions
+    return Gallery(
+        ids=tuple(ids),
+        captions=tuple(captions),
+        x=np.concatenate([batch.x.numpy() for batch in batches]),
+        y=np.concatenate([batch.y.numpy() for batch in batches]),
+        reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
+    )
 
 
 def solver_record(table: DifficultyTable) -> dict[str, str]:

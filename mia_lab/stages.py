@@ -16,25 +16,36 @@ import torch
 from torch import nn
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Protocol, QueryMode, Until
+from mia_lab.config.schema import Config, Protocol, QueryMode, Task, Until
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import all_ids
 from mia_lab.difficulty_stages import DifficultyStages
 from mia_lab.reconstruction import query
+from mia_lab.run import run_record, settings_line
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.types import Reconstructions, Role, Split
-from mia_lab.victims.blackbox import BlackBox, TorchBlackBox, torch_device
+from mia_lab.types import DifficultyTable, Evidence, Reconstructions, Role, Split
+from mia_lab.victims.blackbox import (
+    RecordedAnswers,
+    TorchBlackBox,
+    Victim,
+    resolve_precision,
+    torch_device,
+    transport,
+)
 
 if TYPE_CHECKING:
-    from mia_lab.victims.training import EpochHook
+    import pytorch_lightning as pl
+
+    from mia_lab.victims.training import EpochHook, TrainingSettings
 
 # Raised by hand when a stage's code changes the numbers it produces.
 SPLIT_VERSION = 1
-VICTIM_VERSION = 1
+VICTIM_VERSION = 2
 RECONSTRUCTIONS_VERSION = 1
 
+SCORED = (Role.CANDIDATE, Role.AUXILIARY)
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
 
 
@@ -60,13 +71,26 @@ class Stages:
         self._rows = self._assign()
         self.ids = tuple(sorted(self._rows))
         self.members = self._ids(Role.MEMBER)
-        self.candidates = self._ids(Role.MEMBER, Role.NONMEMBER)
-        self.pairs = PairDataset(self.source, self.ids, config.data.image_size)
+        # To score candidates takes the scores of known non-members as well.
+        self.candidates = self._ids(*SCORED if config.task is Task.score else splits.JUDGED)
+        self.encoding = build.encoding(config, self.source)
+        self.pairs = PairDataset(
+            self.source, self.ids, config.data.image_size, encoding=self.encoding
+        )
         self.needs_difficulty = config.until in (None, Until.difficulty, Until.attacks)
         if self.needs_difficulty:
             _ = self.difficulties  # a wrong layer shall not wait for the training to end
-        self._module = build.trained_victim(config) if is_trained_by_us(config.victim) else None
-        self._foreign = None if self._module else build.black_box(config)
+        self._module: pl.LightningModule | None = None
+        self._foreign: Victim | None = None
+        self._settings = build.resolved_victim(config, self.pairs.in_channels)
+        if is_trained_by_us(config.victim):
+            self._module = build.trained_victim(self._settings)
+            if not self.store.path(self.victim_stage).is_dir():
+                self._module.prepare_data()
+        else:
+            self._foreign = build.foreign_victim(config, self.pairs.in_channels)
+            if isinstance(self._foreign, RecordedAnswers):
+                self._foreign.check(self.candidates)
 
     @cached_property
     def difficulties(self) -> DifficultyStages:
@@ -85,15 +109,23 @@ class Stages:
     def victim_stage(self) -> Stage:
         """The victim: its settings and its members; a foreign one is what its file contains."""
         trainer = self.config.trainer
-        inputs: dict[str, Any] = {"victim": build.identity(self.config.victim)}
+        settings = build.identity(self._settings)
+        settings.pop("epoch", None)  # which of its weights are audited
+        inputs: dict[str, Any] = {"victim": settings, **self._encoded}
         if self._module is not None:
             inputs |= {
                 "members": self.source.fingerprint(self.members),
                 "image_size": self.config.data.image_size,
-                "precision": trainer.precision,
+                "precision": resolve_precision(trainer.precision, trainer.accelerator),
                 "threads": trainer.threads,
             }
+        if isinstance(self._foreign, RecordedAnswers):
+            inputs["answers"] = self._foreign.fingerprint(self.candidates)
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
+
+    @property
+    def _encoded(self) -> dict[str, Any]:
+        return {"encoding": self.encoding.identity()} if self.encoding else {}
 
     @cached_property
     def reconstructions_stage(self) -> Stage:
@@ -102,7 +134,10 @@ class Stages:
             "candidates": self.source.fingerprint(self.candidates),
             "image_size": self.config.data.image_size,
             "mode": self.config.query.mode.value,
+            **self._encoded,
         }
+        if (epoch := self.config.victim.get("epoch")) is not None:
+            inputs["epoch"] = epoch
         if self._may_be_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
@@ -121,29 +156,41 @@ class Stages:
         alike = json.loads((folder / NEAR_DUPLICATES_FILE).read_text())
         return load_table(folder, Split), tuple((a, b, d) for a, b, d in alike)
 
-    def victim(self, on_epoch: EpochHook | None = None) -> BlackBox:
+    def victim(self, on_epoch: EpochHook | None = None) -> Victim:
         """The victim, trained on the members if it is ours."""
         if self._foreign is not None:
             return self._foreign
         assert self._module is not None
         from safetensors.torch import load_file
 
-        from mia_lab.victims.training import GENERATOR_FILE, TrainingSettings, train
+        from mia_lab.victims.training import GENERATOR_FILE, snapshot_file, train
 
         module, trainer = self._module, self.config.trainer
-        settings = TrainingSettings(
-            trainer.accelerator,
-            trainer.precision,
-            trainer.checkpoint_every_s,
-        )
         folder = self.store.get(
             self.victim_stage,
             lambda folder: train(
-                module, self.pairs.subset(self.members), folder, settings, on_epoch
+                module, self.pairs.subset(self.members), folder, self._training(), on_epoch
             ),
         )
-        cast(nn.Module, module.generator).load_state_dict(load_file(folder / GENERATOR_FILE))
+        epoch = self.config.victim.get("epoch")
+        last = epoch in (None, self.config.victim["epochs"])
+        weights = folder / (GENERATOR_FILE if last else snapshot_file(epoch))
+        cast(nn.Module, module.generator).load_state_dict(load_file(weights))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
+
+    def _training(self) -> TrainingSettings:
+        from mia_lab.victims.training import TrainingSettings
+
+        trainer = self.config.trainer
+        return TrainingSettings(
+            accelerator=trainer.accelerator,
+            precision=resolve_precision(trainer.precision, trainer.accelerator),
+            checkpoint_every_s=trainer.checkpoint_every_s,
+            strategy=trainer.strategy,
+            devices=trainer.devices,
+            workers=trainer.workers,
+            compile=trainer.compile,
+        )
 
     def losses(self) -> list[dict[str, float]]:
         """Mean losses of every epoch of a victim of ours; empty for a foreign one."""
@@ -154,14 +201,63 @@ class Stages:
         with (self.store.path(self.victim_stage) / LOSSES_FILE).open(newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
-    def reconstructions(self, victim: BlackBox) -> Reconstructions:
-        """The victim's answers to all candidates."""
+    def reconstructions(self, victim: Victim) -> Reconstructions:
+        """The victim's answers to all candidates; what a remote one answers is kept at once."""
+        if getattr(victim, "remote", False):
+            from mia_lab.victims.answers import CachedAnswers
+
+            victim = CachedAnswers(victim, self.store.answers(self.victim_stage))
 
         def compute(folder: Path) -> None:
             dataset, size = self.pairs.subset(self.candidates), self._query_batch_size
             save_table(folder, query(victim, dataset, size, self.config.seed, folder))
 
         return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
+
+    def count(self, role: Role) -> int:
+        """How many images have a role; known before any is decoded."""
+        return len(self._ids(role))
+
+    def evidence(
+        self, split: Split, reconstructions: Reconstructions, difficulty: DifficultyTable
+    ) -> Evidence:
+        """What the attacks may look at: nothing of it tells the roles of candidates."""
+        return Evidence(
+            split.without_candidates(),
+            reconstructions,
+            difficulty,
+            lambda ids: self.pairs.subset(ids).batches(self.config.query.batch_size),
+        )
+
+    # What a result depends on, and how it came about
+
+    def identity(self) -> dict[str, Any]:
+        """Declared inputs of everything that attacks are given."""
+        scored = self.needs_difficulty
+        return {
+            "reconstructions": self.reconstructions_stage.key,
+            "difficulty": [s.key for s in self.difficulties.stages()] if scored else None,
+        }
+
+    def record(self) -> dict[str, str]:
+        """What was run, as plain strings."""
+        config = self.config
+        attacks = {
+            f"attack {name}": settings_line(config.attack.available[name]) or "no settings"
+            for name in config.attack.names
+        }
+        answers = {"answers travel as": transport(self._foreign)} if self._foreign else {}
+        keys = (self.split_stage, self.victim_stage, self.reconstructions_stage)
+        return {
+            "protocol": config.data.protocol.value,
+            "victim": settings_line(config.victim),
+            **answers,
+            "query": settings_line(build.plain(config.query)),
+            **attacks,
+            **{f"stage {stage.name}": stage.key for stage in keys},
+            **run_record(config),
+            **self.difficulties.record(),
+        }
 
     @property
     def _may_be_random(self) -> bool:
@@ -180,7 +276,8 @@ class Stages:
         data = self.config.data
         counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
         if data.protocol is Protocol.manifest:
-            return splits.read_manifest(Path(str(data.manifest)), all_ids(self.source))
+            unknown = self.config.task is Task.score
+            return splits.read_manifest(Path(str(data.manifest)), all_ids(self.source), unknown)
         train = self.source.ids("train")
         if data.protocol is Protocol.official:
             return splits.assign_official(train, self.source.ids("test"), counts, self.config.seed)

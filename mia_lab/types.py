@@ -31,11 +31,12 @@ IDENTITY = "identity"
 
 
 class Role(StrEnum):
-    """What one image is to one model."""
+    """What one image is to one model; of a candidate nobody knows."""
 
     MEMBER = "member"
     NONMEMBER = "nonmember"
     AUXILIARY = "auxiliary"
+    CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,33 @@ class PairBatch:
 
     Attributes:
         ids: N image ids.
-        x: float32 (N, C, H, W) in [0, 1], the input domain (label map, map).
+        x: float32 (N, 3, H, W) in [0, 1], the input domain (label map, map) as a picture.
         y: float32 (N, 3, H, W) in [0, 1], the output domain (photo, satellite image).
+        encoded: float32 (N, C, H, W) in [0, 1], x as one-hot labels, with the boundaries of
+            instances as the last channel where they are known; None where victims are given x.
     """
 
     ids: tuple[str, ...]
     x: Tensor
     y: Tensor
+    encoded: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def condition(self) -> Tensor:
+        """What a victim is given to translate: float32 (N, C, H, W) in [0, 1]."""
+        return self.x if self.encoded is None else self.encoded
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
         """The same batch on another device."""
-        x, y = (t.to(device, non_blocking=non_blocking) for t in (self.x, self.y))
-        return PairBatch(self.ids, x, y)
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        encoded = None if self.encoded is None else moved(self.encoded)
+        return PairBatch(self.ids, moved(self.x), moved(self.y), encoded)
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,8 @@ class Split:
 
     The victim's rows and those of K reference models live in the same table. A model's rows with
     role ``member`` are its training set; ``nonmember`` rows are candidates it never saw;
-    ``auxiliary`` rows are reserved and seen by neither victim nor attack unless asked for.
+    ``auxiliary`` rows are reserved and seen by neither victim nor attack unless asked for;
+    ``candidate`` rows are images to be scored of which nobody knows.
 
     Attributes:
         id: (R,) image ids, unique within one model.

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
-from mia_lab.difficulty.backbones import Backbone
+from mia_lab.backbones import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.features import extract, prepare
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from mia_lab.types import Evidence, ScoreTable
+import numpy as np
+
+from mia_lab.errors import UserError
+from mia_lab.types import VICTIM, Evidence, ScoreTable
 
 
 class Attack(Protocol):
@@ -21,3 +24,19 @@ class Attack(Protocol):
             KeyError: the evidence has no row for an id.
         """
         ...
+
+
+def run_attack(name: str, attack: Attack, evidence: Evidence, ids: Sequence[str]) -> ScoreTable:
+    """Scores of one attack on the victim under its configured name, in the order of the ids.
+
+    Raises:
+        UserError: it did not score each image once, or a score is not finite.
+    """
+    table = attack(evidence, ids, VICTIM)
+    if sorted(table.id.tolist()) != sorted(ids):
+        raise UserError(f"attack.available.{name}: must score each candidate once, and no other")
+    score = table.column(ids)
+    if not np.isfinite(score).all():
+        broken = ids[int(np.flatnonzero(~np.isfinite(score))[0])]
+        raise UserError(f"attack.available.{name}: its score of {broken} is not finite")
+    return ScoreTable(name, VICTIM, np.array(ids), score)

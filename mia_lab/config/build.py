@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.attacks import Attack
+    from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
-    from mia_lab.difficulty.backbones import Backbone
+    from mia_lab.backbones import Backbone
     from mia_lab.difficulty.single_image import SingleImageDifficulty
-    from mia_lab.victims.blackbox import BlackBox
+    from mia_lab.victims.blackbox import Victim
 
-RUNTIME_KEYS = {"accelerator", "name"}
+RUNTIME_KEYS = {
+    *("accelerator", "name", "threads"),
+    *("timeout_s", "retries", "requests_per_s", "token_variable"),  # of victim=http
+}
 """Keys of a component that never change its numbers beyond rounding."""
+
+FILE_KEYS = {"checkpoint", "perceptual_weights"}
+"""Keys that name a file, which counts by its content."""
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -96,36 +103,83 @@ def source(config: Config) -> PairSource:
     return cast("PairSource", _build(f"data.sources.{config.data.source}", _node(config)))
 
 
-def trained_victim(config: Config) -> pl.LightningModule:
+def encoding(config: Config, source: PairSource) -> LabelEncoding | None:
+    """What victims are given instead of pictures; None: pictures.
+
+    Raises:
+        UserError: the dataset has no palette, or a wrong one.
+    """
+    from mia_lab.data.encoding import LabelEncoding
+
+    data = config.data
+    if data.input_encoding is schema.InputEncoding.rgb:
+        return None
+    if data.palette is None:
+        raise UserError(
+            "data.input_encoding=one_hot: needs the colours of the labels, "
+            "data.palette=[[R,G,B],...]; or use data.input_encoding=rgb"
+        )
+    return LabelEncoding(data.palette, data.instances and getattr(source, "has_instances", False))
+
+
+def resolved_victim(config: Config, in_channels: int) -> dict[str, Any]:
+    """The victim's settings, ``in_channels: null`` replaced by what the data gives.
+
+    Raises:
+        UserError: the settings say another number than the data.
+    """
+    victim = dict(config.victim)
+    if "in_channels" in victim:
+        if victim["in_channels"] not in (None, in_channels):
+            raise UserError(
+                f"victim.in_channels={victim['in_channels']}: the data has {in_channels} channels "
+                f"(data.input_encoding={config.data.input_encoding.value}); leave it out"
+            )
+        victim["in_channels"] = in_channels
+    return victim
+
+
+def trained_victim(settings: dict[str, Any]) -> pl.LightningModule:
     """A victim of ours, untrained.
+
+    Args:
+        settings: from :func:`resolved_victim`.
 
     Raises:
         UserError: its settings are wrong, or it is nothing that Lightning could train.
     """
     import pytorch_lightning as pl
 
-    victim = _build("victim", config.victim)
+    victim = _build("victim", settings)
     if not isinstance(victim, pl.LightningModule):
         raise UserError(
-            f"victim._target_={config.victim['_target_']}: has epochs, so it is to be trained, but "
+            f"victim._target_={settings['_target_']}: has epochs, so it is to be trained, but "
             "is no LightningModule; see CONTRIBUTING.md"
         )
     return victim
 
 
-def black_box(config: Config) -> BlackBox:
+def foreign_victim(config: Config, in_channels: int) -> Victim:
     """A victim that somebody else trained.
 
     Raises:
-        UserError: the object has no method ``translate``.
+        UserError: the object has no method ``translate`` (nor ``recall``), or wants other inputs
+            than the data gives.
     """
     victim = _build("victim", config.victim)
-    if not callable(getattr(victim, "translate", None)):
+    if not any(callable(getattr(victim, method, None)) for method in ("translate", "recall")):
         raise UserError(
             f"victim._target_={config.victim['_target_']}: has no method translate(x); "
             "see CONTRIBUTING.md"
         )
-    return cast("BlackBox", victim)
+    wanted = getattr(victim, "in_channels", None)
+    if wanted not in (None, in_channels):
+        raise UserError(
+            f"victim={config.victim.get('name')}: takes {wanted} channels, the data gives "
+            f"{in_channels} (data.input_encoding={config.data.input_encoding.value}, classes of "
+            "data.palette, plus one where instances are known and data.instances is true)"
+        )
+    return cast("Victim", victim)
 
 
 def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ...]:
@@ -187,7 +241,7 @@ def _alternative(node: Any) -> dict[str, Any]:
             f"difficulty.grid.backbone: {node} is no backbone; "
             "give [{name: resnet18, weights: random}], say"
         )
-    target = "mia_lab.difficulty.backbones.Backbone"
+    target = "mia_lab.backbones.Backbone"
     return {"_target_": target, "weights": "pretrained", **node}
 
 
@@ -206,7 +260,7 @@ def identity(node: dict[str, Any]) -> dict[str, Any]:
     declared = {k: v for k, v in plain(node).items() if k not in RUNTIME_KEYS}
     foreign = not declared["_target_"].startswith("mia_lab.")
     for key, value in declared.items():
-        may_be_file = isinstance(value, str) and (foreign or key == "checkpoint")
+        may_be_file = isinstance(value, str) and (foreign or key in FILE_KEYS)
         if may_be_file and Path(value).is_file():
             declared[key] = f"sha256:{file_sha256(Path(value))}"
     if foreign:

@@ -19,6 +19,8 @@ class Task(Enum):
 
     audit = "audit"
     difficulty = "difficulty"
+    score = "score"
+    export = "export"
     store = "store"
 
 
@@ -37,6 +39,14 @@ class Layout(Enum):
 
     side_by_side = "side_by_side"
     two_folders = "two_folders"
+    image_label = "image_label"
+
+
+class InputEncoding(Enum):
+    """What victims are given of an input: its picture, or its labels."""
+
+    rgb = "rgb"
+    one_hot = "one_hot"
 
 
 class Direction(Enum):
@@ -97,6 +107,9 @@ class Scale:
     n_auxiliary: int = MISSING
     width: int = MISSING
     discriminator_width: int = MISSING
+    n_downsamplings: int = MISSING
+    n_blocks: int = MISSING
+    perceptual: str = MISSING
     epochs: int = MISSING
     batch_size: int = MISSING
     load_scale: float = MISSING
@@ -116,6 +129,9 @@ class Data:
     direction: Direction = Direction.AtoB
     train: str = "train"
     test: str = "test"
+    input_encoding: InputEncoding = InputEncoding.rgb
+    palette: list[list[int]] | None = None
+    instances: bool = True
     image_size: int = MISSING
     protocol: Protocol = Protocol.resplit
     manifest: str | None = None
@@ -131,10 +147,14 @@ class Pix2Pix:
     _target_: str = MISSING
     name: str = MISSING
     image_size: int = MISSING
-    in_channels: int = 3
+    in_channels: int | None = None
+    input_encoding: InputEncoding = InputEncoding.rgb
+    generator: str = MISSING
+    norm: str = MISSING
     width: int = MISSING
     discriminator_width: int = MISSING
     dropout: float = MISSING
+    gan_loss: str = MISSING
     lambda_l1: float = MISSING
     learning_rate: float = MISSING
     beta1: float = MISSING
@@ -144,6 +164,38 @@ class Pix2Pix:
     load_scale: float = MISSING
     flip: bool = MISSING
     seed: int = MISSING
+    keep_epochs: list[int] = field(default_factory=list)
+    epoch: int | None = None
+
+
+@dataclass
+class Pix2PixHD:
+    """A victim of ours: pix2pixHD."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    image_size: int = MISSING
+    in_channels: int | None = None
+    input_encoding: InputEncoding = InputEncoding.rgb
+    width: int = MISSING
+    n_downsamplings: int = MISSING
+    n_blocks: int = MISSING
+    discriminator_width: int = MISSING
+    n_discriminators: int = MISSING
+    perceptual: str = MISSING
+    perceptual_weights: str | None = None
+    lambda_feature: float = MISSING
+    lambda_perceptual: float = MISSING
+    learning_rate: float = MISSING
+    beta1: float = MISSING
+    epochs: int = MISSING
+    decay_fraction: float = MISSING
+    batch_size: int = MISSING
+    load_scale: float = MISSING
+    flip: bool = MISSING
+    seed: int = MISSING
+    keep_epochs: list[int] = field(default_factory=list)
+    epoch: int | None = None
 
 
 @dataclass
@@ -152,10 +204,59 @@ class Pretrained:
 
     _target_: str = MISSING
     name: str = MISSING
+    format: str = MISSING
     checkpoint: str = MISSING
     image_size: int = MISSING
+    input_encoding: InputEncoding = InputEncoding.rgb
+    dropout: float = MISSING
     accelerator: str = MISSING
     mode: QueryMode = MISSING
+
+
+@dataclass
+class Exported:
+    """A victim in an exported program: torch.export or TorchScript."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    checkpoint: str = MISSING
+    accelerator: str = MISSING
+
+
+@dataclass
+class Onnx:
+    """A victim in an ONNX file."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    checkpoint: str = MISSING
+    accelerator: str = MISSING
+    threads: int = MISSING
+
+
+@dataclass
+class Http:
+    """A victim behind a URL."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    url: str = MISSING
+    version: str | None = None
+    encoding: str = MISSING
+    token_variable: str | None = None
+    timeout_s: float = MISSING
+    retries: int = MISSING
+    requests_per_s: float | None = None
+
+
+@dataclass
+class Outputs:
+    """A victim's answers as pictures in a folder."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    folder: str = MISSING
+    image_size: int = MISSING
 
 
 @dataclass
@@ -222,8 +323,12 @@ class Trainer:
     """Hardware, in Lightning's words."""
 
     accelerator: str = MISSING
+    strategy: str = MISSING
+    devices: int = MISSING
     precision: str = MISSING
     threads: int = MISSING
+    workers: int | None = None
+    compile: bool = MISSING
     checkpoint_every_s: float = MISSING
 
 
@@ -247,6 +352,13 @@ class StoreTask:
 
 
 @dataclass
+class ScoreTask:
+    """How ``task=score`` decides."""
+
+    fpr: float = 0.05
+
+
+@dataclass
 class Config:
     """Everything; see ``conf/config.yaml`` for what each key means."""
 
@@ -265,6 +377,8 @@ class Config:
     attack: Attack = field(default_factory=Attack)
     trainer: Trainer = field(default_factory=Trainer)
     tracking: Tracking = field(default_factory=Tracking)
+    score: ScoreTask = field(default_factory=ScoreTask)
+    fail_if: str | None = None
     store: StoreTask = field(default_factory=StoreTask)
 
 
@@ -272,6 +386,7 @@ def register() -> None:
     """Make the schema known to Hydra; call before composing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(group="schema/victim", name="pix2pix", node=Pix2Pix)
-    store.store(group="schema/victim", name="pretrained", node=Pretrained)
+    victims = (Pix2Pix, Pix2PixHD, Pretrained, Exported, Onnx, Http, Outputs)
+    for victim in victims:
+        store.store(group="schema/victim", name=victim.__name__.lower(), node=victim)
     store.store(group="schema/difficulty", name="single_image", node=SingleImage)

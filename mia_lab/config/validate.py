@@ -11,7 +11,8 @@ from mia_lab.config.schema import Config, Protocol, QueryMode, Task, Trainer
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+STRATEGIES = ("auto", "ddp")
 
 
 def validate(config: Config) -> None:
@@ -22,10 +23,14 @@ def validate(config: Config) -> None:
     """
     _check_data(config)
     _check_manifest(config)
-    if config.task is Task.audit:
+    if config.task is Task.score:
+        _check_score(config)
+    if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
     _check_task(config)
+    if config.fail_if is not None:
+        _check_gate(config, config.fail_if)
     _check_trainer(config.trainer)
     _at_least(1, ("query.batch_size", config.query.batch_size))
 
@@ -114,10 +119,54 @@ def _check_task(config: Config) -> None:
             )
 
 
+def _check_score(config: Config) -> None:
+    if config.data.protocol is not Protocol.manifest:
+        raise UserError(
+            f"data.protocol={config.data.protocol.value}: task=score needs to know whom to score; "
+            "give data.protocol=manifest and data.manifest=FILE.csv with a column id"
+        )
+    if is_trained_by_us(config.victim):
+        raise UserError(
+            f"victim={config.victim.get('name')} is trained by us, on members we know; task=score "
+            "asks about a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
+        )
+    if not 0 < config.score.fpr < 1:
+        raise UserError(f"score.fpr={config.score.fpr}: must lie between 0 and 1, such as 0.05")
+    if config.until is not None:
+        raise UserError(
+            f"until={config.until.value} stops an audit, and task=score is none; leave it out"
+        )
+    if any(config.difficulty.get("grid", {}).values()):
+        raise UserError(
+            "difficulty.grid compares settings by what an audit knows, and task=score knows no "
+            "roles; leave it out"
+        )
+
+
+def _check_gate(config: Config, condition: str) -> None:
+    other_task = None if config.task is Task.audit else config.task
+    for key, value in (("task", other_task), ("until", config.until)):
+        if value is not None:
+            raise UserError(
+                f"fail_if={condition}: judges a whole audit, and {key}={value.value} is none; "
+                "leave one of them out"
+            )
+    # Here, because it takes time: scipy comes with it.
+    from mia_lab.evaluation.gate import check
+    from mia_lab.evaluation.summary import summary_names
+
+    check(condition, summary_names(config.attack.names))
+
+
 def _check_trainer(trainer: Trainer) -> None:
     _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     _one_of("trainer.precision", trainer.precision, PRECISIONS)
-    _at_least(1, ("trainer.threads", trainer.threads))
+    _one_of("trainer.strategy", trainer.strategy, STRATEGIES)
+    _at_least(1, ("trainer.threads", trainer.threads), ("trainer.devices", trainer.devices))
+    if trainer.workers is not None:
+        _at_least(0, ("trainer.workers", trainer.workers))
+    if trainer.devices > 1 and trainer.strategy != "ddp":
+        raise UserError(f"trainer.devices={trainer.devices}: more than one needs trainer=ddp")
     _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
 
 

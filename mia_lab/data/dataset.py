@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.transforms import resize
 from mia_lab.seeding import derive_seed
@@ -18,7 +20,11 @@ from mia_lab.types import PairBatch
 CACHE_BYTES = 2 * 2**30
 """Decoded pairs kept in memory unless told otherwise."""
 
-Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
+WORKERS = 2
+"""Processes that decode pairs which do not fit."""
+
+Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]
+"""Id, x, y and, with an encoding, the compact form of x's labels."""
 
 
 class PairDataset(Dataset[Item]):
@@ -29,6 +35,15 @@ class PairDataset(Dataset[Item]):
         ids: which of them, in this order.
         image_size: side of the square they are resized to, in pixels.
         cache_bytes: decoded pairs kept in memory; further ones are decoded every time.
+        encoding: makes labels of the inputs as well; None: pictures alone.
+
+    Attributes:
+        in_channels: of what a victim is given.
+        residuals: of each input encoded so far by its id, see
+            :func:`mia_lab.data.encoding.nearest_colors`.
+
+    Raises:
+        UserError: on reading a pair, a picture cannot be decoded or is no label map.
     """
 
     def __init__(
@@ -37,25 +52,40 @@ class PairDataset(Dataset[Item]):
         ids: Sequence[str],
         image_size: int,
         cache_bytes: int = CACHE_BYTES,
+        encoding: LabelEncoding | None = None,
     ) -> None:
         self.source = source
         self.ids = tuple(ids)
         self.image_size = image_size
         self.cache_bytes = cache_bytes
+        self.encoding = encoding
+        self.in_channels = encoding.channels if encoding else 3
+        self.residuals: dict[str, float] = {}
         self._cache: dict[str, Item] = {}
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
         """Some of the pairs of the same source, sharing what is decoded already."""
-        other = PairDataset(self.source, ids, self.image_size, self.cache_bytes)
+        other = PairDataset(self.source, ids, self.image_size, self.cache_bytes, self.encoding)
         other._cache = self._cache
+        other.residuals = self.residuals
         return other
 
     def load(self, image_id: str) -> Pair:
         """Decode one pair in full size, and keep its resized form."""
         pair = self.source.load(image_id)
-        if len(self._cache) < self.cache_bytes // (6 * self.image_size**2):
+        if len(self._cache) < self._room:
             self._cache[image_id] = self._resized(image_id, pair)
         return pair
+
+    @property
+    def fits(self) -> bool:
+        """Whether all pairs are decoded once only."""
+        return len(self) <= self._room
+
+    @property
+    def _room(self) -> int:
+        planes = 6 + (self.encoding.planes if self.encoding else 0)
+        return self.cache_bytes // (planes * self.image_size**2)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,27 +99,66 @@ class PairDataset(Dataset[Item]):
         return self._cache[image_id]
 
     def _resized(self, image_id: str, pair: Pair) -> Item:
-        return image_id, resize(pair.x, self.image_size), resize(pair.y, self.image_size)
+        size, labels = self.image_size, None
+        if self.encoding:
+            labels, self.residuals[image_id] = self.encoding.encode(image_id, pair, size)
+        return image_id, resize(pair.x, size), resize(pair.y, size), labels
 
     def batches(self, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, in batches of at most ``batch_size``."""
         for start in range(0, len(self), batch_size):
-            yield collate([self[i] for i in range(start, min(start + batch_size, len(self)))])
+            items = [self[i] for i in range(start, min(start + batch_size, len(self)))]
+            yield collate(items, self.encoding)
 
 
-def collate(items: Sequence[Item]) -> PairBatch:
-    """Stack items of a :class:`PairDataset` into float32 NCHW tensors in [0, 1]."""
-    ids, xs, ys = zip(*items, strict=True)
+def collate(items: Sequence[Item], encoding: LabelEncoding | None = None) -> PairBatch:
+    """Stack items of a :class:`PairDataset` into float32 NCHW tensors in [0, 1].
+
+    Args:
+        items: at least one.
+        encoding: that of the dataset.
+    """
+    ids, xs, ys, labels = zip(*items, strict=True)
     x, y = (torch.from_numpy(np.stack(side)).float().div_(255) for side in (xs, ys))
-    return PairBatch(tuple(ids), x, y)
+    encoded = encoding.expand(torch.from_numpy(np.stack(labels))) if encoding else None
+    return PairBatch(tuple(ids), x, y, encoded)
 
 
-def training_loader(dataset: PairDataset, batch_size: int, seed: int) -> DataLoader[Item]:
+def training_loader(
+    dataset: PairDataset,
+    batch_size: int,
+    seed: int,
+    workers: int | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader[Item]:
     """Batches in an order that depends on (seed, epoch) alone, so that training can resume.
 
-    The distributed sampler is the one in PyTorch whose order is a function of the epoch.
+    Together the batches of all training processes hold the images of one process's batch. Where
+    the number of images is no multiple of that of the processes, some images come twice an epoch.
+
+    Args:
+        dataset: the members.
+        batch_size: images of a batch of this process.
+        seed: decides the order.
+        workers: processes that decode, each with a cache of its own; None: `WORKERS` where the
+            pairs do not fit in memory, else none.
+        rank: of this training process.
+        processes: how many of them train.
     """
+    # The distributed sampler is the one in PyTorch whose order is a function of the epoch.
     order: DistributedSampler[Item] = DistributedSampler(
-        dataset, num_replicas=1, rank=0, shuffle=True, seed=derive_seed(seed, "order")
+        dataset, processes, rank, shuffle=True, seed=derive_seed(seed, "order")
     )
-    return DataLoader(dataset, batch_size, sampler=order, collate_fn=collate)
+    if workers is None:
+        workers = 0 if dataset.fits else WORKERS
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=order,
+        collate_fn=partial(collate, encoding=dataset.encoding),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        # Threads, such as those of a lease, do not survive a fork.
+        multiprocessing_context="spawn" if workers else None,
+    )

@@ -24,19 +24,24 @@ class Pair:
     Attributes:
         x: picture of the input domain.
         y: picture of the output domain.
-        instances: int32 (H, W) of x's size, 0 where there is none; None where nobody knows.
+        instances: int32 (H, W) of x's size, an id for each object, and 0 (or one id a class)
+            where there is none; None where nobody knows.
+        labels: int32 (H, W) of x's size, classes in the order of ``data.palette``; None where x's
+            colours tell them.
     """
 
     x: Image.Image
     y: Image.Image
     instances: NDArray[np.int32] | None = None
+    labels: NDArray[np.int32] | None = None
 
 
 class PairSource(Protocol):
     """A dataset of (input, target) pairs.
 
     Extend by writing a class with these three methods and naming it in ``data.sources``; see
-    CONTRIBUTING.md.
+    CONTRIBUTING.md. An optional attribute ``has_instances``, a bool, tells whether its pairs come
+    with instance ids; a source without it has none.
     """
 
     def ids(self, subset: str) -> Sequence[str]:

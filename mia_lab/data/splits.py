@@ -23,6 +23,9 @@ COLUMNS = ("id", "role", "group", "model", "content")
 NEAR_DUPLICATE_BITS = 6
 """Largest Hamming distance of two 64-bit perceptual hashes that is listed as a near-duplicate."""
 
+JUDGED = (Role.MEMBER, Role.NONMEMBER)
+"""Roles of the images that an audit attacks, whose truth is known."""
+
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
 Load = Callable[[str], Pair]
@@ -97,8 +100,14 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
     return {image_id: {"role": str(role)} for image_id, role in roles.items()}
 
 
-def read_manifest(path: Path, known: Sequence[str]) -> Rows:
+def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
     """Rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
+
+    Args:
+        path: of the file.
+        known: ids of all images there are.
+        unknown: whether nobody knows who was a member: then the images under attack are candidates,
+            as are rows without a role; else members and non-members. Others are auxiliaries.
 
     Raises:
         UserError: the file is missing or malformed, or names an image or role that is not there.
@@ -108,8 +117,10 @@ def read_manifest(path: Path, known: Sequence[str]) -> Rows:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
-    if not rows or not {"id", "role"} <= set(rows[0]):
-        raise UserError(f"data.manifest={path}: needs a header with the columns id,role[,group]")
+    attacked = (Role.CANDIDATE,) if unknown else JUDGED
+    if not rows or not ({"id"} if unknown else {"id", "role"}) <= set(rows[0]):
+        columns = "id[,role][,group]" if unknown else "id,role[,group]"
+        raise UserError(f"data.manifest={path}: needs a header with the columns {columns}")
     named: Rows = {}
     existing = set(known)
     for line, row in enumerate(rows, start=2):
@@ -119,19 +130,28 @@ def read_manifest(path: Path, known: Sequence[str]) -> Rows:
             raise UserError(
                 f"{path}:{line}: id {row['id']!r} is not in the dataset ({known[0]} is)"
             )
-        if row["role"] not in set(Role):
-            raise UserError(
-                f"{path}:{line}: unknown role {row['role']!r}; choose from {', '.join(Role)}"
-            )
         if row["id"] in named:
             raise UserError(f"{path}:{line}: id {row['id']!r} appears twice; keep one row")
-        named[row["id"]] = {k: row[k] for k in ("role", "group", "content") if row.get(k)}
-    for role in (Role.MEMBER, Role.NONMEMBER):
-        if not any(row["role"] == role for row in named.values()):
+        role = row.get("role") or (Role.CANDIDATE if unknown else "")
+        if role not in (*attacked, Role.AUXILIARY):
+            raise UserError(f"{path}:{line}: {_wrong_role(role, attacked)}")
+        named[row["id"]] = {"role": str(role)}
+        named[row["id"]] |= {k: row[k] for k in ("group", "content") if row.get(k)}
+    for wanted in attacked:
+        if not any(row["role"] == wanted for row in named.values()):
             raise UserError(
-                f"data.manifest={path}: no row has the role {role}; an audit needs both"
+                f"data.manifest={path}: no row has the role {wanted}; "
+                f"{'give ids to score' if unknown else 'an audit needs both'}"
             )
     return named
+
+
+def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
+    if role == Role.CANDIDATE:
+        return "of a candidate nobody knows, and an audit judges known roles; see task=score"
+    if role in set(Role):
+        return f"the role {role} is known, so task=audit can judge it; to score it leave it empty"
+    return f"unknown role {role!r}; choose from {', '.join((*attacked, Role.AUXILIARY))}"
 
 
 def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mia_lab.seeding import generator
 from mia_lab.types import PairBatch
 
 
@@ -22,27 +23,47 @@ def resize(picture: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def jitter(batch: PairBatch, load_size: int, flip: bool, generator: torch.Generator) -> PairBatch:
-    """Random crop after enlarging, and random mirroring; the same for both pictures of a pair.
+def jitter(batch: PairBatch, load_size: int, flip: bool, seed: int) -> PairBatch:
+    """Random crop after enlarging, and random mirroring; the same for all pictures of a pair.
 
-    Isola et al. 2017, section 6.2: 256 x 256 is enlarged to 286 x 286 and cropped back.
+    Isola et al. 2017, section 6.2: 256 x 256 is enlarged to 286 x 286 and cropped back. Labels are
+    enlarged by nearest neighbour, so a boundary one pixel wide may become two.
 
     Args:
-        batch: pairs of size (S, S).
+        batch: pairs of size (S, S), on any device.
         load_size: size to enlarge to, at least S.
         flip: mirror each pair left to right with probability one half.
-        generator: source of the random offsets, on the CPU.
+        seed: of this epoch. A pair's crop and mirroring depend on it and on the pair's id alone,
+            not on what else is in its batch.
     """
     size = batch.y.shape[-1]
-    channels = batch.x.shape[1]
-    pairs = torch.cat([batch.x, batch.y], dim=1)
+    if load_size == size and not flip:
+        return batch
+    views = [_view(generator(seed, image_id), load_size - size, flip) for image_id in batch.ids]
+
+    def moved(pictures: Tensor) -> Tensor:
+        crops = [
+            _cropped(picture, size, *view) for picture, view in zip(pictures, views, strict=True)
+        ]
+        return torch.stack(crops)
+
+    x, y, encoded = batch.x, batch.y, batch.encoded
     if load_size > size:
-        pairs = F.interpolate(pairs, size=load_size, mode="bicubic", antialias=True).clamp(0, 1)
-    offsets = torch.randint(load_size - size + 1, (len(batch), 2), generator=generator).tolist()
-    mirrored = (torch.rand(len(batch), generator=generator) < 0.5).tolist()
-    crops: list[Tensor] = []
-    for pair, (top, left), mirror in zip(pairs, offsets, mirrored, strict=True):
-        crop = pair[:, top : top + size, left : left + size]
-        crops.append(crop.flip(-1) if mirror and flip else crop)
-    out = torch.stack(crops)
-    return PairBatch(batch.ids, out[:, :channels], out[:, channels:])
+        x, y = (
+            F.interpolate(side, size=load_size, mode="bicubic", antialias=True).clamp(0, 1)
+            for side in (x, y)
+        )
+        if encoded is not None:
+            encoded = F.interpolate(encoded, size=load_size, mode="nearest-exact")
+    return PairBatch(batch.ids, moved(x), moved(y), None if encoded is None else moved(encoded))
+
+
+def _view(rng: np.random.Generator, slack: int, flip: bool) -> tuple[int, int, bool]:
+    """Top and left corner of a crop, each in 0..slack, and whether it is mirrored."""
+    top, left = rng.integers(0, slack + 1, 2).tolist()
+    return top, left, flip and bool(rng.random() < 0.5)
+
+
+def _cropped(picture: Tensor, size: int, top: int, left: int, mirrored: bool) -> Tensor:
+    crop = picture[:, top : top + size, left : left + size]
+    return crop.flip(-1) if mirrored else crop

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import functional as transforms
 
-from mia_lab.difficulty.backbones import Backbone
+from mia_lab.backbones import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.score import FactorBatch

@@ -12,7 +12,7 @@ import numpy as np
 import timm
 import torch
 
-from mia_lab.difficulty.backbones import Backbone
+from mia_lab.backbones import Backbone
 from mia_lab.difficulty.features import (
     PREPROCESSES,
     SIDES,

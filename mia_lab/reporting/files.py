@@ -79,6 +79,7 @@ def metrics(result: AuditResult) -> dict[str, Any]:
         "blind": {e.name: _area(e) for e in result.blind},
         "grid": grid_rows(result.grid),
         "near_duplicates": len(result.near_duplicates),
+        **({"gate": vars(result.gate)} if result.gate else {}),
         "timing_s": dict(result.timing_s),
         "record": dict(result.record),
     }

@@ -8,13 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mia_lab.reporting import text
+from mia_lab.evaluation import gate
+from mia_lab.reporting import scores, text
 from mia_lab.reporting.figures import Picture, attack_colours
 from mia_lab.reporting.tables import grid_axes, grid_rows
-from mia_lab.results import AuditResult, Survey
+from mia_lab.results import AuditResult, Scoring, Survey
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+LISTED = 50
+"""Candidates listed on a page; the table beside it has them all."""
 
 
 def write_html(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> Path:
@@ -55,6 +59,28 @@ def write_survey_html(
     return path
 
 
+def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path) -> Path:
+    """Write the report on candidates into an existing folder.
+
+    Args:
+        found: the scores and decisions.
+        pictures: from :func:`mia_lab.reporting.scores.draw`.
+        folder: where to write.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    path = folder / "report.html"
+    page = _template("scores.html.j2").render(
+        found=found,
+        summary=scores.summary(found),
+        pictures=list(pictures),
+        rows=scores.readable_rows(found, LISTED),
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
 def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
     # What was configured and what was best on top, then by AUC.
@@ -65,6 +91,7 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
         found=result,
         pictures=list(pictures),
         verdict=text.verdict(result),
+        gate=gate.sentence(result.gate) if result.gate else "",
         interval=text.interval,
         comparison_sentence=text.comparison_sentence,
         colours=attack_colours(e.name for e in (*result.evaluations, *result.blind)),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mia_lab.results import AuditResult, GridPoint
-from mia_lab.types import DifficultyTable
+from mia_lab.types import DifficultyTable, Floats, ScoreTable
 
 
 def score_columns(result: AuditResult) -> dict[str, list[Any]]:
@@ -21,14 +21,23 @@ def score_columns(result: AuditResult) -> dict[str, list[Any]]:
         KeyError: the attacks did not score the same images.
     """
     ids = [str(i) for i in result.scores[0].id]
-    errors: dict[str, list[float]] = {}
-    for table in result.scores:
-        error = dict(zip(table.id.tolist(), (-table.score).tolist(), strict=True))
-        errors[f"{table.attack}_error"] = [error[i] for i in ids]
-    first = {k: errors.pop(k) for k in ["reconstruction_error"] if k in errors}
     is_member = result.split.is_member(ids).astype(int).tolist()
-    difficulty = {"difficulty": result.difficulty.tolist()}
-    return {"id": ids, "is_member": is_member} | first | difficulty | errors
+    return {"id": ids, "is_member": is_member} | error_columns(
+        result.scores, ids, result.difficulty
+    )
+
+
+def error_columns(
+    scores: Sequence[ScoreTable], ids: Sequence[str], difficulty: Floats
+) -> dict[str, list[Any]]:
+    """The attacks' errors and ``difficulty`` of the given images, see :func:`score_columns`.
+
+    Raises:
+        KeyError: an attack did not score one of the images.
+    """
+    errors = {f"{table.attack}_error": (-table.column(ids)).tolist() for table in scores}
+    first = {k: errors.pop(k) for k in ["reconstruction_error"] if k in errors}
+    return first | {"difficulty": difficulty.tolist()} | errors
 
 
 def grid_axes(point: GridPoint) -> dict[str, str]:

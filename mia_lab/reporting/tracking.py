@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
+from mia_lab.evaluation.summary import summary
 from mia_lab.reporting.figures import Picture
+from mia_lab.reporting.scores import candidate_columns, scores_summary
 from mia_lab.reporting.tables import difficulty_columns, grid_rows, score_columns
-from mia_lab.results import AuditResult, Evaluation, Roc, Survey
+from mia_lab.results import AuditResult, Evaluation, Roc, Scoring, Survey
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -169,6 +171,18 @@ class Tracker:
         self._log({"scores": _table(difficulty_columns(survey.difficulty))}, pictures)
         self._run.summary.update(survey_summary(survey))
 
+    def log_scoring(self, found: Scoring, pictures: Iterable[Picture]) -> None:
+        """Log the scores, decisions and pictures of candidates.
+
+        Args:
+            found: the result.
+            pictures: from :func:`mia_lab.reporting.scores.draw`; ``gallery`` shows images.
+        """
+        if self._run is None:
+            return
+        self._log({"scores": _table(candidate_columns(found))}, pictures)
+        self._run.summary.update(scores_summary(found))
+
     def _log(self, tables: dict[str, Any], pictures: Iterable[Picture]) -> None:
         import wandb
         from PIL import Image
@@ -223,24 +237,6 @@ class Tracker:
         for key in self._borrowed:
             os.environ.pop(key, None)
         self._borrowed = []
-
-
-def summary(result: AuditResult) -> dict[str, float]:
-    """The numbers of a run that a sweep compares: ``auc/membership``, ``blind/difficulty``, ..."""
-    numbers: dict[str, float] = {}
-    for e in result.evaluations:
-        numbers[f"auc/{e.name}"] = e.auc
-        numbers[f"auc_ci95_low/{e.name}"], numbers[f"auc_ci95_high/{e.name}"] = e.auc_ci95
-        for fpr, tpr in e.tpr_at_fpr.items():
-            if tpr is not None:
-                numbers[f"tpr_at_fpr_{fpr}/{e.name}"] = tpr
-    for e in result.blind:
-        numbers[f"blind/{e.name}"] = e.auc
-    for c in result.comparisons:
-        numbers[f"difference/{c.first}"] = c.difference
-        numbers[f"difference_ci95_low/{c.first}"] = c.ci95[0]
-        numbers[f"difference_ci95_high/{c.first}"] = c.ci95[1]
-    return numbers
 
 
 def survey_summary(survey: Survey) -> dict[str, float]:

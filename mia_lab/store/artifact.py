@@ -25,11 +25,13 @@ from typing import Any
 from filelock import SoftFileLease, Timeout
 
 from mia_lab.errors import UserError
+from mia_lab.store.disk import enough_room
 from mia_lab.store.key import Stage, canonical_json, file_sha256
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+ANSWERS = "answers"
 LEASE_S = 60.0
 POLL_S = 0.5
 
@@ -42,7 +44,8 @@ class Entry:
         path: its folder.
         stage, key: what it is the result of.
         state: ``stored``; ``damaged``, its manifest cannot be read; ``unfinished``, what an
-            interrupted computation left behind, or one that is going on.
+            interrupted computation left behind, or one that is going on; ``growing``, the answers
+            of a remote victim.
         size: bytes on disk.
         created: seconds since the epoch.
         seconds: what it cost to compute.
@@ -71,6 +74,10 @@ class Store:
         """Where the result of a stage is, or would be."""
         return self.root / stage.name / stage.key
 
+    def answers(self, victim: Stage) -> Path:
+        """Where the answers of a remote victim are kept, one by one as they come."""
+        return self.root / ANSWERS / victim.key
+
     def get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
         """Folder with the result of a stage, computed now if nobody has before.
 
@@ -79,7 +86,7 @@ class Store:
             compute: fills the (empty, or resumed) folder it is given with files.
 
         Raises:
-            UserError: the stored entry is damaged, or the store cannot be written.
+            UserError: the stored entry is damaged, or the store cannot be written, or is full.
         """
         final = self.path(stage)
         if not final.is_dir():
@@ -90,7 +97,7 @@ class Store:
                     f"paths.store={self.root}: cannot be written ({error.strerror}); "
                     "choose another folder"
                 ) from error
-            with _leased(final, wait=True) as lease:
+            with enough_room(self.root), _leased(final, wait=True) as lease:
                 if not final.is_dir():
                     self._compute(stage, compute, final, lease)
                     return final
@@ -200,6 +207,8 @@ def _entry(folder: Path) -> Entry:
     stage, key = folder.parent.name, folder.name.partition(".")[0]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     changed = folder.stat().st_mtime
+    if stage == ANSWERS:
+        return Entry(folder, stage, key, "growing", size, changed, 0.0)
     if folder.suffix:
         return Entry(folder, stage, key, "unfinished", size, changed, 0.0)
     try:

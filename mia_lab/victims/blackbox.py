@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,6 +27,35 @@ class BlackBox(Protocol):
         ...
 
 
+@runtime_checkable
+class RecordedAnswers(Protocol):
+    """Answers that a victim gave before; it cannot be asked anything else."""
+
+    def check(self, ids: Sequence[str]) -> None:
+        """Make sure that there is an answer for each id.
+
+        Raises:
+            UserError: one is missing.
+        """
+        ...
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """Hash of the answers for these ids."""
+        ...
+
+    def recall(self, ids: Sequence[str]) -> Tensor:
+        """Answers float32 (N, 3, H, W) in [0, 1], on the CPU."""
+        ...
+
+
+Victim = BlackBox | RecordedAnswers
+
+
+def transport(victim: Victim) -> str:
+    """How its answers travel, where that costs precision; else "float32"."""
+    return getattr(victim, "transport", None) or "float32"
+
+
 class TorchBlackBox:
     """A PyTorch module behind the black-box protocol.
 
@@ -38,15 +68,25 @@ class TorchBlackBox:
 
     def __init__(self, module: nn.Module, accelerator: str = "auto", mode: str = "eval") -> None:
         self._device = torch_device(accelerator)
-        self._module = module.to(self._device).train(mode == "train")
+        self.module = module.to(self._device).train(mode == "train")
         for layer in module.modules():
             if mode == "train" and isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.momentum = 0.0  # use the batch's statistics, do not learn them
 
     @torch.inference_mode()
     def translate(self, x: Tensor) -> Tensor:
-        out: Tensor = self._module(x.to(self._device)).float().cpu()
+        out: Tensor = self.module(x.to(self._device)).float().cpu()
         return out
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """The precision of a training: ``auto`` is ``bf16-mixed`` on GPUs that have it."""
+    if precision != "auto":
+        return precision
+    has_bf16 = torch_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported(
+        including_emulation=False
+    )
+    return "bf16-mixed" if has_bf16 else "32-true"
 
 
 def torch_device(accelerator: str) -> torch.device:

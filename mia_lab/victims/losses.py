@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+GAN_LOSSES = ("vanilla", "lsgan", "hinge")
+"""Cross-entropy (Isola et al. 2017), least squares (Mao et al. 2017), hinge (Lim and Ye 2017)."""
 
-def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
-    """Mean binary cross-entropy of patch logits against one label (Isola et al. 2017, Eq. 1)."""
-    target = torch.ones_like(logits) if real else torch.zeros_like(logits)
+
+def discriminator_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
+    """How badly a discriminator tells real pairs from translated ones, halved as published.
+
+    Args:
+        real, fake: logits of any shape.
+        kind: one of `GAN_LOSSES`.
+    """
+    if kind == "hinge":
+        return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+    return (_against(fake, 0.0, kind) + _against(real, 1.0, kind)) / 2
+
+
+def generator_loss(fake: Tensor, kind: str) -> Tensor:
+    """How badly a generator's translations pass for real; see :func:`discriminator_loss`."""
+    return -fake.mean() if kind == "hinge" else _against(fake, 1.0, kind)
+
+
+def feature_matching_loss(
+    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """L1 between what discriminators see in real and in translated pairs.
+
+    Wang et al. 2018 (arXiv:1711.11585), Eq. 4, with the weights of the published code: 4 divided by
+    the number of feature maps, averaged over discriminators.
+
+    Args:
+        real, fake: for each discriminator its feature maps, the logits last (left out of the loss).
+    """
+    terms = [
+        F.l1_loss(f, r.detach()) * 4 / len(scale_r[:-1])
+        for scale_r, scale_f in zip(real, fake, strict=True)
+        for r, f in zip(scale_r[:-1], scale_f[:-1], strict=True)
+    ]
+    return torch.stack(terms).sum() / len(real)
+
+
+def _against(logits: Tensor, label: float, kind: str) -> Tensor:
+    """Mean loss of patch logits against one label."""
+    target = torch.full_like(logits, label)
+    if kind == "lsgan":
+        return F.mse_loss(logits, target)
     return F.binary_cross_entropy_with_logits(logits, target)

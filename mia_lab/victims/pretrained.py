@@ -2,79 +2,169 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
 from mia_lab.victims.blackbox import TorchBlackBox
+from mia_lab.victims.checkpoints import FOREIGN, Checkpoint, Generator, plain, read, recognise
 from mia_lab.victims.networks import translate_unit_range
+from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"UNet": UNet}
+ARCHITECTURES: dict[str, type[Generator]] = {"UNet": UNet, "ResNetGenerator": ResNetGenerator}
 """Networks that an exported file may name; loading a file never imports anything else."""
+
+FORMATS = ("mia_lab", *FOREIGN)
 
 
 class Pretrained:
-    """A generator exported by mia_lab (``victim.safetensors``), as a black box.
+    """A generator in a file of weights, as a black box. Loading never runs code of the file.
 
     Args:
         checkpoint: path of the file.
         image_size: side of the images it will be queried with.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         mode: ``eval`` or ``train``, see :class:`~mia_lab.victims.blackbox.TorchBlackBox`.
+        format: ``mia_lab``: ``victim.safetensors`` or ``victim.ckpt`` of ours; ``pix2pix`` or
+            ``pix2pixhd``: a generator's state dict as the published code saves it
+            (``latest_net_G.pth``), or the same tensors as ``.safetensors``.
+        input_encoding: ``rgb``, or ``one_hot`` for label maps.
+        dropout: of a U-Net of the format ``pix2pix``, whose file does not say.
+
+    Attributes:
+        in_channels: channels of the images that it takes.
+        module: the network from images in [0, 1] to images in [0, 1].
 
     Raises:
-        UserError: the file is missing, foreign, damaged or made for another image size.
+        UserError: the file is missing, damaged or of another kind, or does not fit the images.
     """
 
     def __init__(
-        self, checkpoint: str, image_size: int, accelerator: str = "auto", mode: str = "eval"
+        self,
+        checkpoint: str,
+        image_size: int,
+        accelerator: str = "auto",
+        mode: str = "eval",
+        format: str = "mia_lab",
+        input_encoding: str = "rgb",
+        dropout: float = 0.5,
     ) -> None:
-        network, arguments = load_generator(Path(checkpoint))
-        trained_at = arguments.get("image_size", image_size)
-        if trained_at != image_size:
-            raise UserError(
-                f"victim.checkpoint={checkpoint}: was trained at {trained_at} px, but "
-                f"data.image_size={image_size}; set data.image_size={trained_at}"
-            )
-        self._box = TorchBlackBox(_UnitRange(network), accelerator, mode)
+        if format not in FORMATS:
+            raise UserError(f"victim.format={format}: must be one of {', '.join(FORMATS)}")
+        if not 0 <= dropout < 1:
+            raise UserError(f"victim.dropout={dropout}: must be in [0, 1)")
+        content = read(Path(checkpoint))
+        try:
+            if format == "mia_lab":
+                network = _exported(content, image_size, input_encoding)
+            else:
+                network = _published(content, format, dropout)
+            _check_use(network, image_size, input_encoding)
+        except ValueError as error:
+            raise UserError(f"victim.checkpoint={checkpoint}: {error}") from error
+        self.in_channels: int = network.arguments["in_channels"]
+        self.module: nn.Module = _UnitRange(network, input_encoding)
+        self._box = TorchBlackBox(self.module, accelerator, mode)
 
     def translate(self, x: Tensor) -> Tensor:
         return self._box.translate(x)
 
 
-def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read an exported generator: the network, and the arguments it was built with.
+def _exported(content: Checkpoint, image_size: int, input_encoding: str) -> Generator:
+    recipe = content.recipe
+    if recipe is None:
+        formats = recognise(plain(content.tensors), dropout=0.0)[2]
+        raise ValueError(f"was not written by mia_lab; set victim.format={formats[0]}")
+    try:
+        arguments, encoding = recipe["arguments"], recipe.get("input_encoding", "rgb")
+        with torch.device("meta"):
+            network = ARCHITECTURES[recipe["architecture"]](**arguments)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"is not a generator exported by mia_lab ({', '.join(ARCHITECTURES)}); wrap other "
+            "models in a class with a translate method"
+        ) from error
+    _fill(network, content.tensors)
+    trained_at = arguments.get("image_size", image_size)
+    if trained_at != image_size:
+        raise ValueError(
+            f"was trained at {trained_at} px, but data.image_size={image_size}; "
+            f"set data.image_size={trained_at}"
+        )
+    if encoding != input_encoding:
+        raise ValueError(f"was trained on {encoding} inputs; set data.input_encoding={encoding}")
+    return network
+
+
+def _published(content: Checkpoint, format: str, dropout: float) -> Generator:
+    if content.recipe is not None:
+        raise ValueError("was written by mia_lab; set victim.format=mia_lab")
+    tensors = plain(content.tensors)
+    architecture, arguments, formats = recognise(tensors, dropout)
+    if format not in formats:
+        raise ValueError(
+            f"is a {architecture.__name__} of {formats[0]}; set victim.format={formats[0]}"
+        )
+    with torch.device("meta"):
+        network = architecture(**arguments)
+    _fill(network, tensors)
+    return network
+
+
+def _fill(network: Generator, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network without memory its weights, as float32.
 
     Raises:
-        UserError: the file is missing, foreign or damaged.
+        ValueError: a tensor is missing, superfluous, of another shape or not finite.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        recipe = json.loads(metadata["generator"])
-        arguments = recipe["arguments"]
-        network = ARCHITECTURES[recipe["architecture"]](**arguments)
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"victim.checkpoint={path}: cannot be read ({error})") from error
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(
-            f"victim.checkpoint={path}: is not a generator exported by mia_lab "
-            f"({', '.join(ARCHITECTURES)}); wrap other models in a class with a translate method"
-        ) from error
-    return network, arguments
+    wanted = network.state_dict()
+    kind = type(network).__name__
+    state: dict[str, Tensor] = {}
+    if extra := sorted(tensors.keys() - wanted.keys()):
+        raise ValueError(f"holds the tensor {extra[0]}, which a {kind} does not have")
+    for key, expected in wanted.items():
+        if key not in tensors and key.endswith(".num_batches_tracked"):
+            state[key] = torch.zeros((), dtype=torch.long)  # files older than this counter
+            continue
+        if key not in tensors:
+            raise ValueError(f"lacks the tensor {key} of a {kind}")
+        tensor = tensors[key]
+        if tensor.shape != expected.shape:
+            raise ValueError(
+                f"the tensor {key} has shape {tuple(tensor.shape)}, "
+                f"but in this {kind} it is {tuple(expected.shape)}"
+            )
+        state[key] = tensor.to(expected.dtype)
+        if not state[key].isfinite().all():
+            raise ValueError(f"the tensor {key} is not finite")
+    network.load_state_dict(state, assign=True)
+
+
+def _check_use(network: Generator, image_size: int, input_encoding: str) -> None:
+    in_channels, out_channels = (network.arguments[f"{end}_channels"] for end in ("in", "out"))
+    if out_channels != 3:
+        raise ValueError(f"answers with {out_channels} channels; only RGB pictures can be audited")
+    if input_encoding == "rgb" and in_channels != 3:
+        raise ValueError(
+            f"takes {in_channels} channels, not RGB pictures; set data.input_encoding=one_hot"
+        )
+    if image_size % network.stride or image_size < network.smallest:
+        fits = max(network.smallest, round(image_size / network.stride) * network.stride)
+        raise ValueError(
+            f"takes images whose side is a multiple of {network.stride}, at least "
+            f"{network.smallest}, but data.image_size={image_size}; set data.image_size={fits}"
+        )
 
 
 class _UnitRange(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, input_encoding: str) -> None:
         super().__init__()
         self.network = network
+        self.input_encoding = input_encoding
 
     def forward(self, x: Tensor) -> Tensor:
-        return translate_unit_range(self.network, x)
+        return translate_unit_range(self.network, x, self.input_encoding)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import logging
 import shutil
 import signal
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,32 +17,46 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-from safetensors.torch import save
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
-from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.errors import UserError
+from mia_lab.store.disk import whole_file
 from mia_lab.victims.blackbox import torch_device
+from mia_lab.victims.callbacks import EpochHook, History, Preemption, Snapshots, TimedCheckpoint
+from mia_lab.victims.distributed import GlobalBatchNorm, launch
+from mia_lab.victims.files import (
+    CHECKPOINT_FILE,
+    GENERATOR_FILE,
+    LOSSES_FILE,
+    WholeCheckpoints,
+    export,
+    recipe,
+    snapshot_file,
+)
+
+__all__ = [
+    "CHECKPOINT_FILE",
+    "GENERATOR_FILE",
+    "LOSSES_FILE",
+    "EpochHook",
+    "TrainingSettings",
+    "export",
+    "recipe",
+    "snapshot_file",
+    "train",
+]
 
 log = logging.getLogger(__name__)
-
-GENERATOR_FILE = "victim.safetensors"
-CHECKPOINT_FILE = "victim.ckpt"
-LOSSES_FILE = "losses.csv"
-
-PATIENCE = 20
-"""Writing checkpoints takes at most about one part in so many of a training's time."""
 
 _HARMLESS_WARNINGS = (
     ".*does not have many workers.*",  # pictures are decoded once and kept in memory
     ".*available but not used.*",  # trainer=cpu on a machine with a GPU
     ".*exists and is not empty.*",  # the checkpoint we resume from
     ".*LeafSpec.*",  # Lightning on torch 2.15
+    ".*did not find any unused parameters.*",  # of a victim with one network
 )
-
-EpochHook = Callable[[int, Mapping[str, float], pl.LightningModule], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,14 @@ class TrainingSettings:
     accelerator: str = "auto"
     precision: str = "32-true"
     checkpoint_every_s: float = 2.0
+    strategy: str = "auto"
+    devices: int = 1
+    workers: int | None = None
+    compile: bool = False
+
+    @property
+    def processes(self) -> int:
+        return self.devices if self.strategy == "ddp" else 1
 
 
 def train(
@@ -65,34 +86,78 @@ def train(
     """Train a victim on a dataset and export it; go on where an interrupted training stopped.
 
     Writes `GENERATOR_FILE` (the generator with its configuration), `CHECKPOINT_FILE` (all weights,
-    for Lightning) and `LOSSES_FILE` to the folder.
+    for Lightning), `LOSSES_FILE` and the snapshots of `snapshot_file` to the folder.
+
+    Several processes share each batch, and gradients, losses and batch norm are those of the whole
+    batch. What is random in a network, such as dropout, differs from one process's.
 
     Args:
         module: a victim with a ``generator`` and the hyper-parameters ``epochs``, ``batch_size``
-            and ``seed``.
+            and ``seed``, and perhaps ``keep_epochs`` and ``input_encoding``. After training in
+            several processes it is as before: the weights are in the folder.
         dataset: the members.
         folder: where to work; may hold the checkpoint of an interrupted training.
         settings: devices, precision, and the least time between two checkpoints.
-        on_epoch: called after every epoch with its number, mean losses and the module.
+        on_epoch: called after every epoch with its number, mean losses and the module, unless
+            several processes train.
+
+    Raises:
+        UserError: the devices do not fit, the disk is full, or a training process was killed.
+        SystemExit: stopped by a signal; the checkpoint stays.
     """
-    loader = training_loader(dataset, module.hparams["batch_size"], module.hparams["seed"])
+    _check_devices(module, settings)
+    if settings.processes > 1:
+        launch(_train, settings.processes, module, dataset, folder, settings)
+    else:
+        _train(0, module, dataset, folder, settings, on_epoch)
+
+
+def _check_devices(module: pl.LightningModule, settings: TrainingSettings) -> None:
+    devices, batch_size = settings.devices, module.hparams["batch_size"]
+    if settings.strategy != "ddp" and devices > 1:
+        raise UserError(f"trainer.devices={devices}: several devices need trainer=ddp")
+    if batch_size % devices:
+        raise UserError(
+            f"trainer.devices={devices}: cannot divide victim.batch_size={batch_size} into equal "
+            "parts; change either"
+        )
+    on_gpu = torch_device(settings.accelerator).type == "cuda"
+    if on_gpu and devices > torch.cuda.device_count():
+        raise UserError(
+            f"trainer.devices={devices}: {torch.cuda.device_count()} GPUs are visible here; "
+            "use fewer, or trainer.accelerator=cpu"
+        )
+
+
+def _train(
+    rank: int,
+    module: pl.LightningModule,
+    dataset: PairDataset,
+    folder: Path,
+    settings: TrainingSettings,
+    on_epoch: EpochHook | None = None,
+) -> None:
+    """What every training process does; the first one writes."""
+    hparams, n = module.hparams, settings.processes
+    loader = training_loader(
+        dataset, hparams["batch_size"] // n, hparams["seed"], settings.workers, rank, n
+    )
     resume = folder / "resume" / "last.ckpt"
-    history = _History(module.hparams["epochs"] * len(loader), on_epoch)
-    with warnings.catch_warnings(), _quiet_lightning():
-        for harmless in _HARMLESS_WARNINGS:
-            warnings.filterwarnings("ignore", message=harmless)
+    encoding = hparams.get("input_encoding", "rgb")
+    generator = cast(nn.Module, module.generator)
+    history, preemption = History(hparams["epochs"] * len(loader), on_epoch), Preemption()
+    callbacks = [
+        history,
+        Snapshots(folder, hparams.get("keep_epochs", ()), encoding),
+        TimedCheckpoint(resume.parent, settings.checkpoint_every_s),
+        preemption,
+    ]
+    with _quiet_lightning(), prepared(module, settings), preemption.heeded():
         trainer = pl.Trainer(
-            max_epochs=module.hparams["epochs"],
-            accelerator=torch_device(settings.accelerator).type,
-            devices=1,
-            precision=settings.precision,  # type: ignore[arg-type]
-            plugins=[_AtomicCheckpoints(), LightningEnvironment()],
-            callbacks=[history, _TimedCheckpoint(resume.parent, settings.checkpoint_every_s)],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
+            max_epochs=hparams["epochs"],
+            callbacks=callbacks,
             default_root_dir=folder,
+            **_hardware(settings, WholeCheckpoints(recipe(generator, encoding))),
         )
         try:
             trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
@@ -100,117 +165,85 @@ def train(
             log.warning("training was stopped; the same command goes on from its last checkpoint")
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         trainer.save_checkpoint(folder / CHECKPOINT_FILE, weights_only=True)
-    export(cast(nn.Module, module.generator), folder / GENERATOR_FILE)
-    _write_losses(folder / LOSSES_FILE, history.rows)
-    shutil.rmtree(resume.parent, ignore_errors=True)
+    if rank == 0:
+        export(generator, folder / GENERATOR_FILE, encoding)
+        _write_losses(folder / LOSSES_FILE, history.rows)
+        shutil.rmtree(resume.parent, ignore_errors=True)
 
 
-def export(generator: nn.Module, path: Path) -> None:
-    """Save a generator as safetensors, with the name and arguments that build it again."""
-    recipe = {
-        "architecture": type(generator).__name__,
-        "arguments": getattr(generator, "arguments", {}),
+def _hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict[str, Any]:
+    """Arguments of Lightning's trainer."""
+    device, several = torch_device(settings.accelerator).type, settings.processes > 1
+    plugins: list[Any] = [checkpoints, LightningEnvironment()]
+    if several and device == "cpu":
+        plugins.append(GlobalBatchNorm())
+    # The step of one network leaves the other's parameters unused.
+    strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
+    return {
+        "accelerator": device,
+        "strategy": strategy,
+        "devices": settings.processes,
+        "precision": settings.precision,
+        "plugins": plugins,
+        "sync_batchnorm": several and device == "cuda",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
     }
-    # One entry only: the file format shuffles them, and equal victims shall be equal files.
-    metadata = {"generator": json.dumps(recipe, sort_keys=True)}
-    tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
-    path.write_bytes(save(tensors, metadata=metadata))  # save_file would make it private to us
+
+
+@contextmanager
+def prepared(module: pl.LightningModule, settings: TrainingSettings) -> Iterator[None]:
+    """Within, a module and PyTorch's flags are set for speed, and afterwards as they were.
+
+    On GPUs: channels last; cuDNN picks the fastest algorithms, so that two trainings are equal only
+    to rounding; float32 products may use TF32, as PyTorch lets convolutions anyway. On the CPU
+    channels last was slower at demo scale. With ``compile`` the networks are compiled where they
+    are; their state dicts stay the same.
+    """
+    on_gpu = torch_device(settings.accelerator).type == "cuda"
+    benchmark, products = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    networks = list(module.children()) if settings.compile else []
+    try:
+        if on_gpu:
+            module.to(memory_format=torch.channels_last)
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+        for network in networks:
+            network.compile()
+        yield
+    finally:
+        for network in networks:
+            network._compiled_call_impl = None  # there is no public way back
+        if on_gpu:
+            module.to(memory_format=torch.contiguous_format)
+            torch.backends.cudnn.benchmark = benchmark
+            torch.set_float32_matmul_precision(products)
 
 
 def _write_losses(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    with whole_file(path, len(content)) as file:
+        file.write(content)
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Hide hints and device banners; warnings stay."""
-    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning.pytorch")]
+    """Hide hints and device banners; warnings stay, but for harmless ones."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            for harmless in _HARMLESS_WARNINGS:
+                warnings.filterwarnings("ignore", message=harmless)
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-class _History(Callback):
-    """Mean losses of every epoch, kept through a resume, and one progress bar for all epochs."""
-
-    def __init__(self, total: int, on_epoch: EpochHook | None) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._total = total
-        self._on_epoch = on_epoch
-        self._bar: tqdm[Any] | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        done = len(self.rows) * int(trainer.num_training_batches)
-        if self.rows:
-            log.info("training goes on after epoch %d", len(self.rows))
-        self._bar = tqdm(total=self._total, initial=done, desc="training", unit=" steps")
-
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        assert self._bar is not None
-        self._bar.update()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        epoch = trainer.current_epoch + 1
-        self.rows.append({"epoch": epoch, **losses})
-        assert self._bar is not None
-        self._bar.set_description(f"training, epoch {epoch}, l1 {losses.get('l1', 0):.4f}")
-        if self._on_epoch is not None:
-            self._on_epoch(epoch, losses, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def on_exception(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
-
-
-class _TimedCheckpoint(ModelCheckpoint):
-    """Keeps the last epoch on disk, without spending much of the time on writing it.
-
-    It waits at least ``every_s`` seconds, and `PATIENCE` times what the last writing took; 0
-    saves every epoch.
-    Lightning's own ``train_time_interval`` is ignored under manual optimisation.
-    """
-
-    def __init__(self, folder: Path, every_s: float) -> None:
-        super().__init__(folder, filename="last", save_top_k=1, enable_version_counter=False)
-        self._wait_s = self._every_s = every_s
-        self._saved = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        start = time.monotonic()
-        if start - self._saved >= self._wait_s:
-            super().on_train_epoch_end(trainer, pl_module)
-            self._saved = time.monotonic()
-            if self._every_s:
-                self._wait_s = max(self._every_s, PATIENCE * (self._saved - start))
-
-
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """A checkpoint appears complete or not at all, whatever the file system."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        torch.save(checkpoint, partial)
-        partial.replace(target)

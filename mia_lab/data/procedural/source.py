@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from mia_lab.data.procedural import render
@@ -27,6 +28,9 @@ class ProceduralPairs:
             in streets the label map is.
         seed: of the whole dataset.
         n_train, n_test: how many ids the two parts have.
+
+    Attributes:
+        has_instances: whether pairs come with instance ids.
     """
 
     def __init__(self, style: str, direction: str, seed: int, n_train: int, n_test: int) -> None:
@@ -38,6 +42,7 @@ class ProceduralPairs:
         self.style = style
         self.direction = direction
         self.seed = seed
+        self.has_instances = style == "streets" and direction == LABEL_TO_PHOTO[style]
         self._starts = {"train": 0, "test": n_train}
         self._sizes = {"train": n_train, "test": n_test}
 
@@ -49,7 +54,10 @@ class ProceduralPairs:
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
         label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
         if self.direction == LABEL_TO_PHOTO[self.style]:
-            return Pair(label, photo, scene.instances)
+            # Facades have the classes of the published ones in the same order, in CMP's colours,
+            # which are not the published ones.
+            known = scene.labels.astype(np.int32) if self.style == "facades" else None
+            return Pair(label, photo, scene.instances, known)
         return Pair(photo, label)
 
     def fingerprint(self, ids: Sequence[str]) -> str:

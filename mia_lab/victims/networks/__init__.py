@@ -5,7 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-def translate_unit_range(network: nn.Module, x: Tensor) -> Tensor:
-    """Run a network that works on [-1, 1] on images in [0, 1]."""
-    out: Tensor = (network(2 * x - 1) + 1) / 2
+def translate_unit_range(network: nn.Module, x: Tensor, input_encoding: str = "rgb") -> Tensor:
+    """Run a network that answers in [-1, 1] on inputs in [0, 1].
+
+    Args:
+        network: takes pictures in [-1, 1], or one-hot labels as they are.
+        x: float (N, C, H, W) in [0, 1].
+        input_encoding: ``rgb`` or ``one_hot``.
+
+    Returns:
+        float (N, 3, H, W) in [0, 1].
+    """
+    out: Tensor = (network(network_range(x, input_encoding)) + 1) / 2
     return out
+
+
+def network_range(x: Tensor, input_encoding: str) -> Tensor:
+    """Inputs as the published networks want them: pictures in [-1, 1], labels in {0, 1}."""
+    return 2 * x - 1 if input_encoding == "rgb" else x

@@ -1,8 +1,12 @@
-"""The PatchGAN discriminator of pix2pix, in the key layout of the published checkpoints."""
+"""The discriminators of pix2pix and pix2pixHD, in the key layout of the published checkpoints."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
+
+from mia_lab.victims.networks.norms import norm_layer
 
 
 class PatchGAN(nn.Module):
@@ -13,15 +17,19 @@ class PatchGAN(nn.Module):
     Args:
         in_channels: channels of input and target together.
         width: channels of the first layer (``ndf``).
+        norm: ``batch`` or ``instance``; with ``instance`` all convolutions have biases.
+
+    Raises:
+        ValueError: an unknown norm.
     """
 
-    def __init__(self, in_channels: int = 6, width: int = 64) -> None:
+    def __init__(self, in_channels: int = 6, width: int = 64, norm: str = "batch") -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for before, after, stride in ((1, 2, 2), (2, 4, 2), (4, 8, 1)):
             layers += [
-                nn.Conv2d(before * width, after * width, 4, stride, 1, bias=False),
-                nn.BatchNorm2d(after * width),
+                nn.Conv2d(before * width, after * width, 4, stride, 1, bias=norm == "instance"),
+                norm_layer(norm, after * width),
                 nn.LeakyReLU(0.2),
             ]
         self.model = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
@@ -30,3 +38,56 @@ class PatchGAN(nn.Module):
         """Logits (N, 1, h, w), one a patch, for pairs (N, in_channels, H, W)."""
         out: Tensor = self.model(pair)
         return out
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """PatchGANs with instance norm on an image pyramid (Wang et al. 2018).
+
+    ``MultiscaleDiscriminator`` of pix2pixHD's code, intermediate features included. With two
+    scales, 39 input channels and width 64: 5.60 M parameters.
+
+    Args:
+        in_channels: channels of input and target together.
+        width: channels of the first layer (``ndf``), doubled layer by layer up to 512.
+        n_discriminators: scales, each half the size of the one before.
+        n_layers: convolutions with stride 2; three make patches of 70 x 70 pixels.
+    """
+
+    def __init__(
+        self, in_channels: int = 39, width: int = 64, n_discriminators: int = 2, n_layers: int = 3
+    ) -> None:
+        super().__init__()
+        self.n_discriminators = n_discriminators
+        self.n_layers = n_layers
+        for i in range(n_discriminators):
+            for j, layer in enumerate(_patch_layers(in_channels, width, n_layers)):
+                self.add_module(f"scale{i}_layer{j}", layer)
+        self.downsample = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+
+    def forward(self, pair: Tensor) -> list[list[Tensor]]:
+        """Features of pairs (N, in_channels, H, W).
+
+        Returns:
+            A list a scale, full resolution first, of the outputs of all layers; the last one
+            holds the logits (N, 1, h, w). As published, the highest-numbered layers see the
+            full resolution.
+        """
+        scales = []
+        for i in reversed(range(self.n_discriminators)):
+            features = [pair]
+            for j in range(self.n_layers + 2):
+                features.append(self.get_submodule(f"scale{i}_layer{j}")(features[-1]))
+            scales.append(features[1:])
+            if i:
+                pair = self.downsample(pair)
+        return scales
+
+
+def _patch_layers(in_channels: int, width: int, n_layers: int) -> list[nn.Sequential]:
+    widths = [min(width * 2**i, 512) for i in range(n_layers + 1)]
+    layers = [nn.Sequential(nn.Conv2d(in_channels, width, 4, 2, 2), nn.LeakyReLU(0.2))]
+    for i, (before, after) in enumerate(pairwise(widths), start=1):
+        stride = 2 if i < n_layers else 1
+        convolution = nn.Conv2d(before, after, 4, stride, 2)
+        layers.append(nn.Sequential(convolution, norm_layer("instance", after), nn.LeakyReLU(0.2)))
+    return [*layers, nn.Sequential(nn.Conv2d(widths[-1], 1, 4, 1, 2))]

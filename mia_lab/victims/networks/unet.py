@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mia_lab.victims.networks.norms import norm_layer
 
 
 class UNet(nn.Module):
@@ -18,6 +21,15 @@ class UNet(nn.Module):
         in_channels, out_channels: channels of input and output.
         width: channels of the first level (``ngf``); doubled level by level up to eightfold.
         dropout: probability in the decoder levels next to the innermost (three at 256 px).
+        norm: ``batch`` or ``instance``; with ``instance`` all convolutions have biases.
+
+    Attributes:
+        arguments: what builds it again.
+        stride: the side of an image must be a multiple of it.
+        smallest: side of the smallest image.
+
+    Raises:
+        ValueError: another image size or norm.
     """
 
     def __init__(
@@ -27,24 +39,27 @@ class UNet(nn.Module):
         out_channels: int = 3,
         width: int = 64,
         dropout: float = 0.5,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "image_size": image_size,
             "in_channels": in_channels,
             "out_channels": out_channels,
             "width": width,
             "dropout": dropout,
+            "norm": norm,
         }
+        self.stride = self.smallest = image_size
         depth = int(math.log2(image_size))
         if 2**depth != image_size or depth < 5:
             raise ValueError(f"image_size={image_size}: must be a power of two, at least 32")
-        block = _Level(8 * width, 8 * width, None)
+        block = _Level(8 * width, 8 * width, None, norm)
         for _ in range(depth - 5):
-            block = _Level(8 * width, 8 * width, block, dropout)
+            block = _Level(8 * width, 8 * width, block, norm, dropout)
         for factor in (4, 2, 1):
-            block = _Level(factor * width, 2 * factor * width, block)
-        self.model = _Outermost(in_channels, out_channels, width, block)
+            block = _Level(factor * width, 2 * factor * width, block, norm)
+        self.model = _Outermost(in_channels, out_channels, width, block, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate (N, in_channels, S, S) in [-1, 1] to (N, out_channels, S, S) in [-1, 1]."""
@@ -55,19 +70,22 @@ class UNet(nn.Module):
 class _Level(nn.Module):
     """One level: halve, recurse, double; its input is concatenated to its output."""
 
-    def __init__(self, outer: int, inner: int, below: nn.Module | None, dropout: float = 0) -> None:
+    def __init__(
+        self, outer: int, inner: int, below: nn.Module | None, norm: str, dropout: float = 0
+    ) -> None:
         super().__init__()
-        down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=False)]
+        bias = norm == "instance"
+        down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)]
         if below is None:  # the innermost level has no norm after its convolution and no skip below
             middle: list[nn.Module] = []
             inner_out = inner
         else:
-            middle = [nn.BatchNorm2d(inner), below]
+            middle = [norm_layer(norm, inner), below]
             inner_out = 2 * inner
         up: list[nn.Module] = [
             nn.ReLU(),
-            nn.ConvTranspose2d(inner_out, outer, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(outer),
+            nn.ConvTranspose2d(inner_out, outer, 4, 2, 1, bias=bias),
+            norm_layer(norm, outer),
         ]
         if dropout:
             up.append(nn.Dropout(dropout))
@@ -78,10 +96,12 @@ class _Level(nn.Module):
 
 
 class _Outermost(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, width: int, below: nn.Module) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, below: nn.Module, norm: str
+    ) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            nn.Conv2d(in_channels, width, 4, 2, 1, bias=False),
+            nn.Conv2d(in_channels, width, 4, 2, 1, bias=norm == "instance"),
             below,
             nn.ReLU(),
             nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1),

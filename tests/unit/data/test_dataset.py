@@ -92,7 +92,7 @@ def gradient(n: int = 64, size: int = 32) -> PairBatch:
 
 def test_jitter_crops_and_mirrors_both_alike() -> None:
     batch = gradient()
-    out = jitter(batch, 36, True, torch.Generator().manual_seed(0))
+    out = jitter(batch, 36, True, 0)
     assert out.x.shape == batch.x.shape
     mirrored = out.x[:, 0, 0, 0] > out.x[:, 0, 0, -1]
     assert 0.25 < mirrored.float().mean() < 0.75
@@ -106,15 +106,47 @@ def test_jitter_crops_and_mirrors_both_alike() -> None:
 def test_jitter_moves_x_and_y_together() -> None:
     picture = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = PairBatch(tuple("abcdefgh"), picture, picture.clone())
-    out = jitter(batch, 40, True, torch.Generator().manual_seed(1))
+    out = jitter(batch, 40, True, 1)
     assert torch.equal(out.x, out.y)
     assert not torch.allclose(out.x, picture)
 
 
+def test_jitter_moves_labels_as_pictures() -> None:
+    """A block of 8 pixels is wider than the blur of enlarging: its inside tells its class."""
+    classes = torch.randint(0, 2, (8, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    classes = classes.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    encoded = torch.cat([classes == 0, classes == 1], 1).float()
+    picture = classes.float().expand(-1, 3, -1, -1)
+    batch = PairBatch(tuple("abcdefgh"), picture, picture, encoded)
+    for load_size in (32, 40):
+        out = jitter(batch, load_size, True, 1)
+        assert out.encoded is not None
+        assert out.encoded.shape == encoded.shape
+        assert not torch.equal(out.encoded, encoded)
+        torch.testing.assert_close(out.encoded.sum(1), torch.ones(8, 32, 32))
+        sure = (out.x[:, 0] - 0.5).abs() > 0.3
+        assert sure.float().mean() > 0.6
+        assert torch.equal(out.encoded[:, 1][sure], out.x[:, 0][sure].round())
+
+
+def test_jitter_depends_on_seed_and_id_alone() -> None:
+    batch = gradient(8)
+    whole = jitter(batch, 36, True, 5)
+    for chosen in ([6, 1, 3], [2], [7, 6, 5, 4, 3, 2, 1, 0]):
+        ids = tuple(batch.ids[i] for i in chosen)
+        part = jitter(PairBatch(ids, batch.x[chosen], batch.y[chosen]), 36, True, 5)
+        assert torch.equal(part.x, whole.x[chosen])
+        assert torch.equal(part.y, whole.y[chosen])
+    assert not torch.equal(jitter(batch, 36, True, 6).y, whole.y)
+
+
 def test_no_jitter_changes_nothing() -> None:
     batch = gradient(4)
-    out = jitter(batch, 32, False, torch.Generator().manual_seed(0))
-    assert torch.equal(out.x, batch.x)
+    assert jitter(batch, 32, False, 0) is batch
+    flipped = jitter(batch, 32, True, 0)
+    same = torch.equal(flipped.y, batch.y)  # mirrored, not cropped
+    assert same
+    assert not torch.equal(flipped.x, batch.x)
 
 
 def test_resize_keeps_bytes() -> None:

@@ -54,7 +54,7 @@ def count(rows: Rows, role: Role) -> int:
 
 def test_resplit_counts_and_seed() -> None:
     rows = assign_resplit(POOL, Counts(5, 6, 2), seed=3)
-    assert [count(rows, role) for role in Role] == [5, 6, 2]
+    assert [count(rows, role) for role in Role] == [5, 6, 2, 0]
     assert set(rows) <= set(POOL)
     assert rows == assign_resplit(POOL, Counts(5, 6, 2), seed=3)
     assert rows != assign_resplit(POOL, Counts(5, 6, 2), seed=4)
@@ -156,6 +156,36 @@ def test_bad_manifests(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_manifest(path, POOL)
+
+
+def test_manifest_of_candidates(tmp_path: Path) -> None:
+    """A role that is empty, or a column that is not there, is what nobody knows."""
+    path = tmp_path / "candidates.csv"
+    path.write_text("id,role,group\ntrain/1,,berlin\ntrain/2,candidate,\ntrain/3,auxiliary,\n")
+    rows = read_manifest(path, POOL, unknown=True)
+    assert [row["role"] for row in rows.values()] == ["candidate", "candidate", "auxiliary"]
+    assert rows["train/1"]["group"] == "berlin"
+    path.write_text("id\ntrain/1\n")
+    assert read_manifest(path, POOL, unknown=True) == {"train/1": {"role": "candidate"}}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "text", "message"),
+    [
+        (True, "name\nx\n", r"needs a header with the columns id\[,role\]"),
+        (True, "id,role\ntrain/1,member\n", ":2: the role member is known, so task=audit can"),
+        (True, "id,role\ntrain/1,nonmember\n", ":2: the role nonmember is known"),
+        (True, "id,role\ntrain/1,friend\n", "unknown role 'friend'; choose from candidate, aux"),
+        (True, "id,role\ntrain/1,auxiliary\n", "no row has the role candidate; give ids"),
+        (False, "id,role\ntrain/1,candidate\n", ":2: of a candidate nobody knows, and an audit"),
+        (False, "id,role\ntrain/1,\n", ":2: unknown role ''; choose from member, nonmember"),
+    ],
+)
+def test_roles_fit_the_task(tmp_path: Path, unknown: bool, text: str, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_manifest(path, POOL, unknown)
 
 
 def test_missing_manifest(tmp_path: Path) -> None:

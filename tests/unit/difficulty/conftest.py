@@ -4,18 +4,13 @@ import pytest
 import torch
 from plain import NetworkCase
 
+from mia_lab.backbones import Backbone
 from mia_lab.data.procedural import render
-from mia_lab.difficulty.backbones import Backbone
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def lite0():
-    return Backbone("tf_efficientnet_lite0", "packaged")
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mia_lab.victims.networks.patchgan import PatchGAN
+from mia_lab.victims.networks.local_enhancer import LocalEnhancer
+from mia_lab.victims.networks.norms import norm_layer
+from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator, PatchGAN
+from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
+from published import Weights, multiscale, patchgan
 
 
 def n_parameters(network: nn.Module) -> int:
@@ -15,8 +19,12 @@ def n_parameters(network: nn.Module) -> int:
 
 
 def test_published_parameter_counts() -> None:
-    assert n_parameters(UNet(256)) == 54_413_955  # "54.41 M" for U-Net-256, 3 -> 3 channels
-    assert n_parameters(PatchGAN(6)) == 2_768_705  # "2.77 M"
+    with torch.device("meta"):
+        assert n_parameters(UNet(256)) == 54_413_955  # "54.41 M" for U-Net-256, 3 -> 3 channels
+        assert n_parameters(PatchGAN(6)) == 2_768_705  # "2.77 M"
+        hd = ResNetGenerator(36, n_downsamplings=4, norm="instance")
+        assert n_parameters(hd) == 182_546_755  # "182.55 M"
+        assert n_parameters(MultiscaleDiscriminator(39)) == 5_603_202  # "5.60 M"
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -52,12 +60,88 @@ def test_unet_refuses_other_sizes(size: int) -> None:
         UNet(size)
 
 
+def seen_from(logits: Tensor, image: Tensor) -> tuple[int, int]:
+    """Height and width of what one logit in the middle depends on."""
+    assert logits.shape[:2] == (1, 1)
+    image.grad = None
+    middle = logits.shape[2] // 2
+    logits[0, 0, middle, middle].backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1)) > 0
+    return int(seen.any(1).sum()), int(seen.any(0).sum())
+
+
+def without_norms(network: nn.Module) -> nn.Module:
+    """Instance norm looks at the whole image: leave it out to see what convolutions see."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(parent, name, nn.Identity())
+    return network
+
+
 def test_patchgan_sees_70_by_70_pixels() -> None:
     network = PatchGAN(6, width=4).eval()
     image = torch.randn(1, 6, 256, 256, requires_grad=True)
     logits = network(image)
     assert logits.shape == (1, 1, 30, 30)
-    logits[0, 0, 15, 15].backward()
-    assert image.grad is not None
-    seen = image.grad.abs().sum((0, 1)) > 0
-    assert int(seen.any(0).sum()) == int(seen.any(1).sum()) == 70
+    assert seen_from(logits, image) == (70, 70)
+
+
+def test_scales_see_70_by_70_pixels_of_their_image() -> None:
+    network = without_norms(MultiscaleDiscriminator(6, width=4))
+    image = torch.randn(1, 6, 320, 320, requires_grad=True)
+    fine, coarse = (features[-1] for features in network(image))
+    assert seen_from(fine, image) == (70, 70)
+    network.zero_grad()
+    fine, coarse = (features[-1] for features in network(image))
+    # 70 pixels of the half image, each the mean of 3 x 3 pixels two apart.
+    assert seen_from(coarse, image) == (141, 141)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_patchgan_is_the_published_one(norm: str) -> None:
+    x = torch.randn(2, 6, 64, 64)
+    weights = Weights(norm, bias=norm == "instance")
+    expected = patchgan(weights, x, ndf=4)
+    network = PatchGAN(6, 4, norm).eval()
+    network.load_state_dict(weights.tensors)
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_multiscale_discriminator_is_the_published_one(scales: int) -> None:
+    x = torch.randn(1, 7, 64, 64)
+    weights = Weights("instance", bias=True)
+    expected = multiscale(weights, x, ndf=4, num_d=scales)
+    network = MultiscaleDiscriminator(7, 4, scales)
+    network.load_state_dict(weights.tensors)
+    answers = network(x)
+    assert [len(features) for features in answers] == [5] * scales
+    for ours, theirs in zip(answers, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        UNet(32, 3, 3, 4, norm="instance"),
+        ResNetGenerator(3, 3, 4, 2, 2),
+        ResNetGenerator(3, 3, 4, 4, 1, "instance", dropout=0.5),
+        LocalEnhancer(3, 3, 4, 2, 1, 1, 1),
+        LocalEnhancer(3, 3, 2, 1, 1, 2, 1),
+    ],
+)
+def test_smallest_image_and_stride(network: UNet | ResNetGenerator | LocalEnhancer) -> None:
+    for side in (network.smallest, network.smallest + network.stride):
+        x = torch.randn(1, 3, side, side)
+        assert network(x).shape == (1, 3, side, side)
+    again = type(network)(**network.arguments)
+    assert again.state_dict().keys() == network.state_dict().keys()
+    with pytest.raises((RuntimeError, ValueError)):
+        network(torch.randn(1, 3, network.smallest // 2, network.smallest // 2))
+
+
+def test_unknown_norm() -> None:
+    with pytest.raises(ValueError, match="norm=group: must be batch or instance"):
+        norm_layer("group", 4)

@@ -103,7 +103,7 @@ def test_lightning_checkpoint_loads(tmp_path: Path, members: PairDataset, tiny: 
 
 def test_learning_rate_is_constant_then_falls_to_zero(tiny: Build) -> None:
     module = tiny(epochs=200)
-    factors = [module._rate_factor(epoch) for epoch in range(201)]
+    factors = [module.rate_factor(epoch) for epoch in range(201)]
     published = [1.0 - max(0, epoch + 1 - 100) / 101 for epoch in range(201)]
     assert factors == published
     assert math.isclose(factors[200], 0.0)

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mia_lab.difficulty.weights import load_model, state_sha256
+from mia_lab.backbones.weights import load_model, state_sha256
 from mia_lab.errors import UserError
 from mia_lab.types import Layer
 

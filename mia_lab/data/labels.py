@@ -1,0 +1,66 @@
+"""Pairs of label ids and photos in folders, laid out as the code of pix2pixHD has them.
+
+``<root>/<train>_label/NAME.png``  one channel of label ids (8 or 16 bits)
+``<root>/<train>_img/NAME.*``      the photo
+``<root>/<train>_inst/NAME.png``   instance ids (8, 16 or 32 bits); the folder may be missing
+
+Wang et al. 2018, arXiv:1711.11585. Files are matched by their names without the endings that those
+of Cityscapes have: ``_gtFine_labelIds``, ``_gtFine_instanceIds`` and ``_leftImg8bit``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mia_lab.data.pictures import decode, decode_ids, matched
+from mia_lab.data.source import Pair
+from mia_lab.errors import UserError
+
+_ENDING = re.compile("_(gtFine_labelIds|gtFine_instanceIds|leftImg8bit)$")
+
+
+def has_instances(root: Path, part: str) -> bool:
+    """Whether a part has a folder of instance ids."""
+    return _folder(root, part, "inst").is_dir()
+
+
+def find(root: Path, part: str) -> dict[str, tuple[Path, ...]]:
+    """Files of every pair by name: label ids, photo and, where there are any, instance ids.
+
+    Raises:
+        UserError: a folder is missing or empty, or a file has no partner.
+    """
+    kinds = ["label", "img", "inst"] if has_instances(root, part) else ["label", "img"]
+    return matched([_folder(root, part, kind) for kind in kinds], lambda n: _ENDING.sub("", n))
+
+
+def load(files: tuple[Path, ...], palette: NDArray[np.uint8]) -> Pair:
+    """One pair, its input coloured by the palette.
+
+    Args:
+        files: label ids, photo and perhaps instance ids.
+        palette: uint8 (classes, 3).
+
+    Raises:
+        UserError: a file cannot be decoded, or a label has no colour.
+    """
+    labels = decode_ids(files[0])
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= len(palette):
+        raise UserError(
+            f"{files[0]}: label ids {low} to {high}, but data.palette has the colours of "
+            f"0 to {len(palette) - 1}; add colours to it"
+        )
+    instances = decode_ids(files[2]) if len(files) > 2 else None
+    if instances is not None and instances.shape != labels.shape:
+        raise UserError(f"{files[2]}: has another size than {files[0]}; they must be equal")
+    return Pair(Image.fromarray(palette[labels]), decode(files[1]), instances, labels)
+
+
+def _folder(root: Path, part: str, kind: str) -> Path:
+    return root / (f"{part}_{kind}" if part not in ("", ".") else kind)

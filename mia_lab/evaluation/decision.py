@@ -1,0 +1,94 @@
+"""Who is called a member, at a stated false positive rate: functions of arrays.
+
+Known non-members (auxiliaries) stand for the non-members among the candidates. Everything here
+holds if both come from the same distribution, and says nothing if they do not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from mia_lab.results import Decision
+from mia_lab.types import Floats
+
+
+def conformal_p_values(scores: Floats, auxiliary: Floats) -> Floats:
+    """How unusual each score would be for a non-member: p = (1 + #{auxiliary >= score}) / (m + 1).
+
+    If a candidate is a non-member, P(p <= t) <= t for every t, for any distribution of scores (Vovk
+    et al. 2005, "Algorithmic learning in a random world"; Bates et al. 2023, "Testing for outliers
+    with conformal p-values", arXiv:2104.08279). Ties count against the candidate's membership.
+
+    Args:
+        scores: (N,) of the candidates, higher = more likely a member.
+        auxiliary: (m,) of known non-members, m at least 1.
+
+    Returns:
+        float64 (N,), multiples of 1 / (m + 1) in (0, 1].
+
+    Raises:
+        ValueError: there is no auxiliary, or a score is not finite.
+    """
+    auxiliary, scores = np.asarray(auxiliary, np.float64), np.asarray(scores, np.float64)
+    if not len(auxiliary):
+        raise ValueError("a p-value needs at least one auxiliary score")
+    if not np.isfinite(auxiliary).all() or not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    below = np.searchsorted(np.sort(auxiliary), scores, side="left")
+    p_value: Floats = (1 + len(auxiliary) - below) / (len(auxiliary) + 1)
+    return p_value
+
+
+def auxiliaries_needed(fpr: float) -> int:
+    """The least number m of auxiliaries that resolves a false positive rate: 1 / (m + 1) <= fpr.
+
+    Raises:
+        ValueError: the rate is not in (0, 1).
+    """
+    if not 0 < fpr < 1:
+        raise ValueError(f"a false positive rate lies between 0 and 1, not at {fpr}")
+    m = max(1, math.ceil(1 / fpr) - 1)
+    return m - 1 if m > 1 and 1 / m <= fpr else m  # 1 / (1 / 49) rounds to above 49
+
+
+def decide(scores: Floats, auxiliary: Floats, fpr: float) -> Decision:
+    """Call a candidate a member if its p-value is at most ``fpr``.
+
+    That is the same as a score above the k-th largest of m auxiliaries, where k is the largest
+    number with k / (m + 1) <= fpr. Over draws of the auxiliaries a non-member exceeds this
+    threshold with probability k / (m + 1); once they are drawn, the rate of the threshold they gave
+    is a draw from Beta(k, m + 1 - k), as the k-th smallest of m uniform variables is (Vovk 2012,
+    "Conditional validity of inductive conformal predictors", arXiv:1209.2673). Ties only lower it.
+
+    Args:
+        scores: (N,) of the candidates, higher = more likely a member.
+        auxiliary: (m,) of known non-members.
+        fpr: the false positive rate asked for, in (0, 1).
+
+    Raises:
+        ValueError: the auxiliaries are too few for this rate, or see :func:`conformal_p_values`.
+    """
+    p_value = conformal_p_values(scores, auxiliary)
+    m = len(auxiliary)
+    if m < auxiliaries_needed(fpr):
+        raise ValueError(f"{m} auxiliary scores cannot resolve a false positive rate of {fpr}")
+    # Compared as the p-values are: fpr * (m + 1) may round to below the whole number that it is.
+    k = int(np.count_nonzero(np.arange(1, m + 1) / (m + 1) <= fpr))
+    return Decision(
+        n_auxiliary=m,
+        attained_fpr=k / (m + 1),
+        fpr_upper95=float(stats.beta.ppf(0.95, k, m + 1 - k)),
+        threshold=float(np.sort(np.asarray(auxiliary, np.float64))[m - k]),
+        p_value=p_value,
+        is_called=p_value <= fpr,
+    )
+
+
+def ranks(scores: Floats) -> NDArray[np.int64]:
+    """1 for the highest score, int64 (N,); equal scores share the best of their ranks."""
+    rank: NDArray[np.int64] = stats.rankdata(-np.asarray(scores), method="min").astype(np.int64)
+    return rank

@@ -1,0 +1,76 @@
+"""``fail_if``: a condition on an audit's numbers under which a release shall not happen."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Mapping, Sequence
+
+from mia_lab.errors import UserError
+from mia_lab.results import Gate
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+_CONDITION = re.compile(r"\s*(?P<metric>[^<>=]*[^<>=\s])\s*(?P<sign>[<>]=?)\s*(?P<bound>\S+)\s*")
+
+
+def parse(condition: str) -> tuple[str, str, float]:
+    """Metric, comparison and bound of ``auc/membership > 0.6``.
+
+    Raises:
+        UserError: it is not of this form.
+    """
+    found = _CONDITION.fullmatch(condition)
+    try:
+        bound = float(found["bound"]) if found else math.nan
+    except ValueError:
+        bound = math.nan
+    if found is None or not math.isfinite(bound):
+        raise UserError(
+            f"fail_if={condition}: is not a metric, one of {' '.join(COMPARISONS)} and a number; "
+            "write fail_if='auc/membership > 0.6'"
+        )
+    return found["metric"], found["sign"], bound
+
+
+def check(condition: str, metrics: Sequence[str]) -> None:
+    """Refuse a condition that no audit with these metrics can decide.
+
+    Raises:
+        UserError: it is malformed, or its metric is unknown.
+    """
+    metric = parse(condition)[0]
+    if metric not in metrics:
+        near = difflib.get_close_matches(metric, metrics, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"fail_if={condition}: this audit has no {metric}; {hint}there are {', '.join(metrics)}"
+        )
+
+
+def judge(condition: str, numbers: Mapping[str, float]) -> Gate:
+    """Whether the condition holds; without its number it counts as if it did.
+
+    Args:
+        condition: as in :func:`parse`.
+        numbers: of the audit, see :func:`mia_lab.evaluation.summary.summary`.
+
+    Raises:
+        UserError: the condition is malformed.
+    """
+    metric, sign, bound = parse(condition)
+    value = numbers.get(metric)
+    return Gate(condition, value, value is None or bool(COMPARISONS[sign](value, bound)))
+
+
+def sentence(gate: Gate) -> str:
+    """The outcome in words: ``auc/membership = 0.841 > 0.6``."""
+    metric, sign, bound = parse(gate.condition)
+    if gate.value is None:
+        return (
+            f"{metric} {sign} {bound:g} cannot be decided, and so counts as failed: the "
+            "non-members are too few to measure this rate"
+        )
+    return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

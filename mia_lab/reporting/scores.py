@@ -1,0 +1,246 @@
+"""What ``task=score`` found, as pictures, files and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mia_lab.reporting.figures import (
+    Picture,
+    new_figure,
+    png,
+    samples_figure,
+    tidy,
+)
+from mia_lab.reporting.files import write_csv, write_json, write_pictures
+from mia_lab.reporting.tables import error_columns
+from mia_lab.reporting.text import percent
+from mia_lab.results import Decision, Scoring
+from mia_lab.types import Floats, ScoreTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CALLED = "member"
+NOT_CALLED = "not shown to be a member"
+
+ASSUMPTION = (
+    "This holds if the auxiliaries and those candidates that are no members come from the same "
+    "distribution."
+)
+
+PRINTED = 10
+"""Candidates listed in the terminal."""
+
+
+def draw(found: Scoring) -> tuple[Picture, ...]:
+    """The pictures ``histogram`` and ``gallery``."""
+    counts = ", ".join(
+        f"{name} attack: {np.count_nonzero(decision.is_called)} below the threshold"
+        for name, decision in found.decisions.items()
+    )
+    alt = f"Candidates by their error, low is a likely member. {counts or 'No threshold'}."
+    gallery = found.gallery
+    names = "; ".join(
+        f"{i}, {words}" for i, words in zip(gallery.ids, gallery.captions, strict=True)
+    )
+    return (
+        Picture("histogram", "Errors", alt, png(histogram_figure(found))),
+        Picture(
+            "gallery",
+            "Most likely members",
+            f"Input, target, the victim's answer and its error: {names}",
+            png(samples_figure(gallery)),
+        ),
+    )
+
+
+def histogram_figure(found: Scoring) -> Figure:
+    """Errors of candidates and of known non-members, with the threshold; one panel an attack."""
+    figure = new_figure(2.5 * len(found.scores) + 0.5)
+    panels = figure.subplots(len(found.scores), squeeze=False)[:, 0]
+    for axes, table in zip(panels, found.scores, strict=True):
+        _panel(axes, table, found)
+    handles, labels = panels[0].get_legend_handles_labels()
+    # Below the axes: inside, it would cover the bars.
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9)
+    return figure
+
+
+def _panel(axes: Axes, table: ScoreTable, found: Scoring) -> None:
+    errors = {
+        "candidates": -table.column(found.candidates),
+        "auxiliaries, known non-members": -table.column(found.auxiliaries),
+    }
+    decision = found.decisions.get(table.attack)
+    bins = _bins(np.concatenate([*errors.values()]), -decision.threshold if decision else None)
+    styles: list[dict[str, Any]] = [
+        {"color": "#56B4E9", "edgecolor": "white", "lw": 0.5},
+        {"histtype": "step", "color": "#6E6E6E", "lw": 1.8},
+    ]
+    for (label, error), style in zip(errors.items(), styles, strict=True):
+        if len(error):
+            # As shares: there may be many more candidates than auxiliaries.
+            weights = np.full(len(error), 100 / len(error))
+            axes.hist(error, bins=bins, weights=weights, label=f"{label} ({len(error)})", **style)
+    if decision:
+        axes.axvline(-decision.threshold, color="#222222", lw=1.5, ls="--", label="threshold")
+    axes.set_xlabel(f"{table.attack} error (members to the left)")
+    axes.set_ylabel("share of images (%)")
+    tidy(axes)
+
+
+def _bins(error: Floats, threshold: float | None) -> list[float]:
+    """Edges of equal bins; the threshold is one of them, so that no bar lies on both sides."""
+    count = int(np.clip(np.sqrt(len(error)) * 2, 8, 60))
+    bins: list[float] = np.histogram_bin_edges(error, bins=count).tolist()
+    if threshold is None:
+        return bins
+    low, high, width = bins[0], bins[-1], bins[1] - bins[0]
+    first, last = np.floor((low - threshold) / width), np.ceil((high - threshold) / width)
+    bins = (threshold + width * np.arange(first, last + 1)).tolist()
+    # Rounding must not leave an image outside.
+    return [min(bins[0], low), *bins[1:-1], max(bins[-1], high)]
+
+
+def candidate_columns(found: Scoring) -> dict[str, list[Any]]:
+    """One row a candidate, the most likely member by the last attack first; then the auxiliaries.
+
+    ``id``, ``role``, each attack's error and ``difficulty`` as in an audit's table; for each attack
+    the ``rank`` among the candidates and, where there is one, the ``p_value`` and ``decision``.
+    These are empty for auxiliaries.
+    """
+    order = np.argsort(found.ranks[found.scores[-1].attack], kind="stable")
+    n, m = len(found.candidates), len(found.auxiliaries)
+    ids = [*(found.candidates[i] for i in order), *found.auxiliaries]
+    columns: dict[str, list[Any]] = {"id": ids, "role": ["candidate"] * n + ["auxiliary"] * m}
+    difficulty = found.difficulty[[*order, *range(n, n + m)]]
+    columns |= error_columns(found.scores, ids, difficulty)
+    rest = [None] * m
+    for name, rank in found.ranks.items():
+        columns[f"{name}_rank"] = rank[order].tolist() + rest
+        if decision := found.decisions.get(name):
+            columns[f"{name}_p_value"] = decision.p_value[order].tolist() + rest
+            words = [CALLED if called else NOT_CALLED for called in decision.is_called[order]]
+            columns[f"{name}_decision"] = words + rest
+    return columns
+
+
+def write_files(found: Scoring, pictures: Iterable[Picture], folder: Path) -> None:
+    """Write ``scores.csv``, ``metrics.json`` and the pictures.
+
+    Args:
+        found: the result.
+        pictures: from :func:`draw`.
+        folder: where to write; exists.
+    """
+    write_json(metrics(found), folder / "metrics.json")
+    write_csv(candidate_columns(found), folder / "scores.csv")
+    write_pictures(pictures, folder)
+
+
+def metrics(found: Scoring) -> dict[str, Any]:
+    """The content of ``metrics.json``, of plain types only."""
+    return {
+        "name": found.name,
+        "n_candidates": len(found.candidates),
+        "n_auxiliary": len(found.auxiliaries),
+        "fpr": found.fpr,
+        "attacks": {name: _numbers(found, decision) for name, decision in found.decisions.items()},
+        "near_duplicates": len(found.near_duplicates),
+        "timing_s": dict(found.timing_s),
+        "record": dict(found.record),
+    }
+
+
+def _numbers(found: Scoring, decision: Decision) -> dict[str, float | int]:
+    return {
+        "n_called_members": int(np.count_nonzero(decision.is_called)),
+        "threshold_error": -decision.threshold,
+        "attained_fpr": decision.attained_fpr,
+        "fpr_upper95": decision.fpr_upper95,
+        "expected_false_alarms": false_alarms(found, decision),
+    }
+
+
+def false_alarms(found: Scoring, decision: Decision) -> float:
+    """Candidates called members on average, if none of them were one."""
+    return len(found.candidates) * decision.attained_fpr
+
+
+def summary(found: Scoring) -> list[str]:
+    """The findings in sentences."""
+    n, m = len(found.candidates), len(found.auxiliaries)
+    lines = [_decided(found, name, decision) for name, decision in found.decisions.items()]
+    if found.decisions:
+        # Of ranks only, hence the same for all attacks.
+        decision = next(iter(found.decisions.values()))
+        lines.append(
+            f"If no candidate were a member, {false_alarms(found, decision):.3g} of {n} would "
+            f"still be called members on average. The {m} auxiliaries fix a threshold only "
+            "roughly: with 95 % confidence its false positive rate is at most "
+            f"{percent(f'{decision.fpr_upper95:.3g}')}. {ASSUMPTION}"
+        )
+    else:
+        lines.append(
+            f"{n} candidates are ranked, the most likely members first; nothing is decided: that "
+            "takes known non-members, rows of the manifest with the role auxiliary."
+        )
+    if found.near_duplicates:
+        lines.append(
+            "Pairs of a candidate and an auxiliary that look alike: "
+            f"{len(found.near_duplicates)}; such a candidate may owe its score to that."
+        )
+    return lines
+
+
+def _decided(found: Scoring, name: str, decision: Decision) -> str:
+    called, n = int(np.count_nonzero(decision.is_called)), len(found.candidates)
+    return (
+        f"The {name} attack calls {called} of {n} candidates members at a false positive rate of "
+        f"at most {percent(str(found.fpr))}: those with an error below {-decision.threshold:.4g}."
+    )
+
+
+def text(found: Scoring) -> str:
+    """The findings, and the most likely members as a plain table, for the terminal."""
+    rows = readable_rows(found, PRINTED)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*summary(found), "", "Most likely members", *table])
+
+
+def readable_rows(found: Scoring, most: int) -> list[list[str]]:
+    """A header, and the most likely members by the last attack with what was decided on them."""
+    columns = candidate_columns(found)
+    names = [table.attack for table in found.scores]
+    shown = {"rank": f"{names[-1]}_rank", "image": "id"}
+    shown |= {f"{name} error": f"{name}_error" for name in names}
+    shown |= {f"p ({name})": f"{name}_p_value" for name in found.decisions}
+    header = [*shown, *(["called a member by"] if found.decisions else [])]
+    rows = []
+    for i in range(min(most, len(found.candidates))):
+        cells = [_cell(columns[key][i]) for key in shown.values()]
+        called = [n for n in found.decisions if columns[f"{n}_decision"][i] == CALLED]
+        rows.append([*cells, ", ".join(called) or "none"][: len(header)])
+    return [header, *rows]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def scores_summary(found: Scoring) -> Mapping[str, float]:
+    """The numbers that a sweep compares."""
+    return {
+        f"{key}/{name}": value
+        for name, decision in found.decisions.items()
+        for key, value in _numbers(found, decision).items()
+    }

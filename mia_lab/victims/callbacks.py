@@ -1,0 +1,152 @@
+"""What happens between the steps of a training: history, checkpoints, snapshots, and stopping."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import nn
+from tqdm import tqdm
+
+from mia_lab.victims.files import export, snapshot_file
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 20
+"""Writing checkpoints takes at most about one part in so many of a training's time."""
+
+EpochHook = Callable[[int, Mapping[str, float], pl.LightningModule], None]
+
+
+class History(Callback):
+    """Mean losses of every epoch, kept through a resume, and one progress bar for all epochs."""
+
+    def __init__(self, total: int, on_epoch: EpochHook | None) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._total = total
+        self._on_epoch = on_epoch
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        done = len(self.rows) * int(trainer.num_training_batches)
+        if self.rows:
+            log.info("training goes on after epoch %d", len(self.rows))
+        self._bar = tqdm(
+            total=self._total,
+            initial=done,
+            desc="training",
+            unit=" steps",
+            disable=not trainer.is_global_zero,
+        )
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        assert self._bar is not None
+        self._bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        losses = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        epoch = trainer.current_epoch + 1
+        self.rows.append({"epoch": epoch, **losses})
+        assert self._bar is not None
+        self._bar.set_description(f"training, epoch {epoch}, l1 {losses.get('l1', 0):.4f}")
+        if self._on_epoch is not None:
+            self._on_epoch(epoch, losses, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class TimedCheckpoint(ModelCheckpoint):
+    """Keeps the last epoch on disk, without spending much of the time on writing it.
+
+    It waits at least ``every_s`` seconds, and `PATIENCE` times what the last writing took; 0
+    saves every epoch.
+    Lightning's own ``train_time_interval`` is ignored under manual optimisation.
+    """
+
+    def __init__(self, folder: Path, every_s: float) -> None:
+        super().__init__(folder, filename="last", save_top_k=1, enable_version_counter=False)
+        self._wait_s = self._every_s = every_s
+        self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        start = time.monotonic()
+        due: bool = trainer.strategy.broadcast(start - self._saved >= self._wait_s)
+        if due:  # by the clock of the first process: all of them save together
+            super().on_train_epoch_end(trainer, pl_module)
+            self._saved = time.monotonic()
+            if self._every_s:
+                self._wait_s = max(self._every_s, PATIENCE * (self._saved - start))
+
+
+class Snapshots(Callback):
+    """Keeps the generator after some epochs, from 1 on.
+
+    Lightning saves checkpoints after all other callbacks, so a resumed training has the snapshots
+    of all epochs before it.
+    """
+
+    def __init__(self, folder: Path, epochs: Collection[int], input_encoding: str) -> None:
+        self._folder = folder
+        self._epochs = epochs
+        self._input_encoding = input_encoding
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if trainer.is_global_zero and epoch in self._epochs:
+            generator = cast(nn.Module, pl_module.generator)
+            export(generator, self._folder / snapshot_file(epoch), self._input_encoding)
+
+
+class Preemption(Callback):
+    """Stops between two steps on a cluster's warnings, SIGUSR1 and SIGUSR2, unless handled."""
+
+    def __init__(self) -> None:
+        self._received = 0
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Within, the signals are waited for."""
+        with unless_handled(self._note, signal.SIGUSR1, signal.SIGUSR2):
+            yield
+
+    def _note(self, number: int, _: object) -> None:
+        self._received = number
+
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        if self._received:
+            raise SystemExit(128 + self._received)
+
+
+@contextmanager
+def unless_handled(handler: Callable[[int, Any], None], *signals: signal.Signals) -> Iterator[None]:
+    """Handle signals that nobody else handles, such as a cluster's launcher."""
+    free = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        free = []  # Python hears signals in the main thread only
+    for number in free:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in free:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,232 @@
+"""Reading files of weights without running code, and telling which network they are of."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mia_lab.errors import UserError
+from mia_lab.victims.networks.local_enhancer import LocalEnhancer
+from mia_lab.victims.networks.resnet import ResNetGenerator
+from mia_lab.victims.networks.unet import UNet
+
+Generator = UNet | ResNetGenerator | LocalEnhancer
+Shapes = Mapping[str, tuple[int, ...]]
+Recognised = tuple[type[Generator], dict[str, Any], tuple[str, ...]]
+
+FOREIGN = ("pix2pix", "pix2pixhd")
+
+PUBLISHED_DROPOUT = 0.5
+"""Of residual blocks; a constant of the published code."""
+
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        tensors: by the names of the network's state dict.
+        recipe: how mia_lab builds the network; None for a file that mia_lab did not write.
+    """
+
+    tensors: dict[str, Tensor]
+    recipe: Mapping[str, Any] | None
+
+
+def read(path: Path) -> Checkpoint:
+    """Read safetensors (by the file's suffix), a state dict or a Lightning checkpoint of ours.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but tensors.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    content = _read_pickle(path)
+    if isinstance(content, Mapping) and {"generator", "state_dict"} <= content.keys():
+        own = {k: v for k, v in content["state_dict"].items() if k.startswith("generator.")}
+        tensors = {k.removeprefix("generator."): v for k, v in own.items()}
+        return Checkpoint(tensors, content["generator"])
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"victim.checkpoint={path}: holds a {type(content).__name__}, not a network's "
+            "tensors by name; save its state_dict()"
+        )
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"victim.checkpoint={path}: holds a {type(value).__name__} at '{key}', so it is "
+                "no state dict; save the generator's state_dict() alone"
+            )
+    return Checkpoint(dict(content), None)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            recipe = (file.metadata() or {}).get("generator")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return Checkpoint(tensors, None if recipe is None else json.loads(recipe))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"victim.checkpoint={path}: cannot be read ({error})") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():  # torch warns of what it then refuses
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file may break the reader anywhere
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"victim.checkpoint={path}: is a TorchScript program; use victim=exported"
+            ) from error
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise UserError(
+                f"victim.checkpoint={path}: holds code besides tensors ({code[1]}) and was not "
+                "loaded; where you trust it, save the network's state_dict() in a file of its own"
+            ) from error
+        reason = str(error).partition("\n")[0] if isinstance(error, OSError) else "no weights file"
+        raise UserError(
+            f"victim.checkpoint={path}: cannot be read ({reason}); give a state dict saved by "
+            "torch.save, or a .safetensors file"
+        ) from error
+
+
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without what training around the network left in it.
+
+    Drops the prefix of DataParallel, and running statistics of norms without weights: old
+    versions saved them for instance norm, and the published code drops them as well.
+    """
+    if all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return {
+        key: value
+        for key, value in tensors.items()
+        if not key.endswith(_STATISTICS) or key.rpartition(".")[0] + ".weight" in tensors
+    }
+
+
+def recognise(tensors: Mapping[str, Tensor], dropout: float) -> Recognised:
+    """Read a published network's architecture off its tensors.
+
+    Args:
+        tensors: of a state dict, see :func:`plain`.
+        dropout: of a U-Net; its tensors do not say.
+
+    Returns:
+        The class, its arguments, and the formats (``pix2pix``, ``pix2pixhd``) that have it.
+
+    Raises:
+        ValueError: it is no generator of theirs.
+    """
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    if any(re.match(r"(scale\d+_layer|layer)\d+\.\d+\.weight$", key) for key in shapes):
+        raise ValueError("is a discriminator of pix2pixHD; give the generator, latest_net_G.pth")
+    if len(shapes.get("model.0.weight", ())) == 4 or "net.0.weight" in shapes:
+        raise ValueError("is a discriminator of pix2pix; give the generator, latest_net_G.pth")
+    for first, read_off in (("model.model.0.weight", _unet), ("model.1.weight", _residual)):
+        if len(shapes.get(first, ())) == 4:
+            return read_off(shapes, dropout)
+    raise ValueError(
+        "is no generator of mia_lab, pix2pix or pix2pixHD (no convolution is called "
+        "model.model.0 or model.1); wrap other models in a class with a translate method"
+    )
+
+
+def _unet(shapes: Shapes, dropout: float) -> Recognised:
+    width, in_channels = shapes["model.model.0.weight"][:2]
+    depth = sum(len(shape) == 4 for shape in shapes.values()) // 2
+    if depth < 5:
+        raise ValueError(f"is a U-Net of {depth} levels; the published ones have at least 5")
+    arguments = {
+        "image_size": 2**depth,
+        "in_channels": in_channels,
+        "out_channels": _side(shapes, "model.model.3.weight", axis=1),
+        "width": width,
+        "dropout": dropout,
+        "norm": _norm(shapes, "model.model.0.bias"),
+    }
+    return UNet, arguments, ("pix2pix",)
+
+
+def _residual(shapes: Shapes, _: float) -> Recognised:
+    blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\.")
+    if not blocks:
+        raise ValueError("has no residual blocks; give the generator, latest_net_G.pth")
+    n_enhancers = len(_numbers(shapes, r"model(\d+)_1\."))
+    convolutions = sum(
+        len(shape) == 4 for key, shape in shapes.items() if re.fullmatch(r"model\.\d+\.weight", key)
+    )
+    # The first and, without enhancers, the last convolution keep the size.
+    n_downsamplings = (convolutions - (1 if n_enhancers else 2)) // 2
+    if n_downsamplings < 1:
+        raise ValueError("has residual blocks, but nothing that shrinks the image before them")
+    arguments = {
+        "in_channels": shapes["model.1.weight"][1],
+        "width": shapes["model.1.weight"][0],
+        "n_downsamplings": n_downsamplings,
+        "n_blocks": len(blocks),
+        "norm": _norm(shapes, "model.1.bias"),
+    }
+    if n_enhancers:
+        return LocalEnhancer, arguments | _enhancers(shapes, n_enhancers), ("pix2pixhd",)
+    # Dropout moves the second convolution of a block from place 5 to 6.
+    drops = len(shapes.get(f"model.{blocks[0]}.conv_block.6.weight", ())) == 4
+    bias = "model.1.bias" in shapes
+    arguments |= {
+        "out_channels": _out_channels(shapes, "model"),
+        "dropout": PUBLISHED_DROPOUT if drops else 0.0,
+        "bias": bias,
+    }
+    in_pix2pix = n_downsamplings == 2 and bias == (arguments["norm"] == "instance")
+    fitting = {"pix2pix": in_pix2pix, "pix2pixhd": bias and not drops}
+    formats = tuple(name for name, fits in fitting.items() if fits)
+    return ResNetGenerator, arguments, formats or FOREIGN
+
+
+def _enhancers(shapes: Shapes, n_enhancers: int) -> dict[str, Any]:
+    finest = f"model{n_enhancers}_2"
+    return {
+        "out_channels": _out_channels(shapes, finest),
+        "width": shapes["model.1.weight"][0] // 2**n_enhancers,
+        "n_enhancers": n_enhancers,
+        "n_local_blocks": len(_numbers(shapes, rf"{finest}\.(\d+)\.conv_block\.")),
+    }
+
+
+def _norm(shapes: Shapes, first_bias: str) -> str:
+    """Batch norm has weights; instance norm has none, but convolutions with biases before it."""
+    if any(key.endswith(".weight") and len(shape) == 1 for key, shape in shapes.items()):
+        return "batch"
+    if first_bias in shapes:
+        return "instance"
+    raise ValueError(
+        f"has neither norm weights nor {first_bias}: networks without norm are not supported"
+    )
+
+
+def _numbers(shapes: Shapes, pattern: str) -> list[int]:
+    return sorted({int(match[1]) for key in shapes if (match := re.match(pattern, key))})
+
+
+def _out_channels(shapes: Shapes, branch: str) -> int:
+    last = max(_numbers(shapes, rf"{branch}\.(\d+)\."), default=0)
+    return _side(shapes, f"{branch}.{last}.weight", axis=0)
+
+
+def _side(shapes: Shapes, key: str, axis: int) -> int:
+    """Channels of a last convolution; 3 where it is missing, which is found out when filling."""
+    shape = shapes.get(key, ())
+    return shape[axis] if len(shape) == 4 else 3

@@ -1,0 +1,384 @@
+"""A victim behind a URL.
+
+One batch is one request: ``POST <victim.url>``, ``Content-Type: application/json``, and
+``Authorization: Bearer <token>`` where ``victim.token_variable`` is set. The body is
+
+    {"encoding": "png", "images": ["<base64>", "<base64>", ...]}
+
+and the answer, with status 200 and of the same length and order,
+
+    {"images": ["<base64>", "<base64>", ...]}
+
+Every string is one file in standard base64, in the format that ``encoding`` names, both ways:
+
+- ``png``: an 8-bit RGB PNG; level 255 is 1.0. Inputs are rounded to the nearest level.
+- ``npy``: NumPy's ``.npy`` format, version 1 to 3, float32 (C, H, W) in [0, 1], never pickled.
+  Inputs may have any number of channels (one-hot labels), answers have 3.
+
+An answer has the height and width of its input. The client opens with no greeting, follows no
+redirect, and asks for no compression. It tries again after a refused or broken connection, a
+timeout, an incomplete answer, and status 408, 425, 429 or 5xx (``Retry-After`` is honoured); any
+other status ends the run, which shows the first line of the server's text.
+`mia_lab.victims.server` is such a server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import torch
+from torch import Tensor
+from urllib3.exceptions import HTTPError
+
+from mia_lab.errors import UserError
+from mia_lab.victims.answers import Unanswered
+from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
+
+log = logging.getLogger(__name__)
+
+BACK_OFF_S = 1.0
+"""Before the second attempt; doubles from attempt to attempt."""
+
+LONGEST_BACK_OFF_S = 60.0
+LONGEST_RETRY_AFTER_S = 600.0
+"""A server that asks for a longer pause than this ends the run."""
+
+START = "start the server or correct victim.url"
+MEND = "mend the server; mia_lab/victims/http.py describes what it must answer"
+
+
+class Http:
+    """A model behind a URL, as a black box; the module's docstring describes the request.
+
+    Building one contacts nobody.
+
+    Args:
+        url: where requests are sent.
+        version: the user's name for the model behind the URL; it changes no request.
+        encoding: ``png`` or ``npy``.
+        token_variable: environment variable whose value is sent as a bearer token.
+        timeout_s: for one request, from connecting to the last byte of the answer.
+        retries: how often a request is sent again.
+        requests_per_s: at most so many requests are sent; None: no limit.
+
+    Attributes:
+        remote: its answers are worth keeping one by one.
+        transport: how answers travel, where that loses precision.
+
+    Raises:
+        UserError: a setting is impossible, or the variable of the token is not set.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        url: str,
+        version: str | None = None,
+        encoding: str = "png",
+        token_variable: str | None = None,
+        timeout_s: float = 60,
+        retries: int = 5,
+        requests_per_s: float | None = None,
+    ) -> None:
+        self._shown = _checked_url(url)
+        if encoding not in TRANSPORT:
+            raise UserError(
+                f"victim.encoding={encoding}: unknown; choose from {', '.join(TRANSPORT)}"
+            )
+        if not 0 < timeout_s <= 86_400:
+            raise UserError(f"victim.timeout_s={timeout_s}: must be above 0, at most 86400 (a day)")
+        if retries < 0:
+            raise UserError(f"victim.retries={retries}: must be at least 0")
+        if requests_per_s is not None and not 0 < requests_per_s < math.inf:
+            raise UserError(
+                f"victim.requests_per_s={requests_per_s}: must be above 0, or null for no limit"
+            )
+        self.transport = TRANSPORT[encoding]
+        self._url = url
+        self._encoding = encoding
+        self._token_variable = token_variable
+        self._token = _token(token_variable) if token_variable else ""
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._pause_s = 1 / requests_per_s if requests_per_s else 0.0
+        self._next = 0.0
+        self._session = requests.Session()
+        # Set as a callable: a plain header would give way to an entry in ~/.netrc.
+        self._session.auth = self._authorize
+
+    def translate(self, x: Tensor) -> Tensor:
+        """Send one request.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1], on the CPU; C is 3 with ``png``.
+
+        Returns:
+            float32 (N, 3, H, W) in [0, 1].
+
+        Raises:
+            Unanswered: no attempt was answered, or some images were not; it has those that were.
+        """
+        if self._encoding == "png" and x.shape[1] != 3:
+            raise UserError(
+                f"victim.encoding=png carries 3 channels, and inputs have {x.shape[1]}; "
+                "set victim.encoding=npy"
+            )
+        images = [encode_image(image, self._encoding) for image in x]
+        body = json.dumps({"encoding": self._encoding, "images": images}).encode()
+        # Twice what a float32 answer takes in base64, and room for the rest.
+        limit = 2**20 + 32 * len(x) * x.shape[2] * x.shape[3]
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            retry=tenacity.retry_if_exception(_is_temporary),
+            wait=_pause,
+            before_sleep=self._announce,
+            reraise=True,
+        )
+        try:
+            answers = retrying(self._attempt, body, limit, x.shape)
+        except _Failure as failure:
+            sent = retrying.statistics["attempt_number"]
+            raise Unanswered(
+                f"victim.url={self._shown}: {failure}, after {sent} "
+                f"attempt{'s' if sent > 1 else ''}; {failure.remedy}",
+                failure.answers,
+            ) from failure
+        return torch.stack(answers)
+
+    def _attempt(self, body: bytes, limit: int, shape: torch.Size) -> list[Tensor]:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = time.monotonic() + self._pause_s
+        # A server may trickle headers for ever, and sockets know only the time between two bytes:
+        # so the exchange has a thread, which is abandoned when the time is over.
+        future: Future[bytes] = Future()
+        deadline = time.monotonic() + self._timeout_s
+
+        def work() -> None:
+            try:
+                future.set_result(self._exchange(body, limit, deadline))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            return _parsed(future.result(self._timeout_s), self._encoding, shape)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise self._broken(error) from error
+
+    def _exchange(self, body: bytes, limit: int, deadline: float) -> bytes:
+        """Send the request and read the answer's body."""
+        with self._session.post(
+            self._url,
+            data=body,
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+            timeout=self._timeout_s,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            if not 200 <= response.status_code < 300:
+                raise self._refused(response)
+            parts, size = [], 0
+            while part := response.raw.read1(2**16, decode_content=True):
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise _Failure(f"answers with more than {limit / 2**20:.0f} MiB", MEND)
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            return b"".join(parts)
+
+    def _broken(self, error: Exception) -> _Failure:
+        """What became of the connection, in the words of the operating system."""
+        cause: BaseException = error
+        while inner := cause.__cause__ or cause.__context__:
+            cause = inner
+        if isinstance(cause, TimeoutError):
+            return _Failure(
+                f"no complete answer within {self._timeout_s:g} s",
+                f"{START}; if it is slow, raise victim.timeout_s or lower query.batch_size",
+                temporary=True,
+            )
+        what = f"cannot be asked ({' '.join(str(cause).split()) or type(cause).__name__})"
+        # A ValueError says that the request cannot be sent at all.
+        final = isinstance(error, ValueError) or "CERTIFICATE_VERIFY_FAILED" in what
+        return _Failure(what, START, temporary=not final)
+
+    def _refused(self, response: requests.Response) -> _Failure:
+        status = response.status_code
+        text = b""
+        with suppress(HTTPError, OSError):
+            text = response.raw.read1(4096, decode_content=True)
+        said = f"status {status}{self._quoted(text.decode(errors='replace'))}"
+        if status < 400:
+            said = f"status {status}, a redirect{self._quoted(_origin(response))}"
+            return _Failure(said, "set victim.url to where it leads, if you trust that")
+        if status in (401, 403) and self._token_variable:
+            return _Failure(said, f"the server does not take the token in {self._token_variable}")
+        if status not in (408, 425, 429) and status < 500:
+            return _Failure(said, REMEDY.get(status, MEND))
+        wait = _retry_after(response.headers.get("Retry-After", ""))
+        if wait > LONGEST_RETRY_AFTER_S:
+            return _Failure(f"{said}, asks to wait {wait:.0f} s", "run the command again then")
+        remedy = REMEDY.get(status, "look into the server's log")
+        return _Failure(said, remedy, temporary=True, retry_after=wait)
+
+    def _quoted(self, text: str) -> str:
+        """The first line of what a server says, without what it must not repeat."""
+        if self._token:
+            text = text.replace(self._token, "***")
+        line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+        shown = line.encode("unicode_escape").decode()
+        return f" ({shown[:200]}{'...' if len(shown) > 200 else ''})" if shown else ""
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+    def _announce(self, state: tenacity.RetryCallState) -> None:
+        assert state.outcome is not None
+        assert state.next_action is not None
+        log.warning(
+            "%s: %s; attempt %d of %d in %.1f s",
+            self._shown,
+            state.outcome.exception(),
+            state.attempt_number + 1,
+            self._retries + 1,
+            state.next_action.sleep,
+        )
+
+
+REMEDY = {
+    401: "name the environment variable of the token with victim.token_variable",
+    403: "name the environment variable of the token with victim.token_variable",
+    404: "correct victim.url",
+    405: "correct victim.url",
+    413: "lower query.batch_size",
+    429: "set victim.requests_per_s",
+    502: START,
+    503: START,
+    504: START,
+}
+
+
+class _Failure(Exception):
+    """One attempt that failed; temporary ones are tried again."""
+
+    def __init__(
+        self,
+        what: str,
+        remedy: str,
+        *,
+        temporary: bool = False,
+        retry_after: float = 0.0,
+        answers: dict[int, Tensor] | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+        self.temporary = temporary
+        self.retry_after = retry_after
+        self.answers = answers or {}
+
+
+def _is_temporary(error: BaseException) -> bool:
+    return isinstance(error, _Failure) and error.temporary
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next attempt."""
+    assert state.outcome is not None
+    back_off = tenacity.wait_exponential(BACK_OFF_S, LONGEST_BACK_OFF_S)
+    back_off += tenacity.wait_random(0, BACK_OFF_S / 4)
+    failure = state.outcome.exception()
+    asked = failure.retry_after if isinstance(failure, _Failure) else 0.0
+    return max(asked, back_off(state))
+
+
+def _parsed(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
+    """The images of an answer to inputs of shape (N, C, H, W)."""
+    try:
+        answer: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        begins = body[:40].decode("ascii", "replace").encode("unicode_escape").decode()
+        raise _Failure(
+            f"its answer of {len(body)} bytes is not JSON or is cut off ('{begins}')",
+            MEND,
+            temporary=True,
+        ) from error
+    images = answer.get("images") if isinstance(answer, dict) else None
+    if not isinstance(images, list):
+        raise _Failure("its answer has no list 'images'", MEND)
+    if len(images) != shape[0]:
+        raise _Failure(f"answers {shape[0]} images with {len(images)}", MEND)
+    answers, wrong = {}, []
+    for index, text in enumerate(images):
+        try:
+            answers[index] = decode_image(text, encoding, (3, shape[2], shape[3]))
+        except ValueError as error:
+            wrong.append(f"image {index + 1} of {shape[0]} {error}")
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise _Failure(f"its answer's {wrong[0]}{more}", MEND, answers=answers)
+    return list(answers.values())
+
+
+def _checked_url(url: str) -> str:
+    """The URL as messages show it: its query may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UserError(f"victim.url: is no URL ({error}); give http://host:port/path") from error
+    host = parts.netloc.rpartition("@")[2]
+    shown = f"{parts.scheme}://{host}{parts.path}{'?***' * bool(parts.query)}"
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        raise UserError(f"victim.url={shown}: give http://host:port/path, or https")
+    if "@" in parts.netloc:
+        raise UserError(
+            f"victim.url={shown}: holds a user name or password, and the URL is written into every "
+            "report; put a token into an environment variable and name that with "
+            "victim.token_variable"
+        )
+    return shown
+
+
+def _token(variable: str) -> str:
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise UserError(
+            f"victim.token_variable={variable}: no such environment variable; export {variable}=..."
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(
+            f"victim.token_variable={variable}: its value is no token; it must be printable ASCII "
+            "without blanks"
+        )
+    return token
+
+
+def _origin(response: requests.Response) -> str:
+    """Where a redirect leads, without what may be secret in it."""
+    parts = urlsplit(response.headers.get("Location", ""))
+    return f"to {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _retry_after(header: str) -> float:
+    """Seconds a server asks to wait: a number or a date."""
+    with suppress(ValueError):
+        return max(0.0, float(int(header)))
+    with suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    return 0.0

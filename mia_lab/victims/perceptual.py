@@ -1,0 +1,73 @@
+"""The perceptual loss of pix2pixHD, and the same on a network that needs no download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mia_lab.backbones.weights import load_model
+from mia_lab.errors import UserError
+
+PERCEPTUAL = ("vgg19", "lite0", "none")
+
+_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+"""Of the feature maps, from the shallowest to the deepest, as in the published code."""
+
+_VGG_TAPS = (1, 6, 11, 20, 29)
+"""relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in VGG19's sequence of layers."""
+
+
+class PerceptualLoss(nn.Module):
+    """Weighted L1 between feature maps of two images (Wang et al. 2018, section 3.2 and code).
+
+    ``vgg19`` is the published one: five maps of VGG19, fed images in [-1, 1] as the published code
+    does. ``lite0`` takes the five strides of EfficientNet-Lite0 instead.
+
+    Args:
+        kind: ``vgg19`` or ``lite0``.
+        weights: a file with the network's weights; None: fetch VGG19's, use Lite0's package.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
+
+    def __init__(self, kind: str, weights: str | None = None) -> None:
+        super().__init__()
+        name, source = {
+            "vgg19": ("vgg19.tv_in1k", "pretrained"),
+            "lite0": ("tf_efficientnet_lite0", "packaged"),
+        }[kind]
+        try:
+            model: Any
+            model, _ = load_model(name, weights or source, seed=0)
+        except UserError as error:
+            raise UserError(
+                f"victim.perceptual={kind}: its weights cannot be had ({error}). Give "
+                "victim.perceptual_weights=FILE, or choose another objective: "
+                "victim.perceptual=lite0 or none"
+            ) from error
+        self._layers = model.features if kind == "vgg19" else None
+        self._model = model if kind == "lite0" else None
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Distance of two batches (N, 3, H, W) in [-1, 1]; the gradient is that of ``fake``."""
+        with torch.no_grad():
+            wanted = self._maps(real)
+        pairs = zip(_WEIGHTS, self._maps(fake), wanted, strict=True)
+        return torch.stack([weight * F.l1_loss(f, r) for weight, f, r in pairs]).sum()
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        if self._model is not None:  # its weights were trained on images in [-1, 1]
+            maps: list[Tensor] = self._model.forward_intermediates(
+                images, indices=[0, 1, 2, 3, 4], intermediates_only=True
+            )
+            return maps
+        maps = []
+        for i, layer in enumerate(self._layers[: _VGG_TAPS[-1] + 1]):
+            images = layer(images)
+            if i in _VGG_TAPS:
+                maps.append(images)
+        return maps

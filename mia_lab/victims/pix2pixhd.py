@@ -1,0 +1,148 @@
+"""pix2pixHD as published (Wang et al. 2018, arXiv:1711.11585), as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mia_lab.errors import UserError
+from mia_lab.victims.gan import TranslationGAN, at_least, check_hparams, frozen, one_of
+from mia_lab.victims.losses import discriminator_loss, feature_matching_loss, generator_loss
+from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator
+from mia_lab.victims.networks.resnet import ResNetGenerator
+from mia_lab.victims.perceptual import PERCEPTUAL, PerceptualLoss
+
+
+class Pix2PixHD(TranslationGAN):
+    """The global generator against PatchGANs at several scales, with least squares.
+
+    To the adversarial loss come feature matching and a perceptual loss; there is no L1 term.
+    The arguments are those of ``conf/victim/pix2pixhd.yaml``; all are kept as hyper-parameters.
+
+    Args:
+        image_size: side of the square images, a multiple of ``2**n_downsamplings``.
+        in_channels: channels of the input domain.
+        width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
+        n_downsamplings, n_blocks: of the generator, 4 and 9 as published.
+        n_discriminators: scales.
+        perceptual: ``vgg19``, ``lite0`` or ``none``.
+        lambda_feature, lambda_perceptual: weights of the two terms.
+        learning_rate, beta1, epochs, decay_fraction, batch_size, load_scale, flip, seed,
+            input_encoding, keep_epochs, epoch: see :class:`~mia_lab.victims.pix2pix.Pix2Pix`.
+        perceptual_weights: a file with the weights of the perceptual loss's network.
+
+    Raises:
+        UserError: a value is out of range; the message names its key.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        in_channels: int,
+        width: int,
+        discriminator_width: int,
+        n_downsamplings: int,
+        n_blocks: int,
+        n_discriminators: int,
+        perceptual: str,
+        lambda_feature: float,
+        lambda_perceptual: float,
+        learning_rate: float,
+        beta1: float,
+        epochs: int,
+        decay_fraction: float,
+        batch_size: int,
+        load_scale: float,
+        flip: bool,
+        seed: int,
+        input_encoding: str = "rgb",
+        perceptual_weights: str | None = None,
+        keep_epochs: Sequence[int] = (),
+        epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        keep_epochs = list(keep_epochs)
+        self.save_hyperparameters()
+        check_hparams(self.hparams, _RULES)
+        _check_size(image_size, n_downsamplings)
+        with self.seeded_weights():
+            self.generator = ResNetGenerator(
+                in_channels, 3, width, n_downsamplings, n_blocks, norm="instance", bias=True
+            )
+            self.discriminator = MultiscaleDiscriminator(
+                in_channels + 3, discriminator_width, n_discriminators
+            )
+        # In a list, so that its weights are no part of this module's.
+        self._perceptual: list[PerceptualLoss] = []
+
+    def prepare_data(self) -> None:
+        """Fetch the weights of the perceptual loss; a trained victim does without.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        if self.hparams["perceptual"] != "none" and not self._perceptual:
+            weights = self.hparams["perceptual_weights"]
+            self._perceptual.append(PerceptualLoss(self.hparams["perceptual"], weights))
+
+    def setup(self, stage: str) -> None:
+        self.prepare_data()  # Lightning calls it in the first process of each machine only
+
+    def on_fit_start(self) -> None:
+        for loss in self._perceptual:
+            loss.to(self.device)
+
+    def update(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        judged_real = self.discriminator(torch.cat([x, y], 1))
+        with frozen(self.discriminator):
+            judged_fake = self.discriminator(torch.cat([x, fake], 1))
+        losses = {
+            "generator_gan": _sum([generator_loss(scale[-1], "lsgan") for scale in judged_fake]),
+            "feature_matching": feature_matching_loss(judged_real, judged_fake),
+        }
+        loss_g = (
+            losses["generator_gan"] + self.hparams["lambda_feature"] * losses["feature_matching"]
+        )
+        for perceptual in self._perceptual:
+            losses["perceptual"] = perceptual(fake, y)
+            loss_g = loss_g + self.hparams["lambda_perceptual"] * losses["perceptual"]
+        self.descend(self.generator, loss_g)
+
+        # Both networks learn from the discriminator as it was: its judgement of real pairs serves
+        # both, as published.
+        judged_fake = self.discriminator(torch.cat([x, fake.detach()], 1))
+        pairs = zip(judged_real, judged_fake, strict=True)
+        loss_d = _sum([discriminator_loss(r[-1], f[-1], "lsgan") for r, f in pairs])
+        self.descend(self.discriminator, loss_d)
+        return {**losses, "discriminator": loss_d}
+
+    def rate_factor(self, epoch: int) -> float:
+        """Constant, then falling linearly: the published code lowers it after each epoch."""
+        epochs: int = self.hparams["epochs"]
+        decay: int = round(epochs * self.hparams["decay_fraction"])
+        return 1.0 - max(0, epoch - (epochs - decay)) / max(1, decay)
+
+
+_RULES = {
+    "n_downsamplings": at_least(1),
+    "n_blocks": at_least(1),
+    "n_discriminators": at_least(1),
+    "perceptual": one_of(*PERCEPTUAL),
+    "lambda_feature": at_least(0),
+    "lambda_perceptual": at_least(0),
+}
+
+
+def _check_size(size: int, n_downsamplings: int) -> None:
+    stride = 2**n_downsamplings
+    if size % stride or size <= stride:
+        raise UserError(
+            f"data.image_size={size}: victim.n_downsamplings={n_downsamplings} needs a larger "
+            f"multiple of {stride}"
+        )
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()

@@ -1,0 +1,94 @@
+"""An audit of a victim behind a URL: the real command against a real server."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mia_lab.victims import http
+from mia_lab.victims.answers import question_key
+from mia_lab.victims.server import Server
+from support import Command
+
+
+class Model:
+    """Answers with its input, counts images, and can fail from some image on."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+        self.fails_after = 10**9
+
+    def translate(self, x: Tensor) -> Tensor:
+        if len(self.seen) >= self.fails_after:
+            raise RuntimeError("out of memory")
+        self.seen.update(question_key(image, "", 0) for image in x)
+        return x
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def server(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(http, "BACK_OFF_S", 0.01)
+    with Server(model.translate, 0) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def manifest(folder: Path) -> str:
+    """Six members and five others of the generated pictures."""
+    path = folder / "roles.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "role"))
+        writer.writerows((f"train/{i:06d}", "member") for i in range(6))
+        writer.writerows((f"train/{i:06d}", "nonmember") for i in range(6, 11))
+    return str(path)
+
+
+def arguments(command: Command, server: Server) -> tuple[str, ...]:
+    return (
+        *("data.image_size=32", "trainer=cpu", "trainer.threads=1", "tracking.mode=disabled"),
+        *("victim=http", f"victim.url={server.url}", "data.protocol=manifest"),
+        *(f"data.manifest={manifest(command.folder)}", "query.batch_size=2", "victim.retries=1"),
+        "difficulty=none" if (command.conf / "difficulty/none.yaml").exists() else "seed=0",
+    )
+
+
+def test_an_interrupted_audit_pays_for_no_answer_twice(
+    command: Command, server: Server, model: Model
+) -> None:
+    model.fails_after = 4
+    given = arguments(command, server)
+    failed = command(*given)
+    assert f"victim.url={server.url}: status 500" in failed.error
+    assert "RuntimeError: out of memory" in failed.error
+    assert "after 2 attempts; look into the server's log" in failed.error
+    assert failed.error.endswith("the same command goes on, 4 answers kept")
+    model.fails_after = 10**9
+    metrics = command(*given).metrics
+    assert metrics
+    assert len(model.seen) == 11
+    assert set(model.seen.values()) == {1}
+    command(*given, "victim.retries=0", "victim.timeout_s=7")  # of no consequence to the answers
+    assert set(model.seen.values()) == {1}
+
+
+def test_nobody_there(command: Command, server: Server) -> None:
+    given = arguments(command, server)
+    server.server_close()
+    error = command(*given).error
+    assert "Connection refused), after 2 attempts; start the server or correct victim.url" in error

@@ -1,0 +1,105 @@
+"""The condition under which a release shall not happen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mia_lab.errors import UserError
+from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
+from mia_lab.evaluation.gate import check, judge, parse, sentence
+from mia_lab.evaluation.summary import summary, summary_names
+from mia_lab.results import AuditResult, Gallery
+from mia_lab.types import ScoreTable, Split
+
+NUMBERS = {"auc/membership": 0.6, "blind/difficulty": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("condition", "parts"),
+    [
+        ("auc/membership > 0.6", ("auc/membership", ">", 0.6)),
+        ("auc/membership>=.6", ("auc/membership", ">=", 0.6)),
+        ("  blind/difficulty<1e-1 ", ("blind/difficulty", "<", 0.1)),
+        ("difference/my attack <= -0.5", ("difference/my attack", "<=", -0.5)),
+    ],
+)
+def test_conditions(condition: str, parts: tuple[str, str, float]) -> None:
+    assert parse(condition) == parts
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "", "auc/membership", "> 0.6", "auc/membership > ", "auc/membership = 0.6",
+        "auc/membership == 0.6", "auc/membership => 0.6", "auc/membership > much",
+        "auc/membership > nan", "auc/membership > inf", "auc/membership > 0.6 or 1",
+        "0.5 < auc/membership < 0.6",
+    ],
+)  # fmt: skip
+def test_what_is_no_condition(condition: str) -> None:
+    with pytest.raises(UserError, match=r"write fail_if='auc/membership > 0.6'") as caught:
+        parse(condition)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "failed", "words"),
+    [
+        ("auc/membership > 0.59", True, "auc/membership = 0.6 > 0.59"),
+        ("auc/membership > 0.6", False, "auc/membership = 0.6, not > 0.6"),
+        ("auc/membership >= 0.6", True, "auc/membership = 0.6 >= 0.6"),
+        ("auc/membership < 0.6", False, "auc/membership = 0.6, not < 0.6"),
+        ("auc/membership <= 0.6", True, "auc/membership = 0.6 <= 0.6"),
+        ("blind/difficulty < 0.5", True, "blind/difficulty = 0.4 < 0.5"),
+    ],
+)
+def test_outcomes(condition: str, failed: bool, words: str) -> None:
+    gate = judge(condition, NUMBERS)
+    assert gate.failed is failed
+    assert gate.value == NUMBERS[parse(condition)[0]]
+    assert sentence(gate) == words
+
+
+@pytest.mark.parametrize("sign", ["<", ">"])
+def test_what_was_not_measured_fails(sign: str) -> None:
+    gate = judge(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
+    assert (gate.value, gate.failed) == (None, True)
+    assert "cannot be decided, and so counts as failed" in sentence(gate)
+
+
+def test_unknown_metrics_are_refused_with_the_choices() -> None:
+    names = summary_names(["reconstruction", "membership"])
+    check("auc/membership > 0.6", names)
+    with pytest.raises(UserError, match=r"no auc/membrship; did you mean auc/membership\? there"):
+        check("auc/membrship > 0.6", names)
+    with pytest.raises(UserError, match=r"no auc/lira; .*there are auc/reconstruction, "):
+        check("auc/lira > 0.6", names)
+    assert not [n for n in summary_names(["membership"]) if n.startswith("difference")]
+
+
+@pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
+def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> None:
+    """With as many non-members as it takes to resolve every rate."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(300) < 150
+    ids = np.array([f"{i:03d}" for i in range(300)])
+    tables = [ScoreTable(a, "victim", ids, rng.normal(size=300)) for a in attacks]
+    base = [t for t in tables if t.attack == "reconstruction"]
+    nothing = np.zeros((0, 3, 4, 4), dtype=np.float32)
+    result = AuditResult(
+        name="x",
+        split=Split(*(np.array([]) for _ in range(5))),
+        scores=tuple(tables),
+        difficulty=rng.random(300),
+        alpha=0.5,
+        evaluations=tuple(evaluate(t.attack, t.score, truth) for t in tables),
+        comparisons=tuple(compare_attacks(t, b, truth) for b in base for t in tables if t is not b),
+        blind=(difficulty_alone(rng.random(300), truth),),
+        near_duplicates=(),
+        gallery=Gallery((), (), nothing, nothing, nothing),
+        grid=(),
+        timing_s={},
+        record={},
+    )
+    assert sorted(summary(result)) == sorted(summary_names(attacks))

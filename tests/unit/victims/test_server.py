@@ -1,0 +1,184 @@
+"""The reference server: what it answers, what it refuses, and its command."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import torch
+from torch import Tensor
+
+from mia_lab.errors import UserError
+from mia_lab.victims import server as module
+from mia_lab.victims.http import Http
+from mia_lab.victims.pix2pix import Pix2Pix
+from mia_lab.victims.server import Server, main
+from mia_lab.victims.training import export
+from mia_lab.victims.wire import encode_image
+
+
+def invert(x: Tensor) -> Tensor:
+    return 1 - x[:, :3]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(invert, 0) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def images(n: int = 2, channels: int = 3) -> Tensor:
+    return torch.rand(n, channels, 16, 16, generator=torch.Generator().manual_seed(n))
+
+
+def test_it_answers_the_client(server: Server) -> None:
+    x = images(3, channels=4)
+    y = Http(server.url, encoding="npy").translate(x)
+    torch.testing.assert_close(y, invert(x), rtol=0, atol=0)
+    y = Http(server.url).translate(x[:, :3])
+    assert (y - invert(x)).abs().max() <= 1 / 255 + 1e-6  # rounded both ways
+
+
+def test_it_describes_itself(server: Server) -> None:
+    answer = requests.get(server.url.replace("/translate", "/"), timeout=5).json()
+    assert answer["request"] == "POST /translate"
+    assert answer["encodings"] == ["png", "npy"]
+
+
+ONE = encode_image(torch.zeros(3, 16, 16), "npy")
+SMALL = encode_image(torch.zeros(3, 8, 16), "npy")
+BRIGHT = encode_image(torch.full((3, 16, 16), 1.5), "npy")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/translate", "no", 400, "the body is not JSON"),
+        ("/translate", {"encoding": "npy"}, 400, "the body has no list 'images'"),
+        ("/translate", [1], 400, "the body has no list 'images'"),
+        ("/translate", {"images": [ONE]}, 400, "encoding None: unknown; choose from png, npy"),
+        ("/translate", {"encoding": [], "images": [ONE]}, 400, "encoding []: unknown"),
+        ("/translate", {"encoding": "npy", "images": []}, 400, "holds no image"),
+        ("/translate", {"encoding": "png", "images": [ONE]}, 400, "image 1 of 1 is not a complete"),
+        ("/translate", {"encoding": "npy", "images": [ONE, 7]}, 400, "image 2 of 2 is not base64"),
+        ("/translate", {"encoding": "npy", "images": [ONE, SMALL]}, 400, "differs in shape"),
+        ("/translate", {"encoding": "npy", "images": [BRIGHT]}, 400, "leaves [0, 1] (1.5 to 1.5)"),
+        ("/elsewhere", {"encoding": "npy", "images": [ONE]}, 404, "ask POST /translate"),
+    ],
+)
+def test_bad_requests(server: Server, path: str, body: Any, status: int, message: str) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    url = server.url.replace("/translate", path)
+    answer = requests.post(url, data=text, timeout=5)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]
+
+
+def test_size_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 1000)
+    with requests.Session() as session:
+        answer = session.post(server.url, data=b" " * 5_000_000, timeout=5)
+        assert (answer.status_code, answer.json()["error"][:32]) == (
+            413,
+            "a request has at most 1000 bytes",
+        )
+        assert session.post(server.url, data=b"{}", timeout=5).status_code == 400
+
+
+def test_a_length_is_needed(server: Server) -> None:
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(str(host), port, timeout=5)
+    connection.request("POST", "/translate", iter([b"{}"]))  # sent in chunks
+    assert connection.getresponse().status == 411
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("translate", "message"),
+    [
+        (lambda x: x[:1], "answered with shape (1, 3, 16, 16)"),
+        (lambda x: x * torch.nan, "values from nan to nan"),
+        (lambda x: x + 1, "expected (2, 3, 16, 16) in [0, 1]"),
+        (lambda x: x @ x[0], "the model failed on (2, 3, 16, 16): "),
+        (lambda x: torch.zeros(2)[5], "IndexError: index 5 is out of bounds"),
+    ],
+)
+def test_a_model_that_fails(
+    server: Server, translate: Callable[[Tensor], Tensor], message: str
+) -> None:
+    server.translate = translate if "failed" not in message else failing
+    request = {"encoding": "npy", "images": [encode_image(image, "npy") for image in images()]}
+    answer = requests.post(server.url, json=request, timeout=5)
+    assert answer.status_code == 500
+    assert message in answer.json()["error"]
+    server.translate = invert
+    assert requests.post(server.url, json=request, timeout=5).status_code == 200
+
+
+def failing(x: Tensor) -> Tensor:
+    raise RuntimeError("two\nlines")
+
+
+def test_a_client_that_goes_away_harms_nobody(server: Server) -> None:
+    with socket.create_connection(server.server_address[:2]) as client:
+        client.sendall(b"POST /translate HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+    torch.testing.assert_close(
+        Http(server.url, encoding="npy").translate(images()), invert(images())
+    )
+
+
+def test_a_port_in_use(server: Server) -> None:
+    port = server.server_address[1]
+    with pytest.raises(UserError, match=rf"--port {port}: cannot be had \(.*in use\); choose"):
+        Server(invert, port)
+
+
+def test_the_command(tmp_path: Path, tiny: Callable[..., Pix2Pix]) -> None:
+    module = tiny().eval()
+    path = tmp_path / "victim.safetensors"
+    export(module.generator, path)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mia_lab.victims.server", str(path)),
+            *("--image-size", "32", "--port", "0"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().removeprefix("serving at ").strip()
+    assert process.stdout.readline() == f"victim=http victim.url={url}\n", process.communicate()[1]
+    x = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = (module.generator(2 * x - 1) + 1) / 2
+    answer = Http(url, encoding="npy").translate(x)
+    torch.testing.assert_close(answer, expected, rtol=0, atol=1e-6)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "stopped\n")
+    assert "Traceback" not in err
+    assert "POST /translate" in err
+
+
+def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "nowhere"), "--port", "0"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: victim.checkpoint=")
