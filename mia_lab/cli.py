@@ -74,7 +74,7 @@ def main() -> None:
         sys.exit(_refuse(str(error), traceback_wanted))
     except OSError as error:
         if is_full(error):
-            sys.exit(_refuse(f"the disk is full ({error}); make room under paths.outputs and /tmp"))
+            sys.exit(_refuse(f"the disk is full ({error}); make room and run the command again"))
         if started or not error.filename:
             raise
         reason = f"{error.filename}: {error.strerror}"

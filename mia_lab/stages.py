@@ -27,6 +27,7 @@ from mia_lab.run import run_record, settings_line
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import DifficultyTable, Evidence, Reconstructions, Role, Split
 from mia_lab.victims.blackbox import (
+    BlackBox,
     RecordedAnswers,
     TorchBlackBox,
     Victim,
@@ -203,7 +204,7 @@ class Stages:
 
     def reconstructions(self, victim: Victim) -> Reconstructions:
         """The victim's answers to all candidates; what a remote one answers is kept at once."""
-        if getattr(victim, "remote", False):
+        if isinstance(victim, BlackBox) and getattr(victim, "remote", False):
             from mia_lab.victims.answers import CachedAnswers
 
             victim = CachedAnswers(victim, self.store.answers(self.victim_stage))

@@ -15,10 +15,10 @@ Every string is one file in standard base64, in the format that ``encoding`` nam
 - ``npy``: NumPy's ``.npy`` format, version 1 to 3, float32 (C, H, W) in [0, 1], never pickled.
   Inputs may have any number of channels (one-hot labels), answers have 3.
 
-An answer has the height and width of its input. The client opens with no greeting, follows no
-redirect, and asks for no compression. It tries again after a refused or broken connection, a
-timeout, an incomplete answer, and status 408, 425, 429 or 5xx (``Retry-After`` is honoured); any
-other status ends the run, which shows the first line of the server's text.
+An answer has the height and width of its input. The client sends nothing before this request,
+follows no redirect, and asks for no compression. It tries again after a refused or broken
+connection, a timeout, an incomplete answer, and status 408, 425, 429 or 5xx (``Retry-After`` is
+honoured); any other status ends the run, which shows the first line of the server's text.
 `mia_lab.victims.server` is such a server.
 """
 
@@ -300,11 +300,11 @@ def _is_temporary(error: BaseException) -> bool:
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds until the next attempt."""
     assert state.outcome is not None
-    back_off = tenacity.wait_exponential(BACK_OFF_S, LONGEST_BACK_OFF_S)
-    back_off += tenacity.wait_random(0, BACK_OFF_S / 4)
+    doubling = tenacity.wait_exponential(BACK_OFF_S, LONGEST_BACK_OFF_S)
+    jitter = tenacity.wait_random(0, BACK_OFF_S / 4)
     failure = state.outcome.exception()
     asked = failure.retry_after if isinstance(failure, _Failure) else 0.0
-    return max(asked, back_off(state))
+    return max(asked, doubling(state) + jitter(state))
 
 
 def _parsed(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:

@@ -55,6 +55,7 @@ _HARMLESS_WARNINGS = (
     ".*available but not used.*",  # trainer=cpu on a machine with a GPU
     ".*exists and is not empty.*",  # the checkpoint we resume from
     ".*LeafSpec.*",  # Lightning on torch 2.15
+    ".*a Tensor that is not a leaf.*",  # torch.compile looks at the inputs of a network
     ".*did not find any unused parameters.*",  # of a victim with one network
 )
 
@@ -201,6 +202,9 @@ def prepared(module: pl.LightningModule, settings: TrainingSettings) -> Iterator
     to rounding; float32 products may use TF32, as PyTorch lets convolutions anyway. On the CPU
     channels last was slower at demo scale. With ``compile`` the networks are compiled where they
     are; their state dicts stay the same.
+
+    Raises:
+        UserError: they cannot be compiled.
     """
     on_gpu = torch_device(settings.accelerator).type == "cuda"
     benchmark, products = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
@@ -213,6 +217,14 @@ def prepared(module: pl.LightningModule, settings: TrainingSettings) -> Iterator
         for network in networks:
             network.compile()
         yield
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"trainer.compile=true: torch.compile fails here ({reason}); "
+                "use trainer.compile=false"
+            ) from error
+        raise
     finally:
         for network in networks:
             network._compiled_call_impl = None  # there is no public way back

@@ -82,12 +82,12 @@ def test_victim_version(tmp_path: Path) -> None:
         TrainingSettings("cpu"),
         on_epoch=lambda _epoch, found, _module: losses.append(found["l1"]),
     )
-    assert stages.VICTIM_VERSION == 1
+    assert stages.VICTIM_VERSION == 2
     np.testing.assert_allclose(losses, L1, rtol=2e-3)
 
 
 def test_torch_generators_are_stable() -> None:
-    """Initial weights and jitter hang on PyTorch's CPU generator."""
+    """Initial weights and dropout hang on PyTorch's CPU generator."""
     drawn = torch.rand(3, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(drawn.numpy(), [0.4962566, 0.7682218, 0.08847743], rtol=1e-6)
 
@@ -99,4 +99,4 @@ SCENES = {
     "maps": [[150.9, 139.0, 136.9], [85.2, 70.6, 61.8]],
     "streets": [[77.2, 71.5, 68.0], [109.9, 108.9, 105.0]],
 }
-L1 = [0.181287, 0.186702]
+L1 = [0.190089, 0.186998]

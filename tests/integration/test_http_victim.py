@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 from mia_lab.victims import http
+from mia_lab.victims import server as server_module
 from mia_lab.victims.answers import question_key
 from mia_lab.victims.server import Server
 from support import Command
@@ -40,6 +41,8 @@ def model() -> Model:
 @pytest.fixture
 def server(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(http, "BACK_OFF_S", 0.01)
+    silent = logging.Logger("server", logging.CRITICAL + 1)  # it shares the command's stderr
+    monkeypatch.setattr(server_module, "log", silent)
     with Server(model.translate, 0) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -64,7 +67,6 @@ def arguments(command: Command, server: Server) -> tuple[str, ...]:
         *("data.image_size=32", "trainer=cpu", "trainer.threads=1", "tracking.mode=disabled"),
         *("victim=http", f"victim.url={server.url}", "data.protocol=manifest"),
         *(f"data.manifest={manifest(command.folder)}", "query.batch_size=2", "victim.retries=1"),
-        "difficulty=none" if (command.conf / "difficulty/none.yaml").exists() else "seed=0",
     )
 
 

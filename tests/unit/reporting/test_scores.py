@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,8 +180,12 @@ def test_tracker_keeps_pictures_of_images_private(
         name="n", config={}, log_images=images,
     ) as tracker:  # fmt: skip
         tracker.log_scoring(found, report.draw(found))
-    (record,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    assert b"n_called_members/membership" in record.read_bytes()
-    logged = [p.name for p in tmp_path.glob("wandb/offline-run-*/files/media/images/report/*")]
-    assert any(name.startswith("histogram") for name in logged)
-    assert any(name.startswith("gallery") for name in logged) is images
+    (run,) = tmp_path.glob("wandb/offline-run-*")
+    wandb = Path(sys.executable).with_name("wandb")
+    command = [str(wandb), "leet", "inspect", "--summary", "--json", str(run)]
+    read = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    numbers = json.loads(read)["summary"]
+    assert numbers["n_called_members/membership"] == N // 3
+    assert numbers["scores"]["nrows"] == N + M
+    assert "report/histogram" in numbers
+    assert ("report/gallery" in numbers) == images

@@ -413,7 +413,8 @@ def test_an_interrupt_ends_the_back_off(start: Start, monkeypatch: pytest.Monkey
 
     def behaviour(handler: Handler, _: int) -> None:
         handler.reply(500, b"")
-        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        main = threading.main_thread().ident
+        threading.Timer(0.3, signal.pthread_kill, [main, signal.SIGINT]).start()
 
     server = start(behaviour)
     began = time.monotonic()

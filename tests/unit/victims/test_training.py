@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mia_lab.data.dataset import PairDataset
+from mia_lab.errors import UserError
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import (
     CHECKPOINT_FILE,
     GENERATOR_FILE,
     LOSSES_FILE,
     TrainingSettings,
+    prepared,
+    snapshot_file,
     train,
 )
 
@@ -113,3 +118,92 @@ def test_initial_weights_are_normal_with_deviation_0_02(tiny: Build) -> None:
     weight = tiny(width=32).generator.state_dict()["model.model.1.model.1.weight"]
     assert abs(float(weight.std()) - 0.02) < 0.001
     assert abs(float(weight.mean())) < 0.001
+
+
+def test_snapshots_are_the_generators_of_shorter_lives(
+    tmp_path: Path, members: PairDataset, tiny: Build
+) -> None:
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def keep(epoch: int, _: object, module: Pix2Pix) -> None:
+        kept[epoch] = {k: v.clone() for k, v in module.generator.state_dict().items()}
+
+    train(tiny(keep_epochs=[1, 3]), members, tmp_path, CPU, on_epoch=keep)  # type: ignore[arg-type]
+    assert {p.name for p in (tmp_path / "epochs").iterdir()} == {
+        "0001.safetensors",
+        "0003.safetensors",
+    }
+    for epoch in (1, 3):
+        assert equal(load_file(tmp_path / snapshot_file(epoch)), kept[epoch])
+    assert not equal(kept[1], kept[3])
+
+
+def test_files_say_how_to_build_the_generator(
+    tmp_path: Path, members: PairDataset, tiny: Build
+) -> None:
+    module = tiny(epochs=1, keep_epochs=[1])
+    train(module, members, tmp_path, CPU)
+    expected = {
+        "architecture": type(module.generator).__name__,
+        "arguments": module.generator.arguments,
+        "input_encoding": "rgb",
+    }
+    for name in (GENERATOR_FILE, snapshot_file(1)):
+        with safe_open(tmp_path / name, "pt") as file:
+            assert json.loads(file.metadata()["generator"]) == expected
+    checkpoint = torch.load(tmp_path / CHECKPOINT_FILE, weights_only=True)
+    assert checkpoint["generator"] == expected
+
+
+def test_workers_change_nothing(tmp_path: Path, members: PairDataset, tiny: Build) -> None:
+    train(tiny(epochs=2), members, tmp_path / "none", CPU)
+    other = PairDataset(members.source, members.ids, members.image_size, cache_bytes=20_000)
+    assert not other.fits
+    train(tiny(epochs=2), other, tmp_path / "some", TrainingSettings("cpu", workers=1))
+    assert equal(weights(tmp_path / "none"), weights(tmp_path / "some"))
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_alike_under_the_same_names(
+    tmp_path: Path, members: PairDataset, tiny: Build
+) -> None:
+    def module() -> Pix2Pix:
+        return tiny(epochs=1, dropout=0.0, batch_size=3)
+
+    train(module(), members, tmp_path / "plain", CPU)
+    compiled = module()
+    train(compiled, members, tmp_path / "compiled", TrainingSettings("cpu", compile=True))
+    a, b = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
+    assert a.keys() == b.keys()
+    assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-4) for k in a)
+    assert compiled.generator._compiled_call_impl is None
+
+
+def test_flags_for_speed_are_set_back(tiny: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    module = tiny()
+
+    def weight() -> torch.Tensor:
+        return module.discriminator.state_dict()["model.0.weight"]
+
+    with prepared(module, TrainingSettings("gpu")):
+        assert torch.backends.cudnn.benchmark
+        assert torch.get_float32_matmul_precision() == "high"
+        assert weight().is_contiguous(memory_format=torch.channels_last)
+    assert (torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()) == before
+    assert weight().is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (TrainingSettings("cpu", devices=2), "trainer=ddp"),
+        (TrainingSettings("cpu", strategy="ddp", devices=3), "victim.batch_size=2"),
+    ],
+)
+def test_devices_that_do_not_fit(
+    tmp_path: Path, members: PairDataset, tiny: Build, settings: TrainingSettings, key: str
+) -> None:
+    with pytest.raises(UserError, match=key):
+        train(tiny(), members, tmp_path, settings)
