@@ -3,10 +3,11 @@
     python experiments/benchmarks/training.py                                     # two cores
     python experiments/benchmarks/training.py --device cuda --image-size 256 --width 64
 
-Both train the same networks, from the same weights, on the same decoded pairs, with the same losses.
-The rival is a plain float32 loop in PyTorch, with its defaults: a DataLoader, Adam, the two updates
-of the reference implementation. Ours is `train()` as an audit calls it, with its checkpoints and its
-history. Rates leave out the first epoch, which warms up. Writes `training.csv` beside this file.
+Both train the same networks, from the same weights, on the same decoded pairs, with the same
+losses. The rival is a plain float32 loop in PyTorch, with its defaults: a DataLoader, Adam, the two
+updates of the reference implementation. Ours is `train()` as an audit calls it, with checkpoints
+and history. Rates leave out the first epoch, which warms up. Adds to `training.csv` beside this
+file.
 """
 
 from __future__ import annotations

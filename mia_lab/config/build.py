@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.attacks import Attack
+    from mia_lab.backbones import Backbone
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
-    from mia_lab.backbones import Backbone
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.victims.blackbox import Victim
 

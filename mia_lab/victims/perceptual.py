@@ -49,8 +49,8 @@ class PerceptualLoss(nn.Module):
                 "victim.perceptual_weights=FILE, or choose another objective: "
                 "victim.perceptual=lite0 or none"
             ) from error
-        self._layers = model.features if kind == "vgg19" else None
-        self._model = model if kind == "lite0" else None
+        self._is_vgg = kind == "vgg19"
+        self._model: Any = model.features if self._is_vgg else model
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """Distance of two batches (N, 3, H, W) in [-1, 1]; the gradient is that of ``fake``."""
@@ -60,13 +60,13 @@ class PerceptualLoss(nn.Module):
         return torch.stack([weight * F.l1_loss(f, r) for weight, f, r in pairs]).sum()
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        if self._model is not None:  # its weights were trained on images in [-1, 1]
-            maps: list[Tensor] = self._model.forward_intermediates(
+        maps: list[Tensor] = []
+        if not self._is_vgg:  # its weights were trained on images in [-1, 1]
+            maps = self._model.forward_intermediates(
                 images, indices=[0, 1, 2, 3, 4], intermediates_only=True
             )
             return maps
-        maps = []
-        for i, layer in enumerate(self._layers[: _VGG_TAPS[-1] + 1]):
+        for i, layer in enumerate(self._model[: _VGG_TAPS[-1] + 1]):
             images = layer(images)
             if i in _VGG_TAPS:
                 maps.append(images)

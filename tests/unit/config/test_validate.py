@@ -54,7 +54,7 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("victim.epoch=3", "victim.epoch: unknown key; did you mean epochs"),
+        ("victim.epochss=3", "victim.epochss: unknown key; did you mean epochs"),
         ("victim.epochs=many", "victim.epochs: Value 'many' .* could not be converted to Integer"),
         ("data.protocol=fair", "data.protocol: Invalid value 'fair', expected one of .resplit"),
         ("+experiment=nothing", "Could not find 'experiment/nothing' Available options .*facades_"),
@@ -81,7 +81,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
     [
         ("+dta=x", "dta: unknown key; did you mean data"),
         ("+data.rooot=x", "data.rooot: unknown key; did you mean root"),
-        ("+victim.epoch=3", "victim.epoch: unknown key; did you mean epochs"),
+        ("+victim.epochss=3", "victim.epochss: unknown key; did you mean epochs"),
         ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
         ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
         ("data.image_size=0", "data.image_size=0: must be at least 16"),
@@ -110,6 +110,14 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "victim._target_=fractions.Fraction: has epochs, .* is no LightningModule|cannot be b",
         ),
         ("victim.epochs=0", "victim.epochs=0: must be at least 1"),
+        ("victim.epoch=3", r"victim.epoch=3: is not kept; add it to victim.keep_epochs=\[\]"),
+        ("victim.keep_epochs=[0,9]", r"victim.keep_epochs=\[0, 9\]: the training has epochs 1 to 8"),
+        ("victim.generator=vit", "victim.generator=vit: must be one of unet, resnet_6, resnet_9"),
+        ("victim=pix2pixhd victim.perceptual=vgg", "victim.perceptual=vgg: must be one of vgg19"),
+        ("victim.in_channels=4", "victim.in_channels=4: the data has 3 channels"),
+        ("trainer.devices=2", "trainer.devices=2: more than one needs trainer=ddp"),
+        ("trainer.strategy=fsdp", "trainer.strategy=fsdp: unknown; choose from auto, ddp"),
+        ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
         ("victim.learning_rate=nan", "victim.learning_rate=nan: must be finite and above 0"),
         ("victim.dropout=1", "victim.dropout=1.0: must be in"),
         ("victim.load_scale=0.5", "victim.load_scale=0.5: must be between 1 and 4"),
@@ -119,7 +127,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("attack.names=[lira]", "attack.names=lira: unknown; choose from reconstruction, member"),
         ("attack.names=[membership,membership]", "names an attack twice"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu: unknown; choose from auto, cpu, gpu"),
-        ("trainer.precision=16-true", "trainer.precision=16-true: unknown; choose from 32-true"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: unknown; choose from auto, 32-true"),
         ("trainer.threads=0", "trainer.threads=0: must be at least 1"),
         ("query.batch_size=0", "query.batch_size=0: must be at least 1"),
     ],
@@ -133,4 +141,4 @@ def check(*overrides: str) -> None:
     """All that a run checks before it looks at any data."""
     config = composed(*overrides)
     validate(config)
-    build.trained_victim(config)
+    build.trained_victim(build.resolved_victim(config, 3))

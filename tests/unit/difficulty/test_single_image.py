@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mia_lab.difficulty import difficulty_score
 from mia_lab.backbones import Backbone
+from mia_lab.difficulty import difficulty_score
 from mia_lab.difficulty.features import prepare
 from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.single_image import SingleImageDifficulty, ridge_key

@@ -122,7 +122,7 @@ def test_pix2pixhd_step(tmp_path: Path, members: PairDataset) -> None:
     for name, loss in wanted.items():
         assert losses[name] == pytest.approx(loss.item(), rel=1e-5), name
     assert losses["l1"] == pytest.approx(F.l1_loss(fake, y).item() / 2, rel=1e-5)
-    # Instance norm takes every bias before it away: its gradient is rounding, and Adam scales it up.
+    # Instance norm takes a bias before it away: its gradient is rounding, and Adam scales it up.
     assert_same_weights(module.generator, g, biases=False)
     assert_same_weights(module.discriminator, d, biases=False)
     with torch.no_grad():
