@@ -118,6 +118,10 @@ def run(cfg: DictConfig) -> None:
         from mia_lab.scoring import score
 
         score(config, folder, group)
+    elif config.task is Task.export:
+        from mia_lab.exporting import export
+
+        export(config, folder)
     else:
         _audit(config, folder, group)
 

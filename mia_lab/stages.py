@@ -78,7 +78,9 @@ class Stages:
         self.pairs = PairDataset(
             self.source, self.ids, config.data.image_size, encoding=self.encoding
         )
-        self.needs_difficulty = config.until in (None, Until.difficulty, Until.attacks)
+        self.needs_difficulty = config.task is not Task.export and (
+            config.until in (None, Until.difficulty, Until.attacks)
+        )
         if self.needs_difficulty:
             _ = self.difficulties  # a wrong layer shall not wait for the training to end
         self._module: pl.LightningModule | None = None
@@ -112,6 +114,8 @@ class Stages:
         trainer = self.config.trainer
         settings = build.identity(self._settings)
         settings.pop("epoch", None)  # which of its weights are audited
+        if isinstance(self._foreign, RecordedAnswers):
+            settings.pop("folder", None)  # counts by its pictures
         inputs: dict[str, Any] = {"victim": settings, **self._encoded}
         if self._module is not None:
             inputs |= {

@@ -25,6 +25,8 @@ def validate(config: Config) -> None:
     _check_manifest(config)
     if config.task is Task.score:
         _check_score(config)
+    if config.task is Task.export:
+        _check_export(config)
     if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
@@ -117,6 +119,17 @@ def _check_task(config: Config) -> None:
                 f"until={config.until.value} stops an audit, and task=difficulty has one stage; "
                 "leave it out"
             )
+
+
+def _check_export(config: Config) -> None:
+    if config.query.mode is QueryMode.train:
+        raise UserError(
+            "query.mode=train: exported programs answer in evaluation mode; use query.mode=eval"
+        )
+    if config.until is not None:
+        raise UserError(
+            f"until={config.until.value} stops an audit, and task=export is none; leave it out"
+        )
 
 
 def _check_score(config: Config) -> None:

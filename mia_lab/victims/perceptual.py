@@ -60,12 +60,13 @@ class PerceptualLoss(nn.Module):
         return torch.stack([weight * F.l1_loss(f, r) for weight, f, r in pairs]).sum()
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = []
         if not self._is_vgg:  # its weights were trained on images in [-1, 1]
-            maps = self._model.forward_intermediates(
-                images, indices=[0, 1, 2, 3, 4], intermediates_only=True
+            return list(
+                self._model.forward_intermediates(
+                    images, indices=[0, 1, 2, 3, 4], intermediates_only=True
+                )
             )
-            return maps
+        maps: list[Tensor] = []
         for i, layer in enumerate(self._model[: _VGG_TAPS[-1] + 1]):
             images = layer(images)
             if i in _VGG_TAPS:

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from mia_lab.errors import UserError
 from mia_lab.victims.blackbox import TorchBlackBox
 from mia_lab.victims.checkpoints import FOREIGN, Checkpoint, Generator, plain, read, recognise
-from mia_lab.victims.networks import translate_unit_range
+from mia_lab.victims.networks import UnitRange
+from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
 
-ARCHITECTURES: dict[str, type[Generator]] = {"UNet": UNet, "ResNetGenerator": ResNetGenerator}
+ARCHITECTURES: dict[str, type[Generator]] = {
+    network.__name__: network for network in (UNet, ResNetGenerator, LocalEnhancer)
+}
 """Networks that an exported file may name; loading a file never imports anything else."""
 
 FORMATS = ("mia_lab", *FOREIGN)
@@ -67,7 +70,7 @@ class Pretrained:
         except ValueError as error:
             raise UserError(f"victim.checkpoint={checkpoint}: {error}") from error
         self.in_channels: int = network.arguments["in_channels"]
-        self.module: nn.Module = _UnitRange(network, input_encoding)
+        self.module: nn.Module = UnitRange(network, input_encoding)
         self._box = TorchBlackBox(self.module, accelerator, mode)
 
     def translate(self, x: Tensor) -> Tensor:
@@ -158,13 +161,3 @@ def _check_use(network: Generator, image_size: int, input_encoding: str) -> None
             f"takes images whose side is a multiple of {network.stride}, at least "
             f"{network.smallest}, but data.image_size={image_size}; set data.image_size={fits}"
         )
-
-
-class _UnitRange(nn.Module):
-    def __init__(self, network: nn.Module, input_encoding: str) -> None:
-        super().__init__()
-        self.network = network
-        self.input_encoding = input_encoding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return translate_unit_range(self.network, x, self.input_encoding)

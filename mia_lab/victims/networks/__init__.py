@@ -23,3 +23,15 @@ def translate_unit_range(network: nn.Module, x: Tensor, input_encoding: str = "r
 def network_range(x: Tensor, input_encoding: str) -> Tensor:
     """Inputs as the published networks want them: pictures in [-1, 1], labels in {0, 1}."""
     return 2 * x - 1 if input_encoding == "rgb" else x
+
+
+class UnitRange(nn.Module):
+    """A published network as a module from [0, 1] to [0, 1]; see :func:`translate_unit_range`."""
+
+    def __init__(self, network: nn.Module, input_encoding: str) -> None:
+        super().__init__()
+        self.network = network
+        self.input_encoding = input_encoding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return translate_unit_range(self.network, x, self.input_encoding)
