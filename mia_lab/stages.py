@@ -124,6 +124,11 @@ class Stages:
                 "precision": resolve_precision(trainer.precision, trainer.accelerator),
                 "threads": trainer.threads,
             }
+            # Dropout is drawn in each process, and a compiler may round and draw otherwise.
+            if trainer.devices > 1:
+                inputs["devices"] = trainer.devices
+            if trainer.compile:
+                inputs["compiled"] = True
         if isinstance(self._foreign, RecordedAnswers):
             inputs["answers"] = self._foreign.fingerprint(self.candidates)
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)

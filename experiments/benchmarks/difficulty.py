@@ -31,10 +31,10 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from mia_lab.backbones import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
-from mia_lab.backbones import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.features import extract, prepare
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order

@@ -34,6 +34,7 @@ def validate(config: Config) -> None:
     if config.fail_if is not None:
         _check_gate(config, config.fail_if)
     _check_trainer(config.trainer)
+    _check_devices(config)
     _at_least(1, ("query.batch_size", config.query.batch_size))
 
 
@@ -178,9 +179,18 @@ def _check_trainer(trainer: Trainer) -> None:
     _at_least(1, ("trainer.threads", trainer.threads), ("trainer.devices", trainer.devices))
     if trainer.workers is not None:
         _at_least(0, ("trainer.workers", trainer.workers))
+    _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
     if trainer.devices > 1 and trainer.strategy != "ddp":
         raise UserError(f"trainer.devices={trainer.devices}: more than one needs trainer=ddp")
-    _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
+
+
+def _check_devices(config: Config) -> None:
+    devices, batch_size = config.trainer.devices, config.victim.get("batch_size", 0)
+    if is_trained_by_us(config.victim) and batch_size % devices:
+        raise UserError(
+            f"trainer.devices={devices}: cannot divide victim.batch_size={batch_size} into equal "
+            "parts; change either"
+        )
 
 
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:

@@ -70,9 +70,7 @@ class TranslationGAN(pl.LightningModule):
         hparams = self.hparams
         # Dropout draws from the global generator.
         torch.manual_seed(
-            derive_seed(
-                hparams["seed"], "dropout", self.current_epoch, batch_idx, self.global_rank
-            )
+            derive_seed(hparams["seed"], "dropout", self.current_epoch, batch_idx, self.global_rank)
         )
         load_size = round(hparams["image_size"] * hparams["load_scale"])
         seed = derive_seed(hparams["seed"], "jitter", self.current_epoch)

@@ -69,7 +69,11 @@ def blocked_outputs(root: Path) -> None:
 
 
 CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
-    "unknown key": (nothing, ("victim.epochss=3",), "victim.epochss: unknown key; did you mean epochs"),
+    "unknown key": (
+        nothing,
+        ("victim.epochss=3",),
+        "victim.epochss: unknown key; did you mean epochs",
+    ),
     "unknown added key": (nothing, ("+epochs=3",), "epochs: unknown key; did you mean"),
     "wrong type": (nothing, ("seed=often",), "seed: Value 'often'"),
     "unknown experiment": (nothing, ("+experiment=faces",), "facades_pix2pix"),

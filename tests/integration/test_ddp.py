@@ -62,9 +62,7 @@ def alive(pid: int) -> bool:
     return False
 
 
-def training_in_two(
-    command: Command, beyond: int = -1
-) -> tuple[subprocess.Popen[str], list[int]]:
+def training_in_two(command: Command, beyond: int = -1) -> tuple[subprocess.Popen[str], list[int]]:
     """A command whose checkpoint is beyond an epoch, and its training processes."""
     process = command.popen(*ALIKE, *TWO, "demo_epochs=10000")
     while epoch(command.folder) <= beyond:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,17 @@ import torch
 from PIL import Image
 
 from mia_lab.store import Store
+from mia_lab.victims.pretrained import Pretrained
+from mia_lab.victims.server import Server
 from support import Command, Ran
 
-SIZES = (
-    "data.image_size=32 data.n_members=40 data.n_nonmembers=40 victim.epochs=12 victim.width=8"
-).split()
+SIZES = [
+    "data.image_size=32",
+    "data.n_members=40",
+    "data.n_nonmembers=40",
+    "victim.epochs=12",
+    "victim.width=8",
+]
 
 
 def scores(ran: Ran) -> dict[str, np.ndarray]:
@@ -35,7 +42,7 @@ def stored(folder: Path, stage: str) -> Path:
 def test_one_victim_in_all_its_forms(command: Command) -> None:
     audit = command("+experiment=tiny", *SIZES)
     wanted, auc = scores(audit), audit.metrics["attacks"]
-    reconstructions = stored(command.folder, "reconstructions")
+    stored_reconstructions = stored(command.folder, "reconstructions")
     victim = stored(command.folder, "victim")
 
     exported = command("+experiment=tiny", *SIZES, "task=export")
@@ -54,29 +61,52 @@ def test_one_victim_in_all_its_forms(command: Command) -> None:
     }
     for form, (kind, path) in forms.items():
         # The tiny experiment sets keys of a victim that is trained: they fall to the new one.
-        ran = command(
-            *given[0:0], *_without_tiny(given), f"victim={kind}", f"victim.checkpoint={path}"
-        )
+        ran = command(*_without_tiny(given), f"victim={kind}", f"victim.checkpoint={path}")
         found = scores(ran)
         for column, values in wanted.items():
             assert np.abs(found[column] - values).max() < 1e-5, (form, column)
         assert ran.metrics["record"]["answers travel as"] == "float32"
 
+    # Over HTTP and as pictures, in 8 bits.
+    ran = _over_http(command, files / "victim.safetensors", _without_tiny(given))
+    assert ran.metrics["record"]["answers travel as"] == "8-bit PNG over HTTP"
+    _assert_same_verdict(ran, auc)
     folder = command.folder / "answers"
+    _save_answers(stored_reconstructions, folder)
+    given = (*_without_tiny(given), "victim=outputs", f"victim.folder={folder}")
+    ran = command(*given)
+    assert ran.metrics["record"]["answers travel as"] == "8-bit pictures"
+    _assert_same_verdict(ran, auc)
+    next(folder.rglob("*.png")).unlink()
+    assert "(1 of 80 are missing)" in command(*given).error
+
+
+def _over_http(command: Command, checkpoint: Path, given: tuple[str, ...]) -> Ran:
+    victim = Pretrained(str(checkpoint), 32, "cpu")
+    with Server(victim.translate, 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            return command(*given, "victim=http", f"victim.url={server.url}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _save_answers(reconstructions: Path, folder: Path) -> None:
     images, ids = np.load(reconstructions / "images.npy"), np.load(reconstructions / "id.npy")
     for image_id, image in zip(ids, images, strict=True):
         path = folder / f"{image_id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         levels = (image.transpose(1, 2, 0) * 255).round().astype(np.uint8)
         Image.fromarray(levels).save(path)
-    ran = command(*_without_tiny(given), "victim=outputs", f"victim.folder={folder}")
+
+
+def _assert_same_verdict(ran: Ran, auc: dict[str, dict[str, float]]) -> None:
     for attack, found in ran.metrics["attacks"].items():
         assert found["auc"] == pytest.approx(auc[attack]["auc"], abs=0.002)
-    assert ran.metrics["record"]["answers travel as"] == "8-bit pictures"
-    assert "8-bit pictures" in (command.folder / "outputs/latest/report.html").read_text()
-    next(folder.rglob("*.png")).unlink()
-    again = command(*_without_tiny(given), "victim=outputs", f"victim.folder={folder}")
-    assert "(1 of 80 are missing)" in again.error
+    how = ran.metrics["record"]["answers travel as"]
+    assert how in (ran.folder / "outputs/latest/report.html").read_text()
 
 
 def _without_tiny(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -102,11 +132,19 @@ def test_a_service_cannot_be_exported(command: Command) -> None:
 
 
 def test_an_exported_pix2pixhd_takes_labels(command: Command) -> None:
-    arguments = (
-        "+experiment=cityscapes_pix2pixhd task=export data.image_size=32 data.n_members=4 "
-        "data.n_nonmembers=2 victim.width=4 victim.discriminator_width=4 demo_epochs=1 "
-        "trainer.accelerator=cpu trainer.threads=1 tracking.mode=disabled"
-    ).split()
+    arguments = [
+        "+experiment=cityscapes_pix2pixhd",
+        "task=export",
+        "data.image_size=32",
+        "data.n_members=4",
+        "data.n_nonmembers=2",
+        "victim.width=4",
+        "victim.discriminator_width=4",
+        "demo_epochs=1",
+        "trainer.accelerator=cpu",
+        "trainer.threads=1",
+        "tracking.mode=disabled",
+    ]
     ran = command(*arguments)
     assert ran.code == 0, ran.err
     files = (command.folder / "outputs/latest").resolve()

@@ -57,7 +57,7 @@ def test_feature_matching_is_the_published_sum() -> None:
         [[torch.randn(s, generator=drawn, requires_grad=True) for s in shapes] for _ in range(2)]
         for _ in range(2)
     )
-    # The published code, n_layers_D = 3: feat_weights = 4 / (n_layers_D + 1), D_weights = 1 / num_D.
+    # As published, n_layers_D = 3: feat_weights = 4 / (n_layers_D + 1), D_weights = 1 / num_D.
     wanted = 0.0
     for i in range(2):
         for j in range(len(shapes) - 1):
