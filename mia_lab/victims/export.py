@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
+from mia_lab.store.disk import whole_file
 
 EXAMPLES = 2
 """Images of the batch that is traced; a batch of one would be taken for a constant."""
@@ -27,16 +27,20 @@ def to_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
         module: from float32 (N, C, H, W) to (N, 3, H, W), both in [0, 1]; in evaluation mode.
         example: some images, as many as `EXAMPLES`.
         path: the file; it appears complete or not at all.
+
+    Raises:
+        UserError: the disk is full.
     """
-    with _whole(path) as partial:
-        torch.export.save(_program(module, example), partial)
+    content = io.BytesIO()  # PyTorch's own writer ends the process where a disk is full
+    torch.export.save(_program(module, example), content)
+    _publish(content.getbuffer(), path)
 
 
 def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
     """Write a module as one ONNX file, for batches of any size; see :func:`to_pt2`.
 
     Raises:
-        UserError: the packages for ONNX are not installed.
+        UserError: the packages for ONNX are not installed, or the disk is full.
     """
     try:
         import onnx
@@ -45,7 +49,7 @@ def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
         raise UserError(
             f"task=export: {error.name} is not installed; pip install 'mia_lab[onnx]'"
         ) from error
-    with _whole(path) as partial, _quiet():
+    with _quiet():
         program = torch.onnx.export(
             _program(module, example),
             (example,),
@@ -55,8 +59,9 @@ def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
             external_data=False,
         )
         assert program is not None
-        program.save(str(partial), external_data=False)
-        onnx.checker.check_model(str(partial))
+        content = program.model_proto.SerializeToString()
+    onnx.checker.check_model(content)
+    _publish(content, path)
 
 
 def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -64,12 +69,9 @@ def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram
     return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-        partial = Path(folder) / path.name
-        yield partial
-        partial.replace(path)
+def _publish(content: bytes | memoryview, path: Path) -> None:
+    with whole_file(path, len(content)) as file:
+        file.write(content)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Victims in files and folders that other programs wrote: exported programs, ONNX, pictures."""
+"""Victims in files that other programs wrote: exported programs and ONNX."""
 
 from __future__ import annotations
 
-import hashlib
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mia_lab.data.pictures import decode, pictures
 from mia_lab.errors import UserError
 from mia_lab.victims.blackbox import torch_device
 
-LOSSY = (".jpg", ".jpeg", ".webp")
+_TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
+"""Which argument of an operation says that it is training."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,17 @@ class InputShape:
         batch: images at once.
         channels: of each.
         height, width: of each, in pixels.
+        most: images at once, where their number has a limit.
     """
 
     batch: int | None
     channels: int | None
     height: int | None
     width: int | None
+    most: int | None = None
 
     @classmethod
-    def of(cls, sizes: Sequence[Any], key: str) -> InputShape:
+    def of(cls, sizes: Sequence[Any], key: str, most: int | None = None) -> InputShape:
         """From the sizes that a file states, whole numbers where they are fixed.
 
         Raises:
@@ -49,7 +51,8 @@ class InputShape:
                 f"{key}: takes inputs of {len(sizes)} dimensions; export a model that translates "
                 "images (N, C, H, W) in [0, 1]"
             )
-        return cls(*(size if type(size) is int else None for size in sizes))
+        batch, channels, height, width = (s if type(s) is int else None for s in sizes)
+        return cls(batch, channels, height, width, most)
 
 
 class Program:
@@ -68,7 +71,7 @@ class Program:
 
     def __call__(self, x: Tensor) -> Tensor:
         self._check(x)
-        size = self._shape.batch or len(x)
+        size = self._shape.batch or min(len(x), self._shape.most or len(x))
         answers = []
         for start in range(0, len(x), size):
             part = x[start : start + size]
@@ -76,7 +79,9 @@ class Program:
             try:
                 answer = self._run(filled)
             except Exception as error:  # of whatever library runs it
-                reason = next((s for s in str(error).splitlines() if s.strip()), "")
+                lines = [s.strip() for s in str(error).splitlines() if s.strip()] or [""]
+                # TorchScript begins with where it happened, and ends with what.
+                reason = lines[-1 if lines[0].startswith("The following operation") else 0]
                 raise UserError(
                     f"{self._key}: fails on images of shape {tuple(filled.shape)} ({reason}); "
                     "does data.image_size fit it?"
@@ -184,95 +189,17 @@ class Onnx:
         return self._program(x)
 
 
-class Outputs:
-    """Pictures that a model has generated already.
-
-    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it.
-
-    Args:
-        folder: where they are.
-        image_size: side of the squares that they must be, in pixels.
-
-    Attributes:
-        transport: how the answers travelled.
-
-    Raises:
-        UserError: there is no such folder, or it holds no pictures.
-    """
-
-    def __init__(self, folder: str, image_size: int) -> None:
-        self._folder = Path(folder)
-        self._size = image_size
-        if not self._folder.is_dir():
-            raise UserError(f"victim.folder={folder}: no such folder")
-        self._files = pictures(self._folder)
-        lossy = any(path.suffix.lower() in LOSSY for path in self._files.values())
-        self.transport = "8-bit pictures, some of them JPEG" if lossy else "8-bit pictures"
-
-    def check(self, ids: Sequence[str]) -> None:
-        """Make sure that there is one picture for each id.
-
-        Raises:
-            UserError: some have none, or two share one.
-        """
-        missing = [i for i in ids if self._file(i) is None]
-        if missing:
-            raise UserError(
-                f"victim.folder={self._folder}: has no picture {missing[0]}.* "
-                f"({len(missing)} of {len(ids)} are missing); name them like the inputs"
-            )
-        owners: dict[Path, str] = {}
-        for image_id in ids:
-            path = self._path(image_id)
-            if owners.setdefault(path, image_id) != image_id:
-                raise UserError(
-                    f"{path}: is it the answer to {owners[path]} or to {image_id}? "
-                    "Keep the folders of the inputs"
-                )
-
-    def fingerprint(self, ids: Sequence[str]) -> str:
-        """sha256 over the files of these ids."""
-        digest = hashlib.sha256()
-        for image_id in ids:
-            content = hashlib.sha256(self._path(image_id).read_bytes()).hexdigest()
-            digest.update(f"{image_id}\t{content}\n".encode())
-        return digest.hexdigest()
-
-    def recall(self, ids: Sequence[str]) -> Tensor:
-        """The pictures of some ids: float32 (N, 3, S, S) in [0, 1].
-
-        Raises:
-            UserError: one cannot be decoded, or has another size; nothing is resized.
-        """
-        answers = []
-        for image_id in ids:
-            path = self._path(image_id)
-            picture = decode(path)
-            if picture.size != (self._size, self._size):
-                raise UserError(
-                    f"{path}: {picture.width} x {picture.height} pixels, but data.image_size="
-                    f"{self._size}; set data.image_size to the side of the answers"
-                )
-            answers.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255)
-        return torch.stack(answers)
-
-    def _file(self, image_id: str) -> Path | None:
-        return self._files.get(image_id) or self._files.get(image_id.rpartition("/")[2])
-
-    def _path(self, image_id: str) -> Path:
-        path = self._file(image_id)
-        if path is None:
-            raise UserError(f"victim.folder={self._folder}: has no picture {image_id}.*")
-        return path
-
-
 def _archive(path: Path, key: str) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            damaged = archive.testzip()  # PyTorch would load changed weights without a word
+            names = archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such program, or cut off"
         raise UserError(f"{key}: cannot be read ({reason})") from error
+    if damaged is not None:
+        raise UserError(f"{key}: is damaged ({damaged}); copy or export it again")
+    return names
 
 
 @contextmanager
@@ -309,14 +236,23 @@ def _torch_export(
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
         raise UserError(f"{key}: takes {len(inputs)} inputs; export a model of one image batch")
     for node in program.graph.nodes:
-        if str(node.target) == "aten.dropout.default" and node.args[2] is True:
+        if node.args[_TRAINING.get(str(node.target), 0) :][:1] == (True,):
             raise UserError(f"{key}: was exported in training mode; call eval() before exporting")
     if inputs[0].device.type != device.type:
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
-    shape = InputShape.of(inputs[0].shape, key)
+    shape = InputShape.of(inputs[0].shape, key, _most(program, inputs[0]))
     return program.module(), shape
+
+
+def _most(program: torch.export.ExportedProgram, batch: Tensor) -> int | None:
+    """How many images at once a program takes at most; None: any number, or a fixed one."""
+    size: Any = batch.shape[0] if batch.ndim else 0
+    if type(size) is int:
+        return None
+    allowed = program.range_constraints.get(size.node.expr)
+    return int(allowed.upper) if allowed is not None and allowed.upper < sys.maxsize else None
 
 
 def _refuse_external_data(model: Any, key: str) -> None:

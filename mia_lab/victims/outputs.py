@@ -1,0 +1,119 @@
+"""Answers that a model has given already, as pictures in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mia_lab.data.pictures import decode, pictures
+from mia_lab.errors import UserError
+
+LOSSY = ("JPEG", "WEBP")
+"""What Pillow calls formats that change pixels."""
+
+
+class Outputs:
+    """Pictures that a model has generated already.
+
+    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it.
+
+    Args:
+        folder: where they are.
+        image_size: side of the squares that they must be, in pixels.
+
+    Attributes:
+        transport: how the answers travelled.
+
+    Raises:
+        UserError: there is no such folder, or it holds no pictures.
+    """
+
+    def __init__(self, folder: str, image_size: int) -> None:
+        self._folder = Path(folder)
+        self._size = image_size
+        if not self._folder.is_dir():
+            raise UserError(f"victim.folder={folder}: no such folder")
+        self._files = pictures(self._folder)
+        self.transport = "8-bit pictures"
+
+    def check(self, ids: Sequence[str]) -> None:
+        """Make sure that there is one picture for each id, and of the right size.
+
+        Raises:
+            UserError: some have none or two, or two share one, or one has another size.
+        """
+        missing = [i for i in ids if self._file(i) is None]
+        if missing:
+            raise UserError(
+                f"victim.folder={self._folder}: has no picture {missing[0]}.* "
+                f"({len(missing)} of {len(ids)} are missing); name them like the inputs"
+            )
+        owners: dict[Path, str] = {}
+        for image_id in ids:
+            path = self._path(image_id)
+            if owners.setdefault(path, image_id) != image_id:
+                raise UserError(
+                    f"{path}: is it the answer to {owners[path]} or to {image_id}? "
+                    "Keep the folders of the inputs"
+                )
+        lossy = [self._is_lossy(path) for path in owners]
+        if any(lossy):
+            self.transport = "8-bit pictures, some of them lossy (JPEG or WebP)"
+
+    def _is_lossy(self, path: Path) -> bool:
+        try:
+            with Image.open(path) as picture:  # reads the header only
+                self._check_size(picture, path)
+                return picture.format in LOSSY
+        except OSError as error:
+            raise UserError(f"{path}: cannot be decoded ({error}); replace it") from error
+
+    def _check_size(self, picture: Image.Image, path: Path) -> None:
+        if picture.size != (self._size, self._size):
+            raise UserError(
+                f"{path}: {picture.width} x {picture.height} pixels, but data.image_size="
+                f"{self._size}; set data.image_size to the side of the answers"
+            )
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """sha256 over the files of these ids."""
+        digest = hashlib.sha256()
+        for image_id in ids:
+            content = hashlib.sha256(self._path(image_id).read_bytes()).hexdigest()
+            digest.update(f"{image_id}\t{content}\n".encode())
+        return digest.hexdigest()
+
+    def recall(self, ids: Sequence[str]) -> Tensor:
+        """The pictures of some ids: float32 (N, 3, S, S) in [0, 1].
+
+        Raises:
+            UserError: one cannot be decoded, or has another size; nothing is resized.
+        """
+        answers = []
+        for image_id in ids:
+            path = self._path(image_id)
+            picture = decode(path)
+            self._check_size(picture, path)
+            answers.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255)
+        return torch.stack(answers)
+
+    def _file(self, image_id: str) -> Path | None:
+        names = dict.fromkeys((image_id, image_id.rpartition("/")[2]))
+        found = [self._files[name] for name in names if name in self._files]
+        if len(found) > 1:
+            raise UserError(
+                f"{found[0]}: is this the answer to {image_id}, or {found[1]}? Remove one"
+            )
+        return found[0] if found else None
+
+    def _path(self, image_id: str) -> Path:
+        path = self._file(image_id)
+        if path is None:
+            raise UserError(f"victim.folder={self._folder}: has no picture {image_id}.*")
+        return path

@@ -1,0 +1,83 @@
+"""Pictures in a folder as a victim's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mia_lab.errors import UserError
+from mia_lab.victims.outputs import Outputs
+
+
+def picture(path: Path, level: int = 51, size: int = 16, kind: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size, size, 3), level, np.uint8)).save(path, kind)
+    return path
+
+
+def test_answers_come_by_id_not_by_order(tmp_path: Path) -> None:
+    picture(tmp_path / "train/0001.png", 51)
+    picture(tmp_path / "0002.png", 102)
+    victim = Outputs(str(tmp_path), 16)
+    ids = ("train/0002", "train/0001")
+    victim.check(ids)
+    answers = victim.recall(ids)
+    assert answers.shape == (2, 3, 16, 16)
+    assert torch.equal(answers[:, 0, 0, 0], torch.tensor([102, 51]) / 255)
+    assert victim.transport == "8-bit pictures"
+
+
+def test_a_jpeg_is_known_by_its_content(tmp_path: Path) -> None:
+    picture(tmp_path / "0001.png", kind="JPEG")
+    picture(tmp_path / "0002.png")
+    picture(tmp_path / "unasked.jpg")
+    victim = Outputs(str(tmp_path), 16)
+    victim.check(["0002"])
+    assert victim.transport == "8-bit pictures"
+    victim.check(["0001", "0002"])
+    assert victim.transport == "8-bit pictures, some of them lossy (JPEG or WebP)"
+
+
+def test_the_fingerprint_is_of_the_contents(tmp_path: Path) -> None:
+    picture(tmp_path / "a/0001.png", 1)
+    picture(tmp_path / "b/0001.png", 1)
+    picture(tmp_path / "c/0001.png", 2)
+    prints = [Outputs(str(tmp_path / f), 16).fingerprint(["0001"]) for f in "abc"]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> None:
+    picture(tmp_path / "train/0001.png")
+    picture(tmp_path / "0009.png")
+    small = picture(tmp_path / "train/0002.png", size=8)
+    victim = Outputs(str(tmp_path), 16)
+    with pytest.raises(UserError, match=r"no picture train/0003\.\* \(2 of 3 are missing\)"):
+        victim.check(["train/0001", "train/0003", "train/0004"])
+    with pytest.raises(UserError, match=r"answer to train/0009 or to test/0009\?"):
+        victim.check(["train/0009", "test/0009"])
+    with pytest.raises(UserError, match=rf"{small}: 8 x 8 pixels, but data\.image_size=16"):
+        victim.check(["train/0001", "train/0002"])
+    picture(tmp_path / "0001.png", 7)
+    with pytest.raises(UserError, match=r"is this the answer to train/0001, or \S*0001\.png\?"):
+        Outputs(str(tmp_path), 16).check(["train/0001"])
+    picture(tmp_path / "0001.jpg", 7)
+    with pytest.raises(UserError, match="two pictures named 0001"):
+        Outputs(str(tmp_path), 16)
+
+
+def test_pictures_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"victim\.folder=\S*none: no such folder"):
+        Outputs(str(tmp_path / "none"), 16)
+    (tmp_path / "0001.png").write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"0001\.png: cannot be decoded"):
+        Outputs(str(tmp_path), 16).check(["0001"])
+    Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "0001.png")
+    with pytest.raises(UserError, match="more than 8 bits a channel"):
+        Outputs(str(tmp_path), 16).recall(["0001"])
+    Image.new("RGBA", (16, 16), (1, 2, 3, 4)).save(tmp_path / "0001.png")
+    with pytest.raises(UserError, match="transparent pixels"):
+        Outputs(str(tmp_path), 16).recall(["0001"])
