@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config
+from mia_lab.config.schema import Config, Protocol
+from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.run import point_latest
@@ -25,7 +27,8 @@ from mia_lab.victims.files import export as to_safetensors
 from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.pretrained import Pretrained
 
-log = logging.getLogger(__name__)
+NOT_OF_THE_DATA = ("task=", "victim", "data.protocol", "data.manifest", "query.", "fail_if")
+"""What of a command is about the victim that is exported, and not about the images."""
 
 TOLERANCE = 1e-4
 """Largest difference that a file's answers may have from the victim's."""
@@ -44,19 +47,24 @@ def export(config: Config, folder: Path) -> None:
     """
     stages = Stages(config, Store(Path(config.paths.store)))
     (folder / "config.yaml").write_text(build.as_yaml(config))
-    split, _ = stages.split()
-    write_manifest(folder / "split.csv", split)
-    module = _module(config, stages.victim())
+    # Who was a member of a victim that we did not train is not for us to draw.
+    known = is_trained_by_us(config.victim) or config.data.protocol is not Protocol.resplit
+    if known:
+        split, _ = stages.split()
+        write_manifest(folder / "split.csv", split)
+    victim = stages.victim()
+    module = _module(config, victim)
     batch = next(stages.pairs.subset(stages.ids[:EXAMPLES]).batches(EXAMPLES))
     if len(batch) < EXAMPLES:
         raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
-    written = _write(config, module, batch.condition, folder)
+    wanted = cast(BlackBox, victim).translate(batch.condition)
+    written = _write(config, module.cpu().eval(), batch.condition, wanted, folder)
     point_latest(Path(config.paths.outputs) / "latest", folder)
-    _print(config, written, folder)
+    _print(written, folder, folder / "split.csv" if known else Path("ROLES.csv"))
 
 
 def _module(config: Config, victim: object) -> nn.Module:
-    """What translates images in [0, 1], on the CPU and in evaluation mode."""
+    """What translates images in [0, 1]."""
     module = getattr(victim, "module", None)
     if not isinstance(module, nn.Module):
         raise UserError(
@@ -66,11 +74,11 @@ def _module(config: Config, victim: object) -> nn.Module:
     if isinstance(module, pl.LightningModule) and "input_encoding" in module.hparams:
         # A trainer's module does not trace; its network does.
         module = UnitRange(module.generator, module.hparams["input_encoding"])  # type: ignore[arg-type]
-    return module.cpu().eval()
+    return module
 
 
 def _write(
-    config: Config, module: nn.Module, example: Tensor, folder: Path
+    config: Config, module: nn.Module, example: Tensor, wanted: Tensor, folder: Path
 ) -> dict[str, tuple[Path, float]]:
     """Each file with its largest difference on some images, by the victim that reads it."""
     safetensors, pt2, onnx = (folder / f"victim.{end}" for end in ("safetensors", "pt2", "onnx"))
@@ -97,8 +105,6 @@ def _write(
         raise UserError(
             f"victim={config.victim.get('name')}: PyTorch cannot export it ({reason})"
         ) from error
-    with torch.inference_mode():
-        wanted = module(example)
     return {
         name: (path, _difference(path, read(), example, wanted))
         for name, (path, read) in readers.items()
@@ -118,16 +124,14 @@ def _difference(path: Path, victim: BlackBox, example: Tensor, wanted: Tensor) -
     return difference
 
 
-def _print(config: Config, written: dict[str, tuple[Path, float]], folder: Path) -> None:
+def _print(written: dict[str, tuple[Path, float]], folder: Path, manifest: Path) -> None:
     for path, difference in written.values():
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, answers within {difference:.1g} of the victim's")
-    data = config.data
     print("audit one of them with")
-    print(
-        f"  python -m mia_lab data={data.name} data.source={data.source} "
-        f"data.image_size={data.image_size} data.input_encoding={data.input_encoding.value} "
-        f"data.protocol=manifest data.manifest={folder / 'split.csv'} \\"
-    )
+    asked = HydraConfig.get().overrides.task
+    data = [o for o in asked if not o.lstrip("+~").startswith(NOT_OF_THE_DATA)]
+    given = [*data, "data.protocol=manifest", f"data.manifest={manifest}"]
     for name, (path, _) in written.items():
-        print(f"    victim={name} victim.checkpoint={path}")
+        command = [*given, f"victim={name}", f"victim.checkpoint={path}"]
+        print(f"  python -m mia_lab {shlex.join(command)}")

@@ -39,6 +39,7 @@ from mia_lab.victims.blackbox import (
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from mia_lab.data.encoding import LabelEncoding
     from mia_lab.victims.training import EpochHook, TrainingSettings
 
 # Raised by hand when a stage's code changes the numbers it produces.
@@ -48,6 +49,7 @@ RECONSTRUCTIONS_VERSION = 1
 
 SCORED = (Role.CANDIDATE, Role.AUXILIARY)
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
+RESIDUALS_FILE = "label_residuals.json"
 
 
 class Stages:
@@ -104,16 +106,16 @@ class Stages:
 
     @cached_property
     def split_stage(self) -> Stage:
-        return Stage(
-            "split", SPLIT_VERSION, {"rows": self._rows, "data": self.source.fingerprint(self.ids)}
-        )
+        inputs = {"rows": self._rows, "data": self.source.fingerprint(self.ids), **self._encoded}
+        return Stage("split", SPLIT_VERSION, inputs)
 
     @cached_property
     def victim_stage(self) -> Stage:
         """The victim: its settings and its members; a foreign one is what its file contains."""
         trainer = self.config.trainer
         settings = build.identity(self._settings)
-        settings.pop("epoch", None)  # which of its weights are audited
+        if self._module is not None:
+            settings.pop("epoch", None)  # which of its weights are audited
         if isinstance(self._foreign, RecordedAnswers):
             settings.pop("folder", None)  # counts by its pictures
         inputs: dict[str, Any] = {"victim": settings, **self._encoded}
@@ -146,8 +148,8 @@ class Stages:
             "mode": self.config.query.mode.value,
             **self._encoded,
         }
-        if (epoch := self.config.victim.get("epoch")) is not None:
-            inputs["epoch"] = epoch
+        if self._module is not None and self._epoch is not None:
+            inputs["epoch"] = self._epoch
         if self._may_be_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
@@ -161,6 +163,7 @@ class Stages:
             split, alike = splits.build_split(self.pairs.load, self._rows)
             save_table(folder, split)
             (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
+            (folder / RESIDUALS_FILE).write_text(json.dumps(self.pairs.residuals))
 
         folder = self.store.get(self.split_stage, compute)
         alike = json.loads((folder / NEAR_DUPLICATES_FILE).read_text())
@@ -182,11 +185,16 @@ class Stages:
                 module, self.pairs.subset(self.members), folder, self._training(), on_epoch
             ),
         )
-        epoch = self.config.victim.get("epoch")
-        last = epoch in (None, self.config.victim["epochs"])
-        weights = folder / (GENERATOR_FILE if last else snapshot_file(epoch))
+        epoch = self._epoch
+        weights = folder / (GENERATOR_FILE if epoch is None else snapshot_file(epoch))
         cast(nn.Module, module.generator).load_state_dict(load_file(weights))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
+
+    @property
+    def _epoch(self) -> int | None:
+        """After which epoch a victim of ours is audited; None: the last."""
+        epoch: int | None = self.config.victim.get("epoch")
+        return None if epoch == self.config.victim["epochs"] else epoch
 
     def _training(self) -> TrainingSettings:
         from mia_lab.victims.training import TrainingSettings
@@ -257,10 +265,12 @@ class Stages:
             for name in config.attack.names
         }
         answers = {"answers travel as": transport(self._foreign)} if self._foreign else {}
+        if self.encoding:
+            answers["labels"] = self._labels_line(self.encoding)
         keys = (self.split_stage, self.victim_stage, self.reconstructions_stage)
         return {
             "protocol": config.data.protocol.value,
-            "victim": settings_line(config.victim),
+            "victim": settings_line(self._settings),
             **answers,
             "query": settings_line(build.plain(config.query)),
             **attacks,
@@ -269,10 +279,23 @@ class Stages:
             **self.difficulties.record(),
         }
 
+    def _labels_line(self, encoding: LabelEncoding) -> str:
+        """How the labels were made, and how far the pictures' colours were from the palette's."""
+        boundaries = "with" if encoding.boundaries else "without"
+        line = f"one-hot, {len(encoding.palette)} classes, {boundaries} boundaries of instances"
+        path = self.store.path(self.split_stage) / RESIDUALS_FILE
+        off = list(json.loads(path.read_text()).values())
+        if not any(off):
+            return f"{line}; classes known, or of exactly the palette's colours"
+        mean = sum(off) / len(off)
+        return f"{line}; colours {mean:.2f} levels from the palette's, at most {max(off):.2f}"
+
     @property
     def _may_be_random(self) -> bool:
         """Ours answer at random in one mode only; of foreign ones we cannot know."""
-        return self._foreign is not None or self.config.query.mode is QueryMode.train
+        recorded = isinstance(self._foreign, RecordedAnswers)
+        foreign = self._foreign is not None and not recorded
+        return foreign or self.config.query.mode is QueryMode.train
 
     @property
     def _query_batch_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
@@ -34,8 +35,8 @@ RUNTIME_KEYS = {
 }
 """Keys of a component that never change its numbers beyond rounding."""
 
-FILE_KEYS = {"checkpoint", "perceptual_weights"}
-"""Keys that name a file, which counts by its content."""
+FILE_KEYS = {"checkpoint", "perceptual_weights", "folder"}
+"""Keys that name a file or a folder."""
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -56,6 +57,9 @@ def typed(cfg: DictConfig) -> Config:
     if "root" in data.sources.get(data.source, {}):
         data.sources[data.source]["root"] = data.root
     config.victim = plain(config.victim)
+    for key in FILE_KEYS & config.victim.keys():
+        if config.victim[key] is not None:
+            config.victim[key] = str(Path(config.victim[key]).expanduser())
     config.difficulty = plain(config.difficulty)
     return config
 
@@ -163,23 +167,27 @@ def foreign_victim(config: Config, in_channels: int) -> Victim:
     """A victim that somebody else trained.
 
     Raises:
-        UserError: the object has no method ``translate`` (nor ``recall``), or wants other inputs
-            than the data gives.
+        UserError: the object has no method ``translate``, or wants other inputs than the data
+            gives.
     """
+    from mia_lab.victims.blackbox import BlackBox, RecordedAnswers
+
     victim = _build("victim", config.victim)
-    if not any(callable(getattr(victim, method, None)) for method in ("translate", "recall")):
+    if not isinstance(victim, BlackBox | RecordedAnswers):
         raise UserError(
             f"victim._target_={config.victim['_target_']}: has no method translate(x); "
             "see CONTRIBUTING.md"
         )
     wanted = getattr(victim, "in_channels", None)
+    is_png = config.victim.get("encoding") == "png"
+    more = "; victim.encoding=npy takes any number" if is_png else ""
     if wanted not in (None, in_channels):
         raise UserError(
             f"victim={config.victim.get('name')}: takes {wanted} channels, the data gives "
             f"{in_channels} (data.input_encoding={config.data.input_encoding.value}, classes of "
-            "data.palette, plus one where instances are known and data.instances is true)"
+            f"data.palette, plus one where instances are known and data.instances is true){more}"
         )
-    return cast("Victim", victim)
+    return victim
 
 
 def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ...]:
@@ -261,12 +269,22 @@ def identity(node: dict[str, Any]) -> dict[str, Any]:
     foreign = not declared["_target_"].startswith("mia_lab.")
     for key, value in declared.items():
         may_be_file = isinstance(value, str) and (foreign or key in FILE_KEYS)
-        if may_be_file and Path(value).is_file():
-            declared[key] = f"sha256:{file_sha256(Path(value))}"
+        if may_be_file and value and Path(value).exists():
+            declared[key] = f"sha256:{_content_sha256(Path(value))}"
     if foreign:
         file_name = inspect.getsourcefile(_locate(declared["_target_"]))
         declared["source code"] = file_sha256(Path(file_name)) if file_name else None
     return declared
+
+
+def _content_sha256(path: Path) -> str:
+    """Of a file, or of all files in a folder with their names."""
+    if path.is_file():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path)}\t{file_sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _node(config: Config) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def validate(config: Config) -> None:
         _check_gate(config, config.fail_if)
     _check_trainer(config.trainer)
     _check_devices(config)
+    _check_copies(config)
     _at_least(1, ("query.batch_size", config.query.batch_size))
 
 
@@ -182,6 +183,21 @@ def _check_trainer(trainer: Trainer) -> None:
     _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
     if trainer.devices > 1 and trainer.strategy != "ddp":
         raise UserError(f"trainer.devices={trainer.devices}: more than one needs trainer=ddp")
+
+
+def _check_copies(config: Config) -> None:
+    """Victims of ours are told what data and query say; elsewhere it must not be said otherwise."""
+    victim = config.victim
+    if not str(victim.get("_target_")).startswith("mia_lab."):
+        return
+    said = {
+        "mode": ("query.mode", config.query.mode.value),
+        "image_size": ("data.image_size", config.data.image_size),
+        "input_encoding": ("data.input_encoding", config.data.input_encoding.value),
+    }
+    for key, (source, value) in said.items():
+        if victim.get(key, value) != value:
+            raise UserError(f"victim.{key}={victim[key]}: follows {source}={value}; set that")
 
 
 def _check_devices(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,15 +73,24 @@ class PairDataset(Dataset[Item]):
 
     def load(self, image_id: str) -> Pair:
         """Decode one pair in full size, and keep its resized form."""
+        return self._read(image_id)[0]
+
+    def _read(self, image_id: str) -> tuple[Pair, Item]:
         pair = self.source.load(image_id)
+        item = self._resized(image_id, pair)
         if len(self._cache) < self._room:
-            self._cache[image_id] = self._resized(image_id, pair)
-        return pair
+            self._cache[image_id] = item
+        return pair, item
 
     @property
     def fits(self) -> bool:
-        """Whether all pairs are decoded once only."""
-        return len(self) <= self._room
+        """Whether no pair will have to be decoded twice."""
+        missing = sum(image_id not in self._cache for image_id in self.ids)
+        return missing <= self._room - len(self._cache)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process decodes what it needs: copies of the cache would take memory for nothing.
+        return {**self.__dict__, "_cache": {}, "residuals": {}}
 
     @property
     def _room(self) -> int:
@@ -92,11 +102,8 @@ class PairDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         image_id = self.ids[index]
-        if image_id not in self._cache:
-            pair = self.load(image_id)
-            if image_id not in self._cache:  # no room
-                return self._resized(image_id, pair)
-        return self._cache[image_id]
+        kept = self._cache.get(image_id)
+        return self._read(image_id)[1] if kept is None else kept
 
     def _resized(self, image_id: str, pair: Pair) -> Item:
         size, labels = self.image_size, None

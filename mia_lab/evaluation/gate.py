@@ -62,7 +62,8 @@ def judge(condition: str, numbers: Mapping[str, float]) -> Gate:
     """
     metric, sign, bound = parse(condition)
     value = numbers.get(metric)
-    return Gate(condition, value, value is None or bool(COMPARISONS[sign](value, bound)))
+    failed = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
+    return Gate(condition, value, bool(failed))
 
 
 def sentence(gate: Gate) -> str:

@@ -208,6 +208,7 @@ def _entry(folder: Path) -> Entry:
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     changed = folder.stat().st_mtime
     if stage == ANSWERS:
+        changed = max([changed, *(p.stat().st_mtime for p in folder.iterdir())])
         return Entry(folder, stage, key, "growing", size, changed, 0.0)
     if folder.suffix:
         return Entry(folder, stage, key, "unfinished", size, changed, 0.0)

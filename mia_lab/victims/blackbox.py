@@ -80,7 +80,13 @@ class TorchBlackBox:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """The precision of a training: ``auto`` is ``bf16-mixed`` on GPUs that have it."""
+    """The precision of a training: ``auto`` is ``bf16-mixed`` on GPUs that have it.
+
+    Raises:
+        UserError: float16 on a CPU.
+    """
+    if precision == "16-mixed" and torch_device(accelerator).type == "cpu":
+        raise UserError("trainer.precision=16-mixed: needs a GPU; use auto, or bf16-mixed")
     if precision != "auto":
         return precision
     has_bf16 = torch_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported(

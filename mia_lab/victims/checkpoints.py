@@ -53,7 +53,7 @@ def read(path: Path) -> Checkpoint:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = _read_pickle(path)
-    if isinstance(content, Mapping) and {"generator", "state_dict"} <= content.keys():
+    if _is_ours(content):
         own = {k: v for k, v in content["state_dict"].items() if k.startswith("generator.")}
         tensors = {k.removeprefix("generator."): v for k, v in own.items()}
         return Checkpoint(tensors, content["generator"])
@@ -63,12 +63,20 @@ def read(path: Path) -> Checkpoint:
             "tensors by name; save its state_dict()"
         )
     for key, value in content.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or not isinstance(key, str):
             raise UserError(
                 f"victim.checkpoint={path}: holds a {type(value).__name__} at '{key}', so it is "
                 "no state dict; save the generator's state_dict() alone"
             )
     return Checkpoint(dict(content), None)
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether it is a Lightning checkpoint that says how mia_lab builds its generator."""
+    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
+        return False
+    recipe = content.get("generator")
+    return isinstance(recipe, Mapping) and {"architecture", "arguments"} <= recipe.keys()
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -76,6 +76,7 @@ class Http:
     Attributes:
         remote: its answers are worth keeping one by one.
         transport: how answers travel, where that loses precision.
+        in_channels: channels of the images it takes; None: any.
 
     Raises:
         UserError: a setting is impossible, or the variable of the token is not set.
@@ -107,6 +108,7 @@ class Http:
                 f"victim.requests_per_s={requests_per_s}: must be above 0, or null for no limit"
             )
         self.transport = TRANSPORT[encoding]
+        self.in_channels = 3 if encoding == "png" else None
         self._url = url
         self._encoding = encoding
         self._token_variable = token_variable

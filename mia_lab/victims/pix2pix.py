@@ -106,10 +106,10 @@ _RULES = {
 
 
 def _check_size(generator: str, size: int) -> None:
-    if generator != "unet" and size % 4:
+    if generator != "unet" and (size % 4 or size < 24):
         raise UserError(
             f"data.image_size={size}: victim.generator={generator} halves the image twice, so the "
-            "size must be a multiple of 4"
+            "size must be a multiple of 4, at least 24"
         )
     if generator == "unet" and (size < 32 or size & (size - 1)):
         raise UserError(

@@ -66,7 +66,7 @@ class Pix2PixHD(TranslationGAN):
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
         check_hparams(self.hparams, _RULES)
-        _check_size(image_size, n_downsamplings)
+        _check_size(image_size, n_downsamplings, n_discriminators)
         with self.seeded_weights():
             self.generator = ResNetGenerator(
                 in_channels, 3, width, n_downsamplings, n_blocks, norm="instance", bias=True
@@ -135,7 +135,12 @@ _RULES = {
 }
 
 
-def _check_size(size: int, n_downsamplings: int) -> None:
+def _check_size(size: int, n_downsamplings: int, n_discriminators: int) -> None:
+    if size < 2**n_discriminators:
+        raise UserError(
+            f"victim.n_discriminators={n_discriminators}: halves images of data.image_size={size} "
+            "until nothing is left; use fewer"
+        )
     stride = 2**n_downsamplings
     if size % stride or size <= stride:
         raise UserError(

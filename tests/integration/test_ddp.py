@@ -49,7 +49,7 @@ def weights(store: Path, name: str) -> dict[str, torch.Tensor]:
 def children(pid: int) -> list[int]:
     """The training processes that a command has started."""
     found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True
     )
     lines = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
     return [int(number) for number, command in lines if "spawn_main" in command]
