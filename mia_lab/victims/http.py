@@ -27,14 +27,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -43,6 +40,7 @@ from torch import Tensor
 from urllib3.exceptions import HTTPError
 
 from mia_lab.errors import UserError
+from mia_lab.victims.address import checked_url, origin, read_token, retry_after
 from mia_lab.victims.answers import Unanswered
 from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
 
@@ -94,7 +92,7 @@ class Http:
         retries: int = 5,
         requests_per_s: float | None = None,
     ) -> None:
-        self._shown = _checked_url(url)
+        self._shown = checked_url(url)
         if encoding not in TRANSPORT:
             raise UserError(
                 f"victim.encoding={encoding}: unknown; choose from {', '.join(TRANSPORT)}"
@@ -112,7 +110,7 @@ class Http:
         self._url = url
         self._encoding = encoding
         self._token_variable = token_variable
-        self._token = _token(token_variable) if token_variable else ""
+        self._token = read_token(token_variable) if token_variable else ""
         self._timeout_s = timeout_s
         self._retries = retries
         self._pause_s = 1 / requests_per_s if requests_per_s else 0.0
@@ -225,13 +223,13 @@ class Http:
             text = response.raw.read1(4096, decode_content=True)
         said = f"status {status}{self._quoted(text.decode(errors='replace'))}"
         if status < 400:
-            said = f"status {status}, a redirect{self._quoted(_origin(response))}"
+            said = f"status {status}, a redirect{self._quoted(origin(response))}"
             return _Failure(said, "set victim.url to where it leads, if you trust that")
         if status in (401, 403) and self._token_variable:
             return _Failure(said, f"the server does not take the token in {self._token_variable}")
         if status not in (408, 425, 429) and status < 500:
             return _Failure(said, REMEDY.get(status, MEND))
-        wait = _retry_after(response.headers.get("Retry-After", ""))
+        wait = retry_after(response.headers.get("Retry-After", ""))
         if wait > LONGEST_RETRY_AFTER_S:
             return _Failure(f"{said}, asks to wait {wait:.0f} s", "run the command again then")
         remedy = REMEDY.get(status, "look into the server's log")
@@ -335,52 +333,3 @@ def _parsed(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise _Failure(f"its answer's {wrong[0]}{more}", MEND, answers=answers)
     return list(answers.values())
-
-
-def _checked_url(url: str) -> str:
-    """The URL as messages show it: its query may hold a secret."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise UserError(f"victim.url: is no URL ({error}); give http://host:port/path") from error
-    host = parts.netloc.rpartition("@")[2]
-    shown = f"{parts.scheme}://{host}{parts.path}{'?***' * bool(parts.query)}"
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise UserError(f"victim.url={shown}: give http://host:port/path, or https")
-    if "@" in parts.netloc:
-        raise UserError(
-            f"victim.url={shown}: holds a user name or password, and the URL is written into every "
-            "report; put a token into an environment variable and name that with "
-            "victim.token_variable"
-        )
-    return shown
-
-
-def _token(variable: str) -> str:
-    token = os.environ.get(variable, "").strip()
-    if not token:
-        raise UserError(
-            f"victim.token_variable={variable}: no such environment variable; export {variable}=..."
-        )
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(
-            f"victim.token_variable={variable}: its value is no token; it must be printable ASCII "
-            "without blanks"
-        )
-    return token
-
-
-def _origin(response: requests.Response) -> str:
-    """Where a redirect leads, without what may be secret in it."""
-    parts = urlsplit(response.headers.get("Location", ""))
-    return f"to {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _retry_after(header: str) -> float:
-    """Seconds a server asks to wait: a number or a date."""
-    with suppress(ValueError):
-        return max(0.0, float(int(header)))
-    with suppress(ValueError, TypeError):
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    return 0.0
