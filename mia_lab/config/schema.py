@@ -141,21 +141,16 @@ class Data:
 
 
 @dataclass
-class Pix2Pix:
-    """A victim of ours: pix2pix."""
+class Trained:
+    """What all victims of ours have."""
 
     _target_: str = MISSING
     name: str = MISSING
     image_size: int = MISSING
     in_channels: int | None = None
     input_encoding: InputEncoding = InputEncoding.rgb
-    generator: str = MISSING
-    norm: str = MISSING
     width: int = MISSING
     discriminator_width: int = MISSING
-    dropout: float = MISSING
-    gan_loss: str = MISSING
-    lambda_l1: float = MISSING
     learning_rate: float = MISSING
     beta1: float = MISSING
     epochs: int = MISSING
@@ -169,33 +164,27 @@ class Pix2Pix:
 
 
 @dataclass
-class Pix2PixHD:
+class Pix2Pix(Trained):
+    """A victim of ours: pix2pix."""
+
+    generator: str = MISSING
+    norm: str = MISSING
+    dropout: float = MISSING
+    gan_loss: str = MISSING
+    lambda_l1: float = MISSING
+
+
+@dataclass
+class Pix2PixHD(Trained):
     """A victim of ours: pix2pixHD."""
 
-    _target_: str = MISSING
-    name: str = MISSING
-    image_size: int = MISSING
-    in_channels: int | None = None
-    input_encoding: InputEncoding = InputEncoding.rgb
-    width: int = MISSING
     n_downsamplings: int = MISSING
     n_blocks: int = MISSING
-    discriminator_width: int = MISSING
     n_discriminators: int = MISSING
     perceptual: str = MISSING
     perceptual_weights: str | None = None
     lambda_feature: float = MISSING
     lambda_perceptual: float = MISSING
-    learning_rate: float = MISSING
-    beta1: float = MISSING
-    epochs: int = MISSING
-    decay_fraction: float = MISSING
-    batch_size: int = MISSING
-    load_scale: float = MISSING
-    flip: bool = MISSING
-    seed: int = MISSING
-    keep_epochs: list[int] = field(default_factory=list)
-    epoch: int | None = None
 
 
 @dataclass
