@@ -7,22 +7,27 @@ tried on them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import timm
+import torch
+from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.types import DifficultyTable
+from mia_lab.types import BlindFeatures, DifficultyTable
 from mia_lab.victims.blackbox import torch_device
 
 if TYPE_CHECKING:
+    from mia_lab.backbones import Backbone
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
     from mia_lab.difficulty.single_image import SingleImageDifficulty
@@ -31,7 +36,17 @@ log = logging.getLogger(__name__)
 
 # Raised by hand when a stage's code changes the numbers it produces.
 FEATURES_VERSION = 1
+POOLED_VERSION = 1
 DIFFICULTY_VERSION = 2
+
+
+POOLED = "features"
+"""The blind baseline that pooled features belong to."""
+
+POOLED_PIXELS = 128
+"""Side of the squares that the backbone sees for them."""
+
+POOLED_BATCH = 32
 
 
 class DifficultyStages:
@@ -79,6 +94,48 @@ class DifficultyStages:
             folder = self._store.get(self._stage(scorer), partial(self._score, scorer))
             tables.append(load_table(folder, DifficultyTable))
         return _side_by_side(tables)
+
+    def pooled(self) -> BlindFeatures:
+        """Mean of every numbered block of the configured backbone, over each image of the pairs."""
+        backbone = self._scorers[0].backbone
+        inputs = {
+            **self._images,
+            "backbone": backbone.fingerprint(),
+            "pixels": POOLED_PIXELS,
+            "timm": timm.__version__,
+        }
+
+        def compute(folder: Path) -> None:
+            rows: list[np.ndarray] = []
+            with _bar("pooling features", len(self.pairs)) as bar:
+                for batch in self.pairs.batches(POOLED_BATCH):
+                    rows.append(
+                        np.concatenate([_pool(backbone, side) for side in (batch.x, batch.y)], 1)
+                    )
+                    bar.update(len(batch))
+            names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
+            save_table(
+                folder,
+                BlindFeatures(
+                    id=np.array(self.pairs.ids),
+                    baseline=np.array([POOLED] * len(names)),
+                    name=np.array(names),
+                    value=np.concatenate(rows),
+                ),
+            )
+
+        stage = Stage("pooled", POOLED_VERSION, inputs)
+        return load_table(self._store.get(stage, compute), BlindFeatures)
+
+    def maps(self, ids: Sequence[str]) -> np.ndarray:
+        """Error of the configured probe at each pixel of some pairs: float32 (len(ids), G, G).
+
+        Each pixel is predicted by a probe that was fitted on others, in folds.
+        """
+        scorer = self._scorers[0].mapping()
+        return scorer.score(
+            scorer.factors(self.pairs.subset(ids).batches(len(ids))), self._seed
+        ).map
 
     def _stage(self, scorer: SingleImageDifficulty) -> Stage:
         inputs = {
@@ -135,6 +192,14 @@ def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:
         if field.name not in joined:
             joined[field.name] = np.concatenate(columns, axis=min(columns[0].ndim - 1, 1))
     return DifficultyTable(**joined)
+
+
+def _pool(backbone: Backbone, images: Tensor) -> np.ndarray:
+    size = (POOLED_PIXELS, POOLED_PIXELS)
+    resized = functional.interpolate(images, size, mode="bilinear", antialias=True)
+    maps = backbone.features(resized, [*backbone.blocks])
+    pooled: np.ndarray = torch.cat([m.mean(dim=(2, 3)) for m in maps], 1).double().cpu().numpy()
+    return pooled
 
 
 def _bar(what: str, total: int) -> tqdm[Any]:

@@ -8,41 +8,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.config.schema import Config, Until
-from mia_lab.data.splits import NearDuplicates, write_manifest
-from mia_lab.evaluation.blind import difficulty_alone
-from mia_lab.evaluation.evaluate import compare_attacks, evaluate
-from mia_lab.evaluation.gate import judge
-from mia_lab.evaluation.grid import evaluate_grid
+from mia_lab.data.splits import write_manifest
+from mia_lab.evaluation.gate import decide
 from mia_lab.evaluation.summary import summary
+from mia_lab.judging import judge
+from mia_lab.measures import Gate
 from mia_lab.reporting.figures import draw
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
 from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
-from mia_lab.results import AuditResult, Gallery, Gate
+from mia_lab.results import AuditResult
 from mia_lab.run import (
     Clock,
-    gallery,
     make_tracker,
     point_latest,
-    solver_record,
 )
 from mia_lab.stages import Stages
 from mia_lab.store import Store
-from mia_lab.types import VICTIM, Evidence, ScoreTable, Split
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
-
-GALLERY_ROWS = 2
-"""Images shown of each kind: clearest members, clearest non-members, worst mistakes."""
 
 SAMPLED_EPOCHS = 10
 """How often in a training sample translations go to the tracker."""
@@ -90,11 +81,12 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
         with clock("attacks"):
             evidence = stages.evidence(split, reconstructions, difficulty)
             scores = tuple(
-                run_attack(name, attack, evidence, stages.candidates)
+                run_attack(name, attack, evidence, stages.scored)
                 for name, attack in attacks.items()
             )
-            result = _evaluate(config, stages, split, alike, evidence, scores)
-        gate = judge(config.fail_if, summary(result)) if config.fail_if else None
+        with clock("evaluation"):
+            result = judge(config, stages, split, alike, evidence, scores)
+        gate = decide(config.fail_if, summary(result)) if config.fail_if else None
         _report(config, replace(result, gate=gate, timing_s=clock.seconds), tracker, folder)
     return gate
 
@@ -103,61 +95,6 @@ def _stop_after(config: Config, stage: Until) -> bool:
     if config.until is stage:
         log.info("until=%s: stopped as asked; results are in %s", stage.value, config.paths.store)
     return config.until is stage
-
-
-def _evaluate(
-    config: Config,
-    stages: Stages,
-    split: Split,
-    alike: NearDuplicates,
-    evidence: Evidence,
-    scores: tuple[ScoreTable, ...],
-) -> AuditResult:
-    """Join scores and truth by id, and measure."""
-    truth = split.is_member(stages.candidates)
-    difficulty = evidence.difficulty.column(stages.candidates)
-    baseline = next((s for s in scores if s.attack == "reconstruction"), None)
-    return AuditResult(
-        name=config.name,
-        split=split,
-        scores=scores,
-        difficulty=difficulty,
-        alpha=config.attack.alpha,
-        evaluations=tuple(evaluate(s.attack, s.score, truth) for s in scores),
-        comparisons=tuple(
-            compare_attacks(s, baseline, truth)
-            for s in scores
-            if baseline is not None and s is not baseline
-        ),
-        blind=(difficulty_alone(difficulty, truth),),
-        near_duplicates=alike,
-        gallery=_gallery(evidence, scores[-1], truth),
-        grid=evaluate_grid(
-            evidence.difficulty,
-            evidence.reconstructions.mean_error(stages.candidates, VICTIM),
-            stages.candidates,
-            truth,
-            build.grid_alphas(config),
-        ),
-        timing_s={},
-        record=stages.record() | solver_record(evidence.difficulty),
-    )
-
-
-def _gallery(evidence: Evidence, scores: ScoreTable, truth: np.ndarray) -> Gallery:
-    """The clearest members and non-members and the worst mistakes of the last attack."""
-    order = np.argsort(-scores.score, kind="stable")
-    members, strangers = order[truth[order]], order[~truth[order]]
-    chosen = {
-        "member, clearest": members[:GALLERY_ROWS],
-        "non-member, clearest": strangers[::-1][:GALLERY_ROWS],
-        "member, missed most": members[::-1][:1],
-        "non-member, mistaken most": strangers[:1],
-    }
-    rows = [(kind, int(i)) for kind, found in chosen.items() for i in found]
-    ids = tuple(str(scores.id[i]) for _, i in rows)
-    captions = [f"{kind}: {scores.attack} error {-scores.score[i]:.3f}" for kind, i in rows]
-    return gallery(evidence, ids, captions)
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:

@@ -8,73 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.measures import (
+    AlphaCurve,
+    Blind,
+    Comparison,
+    Decision,
+    Evaluation,
+    Gate,
+    GridPoint,
+    Practice,
+    Reliability,
+    Slice,
+)
 from mia_lab.types import DifficultyTable, Floats, ScoreTable, Split
-
-
-@dataclass(frozen=True)
-class Roc:
-    """An exact ROC curve, from (0, 0) to (1, 1), one point per distinct score.
-
-    Attributes:
-        fpr, tpr: float64 (P,), non-decreasing, in [0, 1].
-        threshold: float64 (P,), non-increasing; "member" means score >= threshold; starts at +inf.
-    """
-
-    fpr: Floats
-    tpr: Floats
-    threshold: Floats
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well one score tells members from non-members.
-
-    Attributes:
-        name: name of the attack or blind baseline.
-        auc: area under the ROC curve, in [0, 1].
-        auc_ci95: 95 % confidence interval of the AUC.
-        tpr_at_fpr: true positive rate at each false positive rate (keys as in "0.01"); None where
-            the non-members are too few to resolve that rate.
-    """
-
-    name: str
-    n_members: int
-    n_nonmembers: int
-    auc: float
-    auc_ci95: tuple[float, float]
-    tpr_at_fpr: Mapping[str, float | None]
-    roc: Roc
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Paired difference of two AUCs on the same images: AUC(first) - AUC(second)."""
-
-    first: str
-    second: str
-    difference: float
-    ci95: tuple[float, float]
-    p_value: float
-
-
-@dataclass(frozen=True)
-class GridPoint:
-    """The membership attack under one setting of the difficulty score.
-
-    Attributes:
-        backbone, features_from, layers, ridge: the setting, see :class:`DifficultyTable`.
-        alpha: weight of the difficulty.
-        auc: of the membership error.
-        auc_ci95: its 95 % confidence interval.
-    """
-
-    backbone: str
-    features_from: str
-    layers: str
-    ridge: str
-    alpha: float
-    auc: float
-    auc_ci95: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -95,18 +41,19 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What became of ``fail_if``.
+class Dossiers:
+    """Images of which the report tells everything, one heading after another.
 
     Attributes:
-        condition: as it was given, such as ``auc/membership > 0.6``.
-        value: of its metric; None where the audit could not measure it.
-        failed: whether the condition holds, or cannot be decided.
+        title: what they were chosen for, such as "Most exposed members".
+        gallery: the images.
+        difficulty: float32 (N, G, G), error of the probe at each pixel, each predicted once by a
+            probe that was fitted on others; (N, 0, 0) where the score has no such map.
     """
 
-    condition: str
-    value: float | None
-    failed: bool
+    title: str
+    gallery: Gallery
+    difficulty: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -120,13 +67,19 @@ class AuditResult:
         difficulty: float64 per candidate, in the order of ``scores[0].id``.
         alpha: weight of the difficulty in the membership error (Eq. 3).
         evaluations: one per attack.
+        practice: what each attack's scores are good for, by its name.
         comparisons: each attack against the plain reconstruction error.
-        blind: attacks that never saw the victim.
+        blind: attacks that never saw the victim, and the verdict on the split.
+        excess: each attack against the best of them.
+        slices: the attacks on parts of the candidates.
+        alpha_curve: None without a reconstruction error and a difficulty.
         near_duplicates: pairs of ids in different roles that look alike, with their distance.
-        gallery: images to look at.
+        dossiers: images to look at; empty where ``report.images`` is false.
         grid: the membership attack under other settings, the configured first; empty if none.
         timing_s: seconds each stage took in this run.
         record: what was run: versions, weights, seeds, data fingerprint (plain strings).
+        command: what reproduces it, as typed into a shell.
+        config: the resolved configuration, as YAML.
         gate: what became of ``fail_if``; None where nothing was asked.
     """
 
@@ -136,36 +89,20 @@ class AuditResult:
     difficulty: Floats
     alpha: float
     evaluations: tuple[Evaluation, ...]
+    practice: Mapping[str, Practice]
     comparisons: tuple[Comparison, ...]
-    blind: tuple[Evaluation, ...]
+    blind: Blind
+    excess: tuple[Comparison, ...]
+    slices: tuple[Slice, ...]
+    alpha_curve: AlphaCurve | None
     near_duplicates: tuple[tuple[str, str, int], ...]
-    gallery: Gallery
+    dossiers: tuple[Dossiers, ...]
     grid: tuple[GridPoint, ...]
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
+    command: str
+    config: str
     gate: Gate | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Which candidates one attack calls members, at a false positive rate.
-
-    Attributes:
-        n_auxiliary: m, known non-members that the threshold comes from.
-        attained_fpr: the rate, at most the one asked for: a multiple of 1 / (m + 1).
-        fpr_upper95: with 95 % confidence over the draw of the auxiliaries, the rate of this very
-            threshold is no higher.
-        threshold: a candidate is called a member if its score is above.
-        p_value: float64 (N,) conformal p-value of each candidate.
-        is_called: bool (N,), called a member.
-    """
-
-    n_auxiliary: int
-    attained_fpr: float
-    fpr_upper95: float
-    threshold: float
-    p_value: Floats
-    is_called: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -198,28 +135,6 @@ class Scoring:
     gallery: Gallery
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """What remains of a score when its random part is drawn again.
-
-    Attributes:
-        n_repeats: T, draws of each image.
-        within_sd: standard deviation of one image's score over the draws.
-        between_sd: standard deviation of the images' true scores, 0 where the estimated variance
-            is negative.
-        icc_single: intraclass correlation of a single draw, ICC(1,1); 1 is perfect.
-        icc_mean: of the mean of the T draws, ICC(1,k).
-        rank_correlation: Spearman's, mean over pairs of draws; None where a draw has no ranking.
-    """
-
-    n_repeats: int
-    within_sd: float
-    between_sd: float
-    icc_single: float
-    icc_mean: float
-    rank_correlation: float | None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config
@@ -68,9 +71,34 @@ def run_record(config: Config) -> dict[str, str]:
         "seed": str(config.seed),
         "data": f"{data.source} {data.name}, {data.image_size} px",
         "difficulty": settings_line(config.difficulty),
+        "commit": commit(),
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def command_line() -> str:
+    """What was typed, or what a sweep made of it for this job, as a shell reads it."""
+    if not HydraConfig.initialized():
+        return ""
+    return shlex.join(["python", "-m", "mia_lab", *HydraConfig.get().overrides.task])
+
+
+def commit() -> str:
+    """Of the checkout that this code runs from; what an installed package is instead."""
+    found = [_git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")]
+    if not found[0]:
+        return "installed package, no checkout"
+    return found[0] + (" with uncommitted changes" if found[1] else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ran.stdout.strip() if ran.returncode == 0 else ""
 
 
 def gallery(evidence: Evidence, ids: Sequence[str], captions: Sequence[str]) -> Gallery:

@@ -55,7 +55,7 @@ def score(config: Config, folder: Path, group: str) -> None:
         with clock("attacks"):
             evidence = stages.evidence(split, reconstructions, difficulty)
             scores = tuple(
-                run_attack(name, attack, evidence, stages.candidates)
+                run_attack(name, attack, evidence, stages.scored)
                 for name, attack in attacks.items()
             )
             record = stages.record() | solver_record(difficulty)

@@ -16,16 +16,24 @@ import torch
 from torch import nn
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Protocol, QueryMode, Task, Until
+from mia_lab.config.schema import Config, QueryMode, Task, Until
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.source import all_ids
 from mia_lab.difficulty_stages import DifficultyStages
 from mia_lab.reconstruction import query
+from mia_lab.roles import assign_roles
 from mia_lab.run import run_record, settings_line
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.types import DifficultyTable, Evidence, Reconstructions, Role, Split
+from mia_lab.types import (
+    BlindFeatures,
+    DifficultyTable,
+    Evidence,
+    Floats,
+    Reconstructions,
+    Role,
+    Split,
+)
 from mia_lab.victims.blackbox import (
     BlackBox,
     RecordedAnswers,
@@ -43,13 +51,13 @@ if TYPE_CHECKING:
     from mia_lab.victims.training import EpochHook, TrainingSettings
 
 # Raised by hand when a stage's code changes the numbers it produces.
-SPLIT_VERSION = 1
+SPLIT_VERSION = 2
 VICTIM_VERSION = 2
 RECONSTRUCTIONS_VERSION = 1
 
-SCORED = (Role.CANDIDATE, Role.AUXILIARY)
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
 RESIDUALS_FILE = "label_residuals.json"
+TRACES_FOLDER = "traces"
 
 
 class Stages:
@@ -71,11 +79,13 @@ class Stages:
         torch.set_num_threads(config.trainer.threads)
         torch_device(config.trainer.accelerator)
         self.source = build.source(config)
-        self._rows = self._assign()
+        self._rows = assign_roles(config, self.source)
         self.ids = tuple(sorted(self._rows))
         self.members = self._ids(Role.MEMBER)
-        # To score candidates takes the scores of known non-members as well.
-        self.candidates = self._ids(*SCORED if config.task is Task.score else splits.JUDGED)
+        attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.JUDGED
+        self.candidates = self._ids(*attacked)
+        # Known non-members fix thresholds.
+        self.scored = self._ids(*attacked, Role.AUXILIARY)
         self.encoding = build.encoding(config, self.source)
         self.pairs = PairDataset(
             self.source, self.ids, config.data.image_size, encoding=self.encoding
@@ -95,12 +105,12 @@ class Stages:
         else:
             self._foreign = build.foreign_victim(config, self.pairs.in_channels)
             if isinstance(self._foreign, RecordedAnswers):
-                self._foreign.check(self.candidates)
+                self._foreign.check(self.scored)
 
     @cached_property
     def difficulties(self) -> DifficultyStages:
-        """The stages that need no victim, over all candidates."""
-        return DifficultyStages(self.config, self.store, self.pairs.subset(self.candidates))
+        """The stages that need no victim, over all images that attacks score."""
+        return DifficultyStages(self.config, self.store, self.pairs.subset(self.scored))
 
     # What each stage depends on
 
@@ -132,7 +142,7 @@ class Stages:
             if trainer.compile:
                 inputs["compiled"] = True
         if isinstance(self._foreign, RecordedAnswers):
-            inputs["answers"] = self._foreign.fingerprint(self.candidates)
+            inputs["answers"] = self._foreign.fingerprint(self.scored)
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
 
     @property
@@ -143,7 +153,7 @@ class Stages:
     def reconstructions_stage(self) -> Stage:
         inputs: dict[str, Any] = {
             "victim": self.victim_stage.key,
-            "candidates": self.source.fingerprint(self.candidates),
+            "candidates": self.source.fingerprint(self.scored),
             "image_size": self.config.data.image_size,
             "mode": self.config.query.mode.value,
             **self._encoded,
@@ -160,14 +170,27 @@ class Stages:
         """The roles with their content hashes, and pairs across roles that look alike."""
 
         def compute(folder: Path) -> None:
-            split, alike = splits.build_split(self.pairs.load, self._rows)
+            files = getattr(self.source, "files", lambda _: ())
+            split, alike, traces = splits.build_split(self.pairs.load, self._rows, files)
             save_table(folder, split)
+            (folder / TRACES_FOLDER).mkdir()
+            save_table(folder / TRACES_FOLDER, traces)
             (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
             (folder / RESIDUALS_FILE).write_text(json.dumps(self.pairs.residuals))
 
         folder = self.store.get(self.split_stage, compute)
         alike = json.loads((folder / NEAR_DUPLICATES_FILE).read_text())
         return load_table(folder, Split), tuple((a, b, d) for a, b, d in alike)
+
+    def blind_features(self) -> dict[str, Floats]:
+        """What the candidates give away by themselves: (N, F) of each blind baseline."""
+        traces = load_table(self.store.path(self.split_stage) / TRACES_FOLDER, BlindFeatures)
+        tables = (self.difficulties.pooled(), traces)
+        return {
+            name: columns
+            for table in tables
+            for name, columns in table.sets(self.candidates).items()
+        }
 
     def victim(self, on_epoch: EpochHook | None = None) -> Victim:
         """The victim, trained on the members if it is ours."""
@@ -227,7 +250,7 @@ class Stages:
             victim = CachedAnswers(victim, self.store.answers(self.victim_stage))
 
         def compute(folder: Path) -> None:
-            dataset, size = self.pairs.subset(self.candidates), self._query_batch_size
+            dataset, size = self.pairs.subset(self.scored), self._query_batch_size
             save_table(folder, query(victim, dataset, size, self.config.seed, folder))
 
         return load_table(self.store.get(self.reconstructions_stage, compute), Reconstructions)
@@ -270,6 +293,9 @@ class Stages:
         keys = (self.split_stage, self.victim_stage, self.reconstructions_stage)
         return {
             "protocol": config.data.protocol.value,
+            "assignment": config.data.assignment.value,
+            **({"groups": config.data.group_by} if config.data.group_by else {}),
+            "data fingerprint": self.source.fingerprint(self.ids),
             "victim": settings_line(self._settings),
             **answers,
             "query": settings_line(build.plain(config.query)),
@@ -304,14 +330,3 @@ class Stages:
 
     def _ids(self, *roles: Role) -> tuple[str, ...]:
         return tuple(i for i in self.ids if self._rows[i]["role"] in roles)
-
-    def _assign(self) -> splits.Rows:
-        data = self.config.data
-        counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
-        if data.protocol is Protocol.manifest:
-            unknown = self.config.task is Task.score
-            return splits.read_manifest(Path(str(data.manifest)), all_ids(self.source), unknown)
-        train = self.source.ids("train")
-        if data.protocol is Protocol.official:
-            return splits.assign_official(train, self.source.ids("test"), counts, self.config.seed)
-        return splits.assign_resplit(train, counts, self.config.seed)

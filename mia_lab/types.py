@@ -116,6 +116,16 @@ class Split:
         truth |= dict.fromkeys(self.ids(Role.NONMEMBER, model=model), False)
         return np.array([truth[i] for i in ids], dtype=bool)
 
+    def groups(self, ids: Sequence[str], model: str = VICTIM) -> Strings:
+        """Groups of the given images, "" where none is known: (len(ids),).
+
+        Raises:
+            KeyError: an id is not in the table.
+        """
+        rows = self.model == model
+        known = dict(zip(self.id[rows].tolist(), self.group[rows].tolist(), strict=True))
+        return np.array([known[i] for i in ids], dtype=np.str_)
+
     def without_candidates(self, model: str = VICTIM) -> Split:
         """What an attacker on one model may know: reference models and auxiliaries."""
         known = (self.model != model) | (self.role == str(Role.AUXILIARY))
@@ -218,6 +228,34 @@ class DifficultyTable:
         rows = {str(i): j for j, i in enumerate(self.id)}
         mean: Floats = self.score[[rows[i] for i in ids], setting].mean(axis=1)
         return mean
+
+
+@dataclass(frozen=True)
+class BlindFeatures:
+    """Numbers that anyone can read off the images without asking a victim.
+
+    Attributes:
+        id: (N,) image ids.
+        baseline: (F,) which blind baseline a column belongs to, such as "jpeg".
+        name: (F,) what it is.
+        value: float64 (N, F), finite.
+    """
+
+    id: Strings
+    baseline: Strings
+    name: Strings
+    value: Floats
+
+    def sets(self, ids: Sequence[str]) -> dict[str, Floats]:
+        """The columns of each baseline for the given images: (len(ids), F_b) by its name.
+
+        Raises:
+            KeyError: an id is not in the table.
+        """
+        rows = {str(i): j for j, i in enumerate(self.id)}
+        value = np.asarray(self.value)[[rows[i] for i in ids]]
+        names = dict.fromkeys(self.baseline.tolist())
+        return {name: value[:, self.baseline == name] for name in names}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Task(Enum):
     audit = "audit"
     difficulty = "difficulty"
     score = "score"
+    compare = "compare"
     export = "export"
     store = "store"
 
@@ -62,6 +63,13 @@ class Protocol(Enum):
     resplit = "resplit"
     official = "official"
     manifest = "manifest"
+
+
+class Assignment(Enum):
+    """How members are drawn: so many of them, or each image by a coin of its own."""
+
+    fixed = "fixed"
+    bernoulli = "bernoulli"
 
 
 class QueryMode(Enum):
@@ -135,6 +143,8 @@ class Data:
     image_size: int = MISSING
     protocol: Protocol = Protocol.resplit
     manifest: str | None = None
+    assignment: Assignment = Assignment.fixed
+    group_by: str | None = None
     n_members: int | None = MISSING
     n_nonmembers: int | None = MISSING
     n_auxiliary: int = MISSING
@@ -332,6 +342,29 @@ class Tracking:
 
 
 @dataclass
+class Evaluation:
+    """How an audit is judged."""
+
+    permutations: int = MISSING
+    guesses: int | None = None
+    delta: float = MISSING
+
+
+@dataclass
+class Report:
+    """What the report shows."""
+
+    images: bool = True
+
+
+@dataclass
+class CompareTask:
+    """What ``task=compare`` compares."""
+
+    runs: list[str] = field(default_factory=list)
+
+
+@dataclass
 class StoreTask:
     """What ``task=store`` lists or prunes."""
 
@@ -366,6 +399,9 @@ class Config:
     attack: Attack = field(default_factory=Attack)
     trainer: Trainer = field(default_factory=Trainer)
     tracking: Tracking = field(default_factory=Tracking)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    report: Report = field(default_factory=Report)
+    compare: CompareTask = field(default_factory=CompareTask)
     score: ScoreTask = field(default_factory=ScoreTask)
     fail_if: str | None = None
     store: StoreTask = field(default_factory=StoreTask)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.schema import Config, Protocol, QueryMode, Task, Trainer
+from mia_lab.config.schema import Assignment, Config, Protocol, QueryMode, Task, Trainer
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -37,6 +37,7 @@ def validate(config: Config) -> None:
     _check_devices(config)
     _check_copies(config)
     _at_least(1, ("query.batch_size", config.query.batch_size))
+    _check_evaluation(config)
 
 
 def is_trained_by_us(victim: dict[str, Any]) -> bool:
@@ -85,6 +86,27 @@ def _check_manifest(config: Config) -> None:
             f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "
             "give both data.protocol=manifest and data.manifest=FILE.csv, or neither"
         )
+
+
+def _check_evaluation(config: Config) -> None:
+    data, asked = config.data, config.evaluation
+    # With fewer, no p-value could be below 0.05.
+    _at_least(20, ("evaluation.permutations", asked.permutations))
+    if not 0 <= asked.delta < 1:
+        raise UserError(f"evaluation.delta={asked.delta}: must lie in [0, 1), such as 1e-5")
+    coins = data.assignment is Assignment.bernoulli
+    if coins and (data.protocol is not Protocol.resplit or data.group_by is not None):
+        raise UserError(
+            "data.assignment=bernoulli: flips a coin for each image, which takes "
+            "data.protocol=resplit and no data.group_by"
+        )
+    if asked.guesses is not None:
+        _at_least(2, ("evaluation.guesses", asked.guesses))
+        if not coins:
+            raise UserError(
+                f"evaluation.guesses={asked.guesses}: a bound of epsilon holds where each member "
+                "was drawn by a coin of its own; set data.assignment=bernoulli"
+            )
 
 
 def _check_attacks(config: Config) -> None:

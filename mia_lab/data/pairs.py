@@ -95,6 +95,10 @@ class FolderPairs:
         _check_sizes(a, b, files)
         return Pair(a, b) if self.direction == "AtoB" else Pair(b, a)
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """The files of one pair."""
+        return self._files[image_id]
+
     def fingerprint(self, ids: Sequence[str]) -> str:
         digest = hashlib.sha256(f"{self.layout} {self.direction}".encode())
         if self.layout == "image_label":  # the palette colours the inputs

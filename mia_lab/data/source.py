@@ -41,7 +41,8 @@ class PairSource(Protocol):
 
     Extend by writing a class with these three methods and naming it in ``data.sources``; see
     CONTRIBUTING.md. An optional attribute ``has_instances``, a bool, tells whether its pairs come
-    with instance ids; a source without it has none.
+    with instance ids; a source without it has none. An optional method ``files(image_id)`` gives
+    the paths of a pair's files, for the traces that they carry.
     """
 
     def ids(self, subset: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,10 +14,11 @@ import imagehash
 import numpy as np
 from tqdm import tqdm
 
+from mia_lab.data import traces
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
-from mia_lab.types import VICTIM, Role, Split
+from mia_lab.types import VICTIM, BlindFeatures, Role, Split
 
 COLUMNS = ("id", "role", "group", "model", "content")
 
@@ -29,6 +31,7 @@ JUDGED = (Role.MEMBER, Role.NONMEMBER)
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
 Load = Callable[[str], Pair]
+Files = Callable[[str], Sequence[Path]]
 
 Rows = dict[str, dict[str, str]]
 """What is known of each chosen image: its role, and its group and content hash where given."""
@@ -43,11 +46,18 @@ class Counts:
     auxiliary: int
 
 
-def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> Rows:
+def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: bool = False) -> Rows:
     """Roles drawn at random from one pool, so that nothing but chance tells them apart.
 
+    Args:
+        pool: ids of all images there are.
+        counts: how many of each role.
+        seed: decides the draw.
+        coins: every one of ``members + nonmembers`` images becomes a member by a fair coin of its
+            own, so that their numbers are random.
+
     Raises:
-        UserError: the pool is too small.
+        UserError: the pool is too small, or all coins fell alike.
     """
     members, nonmembers = _resolve(counts, len(pool))
     total = members + nonmembers + counts.auxiliary
@@ -63,8 +73,88 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int) -> Rows:
         )
     order = [pool[i] for i in generator(seed, "split").permutation(len(pool))[:total]]
     roles = [Role.MEMBER] * members + [Role.NONMEMBER] * nonmembers
+    if coins:
+        heads = generator(seed, "split", "coins").random(len(roles)) < 0.5
+        roles = [Role.MEMBER if head else Role.NONMEMBER for head in heads]
+        if len(set(roles)) < 2:
+            raise UserError(
+                f"data.assignment=bernoulli: all {len(roles)} coins fell alike; raise "
+                "data.n_members and data.n_nonmembers"
+            )
     roles += [Role.AUXILIARY] * counts.auxiliary
     return {i: {"role": str(role)} for i, role in zip(order, roles, strict=True)}
+
+
+def assign_groups(
+    pool: Sequence[str], groups: Mapping[str, str], counts: Counts, seed: int
+) -> Rows:
+    """Roles drawn by group: no group has images in two roles.
+
+    Groups come in random order, and fill the members, then the non-members, then the auxiliaries;
+    what a group has beyond the number asked for is left out.
+
+    Args:
+        pool: ids of all images there are.
+        groups: the group of each.
+        counts: how many images of each role; where neither members nor non-members are told, the
+            members end with the group that completes half of the pool.
+        seed: decides the draw.
+
+    Raises:
+        UserError: the groups are too few.
+    """
+    names = sorted({groups[i] for i in pool})
+    mixed = [names[k] for k in generator(seed, "split", "groups").permutation(len(names))]
+    whole = counts.members is None and counts.nonmembers is None
+    members, nonmembers = _resolve(counts, len(pool))
+    wanted = {
+        Role.MEMBER: members,
+        Role.NONMEMBER: nonmembers,
+        Role.AUXILIARY: counts.auxiliary,
+    }
+    rows: Rows = {}
+    for role, count in wanted.items():
+        chosen: list[str] = []
+        while len(chosen) < count and mixed:
+            name = mixed.pop()
+            chosen += [i for i in pool if groups[i] == name]
+        if not whole and len(chosen) < count:
+            raise UserError(
+                f"data.group_by: its {len(names)} groups give {len(chosen)} of {count} images of "
+                f"role {role}, as no group may have two roles; ask for fewer images"
+            )
+        kept = chosen if whole else chosen[:count]
+        rows |= {i: {"role": str(role), "group": groups[i]} for i in kept}
+    for role in JUDGED:
+        if not any(row["role"] == role for row in rows.values()):
+            raise UserError(
+                f"data.group_by: {len(names)} groups leave no images for role {role}, as no group "
+                "may have two roles; it needs to name more groups"
+            )
+    return rows
+
+
+def group_names(ids: Sequence[str], pattern: str) -> dict[str, str]:
+    """The group of each image: what a regular expression finds in its id.
+
+    Args:
+        ids: of images.
+        pattern: searched for; its first parenthesis is the name, or all that it finds.
+
+    Raises:
+        UserError: it is no regular expression, or an id has no such part.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.group_by={pattern}: is no regular expression ({error})") from None
+    found = {}
+    for image_id in ids:
+        match = compiled.search(image_id)
+        if match is None or not (name := match[1] if compiled.groups else match[0]):
+            raise UserError(f"data.group_by={pattern}: finds no group in the id {image_id!r}")
+        found[image_id] = name
+    return found
 
 
 def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, seed: int) -> Rows:
@@ -154,17 +244,21 @@ def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
     return f"unknown role {role!r}; choose from {', '.join((*attacked, Role.AUXILIARY))}"
 
 
-def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:
-    """Decode every chosen pair once: record its hash, refuse duplicates across roles.
+def build_split(
+    load: Load, rows: Rows, files: Files = lambda _: ()
+) -> tuple[Split, NearDuplicates, BlindFeatures]:
+    """Decode every chosen pair once: record its hash and traces, refuse duplicates across roles.
 
     Rows are sorted by id, so that their order says nothing about their role.
 
     Args:
         load: decodes the pair with a given id.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
+        files: where the pair with a given id was decoded from, if it was.
 
     Returns:
-        The split, and the pairs in different roles whose targets look alike (id, id, distance).
+        The split, the pairs in different roles whose targets look alike (id, id, distance), and
+        what files and pixels give away (see :mod:`mia_lab.data.traces`).
 
     Raises:
         UserError: a pair cannot be decoded, changed since the manifest, or appears in two roles.
@@ -173,10 +267,12 @@ def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:
     roles = {i: Role(rows[i]["role"]) for i in ids}
     hashes: dict[str, str] = {}
     looks: dict[str, int] = {}
+    left: dict[str, traces.Columns] = {}
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
         looks[image_id] = int(str(imagehash.phash(pair.y)), 16)
+        left[image_id] = traces.traces(pair, files(image_id))
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
                 f"{image_id}: its content differs from the manifest's; restore the file, or "
@@ -190,7 +286,7 @@ def build_split(load: Load, rows: Rows) -> tuple[Split, NearDuplicates]:
         model=np.array([VICTIM] * len(ids)),
         content=np.array([hashes[i] for i in ids]),
     )
-    return split, _near_duplicates(ids, roles, looks)
+    return split, _near_duplicates(ids, roles, looks), traces.table(left)
 
 
 def write_manifest(path: Path, split: Split) -> None:

@@ -5,8 +5,9 @@ Source: Shafran, Peleg, Hoshen, ICCV 2021, arXiv:2102.07762, Eq. 2.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import timm
@@ -121,6 +122,15 @@ class SingleImageDifficulty:
         numbered = [*backbone.blocks] if any(isinstance(layer, int) for layer in wanted) else []
         named = [layer for layer in wanted if isinstance(layer, str)]
         self.stored_layers: tuple[Layer, ...] = (*numbered, *named)
+
+    def mapping(self) -> Self:
+        """The configured setting alone, with the error of every pixel: over folds, undivided."""
+        found = copy.copy(self)
+        found.settings = self.settings[:1]
+        found.wanted_layers = found.settings[0].layers
+        found.protocol = PixelProtocol("kfold", self.protocol.folds, 1, self.protocol.error)
+        found.maps = True
+        return found
 
     def identity(self) -> dict[str, Any]:
         """What decides the scores of given images, apart from the seed; JSON values."""

@@ -1,6 +1,6 @@
 """How well scores tell members from non-members, and how sure that is: functions of arrays."""
 
-from mia_lab.evaluation.blind import difficulty_alone
+from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
 from mia_lab.evaluation.roc import auc, roc_curve, tpr_at_fpr
 from mia_lab.evaluation.uncertainty import auc_interval, compare
@@ -11,8 +11,8 @@ __all__ = [
     "auc_interval",
     "compare",
     "compare_attacks",
-    "difficulty_alone",
     "evaluate",
+    "judge_split",
     "roc_curve",
     "tpr_at_fpr",
 ]

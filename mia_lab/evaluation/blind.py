@@ -1,29 +1,230 @@
-"""Attacks that never see the victim: what the choice of members and non-members gives away."""
+"""Attacks that never see the victim: what the choice of members and non-members gives away.
+
+If one of them succeeds, members and non-members differ before any model is asked, and no attack's
+AUC can be read as membership.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.evaluation.evaluate import evaluate
-from mia_lab.results import Evaluation
-from mia_lab.types import Floats
+from mia_lab.evaluation.clusters import cluster_codes, permuted
+from mia_lab.evaluation.cross_fit import cross_fit
+from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.roc import auc, midranks
+from mia_lab.evaluation.uncertainty import auc_interval
+from mia_lab.measures import Blind, Comparison, Verdict
+from mia_lab.seeding import derive_seed, generator
+from mia_lab.types import VICTIM, Floats, ScoreTable, Strings
+
+DIFFICULTY = "difficulty"
+"""The baseline that is fitted to nothing, and counts on either side of 0.5."""
+
+SIGNIFICANCE = 0.05
+SOUND_BELOW = 0.60
+EXCEEDANCES = 10
+"""So many permuted maxima above the observed one settle the matter; see :func:`judge_split`."""
+
+_PENALTY_C = 0.1
 
 
-def difficulty_alone(difficulty: Floats, is_member: NDArray[np.bool_]) -> Evaluation:
-    """The difficulty score used as if it were an attack.
+def judge_split(
+    difficulty: Floats,
+    features: Mapping[str, Floats],
+    ids: Strings,
+    is_member: NDArray[np.bool_],
+    *,
+    seed: int,
+    permutations: int,
+    groups: Strings | None = None,
+) -> Blind:
+    """Do members and non-members differ to anyone who never asks the victim?
 
-    The membership error is the reconstruction error minus alpha times the difficulty, so that
-    attack's score grows with the difficulty. The baseline keeps this sign: its AUC is what the
-    subtraction alone contributes, before any query. Members and non-members of a fair split are
-    equally difficult, AUC 0.5. Far above it, the attack owes part of its success to the images;
-    far below it, the subtraction works against the attack. Either side is a confound.
+    Each set of features is scored by :func:`blind_scores`, the difficulty as it is. The largest AUC
+    is held against the largest under permuted labels, the fits included (Westfall and Young 1993),
+    so that the error over all baselines together is 5 %. Permuting stops early once ten permuted
+    maxima reach the observed one: the p-value is 10 divided by their number (Besag and Clifford
+    1991, Biometrika 78).
+
+    *confounded*: p < 0.05. *sound*: not confounded, and all AUCs are below 0.60 with 95 %
+    confidence (DeLong's upper limits, Bonferroni; a fitted AUC below 0.5 counts as 0.5). Else
+    *undecidable*: so few images would not show a difference that matters.
 
     Args:
-        difficulty: (N,) difficulty of each candidate, finite.
+        difficulty: (N,) of each candidate, finite.
+        features: (N, F) of each baseline that is fitted.
+        ids: (N,) of the candidates.
         is_member: bool (N,).
+        seed: of folds and permutations.
+        permutations: at most so many.
+        groups: (N,) clusters; "" for an image that belongs to none.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.evaluate.evaluate`.
     """
-    return evaluate("difficulty", difficulty, is_member)
+    compact = {name: _compact(columns) for name, columns in features.items()}
+    fit_seed = derive_seed(seed, "blind", "folds")
+    scores = {DIFFICULTY: np.asarray(difficulty, dtype=np.float64)}
+    for name, columns in compact.items():
+        found = blind_scores(columns, is_member, fit_seed, groups)
+        if found is not None:
+            scores[name] = found
+    fitted = {name: compact[name] for name in scores if name != DIFFICULTY}
+    observed = {name: _folded(name, auc(s, is_member)) for name, s in scores.items()}
+    null = _permuted_maxima(
+        scores[DIFFICULTY], fitted, is_member, groups, max(observed.values()), seed, permutations
+    )
+    adjusted = {name: _p_value(null, area, permutations) for name, area in observed.items()}
+    best = max(observed, key=lambda name: observed[name])
+    upper = _upper_bound(scores, is_member, groups)
+    p_value = adjusted[best]
+    return Blind(
+        baselines=tuple(evaluate(n, s, is_member, seed, groups) for n, s in scores.items()),
+        scores=tuple(ScoreTable(n, VICTIM, np.asarray(ids), s) for n, s in scores.items()),
+        adjusted_p=adjusted,
+        best=best,
+        max=observed[best],
+        p_value=p_value,
+        upper95=upper,
+        permutations=len(null),
+        verdict=_verdict(p_value, upper),
+    )
+
+
+def blind_scores(
+    features: Floats, is_member: NDArray[np.bool_], seed: int, groups: Strings | None = None
+) -> Floats | None:
+    """Cross-fitted logistic regression on features of the images alone.
+
+    Within each fold the scores are ranked: classifiers of different folds have no common scale.
+
+    Args:
+        features: (N, F), scaled alike.
+        is_member: bool (N,).
+        seed: of the folds.
+        groups: (N,) clusters, whose images never lie on both sides.
+
+    Returns:
+        float64 (N,) in (0, 1); None where a class has too few images or clusters to be divided.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=_PENALTY_C, max_iter=500)
+    found = cross_fit(model, features, is_member, seed, groups)
+    if found is None:
+        return None
+    scores = np.empty(len(is_member))
+    for fold in np.unique(found.fold):
+        rows = found.fold == fold
+        scores[rows] = midranks(found.decision[rows]) / (np.count_nonzero(rows) + 1)
+    return scores
+
+
+def excess(
+    scores: ScoreTable,
+    blind: Blind,
+    is_member: NDArray[np.bool_],
+    seed: int,
+    groups: Strings | None = None,
+) -> Comparison:
+    """How much better an attack is than the best baseline, on the same images.
+
+    Args:
+        scores: of the attack, on the images that ``blind`` is about, in any order.
+        blind: from :func:`judge_split`; the difficulty is taken from its better side.
+        is_member: bool (N,), in the order of ``scores.id``.
+        seed: of the bootstrap.
+        groups: (N,) clusters, in the same order.
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.evaluate.compare_attacks`.
+    """
+    names = [table.attack for table in blind.scores]
+    best = blind.scores[names.index(blind.best)]
+    if blind.baselines[names.index(blind.best)].auc < 0.5 and blind.best == DIFFICULTY:
+        best = ScoreTable(best.attack, best.model, best.id, -best.score)
+    return compare_attacks(scores, best, is_member, seed, groups)
+
+
+def _compact(features: Floats) -> Floats:
+    """Standardised columns, turned onto their principal axes and scaled to a mean variance of 1.
+
+    A rotation changes nothing for a logistic regression with a squared penalty, and leaves no more
+    columns than there are images. Constant columns say nothing and are left out.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    spread = features.std(axis=0)
+    varying = spread > 1e-9 * np.maximum(np.abs(features).max(axis=0, initial=0), 1e-300)
+    columns = (features - features.mean(axis=0))[:, varying] / spread[varying]
+    if not columns.shape[1]:
+        return np.zeros((len(features), 1))
+    left, values, _ = np.linalg.svd(columns, full_matrices=False)
+    rank = int(np.count_nonzero(values > 1e-9 * values[0]))
+    axes = (left * values)[:, :rank]
+    compact: Floats = axes / np.sqrt((axes**2).sum() / axes.size)
+    return compact
+
+
+def _permuted_maxima(
+    difficulty: Floats,
+    fitted: Mapping[str, Floats],
+    is_member: NDArray[np.bool_],
+    groups: Strings | None,
+    observed: float,
+    seed: int,
+    permutations: int,
+) -> Floats:
+    """The largest AUC over the baselines under permuted labels, until ten reach the observed."""
+    from tqdm import tqdm
+
+    codes, rng = cluster_codes(groups), generator(seed, "blind", "permutations")
+    null: list[float] = []
+    for number in tqdm(
+        range(permutations), "permuting labels", unit=" times", delay=2, leave=False
+    ):
+        labels = permuted(is_member, codes, rng)
+        areas = [_folded(DIFFICULTY, auc(difficulty, labels))]
+        for columns in fitted.values():
+            scores = blind_scores(columns, labels, derive_seed(seed, "blind", number), groups)
+            areas.append(0.5 if scores is None else auc(scores, labels))
+        null.append(max(areas))
+        if np.count_nonzero(np.array(null) >= observed - 1e-12) >= EXCEEDANCES:
+            break
+    return np.array(null)
+
+
+def _p_value(null: Floats, observed: float, permutations: int) -> float:
+    beyond = int(np.count_nonzero(null >= observed - 1e-12))
+    if len(null) < permutations or beyond >= EXCEEDANCES:  # stopped
+        return beyond / len(null)
+    return (1 + beyond) / (1 + len(null))
+
+
+def _folded(name: str, area: float) -> float:
+    """The difficulty may tell members by being low or by being high; a fit knows its side."""
+    return max(area, 1 - area) if name == DIFFICULTY else area
+
+
+def _upper_bound(
+    scores: Mapping[str, Floats], is_member: NDArray[np.bool_], groups: Strings | None
+) -> float:
+    """Simultaneous 95 % upper bound of the AUCs."""
+    sides = len(scores) + 1  # the difficulty has two
+    bounds = []
+    for name, score in scores.items():
+        low, high = auc_interval(score, is_member, 1 - 2 * SIGNIFICANCE / sides, groups)
+        area = auc(score, is_member)
+        if name == DIFFICULTY:
+            bounds.append(max(high, 1 - low))
+        else:
+            bounds.append(max(area, 0.5) + high - area)
+    return min(1.0, max(bounds))
+
+
+def _verdict(p_value: float, upper: float) -> Verdict:
+    if p_value < SIGNIFICANCE:
+        return Verdict.CONFOUNDED
+    return Verdict.SOUND if upper < SOUND_BELOW else Verdict.UNDECIDABLE

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mia_lab.results import Decision
+from mia_lab.evaluation.roc import roc_curve, split_classes
+from mia_lab.measures import Decision, Estimate, Hindsight, OperatingPoint
 from mia_lab.types import Floats
 
 
@@ -92,3 +93,78 @@ def ranks(scores: Floats) -> NDArray[np.int64]:
     """1 for the highest score, int64 (N,); equal scores share the best of their ranks."""
     rank: NDArray[np.int64] = stats.rankdata(-np.asarray(scores), method="min").astype(np.int64)
     return rank
+
+
+PRIORS = ("0.01", "0.1")
+"""How frequent members may be among the images that an attacker asks about."""
+
+
+def proportion_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's (1934) exact interval of a binomial proportion."""
+    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
+def precision(tpr: float, fpr: float, prior: float) -> float:
+    """Share of members among those called members, where a share ``prior`` of all are members.
+
+    Raises:
+        ZeroDivisionError: nobody is called.
+    """
+    return prior * tpr / (prior * tpr + (1 - prior) * fpr)
+
+
+def operating_point(
+    scores: Floats, is_member: NDArray[np.bool_], auxiliary: Floats, fpr: float
+) -> OperatingPoint | None:
+    """What becomes of the candidates at the threshold of :func:`decide`.
+
+    The intervals of the rates are Clopper and Pearson's, given the threshold. That of the precision
+    joins 97.5 % intervals of both rates, so it covers at least 95 % (Bonferroni).
+
+    Args:
+        scores: (N,) of the candidates, higher = more likely a member.
+        is_member: bool (N,).
+        auxiliary: (m,) scores of known non-members that are no candidates.
+        fpr: the false positive rate asked for, in (0, 1).
+
+    Returns:
+        None where the auxiliaries are too few for this rate.
+
+    Raises:
+        ValueError: see :func:`decide` and :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    members, nonmembers = split_classes(scores, is_member)
+    if len(auxiliary) < auxiliaries_needed(fpr):
+        return None
+    threshold = decide(scores, auxiliary, fpr).threshold
+    hits = [int(np.count_nonzero(side > threshold)) for side in (members, nonmembers)]
+    sizes = len(members), len(nonmembers)
+    tpr, rate = (
+        Estimate(h / n, proportion_interval(h, n)) for h, n in zip(hits, sizes, strict=True)
+    )
+    (t_low, t_high), (f_low, f_high) = (
+        proportion_interval(h, n, 0.975) for h, n in zip(hits, sizes, strict=True)
+    )
+    found = {
+        prior: Estimate(
+            precision(tpr.value, rate.value, float(prior)),
+            (precision(t_low, f_high, float(prior)), precision(t_high, f_low, float(prior))),
+        )
+        if any(hits)
+        else None
+        for prior in PRIORS
+    }
+    return OperatingPoint(threshold, len(auxiliary), tpr, rate, found)
+
+
+def hindsight(scores: Floats, is_member: NDArray[np.bool_]) -> Hindsight:
+    """The threshold that maximises TPR - FPR on these very images (Youden 1950).
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    roc = roc_curve(scores, is_member)
+    best = int(np.argmax(roc.tpr - roc.fpr))
+    tpr, fpr = float(roc.tpr[best]), float(roc.fpr[best])
+    return Hindsight(float(roc.threshold[best]), tpr, fpr, (tpr + 1 - fpr) / 2)

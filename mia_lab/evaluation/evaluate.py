@@ -5,22 +5,40 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation.bootstrap import (
+    auc_bootstrap_interval,
+    compare_bootstrap,
+    tpr_draws,
+    tpr_interval,
+)
+from mia_lab.evaluation.null import permutation_p_value
 from mia_lab.evaluation.roc import auc, roc_curve, split_classes, tpr_at_fpr
 from mia_lab.evaluation.uncertainty import auc_interval, compare
-from mia_lab.results import Comparison, Evaluation
-from mia_lab.types import Floats, ScoreTable
+from mia_lab.measures import Band, Comparison, Estimate, Evaluation
+from mia_lab.seeding import generator
+from mia_lab.types import Floats, ScoreTable, Strings
 
 FPRS = ("0.01", "0.1")
 """False positive rates at which the true positive rate is reported."""
 
+_BAND_POINTS = 40
 
-def evaluate(name: str, scores: Floats, is_member: NDArray[np.bool_]) -> Evaluation:
+
+def evaluate(
+    name: str,
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    seed: int = 0,
+    groups: Strings | None = None,
+) -> Evaluation:
     """How well one score tells members from non-members.
 
     Args:
         name: the attack or blind baseline.
         scores: (N,) higher = more likely a member.
         is_member: bool (N,), in the order of ``scores``.
+        seed: of the bootstrap and of permuted clusters.
+        groups: (N,) clusters of images that are not independent; "" for one that stands alone.
 
     Raises:
         ValueError: a score is not finite, or one class is missing; the message names the score.
@@ -29,20 +47,35 @@ def evaluate(name: str, scores: Floats, is_member: NDArray[np.bool_]) -> Evaluat
         members, nonmembers = split_classes(scores, is_member)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    roc = roc_curve(scores, is_member)
+    roc, n = roc_curve(scores, is_member), len(nonmembers)
+    fprs = _band_fprs(n)
+    rng = generator(seed, "bootstrap", name)
+    drawn = tpr_draws(scores, is_member, [*map(float, FPRS), *fprs], rng, groups)
+    low, high = tpr_interval(drawn)
+    rates: dict[str, Estimate | None] = {}
+    for i, fpr in enumerate(FPRS):
+        rate = tpr_at_fpr(roc, float(fpr), n)
+        rates[fpr] = None if rate is None else Estimate(rate, (float(low[i]), float(high[i])))
     return Evaluation(
         name=name,
         n_members=len(members),
-        n_nonmembers=len(nonmembers),
+        n_nonmembers=n,
         auc=auc(scores, is_member),
-        auc_ci95=auc_interval(scores, is_member),
-        tpr_at_fpr={fpr: tpr_at_fpr(roc, float(fpr), len(nonmembers)) for fpr in FPRS},
+        auc_ci95=auc_interval(scores, is_member, groups=groups),
+        auc_bootstrap_ci95=auc_bootstrap_interval(scores, is_member, rng, groups),
+        p_value=permutation_p_value(scores, is_member, rng, groups),
+        tpr_at_fpr=rates,
         roc=roc,
+        band=Band(fprs, low[len(FPRS) :], high[len(FPRS) :]),
     )
 
 
 def compare_attacks(
-    first: ScoreTable, second: ScoreTable, is_member: NDArray[np.bool_]
+    first: ScoreTable,
+    second: ScoreTable,
+    is_member: NDArray[np.bool_],
+    seed: int = 0,
+    groups: Strings | None = None,
 ) -> Comparison:
     """Paired difference AUC(first) - AUC(second) on the same images.
 
@@ -50,6 +83,8 @@ def compare_attacks(
         first: scores of one attack.
         second: scores of another attack on the same images, in any order.
         is_member: bool (N,), in the order of ``first.id``.
+        seed: of the bootstrap.
+        groups: (N,) clusters, in the order of ``first.id``.
 
     Raises:
         ValueError: the tables are not about the same images, or see :func:`evaluate`.
@@ -58,5 +93,16 @@ def compare_attacks(
     if len(second.id) != len(first.id) or rows.keys() != {str(i) for i in first.id}:
         raise ValueError(f"{first.attack} and {second.attack} scored different images")
     aligned = second.score[[rows[str(i)] for i in first.id]]
-    difference, ci95, p_value = compare(first.score, aligned, is_member)
-    return Comparison(first.attack, second.attack, difference, ci95, p_value)
+    difference, ci95, p_value = compare(first.score, aligned, is_member, groups=groups)
+    rng = generator(seed, "bootstrap", first.attack, second.attack)
+    by_bootstrap = compare_bootstrap(first.score, aligned, is_member, rng, groups)
+    return Comparison(first.attack, second.attack, difference, ci95, p_value, *by_bootstrap)
+
+
+def _band_fprs(n_nonmembers: int) -> Floats:
+    """Where a band is drawn: evenly on a logarithmic axis, and on a linear one."""
+    least = min(0.5, 1 / n_nonmembers)
+    half = _BAND_POINTS // 2
+    points = [np.geomspace(least, 0.99, half), np.linspace(least, 0.99, half)]
+    fprs: Floats = np.unique(np.concatenate(points))
+    return fprs

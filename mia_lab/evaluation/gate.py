@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mia_lab.errors import UserError
-from mia_lab.results import Gate
+from mia_lab.measures import Gate
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
@@ -50,7 +50,7 @@ def check(condition: str, metrics: Sequence[str]) -> None:
         )
 
 
-def judge(condition: str, numbers: Mapping[str, float]) -> Gate:
+def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     """Whether the condition holds; without its number it counts as if it did.
 
     Args:

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from mia_lab.attacks.membership import membership_error
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import auc_interval
-from mia_lab.results import GridPoint
-from mia_lab.types import DifficultyTable, Floats
+from mia_lab.measures import AlphaCurve, GridPoint
+from mia_lab.types import DifficultyTable, Floats, Strings
+
+CURVE_POINTS = 41
+CURVE_UNTIL = 2.0
+"""Largest weight on the curve, unless the configured one is larger."""
 
 
 def evaluate_grid(
@@ -20,6 +24,7 @@ def evaluate_grid(
     ids: Sequence[str],
     is_member: NDArray[np.bool_],
     alphas: Sequence[float],
+    groups: Strings | None = None,
 ) -> tuple[GridPoint, ...]:
     """AUC of the membership error at every point of the grid, the configured point first.
 
@@ -29,6 +34,7 @@ def evaluate_grid(
         ids: the candidates.
         is_member: bool (N,).
         alphas: A distinct weights of the difficulty, the configured first.
+        groups: (N,) clusters; "" for an image that belongs to none.
 
     Returns:
         S * A points; none where there is only the configured one.
@@ -49,7 +55,30 @@ def evaluate_grid(
                     ridge=str(difficulty.ridge[setting]),
                     alpha=alpha,
                     auc=auc(score, is_member),
-                    auc_ci95=auc_interval(score, is_member),
+                    auc_ci95=auc_interval(score, is_member, groups=groups),
                 )
             )
     return tuple(points) if len(points) > 1 else ()
+
+
+def alpha_curve(
+    reconstruction_error: Floats,
+    difficulty: Floats,
+    is_member: NDArray[np.bool_],
+    alpha: float,
+    groups: Strings | None = None,
+) -> AlphaCurve:
+    """AUC of the membership error for weights from 0, the plain reconstruction error, upwards.
+
+    Args:
+        reconstruction_error: (N,).
+        difficulty: (N,) in the same order and unit.
+        is_member: bool (N,).
+        alpha: the configured weight, which is one of the points.
+        groups: (N,) clusters; "" for an image that belongs to none.
+    """
+    alphas = np.unique([*np.linspace(0, max(CURVE_UNTIL, alpha), CURVE_POINTS), alpha])
+    scores = [-membership_error(reconstruction_error, difficulty, a) for a in alphas]
+    limits = np.array([auc_interval(s, is_member, groups=groups) for s in scores])
+    areas = np.array([auc(s, is_member) for s in scores])
+    return AlphaCurve(alphas, areas, limits[:, 0], limits[:, 1])

@@ -6,6 +6,7 @@ Sources:
     Newcombe (2006), Statistics in Medicine 25: an interval that exists at AUC 0 and 1 (method 5).
     Zou & Donner (2008), Statistics in Medicine 27: the interval of a difference from two
     single intervals (MOVER).
+    Obuchowski (1997), Biometrics 53: DeLong's variance for clustered images.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation.clusters import Codes, cluster_codes, sums
 from mia_lab.evaluation.roc import auc, midranks, split_classes
-from mia_lab.types import Floats
+from mia_lab.types import Floats, Strings
 
 Interval = tuple[float, float]
 
@@ -24,35 +26,45 @@ _ZERO_VARIANCE = 1e-28
 _LARGEST_Z = 38.0
 
 
-def delong_covariance(scores: Floats, is_member: NDArray[np.bool_]) -> Floats:
+def delong_covariance(
+    scores: Floats, is_member: NDArray[np.bool_], groups: Strings | None = None
+) -> Floats:
     """Covariance of the AUCs of K scores of the same images (DeLong 1988; Sun & Xu 2014).
 
     Args:
         scores: (K, N), higher = more likely a member.
         is_member: bool (N,).
+        groups: (N,) clusters of images that are not independent ("": alone); then Obuchowski's
+            (1997) variance, which adds the placements up within clusters.
 
     Returns:
-        float64 (K, K); NaN where a class has one image only, whose spread is unknown.
+        float64 (K, K); NaN where a class has one image or cluster only, whose spread is unknown.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
     placed = [_placements(row, is_member) for row in np.asarray(scores, dtype=np.float64)]
-    members, nonmembers = (np.stack(side) for side in zip(*placed, strict=True))  # (K, m), (K, n)
-    return _covariance_of_means(members) + _covariance_of_means(nonmembers)
+    return _covariance(placed, is_member, cluster_codes(groups))
 
 
-def auc_interval(scores: Floats, is_member: NDArray[np.bool_], level: float = 0.95) -> Interval:
+def auc_interval(
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    level: float = 0.95,
+    groups: Strings | None = None,
+) -> Interval:
     """Two-sided confidence interval of the AUC.
 
     DeLong's on the logit scale, which stays inside (0, 1) and covers better near the ends. Where
     its variance is zero or unknown (AUC 0 or 1, all scores tied, a class of one image) Newcombe's
-    method 5 instead.
+    method 5 instead. With clusters, Student's t replaces the normal quantile, with as many degrees
+    of freedom as the class with fewer clusters has, less one.
 
     Args:
         scores: (N,) higher = more likely a member.
         is_member: bool (N,).
         level: coverage, in (0, 1).
+        groups: (N,) clusters, see :func:`delong_covariance`.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
@@ -60,11 +72,12 @@ def auc_interval(scores: Floats, is_member: NDArray[np.bool_], level: float = 0.
     from scipy.special import expit, logit
 
     area = auc(scores, is_member)
-    variance = float(delong_covariance(np.asarray(scores)[None], is_member)[0, 0])
-    z = _two_sided_z(level)
+    variance = float(delong_covariance(np.asarray(scores)[None], is_member, groups)[0, 0])
+    codes = cluster_codes(groups)
+    m, n = _independent(is_member, codes)
     if not variance > _ZERO_VARIANCE or area in (0.0, 1.0):
-        members, nonmembers = split_classes(scores, is_member)
-        return newcombe_interval(area, len(members), len(nonmembers), z)
+        return newcombe_interval(area, m, n, _two_sided_z(level))
+    z = _two_sided_z(level, None if codes is None else min(m, n) - 1)
     half = z * np.sqrt(variance) / (area * (1 - area))  # d logit(a) / da = 1 / (a (1 - a))
     return float(expit(logit(area) - half)), float(expit(logit(area) + half))
 
@@ -87,7 +100,11 @@ def newcombe_interval(area: float, n_members: int, n_nonmembers: int, z: float) 
 
 
 def compare(
-    first: Floats, second: Floats, is_member: NDArray[np.bool_], level: float = 0.95
+    first: Floats,
+    second: Floats,
+    is_member: NDArray[np.bool_],
+    level: float = 0.95,
+    groups: Strings | None = None,
 ) -> tuple[float, Interval, float]:
     """Paired difference of two AUCs on the same images: DeLong's interval and test.
 
@@ -100,6 +117,7 @@ def compare(
         second: (N,) scores of the same images, in the same order.
         is_member: bool (N,).
         level: coverage of the interval, in (0, 1).
+        groups: (N,) clusters, see :func:`delong_covariance`.
 
     Returns:
         AUC(first) - AUC(second), its interval in [-1, 1], and the two-sided p-value of "no
@@ -108,33 +126,42 @@ def compare(
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    from scipy.special import ndtr
+    from scipy.stats import norm, t
 
     difference = auc(first, is_member) - auc(second, is_member)
     # The placements are subtracted first: scores of equal order then have a variance of exactly 0.
     pairs = zip(_placements(first, is_member), _placements(second, is_member), strict=True)
-    variance = sum(float(_covariance_of_means((a - b)[None])[0, 0]) for a, b in pairs)
+    members, nonmembers = (a - b for a, b in pairs)
+    codes = cluster_codes(groups)
+    variance = float(_covariance([(members, nonmembers)], is_member, codes)[0, 0])
     if not variance > _ZERO_VARIANCE:
-        return _compare_degenerate(first, second, is_member, level)
+        return compare_degenerate(first, second, is_member, level, groups)
     se = float(np.sqrt(variance))
-    half = _two_sided_z(level) * se
-    p = 2 * float(ndtr(-abs(difference) / se))
-    return difference, (max(-1.0, difference - half), min(1.0, difference + half)), p
+    degrees = None if codes is None else min(_independent(is_member, codes)) - 1
+    z = _two_sided_z(level, degrees)
+    p = 2 * float(
+        norm.sf(abs(difference) / se) if degrees is None else t.sf(abs(difference) / se, degrees)
+    )
+    return difference, (max(-1.0, difference - z * se), min(1.0, difference + z * se)), p
 
 
-def _compare_degenerate(
-    first: Floats, second: Floats, is_member: NDArray[np.bool_], level: float
+def compare_degenerate(
+    first: Floats,
+    second: Floats,
+    is_member: NDArray[np.bool_],
+    level: float = 0.95,
+    groups: Strings | None = None,
 ) -> tuple[float, Interval, float]:
     """:func:`compare` where the paired differences do not vary, or vary in an unknown way."""
     from scipy.optimize import brentq
     from scipy.special import ndtr
 
     areas = auc(first, is_member), auc(second, is_member)
-    members, nonmembers = split_classes(first, is_member)
+    m, n = _independent(is_member, cluster_codes(groups))
 
     def mover(z: float) -> Interval:
         a, b = areas
-        (al, ah), (bl, bh) = (newcombe_interval(t, len(members), len(nonmembers), z) for t in areas)
+        (al, ah), (bl, bh) = (newcombe_interval(t, m, n, z) for t in areas)
         return a - b - float(np.hypot(a - al, bh - b)), a - b + float(np.hypot(ah - a, b - bl))
 
     difference = areas[0] - areas[1]
@@ -158,6 +185,32 @@ def _placements(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, F
     m, n = len(members), len(nonmembers)
     ranks = midranks(np.concatenate([members, nonmembers]))
     return (ranks[:m] - midranks(members)) / n, 1 - (ranks[m:] - midranks(nonmembers)) / m
+
+
+def _covariance(
+    placed: list[tuple[Floats, Floats]], is_member: NDArray[np.bool_], codes: Codes | None
+) -> Floats:
+    """Covariance (K, K) of AUCs from the placements of members and non-members, K pairs of them."""
+    members, nonmembers = (np.stack(side) for side in zip(*placed, strict=True))  # (K, m), (K, n)
+    if codes is None:
+        return _covariance_of_means(members) + _covariance_of_means(nonmembers)
+    total = int(codes.max()) + 1
+    m, n = _independent(is_member, codes)
+    if min(m, n) < 2:
+        return np.full((len(placed), len(placed)), np.nan)
+    centred = [v - v.mean(axis=1, keepdims=True) for v in (members, nonmembers)]
+    a = sums(centred[0] / members.shape[1], codes[is_member], total)
+    b = sums(centred[1] / nonmembers.shape[1], codes[~is_member], total)
+    shared = a @ b.T * total / (total - 1)
+    covariance: Floats = m / (m - 1) * (a @ a.T) + n / (n - 1) * (b @ b.T) + shared + shared.T
+    return covariance
+
+
+def _independent(is_member: NDArray[np.bool_], codes: Codes | None) -> tuple[int, int]:
+    """How many independent units each class has: images, or clusters."""
+    if codes is None:
+        return int(np.count_nonzero(is_member)), int(np.count_nonzero(~is_member))
+    return len(np.unique(codes[is_member])), len(np.unique(codes[~is_member]))
 
 
 def _covariance_of_means(values: Floats) -> Floats:
@@ -188,7 +241,9 @@ def _newcombe_low(area: float, n_members: int, n_nonmembers: int, z: float) -> f
     return float(brentq(rejected, 0.0, area, xtol=1e-14))
 
 
-def _two_sided_z(level: float) -> float:
-    from scipy.special import ndtri
+def _two_sided_z(level: float, degrees: int | None = None) -> float:
+    """Quantile of the normal distribution, or of Student's with some degrees of freedom."""
+    from scipy.special import ndtri, stdtrit
 
-    return float(ndtri((1 + level) / 2))
+    q = (1 + level) / 2
+    return float(ndtri(q) if degrees is None else stdtrit(max(degrees, 1), q))

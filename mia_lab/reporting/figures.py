@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation import roc_curve
+from mia_lab.measures import Evaluation, GridPoint
 from mia_lab.reporting.heatmap import heatmap, panels
 from mia_lab.reporting.tables import best_point, grid_axes, score_columns
 from mia_lab.reporting.text import interval, verdict
-from mia_lab.results import AuditResult, Evaluation, Gallery, GridPoint
+from mia_lab.results import AuditResult, Gallery
 from mia_lab.types import Floats
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
             "roc",
             "ROC curves",
             "True positive rate against false positive rate. " + verdict(result),
-            png(roc_figure(result.evaluations, result.blind)),
+            png(roc_figure(result.evaluations, result.blind.baselines)),
         )
     ]
     columns = score_columns(result)
@@ -67,12 +68,13 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
         figure = scatter_figure(error, result.difficulty, is_member == 1, result.alpha)
         alt = "Each image's reconstruction error against its difficulty, members and non-members."
         pictures.append(Picture("scatter", "Error against difficulty", alt, png(figure)))
-    if result.gallery.ids:
+    for number, dossiers in enumerate(result.dossiers, start=1):
+        shown = dossiers.gallery
         alt = "Input, target, the victim's answer and its error: " + "; ".join(
-            f"{i}, {caption}"
-            for i, caption in zip(result.gallery.ids, result.gallery.captions, strict=True)
+            f"{i}, {caption}" for i, caption in zip(shown.ids, shown.captions, strict=True)
         )
-        pictures.append(Picture("samples", "Samples", alt, png(samples_figure(result.gallery))))
+        picture = png(samples_figure(shown))
+        pictures.append(Picture(f"dossiers-{number}", dossiers.title, alt, picture))
     return (*pictures, *grid_pictures(result.grid))
 
 

@@ -94,7 +94,7 @@ def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
         gate=gate.sentence(result.gate) if result.gate else "",
         interval=text.interval,
         comparison_sentence=text.comparison_sentence,
-        colours=attack_colours(e.name for e in (*result.evaluations, *result.blind)),
+        colours=attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         rows=rows,
         grid_sentence=text.grid_sentence(result.grid) if rows else "",
         varying=[key for key in axes if len({row[key] for row in rows}) > 1],

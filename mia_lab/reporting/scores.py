@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mia_lab.measures import Decision
 from mia_lab.reporting.figures import (
     Picture,
     new_figure,
@@ -18,7 +19,7 @@ from mia_lab.reporting.figures import (
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.tables import error_columns
 from mia_lab.reporting.text import percent
-from mia_lab.results import Decision, Scoring
+from mia_lab.results import Scoring
 from mia_lab.types import Floats, ScoreTable
 
 if TYPE_CHECKING:

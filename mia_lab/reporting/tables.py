@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mia_lab.results import AuditResult, GridPoint
+from mia_lab.measures import GridPoint
+from mia_lab.results import AuditResult
 from mia_lab.types import DifficultyTable, Floats, ScoreTable
 
 
 def score_columns(result: AuditResult) -> dict[str, list[Any]]:
     """One row an image: ``id``, ``is_member`` (0 or 1), each attack's error and ``difficulty``.
+
+    ``group`` where there are any, and each attack's ``probability`` where it could be calibrated.
 
     An attack's error is minus its score, so that low means member as in the paper. The difficulty
     follows the reconstruction error, which it explains.
@@ -22,9 +25,14 @@ def score_columns(result: AuditResult) -> dict[str, list[Any]]:
     """
     ids = [str(i) for i in result.scores[0].id]
     is_member = result.split.is_member(ids).astype(int).tolist()
-    return {"id": ids, "is_member": is_member} | error_columns(
-        result.scores, ids, result.difficulty
-    )
+    columns: dict[str, list[Any]] = {"id": ids, "is_member": is_member}
+    if any(groups := result.split.groups(ids).tolist()):
+        columns["group"] = groups
+    columns |= error_columns(result.scores, ids, result.difficulty)
+    for name, practice in result.practice.items():
+        if practice.calibration is not None:
+            columns[f"{name}_probability"] = practice.calibration.probability.tolist()
+    return columns
 
 
 def error_columns(
@@ -38,6 +46,11 @@ def error_columns(
     errors = {f"{table.attack}_error": (-table.column(ids)).tolist() for table in scores}
     first = {k: errors.pop(k) for k in ["reconstruction_error"] if k in errors}
     return first | {"difficulty": difficulty.tolist()} | errors
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows with the same keys as columns."""
+    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
 
 
 def grid_axes(point: GridPoint) -> dict[str, str]:

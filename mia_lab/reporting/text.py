@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mia_lab.evaluation.blind import SOUND_BELOW
+from mia_lab.measures import Comparison, Estimate, Evaluation, GridPoint, Verdict
 from mia_lab.reporting.tables import best_point
-from mia_lab.results import AuditResult, Comparison, Evaluation, GridPoint
+from mia_lab.results import AuditResult
 
 NOT_RESOLVABLE = "not resolvable"
 
@@ -22,9 +24,17 @@ def interval(value: float, ci95: tuple[float, float], sign: str = "") -> str:
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
-def rate(value: float | None) -> str:
+def rate(found: Estimate | None) -> str:
     """A true positive rate as a percentage, or why there is none."""
-    return NOT_RESOLVABLE if value is None else f"{100 * value:.1f} %"
+    return NOT_RESOLVABLE if found is None else f"{100 * found.value:.1f} %"
+
+
+def rate_interval(found: Estimate | None, n_nonmembers: int) -> str:
+    """A rate with its interval, ``41.0 % [33.1, 50.2]``, or why there is none."""
+    if found is None:
+        return f"{NOT_RESOLVABLE} with {n_nonmembers} non-members"
+    low, high = found.ci95
+    return f"{100 * found.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def percent(fpr: str) -> str:
@@ -39,13 +49,39 @@ def p_text(p_value: float) -> str:
 
 def verdict(result: AuditResult) -> str:
     """The answer in a few sentences: can members be told, by which attack, can it be believed."""
+    return f"{finding(result)} {belief(result)}"
+
+
+def finding(result: AuditResult) -> str:
+    """Can members be told from non-members, by which attack, how well."""
     attacks = sorted(result.evaluations, key=lambda e: e.auc, reverse=True)
     told = any(e.auc_ci95[0] > 0.5 for e in attacks)
     can = "can be told" if told else "could not be told reliably"
     found = ", ".join(f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks)
-    sentences = [f"Members {can} from non-members: {found}."]
-    sentences += [_blind_sentence(e) for e in result.blind]
-    return " ".join(sentences)
+    return f"Members {can} from non-members: {found}."
+
+
+def belief(result: AuditResult) -> str:
+    """Whether the finding is about the victim: what attacks say that never saw it."""
+    blind, counts = result.blind, result.evaluations[0]
+    best = f"the best, {blind.best}, has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
+    if blind.verdict is Verdict.CONFOUNDED:
+        gains = ", ".join(f"{c.first} {interval(c.difference, c.ci95, '+')}" for c in result.excess)
+        return (
+            "This split is confounded: members and non-members differ before any victim is asked "
+            f"({best}), so that an attack's AUC is not about membership alone. What it finds "
+            f"beyond that baseline: {gains}."
+        )
+    if blind.verdict is Verdict.SOUND:
+        return (
+            "The split is sound: attacks that never see the victim stay below AUC "
+            f"{SOUND_BELOW:.2f} ({best}; 95 % upper bound {blind.upper95:.3f})."
+        )
+    return (
+        f"Whether the split is fair is undecidable with {counts.n_members} + {counts.n_nonmembers} "
+        f"images: attacks that never see the victim found no difference ({best}), but could have "
+        f"missed one up to AUC {blind.upper95:.2f}."
+    )
 
 
 def comparison_sentence(c: Comparison) -> str:
@@ -59,11 +95,12 @@ def text_table(result: AuditResult) -> str:
     rates = list(result.evaluations[0].tpr_at_fpr)
     header = ["attack", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
     rows = [_cells(e, e.name) for e in result.evaluations]
-    rows += [_cells(e, f"{e.name} alone (blind)") for e in result.blind]
+    rows += [_cells(e, f"{e.name} (blind)") for e in result.blind.baselines]
     lines = _align([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
+    lines.append(belief(result))
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
 
@@ -77,16 +114,6 @@ def grid_sentence(grid: Sequence[GridPoint]) -> str:
         f"hindsight: layers {best.layers}, ridge {best.ridge}, alpha {best.alpha:g}, features of "
         f"{best.features_from}, AUC {interval(best.auc, best.auc_ci95)}; as configured "
         f"{interval(configured.auc, configured.auc_ci95)}"
-    )
-
-
-def _blind_sentence(e: Evaluation) -> str:
-    number = f"The {e.name} alone, which never saw the victim, gives {interval(e.auc, e.auc_ci95)}"
-    if e.auc_ci95[0] <= 0.5 <= e.auc_ci95[1]:
-        return f"{number}, which is compatible with chance."
-    return (
-        f"{number}, which differs from chance (0.5): the images themselves differ, so part of an "
-        "attack's AUC may not be about membership."
     )
 
 

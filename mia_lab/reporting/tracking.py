@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
 from mia_lab.evaluation.summary import summary
+from mia_lab.measures import Evaluation, Roc
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.scores import candidate_columns, scores_summary
 from mia_lab.reporting.tables import difficulty_columns, grid_rows, score_columns
-from mia_lab.results import AuditResult, Evaluation, Roc, Scoring, Survey
+from mia_lab.results import AuditResult, Scoring, Survey
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -262,13 +263,15 @@ def _attack_rows(result: AuditResult) -> list[list[str | bool | float]]:
     def row(e: Evaluation, sees_victim: bool) -> list[str | bool | float]:
         return [e.name, sees_victim, e.auc, *e.auc_ci95]
 
-    return [row(e, True) for e in result.evaluations] + [row(e, False) for e in result.blind]
+    return [row(e, True) for e in result.evaluations] + [
+        row(e, False) for e in result.blind.baselines
+    ]
 
 
 def _roc_rows(result: AuditResult) -> list[list[str | float]]:
     return [
         [e.name, fpr, tpr]
-        for e in (*result.evaluations, *result.blind)
+        for e in (*result.evaluations, *result.blind.baselines)
         for fpr, tpr in _thinned(e.roc)
     ]
 

@@ -7,7 +7,7 @@ import pytest
 
 from mia_lab.errors import UserError
 from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
-from mia_lab.evaluation.gate import check, judge, parse, sentence
+from mia_lab.evaluation.gate import check, decide, parse, sentence
 from mia_lab.evaluation.summary import summary, summary_names
 from mia_lab.results import AuditResult, Gallery
 from mia_lab.types import ScoreTable, Split
@@ -55,7 +55,7 @@ def test_what_is_no_condition(condition: str) -> None:
     ],
 )
 def test_outcomes(condition: str, failed: bool, words: str) -> None:
-    gate = judge(condition, NUMBERS)
+    gate = decide(condition, NUMBERS)
     assert gate.failed is failed
     assert gate.value == NUMBERS[parse(condition)[0]]
     assert sentence(gate) == words
@@ -63,7 +63,7 @@ def test_outcomes(condition: str, failed: bool, words: str) -> None:
 
 @pytest.mark.parametrize("sign", ["<", ">"])
 def test_what_was_not_measured_fails(sign: str) -> None:
-    gate = judge(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
+    gate = decide(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
     assert (gate.value, gate.failed) == (None, True)
     assert "cannot be decided, and so counts as failed" in sentence(gate)
 

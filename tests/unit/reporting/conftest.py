@@ -3,14 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
+from mia_lab.evaluation import FPRS, compare_attacks, evaluate, judge_split
 from mia_lab.evaluation.agreement import rank_correlation, reliability
-from mia_lab.results import AuditResult, Extremes, Gallery, GridPoint, Survey
+from mia_lab.evaluation.blind import excess
+from mia_lab.evaluation.calibration import calibrate
+from mia_lab.evaluation.decision import hindsight, operating_point
+from mia_lab.evaluation.grid import alpha_curve
+from mia_lab.evaluation.slices import slices
+from mia_lab.measures import EpsilonBound, GridPoint, Practice
+from mia_lab.results import AuditResult, Dossiers, Extremes, Gallery, Survey
 from mia_lab.types import ScoreTable, Split
 from tables import difficulty_table
 
 
-def make_result(n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16) -> AuditResult:
+def make_result(
+    n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16, groups: bool = False
+) -> AuditResult:
     """An audit of n members and n non-members whose error grows with their difficulty."""
     rng = np.random.default_rng(0)
     names = np.array(ids or [f"facade-{i:04d}" for i in range(2 * n)])
@@ -23,35 +31,67 @@ def make_result(n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16)
         ScoreTable(attack, "victim", names, -values)
         for attack, values in {"reconstruction": error, "membership": membership}.items()
     )
-    y = rng.uniform(size=(4, 3, 4, 4)).repeat(size // 4, axis=2).repeat(size // 4, axis=3)
-    answer = np.clip(y + rng.normal(0, 0.08, y.shape), 0, 1)
+    group = np.array([f"city-{i % 7}" if groups else "" for i in range(len(names))])
+    blind = judge_split(
+        difficulty,
+        {"statistics": rng.normal(size=(len(names), 5))},
+        names,
+        is_member,
+        seed=0,
+        permutations=20,
+        groups=group,
+    )
+    auxiliary = rng.normal(-0.06, 0.008, 20)
     return AuditResult(
         name="facades_pix2pix",
         split=Split(
             id=names,
             role=np.where(is_member, "member", "nonmember"),
-            group=np.full(len(names), ""),
+            group=group,
             model=np.full(len(names), "victim"),
             content=np.full(len(names), "0" * 64),
         ),
         scores=tables,
         difficulty=difficulty,
         alpha=0.5,
-        evaluations=tuple(evaluate(t.attack, t.score, is_member) for t in tables),
-        comparisons=(compare_attacks(tables[1], tables[0], is_member),),
-        blind=(difficulty_alone(difficulty, is_member),),
+        evaluations=tuple(evaluate(t.attack, t.score, is_member, 0, group) for t in tables),
+        practice={
+            t.attack: Practice(
+                {f: operating_point(t.score, is_member, auxiliary, float(f)) for f in FPRS},
+                hindsight(t.score, is_member),
+                calibrate(t.score, is_member, 0, group),
+                EpsilonBound(None, "no valid bound: a fixed number of members was drawn"),
+            )
+            for t in tables
+        },
+        comparisons=(compare_attacks(tables[1], tables[0], is_member, 0, group),),
+        blind=blind,
+        excess=tuple(excess(t, blind, is_member, 0, group) for t in tables),
+        slices=slices(tables, difficulty, is_member, group),
+        alpha_curve=alpha_curve(error, difficulty, is_member, 0.5, group),
         near_duplicates=((str(names[0]), str(names[1]), 3),),
-        gallery=Gallery(
-            ids=tuple(str(i) for i in names[:4]),
-            captions=("member, error 0.081", "non-member, error 0.102") * 2,
-            x=(1 - y).astype(np.float32),
-            y=y.astype(np.float32),
-            reconstruction=answer.astype(np.float32),
-        ),
+        dossiers=(make_dossiers(names, size),),
         grid=(),
         timing_s={"victim": 61.25, "attacks": 0.5},
         record={"mia_lab": "0.1.0", "seed": "0"},
+        command="python -m mia_lab +experiment=facades_pix2pix",
+        config="seed: 0\n",
     )
+
+
+def make_dossiers(names: np.ndarray, size: int) -> Dossiers:
+    rng = np.random.default_rng(1)
+    y = rng.uniform(size=(4, 3, 4, 4)).repeat(size // 4, axis=2).repeat(size // 4, axis=3)
+    answer = np.clip(y + rng.normal(0, 0.08, y.shape), 0, 1)
+    shown = Gallery(
+        ids=tuple(str(i) for i in names[:4]),
+        captions=("member, error 0.081", "non-member, error 0.102") * 2,
+        x=(1 - y).astype(np.float32),
+        y=y.astype(np.float32),
+        reconstruction=answer.astype(np.float32),
+    )
+    maps = rng.uniform(0, 0.2, (4, 8, 8)).astype(np.float32)
+    return Dossiers("Most exposed members", shown, maps)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from mia_lab.errors import UserError
+from mia_lab.measures import Roc
 from mia_lab.reporting import Tracker, draw
 from mia_lab.reporting.survey import draw as draw_survey
 from mia_lab.reporting.tracking import _thinned
-from mia_lab.results import Roc
 
 # wandb leaves temporary folders to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")

@@ -1,0 +1,236 @@
+"""Intervals by a stratified bootstrap of the images, or of their clusters.
+
+The bootstrap is Rubin's (1981, Annals of Statistics 9): instead of drawing images with replacement,
+each draw weighs them at random, with exponential weights, members and non-members by themselves.
+It has the spread of Efron's bootstrap and no ties, so that a true positive rate at a small false
+positive rate does not hang on one or two non-members being drawn or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.evaluation.clusters import Codes, cluster_codes
+from mia_lab.evaluation.roc import split_classes
+from mia_lab.evaluation.uncertainty import Interval, auc_interval, compare_degenerate
+from mia_lab.types import Floats, Strings
+
+DRAWS = 1000
+_MIN_DRAWS = 200
+_BUDGET = 4e7
+"""Weights drawn in all: with more than 40,000 images there are fewer than 1,000 draws."""
+
+_CHUNK = 2e6
+"""Weights in memory at a time."""
+
+
+def draws_for(n: int) -> int:
+    """How many draws n images get: 1,000, and from 40,000 images on fewer, at least 200."""
+    return int(np.clip(_BUDGET / n, _MIN_DRAWS, DRAWS))
+
+
+def auc_draws(
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    rng: np.random.Generator,
+    groups: Strings | None = None,
+) -> Floats:
+    """AUCs of K scores of the same images, all weighed alike in each draw.
+
+    Args:
+        scores: (K, N), higher = more likely a member.
+        is_member: bool (N,).
+        rng: the source of randomness.
+        groups: (N,) clusters, weighed as wholes; "" for an image that belongs to none.
+
+    Returns:
+        float64 (D, K), D as :func:`draws_for` says.
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    places = [_Placed(row, is_member) for row in np.asarray(scores, dtype=np.float64)]
+    chunks = _weights(is_member, cluster_codes(groups), rng)
+    return np.concatenate([np.stack([p.areas(*w) for p in places], axis=1) for w in chunks])
+
+
+def auc_bootstrap_interval(
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    rng: np.random.Generator,
+    groups: Strings | None = None,
+) -> Interval:
+    """Percentile interval of the AUC, 95 %.
+
+    Where nothing varies (AUC 0 or 1, all scores tied) that of
+    :func:`mia_lab.evaluation.uncertainty.auc_interval`, which is wider than a point.
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    drawn = auc_draws(np.asarray(scores)[None], is_member, rng, groups)[:, 0]
+    if np.ptp(drawn) < 1e-12:
+        return auc_interval(scores, is_member, groups=groups)
+    return _percentiles(drawn)
+
+
+def compare_bootstrap(
+    first: Floats,
+    second: Floats,
+    is_member: NDArray[np.bool_],
+    rng: np.random.Generator,
+    groups: Strings | None = None,
+) -> tuple[Interval, float]:
+    """Interval and two-sided p-value of AUC(first) - AUC(second), both weighed alike.
+
+    The p-value is twice the share of draws on the other side of 0, counted from 1 so that it is
+    never 0. Where the difference does not vary, see
+    :func:`mia_lab.evaluation.uncertainty.compare`.
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    drawn = auc_draws(np.stack([first, second]), is_member, rng, groups) @ np.array([1.0, -1.0])
+    if np.ptp(drawn) < 1e-12:
+        _, interval, p_value = compare_degenerate(first, second, is_member, groups=groups)
+        return interval, p_value
+    beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
+    return _percentiles(drawn), float(min(1.0, 2 * (1 + beyond) / (1 + len(drawn))))
+
+
+def tpr_draws(
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    fprs: Sequence[float] | Floats,
+    rng: np.random.Generator,
+    groups: Strings | None = None,
+) -> Floats:
+    """True positive rates at false positive rates, the threshold refitted in every draw.
+
+    Between two non-members the curve is a straight line, as it is from (0, 0) to the highest: what
+    lies beyond it was not observed. Half a member is added on either side of the threshold
+    (Jeffreys), so that 0 of m members is no certainty.
+
+    Args:
+        scores: (N,) higher = more likely a member.
+        is_member: bool (N,).
+        fprs: F rates in (0, 1).
+        rng: the source of randomness.
+        groups: (N,) clusters, see :func:`auc_draws`.
+
+    Returns:
+        float64 (D, F).
+
+    Raises:
+        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
+    """
+    members, nonmembers = split_classes(scores, is_member)
+    codes = cluster_codes(groups)
+    order = np.argsort(-nonmembers, kind="stable")
+    # How many members lie above the k-th highest non-member; above none of them; above all.
+    above = len(members) - np.searchsorted(np.sort(members), nonmembers[order], side="right")
+    counts = np.concatenate([[0], above, [len(members)]]).astype(np.float64)
+    if codes is None:
+        return _tpr_of_singles(counts, np.asarray(fprs, dtype=np.float64), len(members), rng)
+    ranked = np.argsort(-members, kind="stable")
+    size = [np.count_nonzero(c) / len(np.unique(codes[c])) for c in (is_member, ~is_member)]
+    chunks = [
+        _tpr_of_weighted(
+            wm[:, ranked], wn[:, order], counts.astype(int), np.asarray(fprs), size, rng
+        )
+        for wm, wn in _weights(is_member, codes, rng)
+    ]
+    return np.concatenate(chunks)
+
+
+def tpr_interval(drawn: Floats) -> Floats:
+    """95 % percentile limits of each column of :func:`tpr_draws`: (2, F)."""
+    limits: Floats = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return limits
+
+
+def _tpr_of_singles(counts: Floats, fprs: Floats, m: int, rng: np.random.Generator) -> Floats:
+    """The law of the general case where each image stands alone, drawn without any weights.
+
+    With exponential weights the false positive rates at n ordered non-members are uniform order
+    statistics: K of them lie below f, binomially; the last of these is f times a Beta(K, 1), the
+    next lies a Beta(1, n - K) of the rest beyond; and a share of c among m members is a Beta.
+    """
+    n = len(counts) - 2
+    shape = (draws_for(m + n), len(fprs))
+    k = rng.binomial(n, fprs, shape)
+    below = np.where(k > 0, fprs * rng.beta(np.maximum(k, 1), 1), 0.0)
+    beyond = np.where(k < n, fprs + (1 - fprs) * rng.beta(1, np.maximum(n - k, 1)), 1.0)
+    part = (fprs - below) / (beyond - below)
+    count = counts[k] + part * (counts[k + 1] - counts[k])
+    drawn: Floats = rng.beta(count + 0.5, m - count + 0.5)
+    return drawn
+
+
+def _tpr_of_weighted(
+    members: Floats,
+    nonmembers: Floats,
+    counts: NDArray[np.int64],
+    fprs: Floats,
+    size: Sequence[float],
+    rng: np.random.Generator,
+) -> Floats:
+    """Rates of one chunk of draws, from the weights of images sorted by falling score.
+
+    ``size`` is the mean size of a cluster of either class: what one image's weight is elsewhere, a
+    cluster's is here, as for the half members and the gap beyond the lowest non-member.
+    """
+    d = len(members)
+    halves = rng.standard_gamma(0.5, (d, 2, len(fprs))) * size[0]
+    gap = rng.standard_exponential((d, 1)) * size[1]
+    cumulative = np.cumsum(np.concatenate([np.zeros((d, 1)), members], axis=1), axis=1)
+    rates = np.cumsum(np.concatenate([np.zeros((d, 1)), nonmembers, gap], axis=1), axis=1)
+    rates /= rates[:, -1:]  # (d, n + 2)
+    heights = cumulative[:, counts]
+    found = np.stack([np.interp(fprs, r, h) for r, h in zip(rates, heights, strict=True)])
+    total = cumulative[:, -1:]
+    drawn: Floats = (found + halves[:, 0]) / (total + halves.sum(axis=1))
+    return drawn
+
+
+class _Placed:
+    """Where the members of one score lie among its non-members."""
+
+    def __init__(self, scores: Floats, is_member: NDArray[np.bool_]) -> None:
+        members, nonmembers = split_classes(scores, is_member)
+        self._order = np.argsort(nonmembers, kind="stable")
+        ranked = nonmembers[self._order]
+        self._below = np.searchsorted(ranked, members, side="left")
+        self._until = np.searchsorted(ranked, members, side="right")
+
+    def areas(self, members: Floats, nonmembers: Floats) -> Floats:
+        """AUC under each of (D, m) and (D, n) weights: (D,)."""
+        below = np.zeros((len(nonmembers), nonmembers.shape[1] + 1))
+        np.cumsum(nonmembers[:, self._order], axis=1, out=below[:, 1:])
+        wins = (below[:, self._below] + below[:, self._until]) / 2
+        area: Floats = np.einsum("dm,dm->d", members, wins) / (members.sum(axis=1) * below[:, -1])
+        return area
+
+
+def _weights(
+    is_member: NDArray[np.bool_], codes: Codes | None, rng: np.random.Generator
+) -> Iterator[tuple[Floats, Floats]]:
+    """Weights of the members (d, m) and of the non-members (d, n), chunk by chunk of draws."""
+    n = len(is_member)
+    left = draws_for(n)
+    chunk = max(1, int(_CHUNK / n))
+    while left > 0:
+        d = min(chunk, left)
+        units = n if codes is None else int(codes.max()) + 1
+        weights = rng.standard_exponential((d, units))
+        weights = weights if codes is None else weights[:, codes]
+        yield weights[:, is_member], weights[:, ~is_member]
+        left -= d
+
+
+def _percentiles(drawn: Floats) -> Interval:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,58 @@
+"""Attacks on parts of the candidates: is it the easy images that leak, or one group?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.evaluation.roc import auc
+from mia_lab.evaluation.uncertainty import auc_interval
+from mia_lab.measures import Estimate, Slice
+from mia_lab.types import Floats, ScoreTable, Strings
+
+QUARTERS = ("easiest quarter", "second quarter", "third quarter", "hardest quarter")
+GROUPS = 20
+"""The largest groups are listed, no more than these."""
+
+
+def slices(
+    scores: Sequence[ScoreTable],
+    difficulty: Floats,
+    is_member: NDArray[np.bool_],
+    groups: Strings,
+) -> tuple[Slice, ...]:
+    """AUC of each attack in each quarter of the difficulty, and in each of the largest groups.
+
+    Args:
+        scores: of the N candidates, all in one order.
+        difficulty: (N,), in that order; quarters are of members and non-members together.
+        is_member: bool (N,).
+        groups: (N,) names; "" for an image that belongs to none.
+
+    Returns:
+        One slice a part and attack, part by part.
+    """
+    found = []
+    for by, name, rows in _parts(difficulty, groups):
+        truth = is_member[rows]
+        members = int(np.count_nonzero(truth))
+        for table in scores:
+            estimate = None
+            if 0 < members < len(rows):
+                part = table.score[rows]
+                interval = auc_interval(part, truth, groups=groups[rows])
+                estimate = Estimate(auc(part, truth), interval)
+            found.append(Slice(by, name, table.attack, members, len(rows) - members, estimate))
+    return tuple(found)
+
+
+def _parts(difficulty: Floats, groups: Strings) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+    order = np.argsort(difficulty, kind="stable")
+    if len(order) >= len(QUARTERS):
+        for name, rows in zip(QUARTERS, np.array_split(order, len(QUARTERS)), strict=True):
+            yield "difficulty", name, rows
+    names, counts = np.unique(groups[groups != ""], return_counts=True)
+    for name in names[np.argsort(-counts, kind="stable")[:GROUPS]]:
+        yield "group", str(name), np.flatnonzero(groups == name)

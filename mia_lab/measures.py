@@ -1,0 +1,343 @@
+"""What is measured on scores: frozen, and free of images.
+
+Sources are named where a number is computed, in :mod:`mia_lab.evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.types import Floats, ScoreTable
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % confidence interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """An exact ROC curve, from (0, 0) to (1, 1), one point per distinct score.
+
+    Attributes:
+        fpr, tpr: float64 (P,), non-decreasing, in [0, 1].
+        threshold: float64 (P,), non-increasing; "member" means score >= threshold; starts at +inf.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    threshold: Floats
+
+
+@dataclass(frozen=True)
+class Band:
+    """Pointwise 95 % confidence band of a ROC curve.
+
+    Attributes:
+        fpr: float64 (P,), increasing, in (0, 1).
+        low, high: float64 (P,), limits of the true positive rate.
+    """
+
+    fpr: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one score tells members from non-members.
+
+    Attributes:
+        name: name of the attack or blind baseline.
+        auc: area under the ROC curve, in [0, 1].
+        auc_ci95: 95 % confidence interval of the AUC, DeLong's.
+        auc_bootstrap_ci95: the same by a stratified bootstrap.
+        p_value: two-sided, of the hypothesis that the labels mean nothing (AUC 0.5).
+        tpr_at_fpr: true positive rate at each false positive rate (keys as in "0.01"); None where
+            the non-members are too few to resolve that rate.
+        roc, band: the curve and its pointwise band.
+    """
+
+    name: str
+    n_members: int
+    n_nonmembers: int
+    auc: float
+    auc_ci95: tuple[float, float]
+    auc_bootstrap_ci95: tuple[float, float]
+    p_value: float
+    tpr_at_fpr: Mapping[str, Estimate | None]
+    roc: Roc
+    band: Band
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference of two AUCs on the same images: AUC(first) - AUC(second).
+
+    Attributes:
+        first, second: names of the scores.
+        difference: of the AUCs, in [-1, 1].
+        ci95, p_value: DeLong's.
+        bootstrap_ci95, bootstrap_p_value: the same by a stratified bootstrap.
+    """
+
+    first: str
+    second: str
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+    bootstrap_ci95: tuple[float, float]
+    bootstrap_p_value: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which candidates one attack calls members, at a false positive rate.
+
+    Attributes:
+        n_auxiliary: m, known non-members that the threshold comes from.
+        attained_fpr: the rate, at most the one asked for: a multiple of 1 / (m + 1).
+        fpr_upper95: with 95 % confidence over the draw of the auxiliaries, the rate of this very
+            threshold is no higher.
+        threshold: a candidate is called a member if its score is above.
+        p_value: float64 (N,) conformal p-value of each candidate.
+        is_called: bool (N,), called a member.
+    """
+
+    n_auxiliary: int
+    attained_fpr: float
+    fpr_upper95: float
+    threshold: float
+    p_value: Floats
+    is_called: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What becomes of the candidates at a threshold that other images gave.
+
+    Attributes:
+        threshold: a candidate is called a member if its score is above.
+        n_auxiliary: known non-members that it comes from.
+        tpr, fpr: shares of members and of non-members called members; Clopper-Pearson intervals.
+        precision: share of members among those called, were members as frequent as the key says
+            ("0.01"); None where nobody is called.
+    """
+
+    threshold: float
+    n_auxiliary: int
+    tpr: Estimate
+    fpr: Estimate
+    precision: Mapping[str, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """The threshold that is best on the very images it is judged by; nobody could have known it.
+
+    Attributes:
+        threshold: a candidate is called a member if its score is at least this.
+        tpr, fpr: shares of members and of non-members called members.
+        accuracy: balanced, (TPR + 1 - FPR) / 2.
+    """
+
+    threshold: float
+    tpr: float
+    fpr: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores as probabilities, fitted and judged on different images.
+
+    Attributes:
+        probability: float64 (N,) of being a member, where half of all candidates are.
+        predicted, observed: float64 (B,) mean probability and share of members in each bin.
+        observed_ci95: float64 (B, 2), Clopper-Pearson.
+        count: int64 (B,) images in each bin.
+        brier: mean squared error of the probabilities; 0.25 is what 1/2 for all gives.
+        log_loss: mean negative log likelihood, in nats; log 2 is what 1/2 for all gives.
+    """
+
+    probability: Floats
+    predicted: Floats
+    observed: Floats
+    observed_ci95: Floats
+    count: NDArray[np.int64]
+    brier: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class EpsilonBound:
+    """A lower bound of the privacy loss that a differentially private training could claim.
+
+    Attributes:
+        value: at 95 % confidence the training was not (epsilon, delta)-private for any smaller
+            epsilon; None where no theorem gives a bound.
+        why: which theorem applies, or why none does.
+        guesses, correct: r and how many of them were right; 0 where there is no bound.
+        delta: of the claim.
+    """
+
+    value: float | None
+    why: str
+    guesses: int = 0
+    correct: int = 0
+    delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What one attack's scores are good for beyond ranking.
+
+    Attributes:
+        fixed: at thresholds that auxiliaries gave, by the false positive rate asked for ("0.1");
+            None where the auxiliaries are too few for it. Empty where there are none.
+        hindsight: the threshold that maximises TPR - FPR on these very images.
+        calibration: None where the images are too few to fit one.
+        epsilon: the lower bound, or why there is none.
+    """
+
+    fixed: Mapping[str, OperatingPoint | None]
+    hindsight: Hindsight
+    calibration: Calibration | None
+    epsilon: EpsilonBound
+
+
+class Verdict(StrEnum):
+    """Whether members and non-members differ before any victim is asked."""
+
+    CONFOUNDED = "confounded"
+    SOUND = "sound"
+    UNDECIDABLE = "undecidable"
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Attacks that never see the victim, and what they say about the split.
+
+    Attributes:
+        baselines: one a baseline, of its (cross-fitted) scores.
+        scores: what was evaluated, in the order of the baselines; that of the difficulty with its
+            own sign.
+        adjusted_p: of each baseline, against the maximum over all of them under permuted labels.
+        best: name of the baseline with the highest AUC, the difficulty's taken from its better
+            side.
+        max: that AUC.
+        p_value: the smallest adjusted one.
+        upper95: simultaneous 95 % upper bound of the baselines' AUCs.
+        permutations: of the labels, through the whole fit and score.
+        verdict: ``confounded`` where ``p_value`` < 0.05, else ``sound`` where ``upper95`` < 0.60.
+    """
+
+    baselines: tuple[Evaluation, ...]
+    scores: tuple[ScoreTable, ...]
+    adjusted_p: Mapping[str, float]
+    best: str
+    max: float
+    p_value: float
+    upper95: float
+    permutations: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One attack on some of the candidates.
+
+    Attributes:
+        by: what divides them, ``difficulty`` or ``group``.
+        name: which part, such as "easiest quarter".
+        attack: name of the attack.
+        n_members, n_nonmembers: how many there are.
+        auc: None where one class is missing.
+    """
+
+    by: str
+    name: str
+    attack: str
+    n_members: int
+    n_nonmembers: int
+    auc: Estimate | None
+
+
+@dataclass(frozen=True)
+class AlphaCurve:
+    """AUC of the membership error against the weight of the difficulty.
+
+    Attributes:
+        alpha: float64 (A,), increasing.
+        auc, low, high: float64 (A,), the AUC with its 95 % interval.
+    """
+
+    alpha: Floats
+    auc: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """The membership attack under one setting of the difficulty score.
+
+    Attributes:
+        backbone, features_from, layers, ridge: the setting, see :class:`DifficultyTable`.
+        alpha: weight of the difficulty.
+        auc: of the membership error.
+        auc_ci95: its 95 % confidence interval.
+    """
+
+    backbone: str
+    features_from: str
+    layers: str
+    ridge: str
+    alpha: float
+    auc: float
+    auc_ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What became of ``fail_if``.
+
+    Attributes:
+        condition: as it was given, such as ``auc/membership > 0.6``.
+        value: of its metric; None where the audit could not measure it.
+        failed: whether the condition holds, or cannot be decided.
+    """
+
+    condition: str
+    value: float | None
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What remains of a score when its random part is drawn again.
+
+    Attributes:
+        n_repeats: T, draws of each image.
+        within_sd: standard deviation of one image's score over the draws.
+        between_sd: standard deviation of the images' true scores, 0 where the estimated variance
+            is negative.
+        icc_single: intraclass correlation of a single draw, ICC(1,1); 1 is perfect.
+        icc_mean: of the mean of the T draws, ICC(1,k).
+        rank_correlation: Spearman's, mean over pairs of draws; None where a draw has no ranking.
+    """
+
+    n_repeats: int
+    within_sd: float
+    between_sd: float
+    icc_single: float
+    icc_mean: float
+    rank_correlation: float | None
