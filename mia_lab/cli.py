@@ -118,6 +118,10 @@ def run(cfg: DictConfig) -> None:
         from mia_lab.scoring import score
 
         score(config, folder, group)
+    elif config.task is Task.compare:
+        from mia_lab.comparing import compare
+
+        compare(config, folder)
     elif config.task is Task.export:
         from mia_lab.exporting import export
 

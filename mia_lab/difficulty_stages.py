@@ -110,7 +110,7 @@ class DifficultyStages:
             with _bar("pooling features", len(self.pairs)) as bar:
                 for batch in self.pairs.batches(POOLED_BATCH):
                     rows.append(
-                        np.concatenate([_pool(backbone, side) for side in (batch.x, batch.y)], 1)
+                        np.concatenate([pool(backbone, side) for side in (batch.x, batch.y)], 1)
                     )
                     bar.update(len(batch))
             names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
@@ -194,7 +194,16 @@ def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:
     return DifficultyTable(**joined)
 
 
-def _pool(backbone: Backbone, images: Tensor) -> np.ndarray:
+def pool(backbone: Backbone, images: Tensor) -> np.ndarray:
+    """Mean of every numbered block over each image.
+
+    Args:
+        backbone: the network, which sees the images at 128 x 128 pixels.
+        images: float32 (N, 3, H, W) in [0, 1].
+
+    Returns:
+        float64 (N, D), D channels of all blocks.
+    """
     size = (POOLED_PIXELS, POOLED_PIXELS)
     resized = functional.interpolate(images, size, mode="bilinear", antialias=True)
     maps = backbone.features(resized, [*backbone.blocks])

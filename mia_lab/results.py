@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,3 +179,61 @@ class Survey:
     hardest: Extremes
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """An audit that is done, as its folder tells it.
+
+    Attributes:
+        label: a short name, unlike those of the runs that it is compared with.
+        folder: where it lies, as it was named.
+        metrics: the content of its ``metrics.json``.
+        split: the roles of all images.
+        scores: one table per attack, of the candidates in the order of the split.
+    """
+
+    label: str
+    folder: str
+    metrics: Mapping[str, Any]
+    split: Split
+    scores: tuple[ScoreTable, ...]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One attack in two runs, or why they cannot be tested against each other.
+
+    Attributes:
+        attack: its name; "" where the runs have no attack in common.
+        first, second: labels of the runs.
+        found: AUC in the first run minus AUC in the second; None where nothing was tested.
+        holm_p_value: DeLong's p-value, adjusted for all tests of the comparison.
+        reason: why nothing was tested; "" otherwise.
+    """
+
+    attack: str
+    first: str
+    second: str
+    found: Comparison | None
+    holm_p_value: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Finished audits side by side.
+
+    Attributes:
+        name: of the comparison.
+        runs: in the order in which they were named.
+        paired: every pair of runs, and every attack that both have.
+        timing_s, record, command: as in :class:`AuditResult`, of the comparison.
+    """
+
+    name: str
+    runs: tuple[FinishedRun, ...]
+    paired: tuple[PairedTest, ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str

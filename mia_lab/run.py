@@ -18,7 +18,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config
+from mia_lab.config.schema import Config, Task
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery
 from mia_lab.store import Stage
@@ -51,17 +51,32 @@ def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, grou
         folder: the run's output folder.
         group: what the run belongs to, unless ``tracking.group`` says otherwise.
     """
+    tracking, scale = config.tracking, config.scale.name
+    # A run that stopped early must not replace the finished one.
+    until = None if config.until is None else config.until.value
+    asked = {"seed": config.seed, "until": until}
     return Tracker(
-        config.tracking.mode.value,
+        tracking.mode.value,
         directory=folder,
-        run_id=Stage(config.task.value, 1, identity).key[:16],
-        project=config.tracking.project,
-        group=config.tracking.group or group,
+        run_id=Stage(config.task.value, 1, {**identity, **asked}).key[:16],
+        project=tracking.project,
+        group=tracking.group or group,
         job_type=config.task.value,
         name=f"{config.name}-{folder.name}",
-        config=build.plain(config),
-        log_images=config.tracking.images,
+        config=build.plain(config) | {"layers": _layers(config)},
+        tags=(config.data.name, *_victim(config), config.data.protocol.value, scale),
+        dashboards=Path(config.paths.store) if tracking.dashboard else None,
+        log_images=tracking.images,
     )
+
+
+def _layers(config: Config) -> str:
+    """As one value: W&B's charts cannot group runs by a list."""
+    return ",".join(str(layer) for layer in config.difficulty.get("layers", ()))
+
+
+def _victim(config: Config) -> tuple[str, ...]:
+    return () if config.task is Task.difficulty else (config.victim.name,)
 
 
 def run_record(config: Config) -> dict[str, str]:

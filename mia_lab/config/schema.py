@@ -339,6 +339,7 @@ class Tracking:
     project: str = MISSING
     group: str | None = None
     images: bool | None = None
+    dashboard: bool = True
 
 
 @dataclass

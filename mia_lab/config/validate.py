@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def validate(config: Config) -> None:
         _check_score(config)
     if config.task is Task.export:
         _check_export(config)
+    if config.task is Task.compare:
+        _check_compare(config)
     if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
@@ -178,6 +181,61 @@ def _check_score(config: Config) -> None:
             "difficulty.grid compares settings by what an audit knows, and task=score knows no "
             "roles; leave it out"
         )
+
+
+def _check_compare(config: Config) -> None:
+    if config.until is not None:
+        raise UserError(
+            f"until={config.until.value} stops an audit, and task=compare is none; leave it out"
+        )
+    folders = run_folders(config.compare.runs)
+    if len(folders) < 2:
+        raise UserError(
+            f"compare.runs={config.compare.runs}: name at least two folders of finished audits, "
+            "such as [outputs/runs/facades_pix2pix/A,outputs/runs/facades_pix2pix/B]"
+        )
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        _check_finished(folder)
+        if (twin := seen.setdefault(folder.resolve(), folder)) is not folder:
+            also = f", also as {twin}" if str(twin) != str(folder) else ""
+            raise UserError(f"compare.runs: names {folder} twice{also}; name each run once")
+
+
+def _check_finished(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"compare.runs={folder}: no such folder; name folders of finished audits")
+    for file, other in (("metrics.json", ""), ("scores.csv", "scores.parquet"), ("split.csv", "")):
+        if not (folder / file).is_file() and not (other and (folder / other).is_file()):
+            raise UserError(
+                f"compare.runs={folder}: holds no {file}, which task=audit writes when it is done; "
+                "run the audit again, or leave the folder out"
+            )
+
+
+def run_folders(names: Iterable[str]) -> list[Path]:
+    """The folders that ``compare.runs`` names, patterns such as ``outputs/sweeps/X/*`` expanded.
+
+    Raises:
+        UserError: a pattern matches no folder.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        if path.exists() or not set("*?[") & set(name):
+            found.append(path)
+            continue
+        pattern = str(path.relative_to(path.anchor))
+        matches = [p for p in Path(path.anchor).glob(pattern) if p.is_dir() and p.name[0] != "."]
+        if not matches:
+            raise UserError(f"compare.runs={name}: matches no folder")
+        found += sorted(matches, key=_natural)
+    return found
+
+
+def _natural(path: Path) -> list[str | int]:
+    """Sweeps number their jobs: 2 comes before 10."""
+    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", str(path))]
 
 
 def _check_gate(config: Config, condition: str) -> None:

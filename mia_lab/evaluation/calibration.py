@@ -32,9 +32,12 @@ def calibrate(
         None where a class has too few images or clusters to be divided.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     # C is large: one slope needs no penalty, and a finite one keeps perfect separation finite.
-    model = LogisticRegression(C=1e3, class_weight="balanced")
+    slope = LogisticRegression(C=1e3, class_weight="balanced")
+    model = make_pipeline(StandardScaler(), slope)
     found = cross_fit(model, np.asarray(scores)[:, None], is_member, seed, groups)
     if found is None:
         return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mia_lab.evaluation import gate
 from mia_lab.reporting import scores, text
@@ -78,6 +78,21 @@ def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path)
         rows=scores.readable_rows(found, LISTED),
     )
     path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_compare_html(content: Mapping[str, Any], folder: Path) -> Path:
+    """Write the page of a comparison into an existing folder.
+
+    Args:
+        content: from :func:`mia_lab.reporting.comparison.page`.
+        folder: where to write.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    path = folder / "report.html"
+    path.write_text(_template("compare.html.j2").render(**content), encoding="utf-8")
     return path
 
 

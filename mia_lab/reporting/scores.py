@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_lab.measures import Decision
-from mia_lab.reporting.figures import (
-    Picture,
-    new_figure,
-    png,
-    samples_figure,
-    tidy,
-)
+from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
+from mia_lab.reporting.dossier import samples_figure
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.tables import error_columns
 from mia_lab.reporting.text import percent
@@ -56,6 +51,7 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
             "Most likely members",
             f"Input, target, the victim's answer and its error: {names}",
             png(samples_figure(gallery)),
+            private=True,
         ),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.reporting.figures import (
+from mia_lab.reporting.canvas import (
     Picture,
     colour_bar,
     new_figure,
@@ -39,7 +39,8 @@ def draw(survey: Survey) -> tuple[Picture, ...]:
     ends = ", ".join(survey.easiest.ids), ", ".join(survey.hardest.ids)
     alt = f"The easiest images: {ends[0]}. The hardest: {ends[1]}."
     figure = gallery_figure(survey.easiest, survey.hardest)
-    pictures.append(Picture("gallery", "Easiest and hardest images", alt, png(figure)))
+    title = "Easiest and hardest images"
+    pictures.append(Picture("gallery", title, alt, png(figure), private=True))
     return (*pictures, *_agreement_pictures(survey))
 
 

@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
 from mia_lab.evaluation.summary import summary
-from mia_lab.measures import Evaluation, Roc
-from mia_lab.reporting.figures import Picture
+from mia_lab.reporting import dashboard
+from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.scores import candidate_columns, scores_summary
-from mia_lab.reporting.tables import difficulty_columns, grid_rows, score_columns
+from mia_lab.reporting.tables import difficulty_columns
+from mia_lab.reporting.tracked_tables import audit_tables, roc_points
 from mia_lab.results import AuditResult, Scoring, Survey
 
 Mode = Literal["offline", "online", "disabled"]
 
 _LOGIN_TIMEOUT_S = 15.0
-_CHART_POINTS = 500
-
-PRIVATE_PICTURES = ("samples", "gallery")
-"""Those of the report's pictures that show images."""
+_LONGEST_TAG = 64  # longer ones make W&B refuse the run
 
 
 class Tracker:
@@ -38,12 +36,16 @@ class Tracker:
     Args:
         mode: ``offline`` writes below ``directory``; ``online`` also sends it to the server.
         directory: an existing folder for everything W&B writes (run, media, cache).
-        run_id: the run's id; the same id online replaces the earlier run.
+        run_id: the run's id; online, the same id replaces the earlier run.
         project: W&B project.
         group: what belongs together, e.g. a sweep.
         job_type: the kind of job, e.g. ``audit``.
         name: display name.
         config: the resolved configuration, nested, of plain types.
+        tags: what to find the run by; no secrets.
+        dashboards: a folder that remembers which projects were given a dashboard: after the first
+            audit of a project that goes online, :mod:`mia_lab.reporting.dashboard` saves it one.
+            None: never.
         log_images: whether pictures of the images leave this process. None: only offline, because
             members are private images. Plots of numbers are always logged.
     """
@@ -59,6 +61,8 @@ class Tracker:
         job_type: str,
         name: str,
         config: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        dashboards: Path | None = None,
         log_images: bool | None = None,
     ) -> None:
         self.mode = mode
@@ -72,8 +76,11 @@ class Tracker:
             "group": group,
             "job_type": job_type,
             "name": name,
+            "tags": [tag[:_LONGEST_TAG] for tag in dict.fromkeys(tags) if tag],
         }
         self._config = dict(config)
+        self._dashboards = dashboards if mode == "online" else None
+        self._is_judged = False
         self._run: Any = None
         self._borrowed: list[str] = []
 
@@ -106,9 +113,15 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._run is not None:
-            self._run.finish(exit_code=0 if kind is None else 1)
-            self._run = None
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        try:
+            run.finish(exit_code=0 if kind is None else 1)
+            if kind is None and self._is_judged and self._dashboards is not None:
+                server = run.settings.base_url
+                dashboard.save_once(run.entity, run.project, server, self._dashboards)
+        finally:
             self._restore_environment()
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -142,60 +155,60 @@ class Tracker:
 
         Args:
             result: the audit.
-            pictures: from :func:`mia_lab.reporting.figures.draw`; ``samples`` shows images.
+            pictures: from :func:`mia_lab.reporting.figures.draw`.
         """
         if self._run is None:
             return
         import wandb
 
-        curves = wandb.Table(columns=["attack", "fpr", "tpr"], data=_roc_rows(result))
-        found: dict[str, Any] = {
-            "attacks": wandb.Table(columns=_ATTACK_COLUMNS, data=_attack_rows(result)),
-            "scores": _table(score_columns(result)),
-            "roc_curve": wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC"),
-        }
-        if result.grid:
-            points = grid_rows(result.grid)
-            found["grid"] = _table({key: [row[key] for row in points] for key in points[0]})
-        self._log(found, pictures)
-        self._run.summary.update(summary(result))
+        found = {name: _table(columns) for name, columns in audit_tables(result).items()}
+        curves = _table(roc_points(result))
+        found["roc_curve"] = wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC")
+        timing = {f"timing/{part}": seconds for part, seconds in result.timing_s.items()}
+        self._log(found, pictures, summary(result) | timing)
+        self._run.summary.update({"blind/verdict": result.blind.verdict.value})
+        self._is_judged = True
 
     def log_survey(self, survey: Survey, pictures: Iterable[Picture]) -> None:
         """Log the scores and pictures of a survey of difficulty.
 
         Args:
             survey: the result.
-            pictures: from :func:`mia_lab.reporting.survey.draw`; ``gallery`` shows images.
+            pictures: from :func:`mia_lab.reporting.survey.draw`.
         """
         if self._run is None:
             return
-        self._log({"scores": _table(difficulty_columns(survey.difficulty))}, pictures)
-        self._run.summary.update(survey_summary(survey))
+        tables = {"scores": _table(difficulty_columns(survey.difficulty))}
+        self._log(tables, pictures, survey_summary(survey))
 
     def log_scoring(self, found: Scoring, pictures: Iterable[Picture]) -> None:
         """Log the scores, decisions and pictures of candidates.
 
         Args:
             found: the result.
-            pictures: from :func:`mia_lab.reporting.scores.draw`; ``gallery`` shows images.
+            pictures: from :func:`mia_lab.reporting.scores.draw`.
         """
         if self._run is None:
             return
-        self._log({"scores": _table(candidate_columns(found))}, pictures)
-        self._run.summary.update(scores_summary(found))
+        tables = {"scores": _table(candidate_columns(found))}
+        self._log(tables, pictures, scores_summary(found))
 
-    def _log(self, tables: dict[str, Any], pictures: Iterable[Picture]) -> None:
+    def _log(
+        self, tables: dict[str, Any], pictures: Iterable[Picture], numbers: Mapping[str, float]
+    ) -> None:
+        """All in one row of the history, from which W&B makes the summary.
+
+        Sweeps and some charts read the history, and find nothing that is in the summary alone.
+        """
         import wandb
         from PIL import Image
 
-        shown = [p for p in pictures if p.name not in PRIVATE_PICTURES or self.wants_images]
-        self._run.log(
-            tables
-            | {
-                f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
-                for p in shown
-            }
-        )
+        shown = {
+            f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
+            for p in pictures
+            if self.wants_images or not p.private
+        }
+        self._run.log({**tables, **shown, **numbers})
 
     def _start(self) -> Any:
         import wandb
@@ -207,6 +220,10 @@ class Tracker:
             config=self._config,
             # An independent run even if the process has another one open.
             reinit="create_new",
+            # `resume` stays unset. A run that the server has under this id is then written anew,
+            # from step 0 and with a summary of its own. "allow" would go on behind the last step,
+            # every curve twice, and keep what only the earlier run had in its summary; "never"
+            # would fail.
             settings=wandb.Settings(
                 console="off",  # capturing it costs time and may hold private paths
                 disable_git=True,
@@ -254,35 +271,6 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Any:
 
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     return wandb.Table(columns=[*columns], data=rows)
-
-
-_ATTACK_COLUMNS: list[str | int] = ["attack", "sees_victim", "auc", "auc_ci95_low", "auc_ci95_high"]
-
-
-def _attack_rows(result: AuditResult) -> list[list[str | bool | float]]:
-    def row(e: Evaluation, sees_victim: bool) -> list[str | bool | float]:
-        return [e.name, sees_victim, e.auc, *e.auc_ci95]
-
-    return [row(e, True) for e in result.evaluations] + [
-        row(e, False) for e in result.blind.baselines
-    ]
-
-
-def _roc_rows(result: AuditResult) -> list[list[str | float]]:
-    return [
-        [e.name, fpr, tpr]
-        for e in (*result.evaluations, *result.blind.baselines)
-        for fpr, tpr in _thinned(e.roc)
-    ]
-
-
-def _thinned(roc: Roc) -> list[list[float]]:
-    """Points for a chart, at most ``_CHART_POINTS``: W&B's charts draw some thousand in all."""
-    points = np.stack([roc.fpr, roc.tpr], axis=1)
-    if len(points) > _CHART_POINTS:
-        points = points[np.linspace(0, len(points) - 1, _CHART_POINTS).round().astype(int)]
-    thinned: list[list[float]] = points.tolist()
-    return thinned
 
 
 def _pil(image: NDArray[Any]) -> Any:

@@ -35,7 +35,7 @@ def test_split_version() -> None:
         for split in (rows, official)
         for role in (Role.MEMBER, Role.NONMEMBER)
     ]
-    assert (stages.SPLIT_VERSION, found) == (1, SPLIT)
+    assert (stages.SPLIT_VERSION, found) == (2, SPLIT)
 
 
 def test_difficulty_version() -> None:

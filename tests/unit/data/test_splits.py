@@ -106,11 +106,11 @@ def test_official_takes_members_from_train_only() -> None:
 def test_split_is_sorted_recorded_and_repeatable(tmp_path: Path) -> None:
     rows = assign_resplit(POOL, Counts(5, 5, 2), seed=0)
     rows[POOL[0]] = {"role": "member", "group": "berlin"}
-    split, alike = build_split(Noise().load, rows)
+    split, alike, _ = build_split(Noise().load, rows)
     assert list(split.id) == sorted(rows)
     assert alike == ()
     write_manifest(tmp_path / "split.csv", split)
-    again, _ = build_split(Noise().load, read_manifest(tmp_path / "split.csv", POOL))
+    again, _, _ = build_split(Noise().load, read_manifest(tmp_path / "split.csv", POOL))
     for column in ("id", "role", "group", "model", "content"):
         np.testing.assert_array_equal(getattr(split, column), getattr(again, column))
     with (tmp_path / "split.csv").open() as file:
@@ -118,7 +118,7 @@ def test_split_is_sorted_recorded_and_repeatable(tmp_path: Path) -> None:
 
 
 def test_changed_content_is_refused(tmp_path: Path) -> None:
-    split, _ = build_split(Noise().load, assign_resplit(POOL, Counts(10, 10, 0), 0))
+    split, _, _ = build_split(Noise().load, assign_resplit(POOL, Counts(10, 10, 0), 0))
     write_manifest(tmp_path / "split.csv", split)
     rows = read_manifest(tmp_path / "split.csv", POOL)
     with pytest.raises(UserError, match=r"train/7: its content differs from the manifest's"):
@@ -136,7 +136,7 @@ def test_exact_duplicates_across_roles_are_refused() -> None:
 
 def test_near_duplicates_across_roles_are_listed() -> None:
     rows: Rows = {"train/1": {"role": "member"}, "train/2": {"role": "nonmember"}}
-    _, alike = build_split(Noise(nearly=["train/1", "train/2"]).load, rows)
+    _, alike, _ = build_split(Noise(nearly=["train/1", "train/2"]).load, rows)
     assert [(a, b) for a, b, _ in alike] == [("train/1", "train/2")]
 
 

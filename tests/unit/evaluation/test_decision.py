@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mia_lab.evaluation.decision import auxiliaries_needed, conformal_p_values, decide, ranks
+from mia_lab.evaluation.decision import (
+    auxiliaries_needed,
+    conformal_p_values,
+    decide,
+    hindsight,
+    operating_point,
+    ranks,
+)
 
 
 @pytest.mark.parametrize("digits", [1, 15])
@@ -103,3 +110,63 @@ def test_impossible_auxiliaries(auxiliary: list[float]) -> None:
 def test_impossible_rates(fpr: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         decide(np.zeros(2), np.zeros(30), fpr)
+
+
+def test_rates_at_a_threshold_from_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    is_member = np.arange(300) < 120
+    scores, auxiliary = rng.normal(size=300) + 1.5 * is_member, rng.normal(size=99)
+    found = operating_point(scores, is_member, auxiliary, 0.1)
+    threshold = np.sort(auxiliary)[-10]
+    assert (found.threshold, found.n_auxiliary) == (threshold, 99)
+    for rate, side in ((found.tpr, is_member), (found.fpr, ~is_member)):
+        hits, n = int((scores[side] > threshold).sum()), int(side.sum())
+        assert rate.value == hits / n
+        exact = stats.beta.ppf([0.025, 0.975], [hits, hits + 1], [n - hits + 1, n - hits])
+        assert rate.ci95 == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.1])
+def test_precision_is_bayes_theorem(prior: float) -> None:
+    rng = np.random.default_rng(0)
+    is_member = np.arange(300) < 120
+    scores, auxiliary = rng.normal(size=300) + 1.5 * is_member, rng.normal(size=99)
+    point = operating_point(scores, is_member, auxiliary, 0.1)
+    found = point.precision[f"{prior:g}"]
+    t, f = point.tpr.value, point.fpr.value
+    assert found.value == pytest.approx(prior * t / (prior * t + (1 - prior) * f))
+    # The same by counting: a crowd with so many members, called as the candidates are.
+    crowd = np.random.default_rng(1).random(1_000_000)
+    member, called = crowd[::2] < prior, crowd[1::2]
+    called = np.where(member, called < t, called < f)
+    assert member[called].mean() == pytest.approx(found.value, abs=0.01)
+    assert 0 < found.ci95[0] < found.value < found.ci95[1] < 1
+
+
+def test_precision_where_nobody_or_no_stranger_is_called() -> None:
+    is_member = np.arange(40) < 20
+    nobody = operating_point(np.zeros(40), is_member, np.ones(19), 0.1)
+    assert nobody.precision == {"0.01": None, "0.1": None}
+    assert nobody.tpr.value == 0
+    perfect = operating_point(is_member + 0.0, is_member, np.zeros(19) - 1 + 1e-9, 0.1)
+    assert perfect.fpr.value == 1
+    perfect = operating_point(is_member + 0.0, is_member, np.full(19, 0.5), 0.1)
+    assert perfect.precision["0.01"].value == 1
+    assert perfect.precision["0.01"].ci95[0] < 0.1  # 20 strangers cannot show more
+
+
+def test_too_few_auxiliaries_fix_no_threshold() -> None:
+    is_member = np.arange(40) < 20
+    assert operating_point(np.arange(40.0), is_member, np.arange(50.0), 0.01) is None
+
+
+def test_the_best_in_hindsight() -> None:
+    is_member = np.array([True, True, False, True, False])
+    scores = np.array([5.0, 4, 3, 2, 1])
+    found = hindsight(scores, is_member)
+    candidates = [
+        ((scores[is_member] >= t).mean() - (scores[~is_member] >= t).mean()) for t in scores
+    ]
+    assert found.tpr - found.fpr == max(candidates)
+    assert found.threshold == 4
+    assert found.accuracy == (2 / 3 + 1) / 2

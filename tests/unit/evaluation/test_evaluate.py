@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from mia_lab.evaluation import auc, compare_attacks, difficulty_alone, evaluate
+from mia_lab.evaluation import auc, compare_attacks, evaluate
 from mia_lab.types import ScoreTable
 
 
@@ -18,19 +18,18 @@ def test_evaluation_holds_counts_and_rates():
     e = evaluate("reconstruction", is_member + 0.0, is_member)
     assert (e.name, e.n_members, e.n_nonmembers, e.auc) == ("reconstruction", 40, 20, 1.0)
     assert e.auc_ci95[0] < 1 == e.auc_ci95[1]
-    assert e.tpr_at_fpr == {"0.01": None, "0.1": 1.0}
+    assert e.tpr_at_fpr["0.01"] is None
+    assert e.tpr_at_fpr["0.1"].value == 1.0
+    low, high = e.tpr_at_fpr["0.1"].ci95
+    assert 0.2 < low < high <= 1
+    assert e.auc_bootstrap_ci95 == e.auc_ci95  # nothing varies: the same interval, not a point
+    assert e.p_value < 1e-6
     assert (e.roc.fpr[0], e.roc.tpr[0], e.roc.fpr[-1], e.roc.tpr[-1]) == (0, 0, 1, 1)
 
 
 def test_bad_scores_are_named():
     with pytest.raises(ValueError, match=r"^membership: 1 of 4 scores are not finite"):
         evaluate("membership", np.array([0, 1, np.nan, 2]), np.array([True, False] * 2))
-
-
-def test_difficulty_is_scored_with_its_own_sign():
-    is_member = np.array([True, True, False, False])
-    blind = difficulty_alone(np.array([0.9, 0.8, 0.1, 0.2]), is_member)
-    assert (blind.name, blind.auc) == ("difficulty", 1.0)
 
 
 def test_comparison_joins_by_id():
@@ -56,8 +55,38 @@ def test_comparison_of_different_images_is_refused():
 
 
 def test_many_scores_are_quick():
+    """Two attacks, a blind baseline and the paired comparisons of an audit."""
     rng = np.random.default_rng(0)
-    is_member = np.arange(200_000) < 100_000
+    n = 200_000
+    is_member = np.arange(n) < n // 2
+    ids = np.arange(n).astype(str)
+    shared = rng.normal(size=n)
+    tables = [
+        ScoreTable(name, "victim", ids, shared + rng.normal(size=n) + shift * is_member)
+        for name, shift in {"reconstruction": 1.0, "membership": 1.2, "difficulty": 0.0}.items()
+    ]
     start = time.monotonic()
-    evaluate("many", rng.normal(size=200_000) + is_member, is_member)
-    assert time.monotonic() - start < 5
+    for each in tables:
+        evaluate(each.attack, each.score, is_member)
+    compare_attacks(tables[1], tables[0], is_member)
+    compare_attacks(tables[1], tables[2], is_member)
+    assert time.monotonic() - start < 10
+
+
+def test_band_holds_the_curve():
+    rng = np.random.default_rng(3)
+    is_member = np.arange(300) < 150
+    e = evaluate("a", rng.normal(size=300) + is_member, is_member)
+    inside = (e.band.fpr > 0.02) & (e.band.fpr < 0.98)
+    at = np.array([e.roc.tpr[e.roc.fpr <= f].max() for f in e.band.fpr])
+    assert ((e.band.low <= at) & (at <= e.band.high))[inside].all()
+    assert (np.diff(e.band.fpr) > 0).all()
+
+
+def test_the_same_seed_gives_the_same_intervals():
+    rng = np.random.default_rng(3)
+    is_member = np.arange(60) < 30
+    scores = rng.normal(size=60) + is_member
+    one, two, other = (evaluate("a", scores, is_member, seed) for seed in (0, 0, 1))
+    assert one.tpr_at_fpr == two.tpr_at_fpr
+    assert one.auc_bootstrap_ci95 == two.auc_bootstrap_ci95 != other.auc_bootstrap_ci95

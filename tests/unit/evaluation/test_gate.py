@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from mia_lab.errors import UserError
-from mia_lab.evaluation import compare_attacks, difficulty_alone, evaluate
+from mia_lab.evaluation import compare_attacks, evaluate, judge_split
+from mia_lab.evaluation.blind import excess
+from mia_lab.evaluation.decision import hindsight
+from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.gate import check, decide, parse, sentence
-from mia_lab.evaluation.summary import summary, summary_names
-from mia_lab.results import AuditResult, Gallery
+from mia_lab.evaluation.summary import BASELINES, summary, summary_names
+from mia_lab.measures import Practice
+from mia_lab.results import AuditResult
 from mia_lab.types import ScoreTable, Split
 
 NUMBERS = {"auc/membership": 0.6, "blind/difficulty": 0.4}
@@ -80,13 +84,14 @@ def test_unknown_metrics_are_refused_with_the_choices() -> None:
 
 @pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
 def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> None:
-    """With as many non-members as it takes to resolve every rate."""
+    """With as many non-members as it takes to resolve every rate, and a bound of epsilon."""
     rng = np.random.default_rng(0)
     truth = np.arange(300) < 150
     ids = np.array([f"{i:03d}" for i in range(300)])
     tables = [ScoreTable(a, "victim", ids, rng.normal(size=300)) for a in attacks]
     base = [t for t in tables if t.attack == "reconstruction"]
-    nothing = np.zeros((0, 3, 4, 4), dtype=np.float32)
+    features = {name: rng.normal(size=(300, 3)) for name in BASELINES[1:]}
+    blind = judge_split(rng.random(300), features, ids, truth, seed=0, permutations=20)
     result = AuditResult(
         name="x",
         split=Split(*(np.array([]) for _ in range(5))),
@@ -94,12 +99,23 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         difficulty=rng.random(300),
         alpha=0.5,
         evaluations=tuple(evaluate(t.attack, t.score, truth) for t in tables),
+        practice={
+            t.attack: Practice(
+                {}, hindsight(t.score, truth), None, one_run_bound(t.score, truth, 20, 1e-5)
+            )
+            for t in tables
+        },
         comparisons=tuple(compare_attacks(t, b, truth) for b in base for t in tables if t is not b),
-        blind=(difficulty_alone(rng.random(300), truth),),
+        blind=blind,
+        excess=tuple(excess(t, blind, truth, 0) for t in tables),
+        slices=(),
+        alpha_curve=None,
         near_duplicates=(),
-        gallery=Gallery((), (), nothing, nothing, nothing),
+        dossiers=(),
         grid=(),
         timing_s={},
         record={},
+        command="",
+        config="",
     )
     assert sorted(summary(result)) == sorted(summary_names(attacks))

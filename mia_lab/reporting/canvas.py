@@ -1,0 +1,122 @@
+"""What all pictures share: their type, colours, fonts and axes. No pyplot, hence no global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours: distinct for all common forms of colour vision. What never saw the victim
+# is grey, and told apart by its dashes.
+ATTACK_COLOURS = {
+    "reconstruction": "#0072B2",
+    "membership": "#D55E00",
+    "difficulty": "#6E6E6E",
+    "features": "#3D3D3D",
+    "statistics": "#8A8A8A",
+    "jpeg": "#555555",
+    "file": "#A0A0A0",
+}
+_FURTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MEMBER_COLOUR, NONMEMBER_COLOUR = "#000000", "#E69F00"
+INK, QUIET, GRID = "#222222", "#6E6E6E", "#DDDDDD"
+WIDTH = 4.6  # inches: text of 9 pt stays readable where the picture is as wide as a phone
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the report, drawn once and shared by the files, the page and the tracker.
+
+    Attributes:
+        name: file name without its ending.
+        title: heading.
+        alt: what it shows, in words.
+        png: the encoded image.
+        private: whether it shows images of the data, not numbers alone.
+    """
+
+    name: str
+    title: str
+    alt: str
+    png: bytes
+    private: bool = False
+
+
+def attack_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each attack: fixed for the known ones, the rest of the palette for others."""
+    others = sorted(set(names) - ATTACK_COLOURS.keys())
+    return ATTACK_COLOURS | {
+        name: _FURTHER_COLOURS[i % len(_FURTHER_COLOURS)] for i, name in enumerate(others)
+    }
+
+
+def shortened(image_id: str, length: int = 36) -> str:
+    """The end of a long id, which tells images of one folder apart."""
+    return image_id if len(image_id) <= length else "..." + image_id[3 - length :]
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure with a margin; ``height`` in inches."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0, hspace=0)
+    return Figure(figsize=(WIDTH, height), layout=layout)
+
+
+def tidy(axes: Axes) -> None:
+    """The look that all diagrams share."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(labelsize=9, colors=INK)
+    axes.xaxis.label.set(fontsize=9.5, color=INK)
+    axes.yaxis.label.set(fontsize=9.5, color=INK)
+    axes.grid(color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 1) -> None:
+    """The legend of these axes below all of them: inside, it would cover what is drawn."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", frameon=False, fontsize=9, ncols=columns
+    )
+
+
+def colour_bar(
+    figure: Figure, shown: ScalarMappable, box: tuple[float, float, float, float], label: str
+) -> None:
+    """A horizontal colour scale; ``box`` is left, bottom, width and height as figure fractions.
+
+    It ends in an arrow where values lie beyond it.
+    """
+    values = shown.get_array()
+    beyond = values is not None and values.size > 0 and values.max() > shown.get_clim()[1]
+    bar = figure.colorbar(
+        shown,
+        cax=figure.add_axes(box),
+        orientation="horizontal",
+        extend="max" if beyond else "neither",
+    )
+    bar.set_label(label, fontsize=9, color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.locator_params(nbins=5)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+
+
+def png(figure: Figure, dpi: int = 200) -> bytes:
+    """A figure as an encoded picture; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # File names in scripts that the font lacks are drawn as boxes, which is no error.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # No version stamp.
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

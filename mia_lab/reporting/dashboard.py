@@ -1,0 +1,188 @@
+"""The project's W&B workspace as code: what all its runs found, side by side.
+
+Only the public interface of wandb-workspaces is used; it is imported when a dashboard is built.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+Panels = list[Any]
+"""Wandb-workspaces has no public name for what a section may hold."""
+
+log = logging.getLogger(__name__)
+
+NAME = "mia_lab"
+"""Of the saved view."""
+
+VERDICT = ("auc/membership", "auc/reconstruction", "excess/membership", "blind/max")
+"""What is compared first: an attack counts as far as it beats those that never see the victim."""
+
+PICTURES = ("roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "grid", "grid-2")
+"""Pictures of numbers; of the report, those that every audit may have."""
+
+PRIVATE_PICTURES = ("dossiers-1", "dossiers-2", "dossiers-3")
+
+_CHART = "wandb/line/v0"  # a run's colour, and a dash for each value of `stroke`
+_MAX_RUNS = 100
+
+
+def workspace(entity: str, project: str) -> ws.Workspace:
+    """The dashboard of a project; nothing is sent anywhere.
+
+    Args:
+        entity: user or team that owns the project.
+        project: its name.
+    """
+    import wandb_workspaces.workspaces as ws
+
+    columns = [*VERDICT, "blind/verdict", "tpr_at_fpr_0.01/membership"]
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=NAME,
+        sections=[
+            ws.Section(name="Verdict", panels=_verdict(), is_open=True, pinned=True),
+            ws.Section(name="Curves", panels=_curves(), is_open=True),
+            ws.Section(name="Settings", panels=_settings(), is_open=True),
+            ws.Section(name="Training", panels=_training(), is_open=True),
+            ws.Section(name="Pictures", panels=_gallery(), is_open=True),
+        ],
+        settings=ws.WorkspaceSettings(max_runs=_MAX_RUNS),
+        runset_settings=ws.RunsetSettings(pinned_columns=[f"summary:{name}" for name in columns]),
+    )
+
+
+def save(entity: str, project: str) -> str:
+    """Save the dashboard as a new view on the W&B server that one is logged in to; its URL."""
+    url: str = workspace(entity, project).save().url  # type: ignore[no-untyped-call]
+    return url
+
+
+def save_once(entity: str, project: str, server: str, folder: Path) -> None:
+    """Save the dashboard unless that was done before from here; failing is only warned about.
+
+    W&B's public interface cannot list a project's views, and what somebody has changed in a saved
+    view, or deleted, shall stay so: a file for each project remembers that there was one.
+
+    Args:
+        entity, project: as for :func:`workspace`.
+        server: its URL.
+        folder: where the file lies.
+    """
+    owner = quote(f"{urlsplit(server).netloc}/{entity}/{project}", safe="")
+    marker = folder / f"dashboard-{owner}.url"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = marker.open("x", encoding="utf-8")  # of the jobs of a sweep, one comes first
+    except FileExistsError:
+        return
+    except OSError as error:
+        log.warning("%s: %s; the W&B dashboard was not saved", marker, error.strerror)
+        return
+    try:
+        with file:
+            file.write(url := save(entity, project))
+    except BaseException as error:
+        marker.unlink(missing_ok=True)  # the next run tries again
+        if not isinstance(error, Exception):
+            raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        log.warning("the W&B dashboard was not saved (%s); tracking.dashboard=false", reason)
+        return
+    log.info("W&B dashboard: %s", url)
+
+
+def _verdict() -> Panels:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.BarPlot(title=name, metrics=[name], max_runs_to_show=_MAX_RUNS, max_bars_to_show=50)
+        for name in VERDICT
+    ]
+
+
+def _curves() -> Panels:
+    """Tables of all runs in one chart each; the names are those the tracker logs."""
+    return [
+        _chart("ROC", "roc_curve_table", x="fpr", y="tpr", stroke="attack"),
+        _chart("AUC against alpha", "alpha_curve", x="alpha", y="auc"),
+        _chart("Calibration", "calibration", x="predicted", y="observed", stroke="attack"),
+    ]
+
+
+def _chart(title: str, table: str, **fields: str) -> wr.CustomChart:
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.CustomChart(
+        query={"summaryTable": {"tableKey": table}},
+        chart_name=_CHART,
+        chart_fields=fields,
+        chart_strings={"title": title},
+    )
+
+
+def _settings() -> Panels:
+    """The membership attack against what its difficulty score was told."""
+    import wandb_workspaces.reports.v2 as wr
+
+    auc, ridge = wr.SummaryMetric("auc/membership"), wr.Config("difficulty.ridge")
+    axes: dict[str, Any] = {
+        "victim": wr.Config("victim.name"),
+        "layers": wr.Config("layers"),
+        "ridge": ridge,
+        "alpha": wr.Config("attack.alpha"),
+        "AUC": auc,
+    }
+    return [
+        *(
+            wr.BarPlot(
+                title=f"AUC of the membership error by {name}",
+                metrics=["auc/membership"],
+                groupby=key,
+                groupby_aggfunc="mean",
+                groupby_rangefunc="minmax",
+                max_runs_to_show=_MAX_RUNS,
+            )
+            # The penalty may be a word as well as a number: bars hold both.
+            for name, key in (("layers", axes["layers"]), ("penalty", ridge))
+        ),
+        wr.ScatterPlot(
+            title="AUC of the membership error against the penalty", x=ridge, y=auc, log_x=True
+        ),
+        wr.ParallelCoordinatesPlot(
+            title="Settings and AUC",
+            columns=[
+                wr.ParallelCoordinatesPlotColumn(metric=metric, display_name=name)
+                for name, metric in axes.items()
+            ],
+        ),
+    ]
+
+
+def _training() -> Panels:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.LinePlot(title="L1 on members", x="epoch", y=["train/l1"]),
+        wr.LinePlot(title="All losses", x="epoch", metric_regex="^train/.*"),
+    ]
+
+
+def _gallery() -> Panels:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.MediaBrowser(title="Report", media_keys=[f"report/{name}" for name in PICTURES]),
+        wr.MediaBrowser(
+            title="Images, where they were logged",
+            media_keys=["train/samples", *(f"report/{name}" for name in PRIVATE_PICTURES)],
+        ),
+    ]

@@ -1,0 +1,143 @@
+"""Pictures of the images themselves: input, target, the victim's answer, and where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
+from mia_lab.results import Dossiers, Gallery
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDTH = 5.0
+_QUANTILE = 0.995
+"""Of all pixels, where a colour scale ends: the very largest would leave the rest in the dark."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Where the colour scales end, so that colours mean the same in several figures.
+
+    Attributes:
+        error: of the maps of |V(x) - y|, in [0, 1].
+        difficulty: of the probe's error at each pixel; None where there are no maps.
+    """
+
+    error: float
+    difficulty: float | None
+
+
+def dossier_pictures(dossiers: Sequence[Dossiers]) -> list[Picture]:
+    """One private picture each, all with the same colour scales."""
+    scales = common_scales(dossiers)
+    return [
+        Picture(
+            f"dossiers-{number}",
+            found.title,
+            gallery_alt(found.gallery, found.difficulty),
+            png(samples_figure(found.gallery, found.difficulty, scales), dpi=160),
+            private=True,
+        )
+        for number, found in enumerate(dossiers, start=1)
+    ]
+
+
+def gallery_alt(gallery: Gallery, difficulty: NDArray[np.float32] | None = None) -> str:
+    """What a picture of a gallery shows, in words."""
+    shown = "Input, target, the victim's answer and its error"
+    if difficulty is not None and difficulty.size:
+        shown = "Input, target, the victim's answer, its error and the probe's"
+    images = zip(gallery.ids, gallery.captions, strict=True)
+    return f"{shown}: " + "; ".join(f"{i}, {caption}" for i, caption in images)
+
+
+def common_scales(dossiers: Sequence[Dossiers]) -> Scales:
+    """Scales that serve all of them."""
+    errors = [error_maps(found.gallery).ravel() for found in dossiers]
+    maps = [found.difficulty.ravel() for found in dossiers if found.difficulty.size]
+    return Scales(_top(errors), _top(maps) if maps else None)
+
+
+def error_maps(gallery: Gallery) -> NDArray[np.float32]:
+    """|V(x) - y| at each pixel, (N, H, W): averaged over the channels.
+
+    A map's mean is the reconstruction error.
+    """
+    maps: NDArray[np.float32] = np.abs(gallery.reconstruction - gallery.y).mean(axis=1)
+    return maps
+
+
+def samples_figure(
+    gallery: Gallery,
+    difficulty: NDArray[np.float32] | None = None,
+    scales: Scales | None = None,
+) -> Figure:
+    """One row an image: x, y, V(x), the absolute error and, where there is one, the probe's.
+
+    Args:
+        gallery: N images.
+        difficulty: (N, G, G) error of the probe at each pixel; None or (N, 0, 0): no such column.
+        scales: of the colours; those of this figure alone by default.
+    """
+    from matplotlib.figure import Figure
+
+    if difficulty is not None and not difficulty.size:
+        difficulty = None
+    errors = error_maps(gallery)
+    scales = scales or Scales(_top([errors]), None if difficulty is None else _top([difficulty]))
+    titles = ["input x", "target y", "answer V(x)", "|V(x) - y|"]
+    titles += [] if difficulty is None else ["difficulty"]
+    # Placed by hand, in inches: an automatic layout would widen the column under a long caption.
+    margin, gap, caption, head, foot = 0.04, 0.04, 0.42, 0.24, 0.62
+    tile = (_WIDTH - 2 * margin - (len(titles) - 1) * gap) / len(titles)
+    tile_height = tile * errors.shape[1] / errors.shape[2]
+    height = head + len(errors) * (tile_height + caption) + foot
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.set_layout_engine("none")
+    lefts = [margin + column * (tile + gap) for column in range(len(titles))]
+    for left, title in zip(lefts, titles, strict=True):
+        place = (left + tile / 2) / _WIDTH, 1 - 0.06 / height
+        figure.text(*place, title, ha="center", va="top", fontsize=9, color=INK)
+    for row, error in enumerate(errors):
+        bottom = height - head - (row + 1) * (tile_height + caption)
+        words: dict[str, Any] = {"color": INK, "va": "bottom", "parse_math": False}
+        above = bottom + tile_height
+        name, facts = shortened(gallery.ids[row], 60), gallery.captions[row]
+        figure.text(
+            margin / _WIDTH, (above + 0.2) / height, name, fontsize=9, weight="bold", **words
+        )
+        figure.text(margin / _WIDTH, (above + 0.045) / height, facts, fontsize=8.5, **words)
+        images: list[tuple[NDArray[Any], str, float | None]] = [
+            (image[row].transpose(1, 2, 0), "gray", 1.0)
+            for image in (gallery.x, gallery.y, gallery.reconstruction)
+        ]
+        images.append((error, "viridis", scales.error))
+        images += [] if difficulty is None else [(difficulty[row], "magma", scales.difficulty)]
+        for left, (image, colours, top) in zip(lefts, images, strict=True):
+            box = left / _WIDTH, bottom / height, tile / _WIDTH, tile_height / height
+            axes = figure.add_axes(box)
+            axes.imshow(
+                image, cmap=colours, vmin=0, vmax=top, interpolation="nearest", aspect="auto"
+            )
+            axes.set_axis_off()
+    # The axes drawn last hold the maps.
+    shown = [axes.images[0] for axes in figure.axes[3 : len(titles)]]
+    labels = ("error |V(x) - y|, mean over channels", "error of the probe (difficulty)")
+    for number, image in enumerate(shown):
+        width = 0.42 if len(shown) > 1 else 0.6
+        left_edge = (0.5 - width) / 2 + 0.5 * number if len(shown) > 1 else 0.2
+        box = (left_edge, 0.44 / height, width, 0.08 / height)
+        colour_bar(figure, image, box, labels[number])
+    return figure
+
+
+def _top(maps: Sequence[NDArray[np.float32]]) -> float:
+    values = np.concatenate([np.ravel(m) for m in maps])
+    # A colour scale needs a width.
+    return max(float(np.quantile(values, _QUANTILE)), 1e-3)

@@ -1,0 +1,132 @@
+"""Short names for runs: what differs between their configurations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+GROUPS = ("scale", "data", "victim", "difficulty", "backbone")
+"""Parts of a configuration that have a name, which says what it implies."""
+
+IGNORED = frozenset(
+    {
+        *("name", "task", "until", "paths", "demo_epochs", "tracking", "report", "evaluation"),
+        *("compare", "collect", "score", "store", "fail_if"),
+        *("query.batch_size", "difficulty.batch_size", "difficulty.keep_gb", "difficulty.maps"),
+        *("difficulty.grid", "victim.keep_epochs"),
+        *(
+            f"trainer.{key}"
+            for key in (
+                *("accelerator", "strategy", "devices", "threads", "workers", "compile"),
+                "checkpoint_every_s",
+            )
+        ),
+    }
+)
+"""Keys, with all below them, that don't change what an attack finds."""
+
+MOST = 4
+"""Settings in one label."""
+
+LONGEST = 36
+"""Characters of a single value; of a longer one, its end."""
+
+Settings = dict[str, Any]
+
+
+def run_labels(configs: Sequence[Mapping[str, Any] | None], folders: Sequence[Path]) -> list[str]:
+    """A label for each run, no two alike: ``seed=1, difficulty.layers=[2]``.
+
+    Keys whose values differ between the runs, without those that only follow another: copies
+    (``victim.seed`` of ``seed``) and what comes with a group's choice (``victim=pix2pixhd``). Where
+    that doesn't tell two runs apart, the folder's name stands behind it; where nothing differs, or
+    there is no configuration, it stands alone.
+
+    Args:
+        configs: the resolved configuration of each run; None where there is none.
+        folders: where each run lies; no two are the same.
+    """
+    known = [_flat(config) for config in configs if config is not None]
+    keys = _telling(known) if known else []
+    names = _folder_names(folders)
+    labels = []
+    for config, name in zip(configs, names, strict=True):
+        labels.append(name if config is None or not keys else _label(_flat(config), keys))
+    return [
+        label if labels.count(label) == 1 else f"{label} ({name})" if keys else name
+        for label, name in zip(labels, names, strict=True)
+    ]
+
+
+def _flat(node: Mapping[str, Any], path: str = "") -> Settings:
+    """Values by their dotted keys; lists are values."""
+    found: Settings = {}
+    for name, value in node.items():
+        key = f"{path}{name}"
+        if key in IGNORED:
+            continue
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{key}.")
+        else:
+            found[key] = value
+    return found
+
+
+def _telling(settings: Sequence[Settings]) -> list[str]:
+    """Keys that all runs have with different values, and that follow no other."""
+    # Whatever only some have, other versions or other components, their names tell.
+    shared = [key for key in settings[0] if all(key in s for s in settings)]
+    differing = [key for key in shared if len({_text(s[key]) for s in settings}) > 1]
+    # An original comes before its copies.
+    differing.sort(key=lambda key: ("." in key, not key.startswith("scale.")))
+    chosen: dict[tuple[str, ...], str] = {}
+    for key in differing:
+        copied = key.rpartition(".")[2], *(_text(s[key]) for s in settings)
+        chosen.setdefault(copied, key)
+    telling = [key for key in chosen.values() if not _is_implied(key, settings)]
+    return sorted(telling, key=lambda key: (key != "seed", shared.index(key)))
+
+
+def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
+    """Whether the name of the key's group differs, and the key has one value for each name."""
+    group, _, rest = key.partition(".")
+    name = f"{group}.name"
+    if group not in GROUPS or rest == "name" or not all(name in s for s in settings):
+        return False
+    names = {_text(s[name]) for s in settings}
+    both = {(_text(s[name]), _text(s[key])) for s in settings}
+    return len(names) > 1 and len(both) == len(names)
+
+
+def _label(settings: Settings, keys: Sequence[str]) -> str:
+    shown = [f"{_short(key)}={_value(settings[key])}" for key in keys[:MOST]]
+    more = [f"{len(keys) - MOST} more"] if len(keys) > MOST else []
+    return ", ".join([*shown, *more])
+
+
+def _short(key: str) -> str:
+    """A group's name is chosen by the group itself: ``victim=pix2pix``."""
+    group, _, rest = key.partition(".")
+    return group if rest == "name" and group in GROUPS else key
+
+
+def _value(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else _text(value)
+    return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
+
+
+def _text(value: object) -> str:
+    """As one would type it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _folder_names(folders: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as many as it takes to tell them apart."""
+    paths = [folder.absolute().parts for folder in folders]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-count:]) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return names

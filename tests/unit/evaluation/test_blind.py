@@ -1,0 +1,163 @@
+"""The gate on the split: what it catches, what it lets pass, how often it is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from mia_lab.evaluation import auc, judge_split
+from mia_lab.evaluation.blind import _compact, blind_scores, excess
+from mia_lab.evaluation.cross_fit import cross_fit
+from mia_lab.measures import Blind, Verdict
+from mia_lab.types import ScoreTable
+
+N = 60
+IS_MEMBER = np.arange(2 * N) < N
+IDS = np.array([f"{i:03d}" for i in range(2 * N)])
+
+
+def judged(difficulty: np.ndarray, features: dict[str, np.ndarray], **options: object) -> Blind:
+    chosen = {"seed": 0, "permutations": 50} | options
+    return judge_split(difficulty, features, IDS, IS_MEMBER, **chosen)  # type: ignore[arg-type]
+
+
+def noise(seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return rng.random(2 * N), {"a": rng.normal(size=(2 * N, 4)), "b": rng.normal(size=(2 * N, 90))}
+
+
+def test_cross_fitted_verdicts_are_scikit_learns() -> None:
+    features = noise()[1]["a"] + IS_MEMBER[:, None]
+    model = LogisticRegression(C=0.1, max_iter=500)
+    found = cross_fit(model, features, IS_MEMBER, seed=3)
+    folds = StratifiedKFold(5, shuffle=True, random_state=3)
+    expected = cross_val_predict(model, features, IS_MEMBER, cv=folds, method="decision_function")
+    np.testing.assert_allclose(found.decision, expected)
+
+
+def test_compact_columns_classify_as_standardised_ones_do() -> None:
+    """A rotation leaves logistic regression with a squared penalty as it is."""
+    features = noise()[1]["b"] * np.linspace(1, 9, 90) + 0.3 * IS_MEMBER[:, None]
+    compact = _compact(features)
+    plain = StandardScaler().fit_transform(features)
+    scale = (compact**2).sum() / (plain**2).sum()
+    settings = {"max_iter": 5000, "tol": 1e-10}
+    rotated = LogisticRegression(C=0.1, **settings).fit(compact, IS_MEMBER)
+    standard = LogisticRegression(C=0.1 * scale, **settings).fit(plain, IS_MEMBER)
+    np.testing.assert_allclose(
+        rotated.decision_function(compact), standard.decision_function(plain), atol=1e-5
+    )
+
+
+def test_constant_and_repeated_columns_are_harmless() -> None:
+    features = np.concatenate([np.full((2 * N, 3), 7.0), np.ones((2 * N, 1))], axis=1)
+    assert _compact(features).shape == (2 * N, 1)
+    varying = np.arange(2.0 * N)[:, None]
+    assert _compact(np.concatenate([features, varying, varying], axis=1)).shape == (2 * N, 1)
+    found = judged(noise()[0], {"constant": features})
+    assert found.baselines[1].auc == 0.5
+
+
+def test_a_fair_split_is_not_confounded() -> None:
+    found = judged(*noise())
+    assert found.verdict is Verdict.UNDECIDABLE
+    assert 0.05 < found.p_value <= 1
+    assert found.permutations <= 50
+    assert found.upper95 > 0.6
+    assert found.max == max(
+        max(e.auc, 1 - e.auc) if e.name == "difficulty" else e.auc for e in found.baselines
+    )
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_difficulty_counts_on_either_side(sign: int) -> None:
+    difficulty, features = noise()
+    found = judged(difficulty + sign * 0.5 * IS_MEMBER, features)
+    assert (found.verdict, found.best) == (Verdict.CONFOUNDED, "difficulty")
+    assert found.p_value == found.adjusted_p["difficulty"] == 1 / 51
+    assert (found.baselines[0].auc > 0.5) == (sign > 0)
+    assert found.max > 0.7
+
+
+def test_features_that_differ_are_found_and_named() -> None:
+    difficulty, features = noise()
+    features["b"] = features["b"] + 0.5 * IS_MEMBER[:, None]
+    found = judged(difficulty, features)
+    assert (found.verdict, found.best) == (Verdict.CONFOUNDED, "b")
+    assert found.adjusted_p["a"] > 0.05
+    assert found.p_value == found.adjusted_p["b"] < 0.05
+
+
+def test_many_images_make_a_fair_split_sound() -> None:
+    rng = np.random.default_rng(5)
+    n = 700
+    truth = np.arange(2 * n) < n
+    found = judge_split(
+        rng.random(2 * n), {"a": rng.normal(size=(2 * n, 3))}, np.arange(2 * n).astype(str),
+        truth, seed=0, permutations=20,
+    )  # fmt: skip
+    assert found.verdict is Verdict.SOUND
+    assert found.max < found.upper95 < 0.6
+
+
+def test_permuting_stops_when_the_matter_is_settled() -> None:
+    """Ten permuted maxima at or above the observed one, and p is ten over their number."""
+    found = judged(*noise(), permutations=2000)
+    assert found.permutations < 2000
+    assert found.p_value == 10 / found.permutations
+
+
+def test_the_same_seed_gives_the_same_verdict() -> None:
+    one, two = judged(*noise()), judged(*noise())
+    assert (one.p_value, one.max, one.upper95) == (two.p_value, two.max, two.upper95)
+
+
+def test_false_alarms_are_rare() -> None:
+    draws, alarms = 40, 0
+    for seed in range(draws):
+        difficulty, features = noise(seed)
+        found = judged(difficulty, {"a": features["a"]}, seed=seed, permutations=39)
+        alarms += found.verdict is Verdict.CONFOUNDED
+    assert alarms <= stats.binom.ppf(0.999, draws, 0.05)
+
+
+def test_groups_are_not_torn_apart() -> None:
+    """Features that name the group would otherwise tell a non-member by its neighbours."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(2 * N) // 6
+    names = rng.normal(size=(20, 30))[codes] + 0.1 * rng.normal(size=(2 * N, 30))
+    groups = np.array([f"g{c}" for c in codes])
+    torn = judged(rng.random(2 * N), {"names": names})
+    whole = judged(rng.random(2 * N), {"names": names}, groups=groups)
+    assert torn.baselines[1].auc > 0.95
+    assert whole.baselines[1].auc < 0.8
+    assert whole.verdict is not Verdict.CONFOUNDED
+    found = cross_fit(LogisticRegression(), names, IS_MEMBER, 0, groups)
+    assert all(len(set(found.fold[codes == c])) == 1 for c in range(20))
+
+
+def test_too_few_images_to_fit_leave_the_difficulty() -> None:
+    truth = np.array([True, False, False, False])
+    ids = np.array(["a", "b", "c", "d"])
+    assert blind_scores(np.zeros((4, 1)), truth, 0) is None
+    found = judge_split(
+        np.arange(4.0), {"a": np.zeros((4, 1))}, ids, truth, seed=0, permutations=20
+    )
+    assert [e.name for e in found.baselines] == ["difficulty"]
+    assert found.verdict is Verdict.UNDECIDABLE
+
+
+def test_excess_is_paired_with_the_best_baselines_better_side() -> None:
+    difficulty, features = noise()
+    found = judged(difficulty - 0.5 * IS_MEMBER, features)
+    assert found.best == "difficulty"
+    scores = np.random.default_rng(1).normal(size=2 * N) + 2 * IS_MEMBER
+    order = np.random.default_rng(2).permutation(2 * N)
+    table = ScoreTable("membership", "victim", IDS[order], scores[order])
+    gain = excess(table, found, IS_MEMBER[order], 0)
+    assert gain.difference == pytest.approx(auc(scores, IS_MEMBER) - found.max)
+    assert (gain.first, gain.second) == ("membership", "difficulty")

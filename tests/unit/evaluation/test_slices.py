@@ -1,0 +1,55 @@
+"""Attacks on parts of the candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mia_lab.evaluation.slices import GROUPS, QUARTERS, slices
+from mia_lab.types import ScoreTable
+
+
+def test_parts_are_measured_by_themselves() -> None:
+    rng = np.random.default_rng(0)
+    n = 80
+    truth, difficulty = rng.random(n) < 0.5, rng.random(n)
+    groups = np.array([["berlin", "rome", "oslo", ""][i % 4] for i in range(n)])
+    tables = [ScoreTable(a, "victim", np.arange(n).astype(str), rng.normal(size=n)) for a in "ab"]
+    found = slices(tables, difficulty, truth, groups)
+    assert [(s.by, s.name) for s in found[::2]] == [
+        *(("difficulty", name) for name in QUARTERS),
+        *(("group", name) for name in ("berlin", "oslo", "rome")),
+    ]
+    assert [s.attack for s in found[:2]] == ["a", "b"]
+    easiest = np.argsort(difficulty)[:20]
+    assert found[0].auc.value == pytest.approx(
+        roc_auc_score(truth[easiest], tables[0].score[easiest])
+    )
+    rome = groups == "rome"
+    assert found[-1].auc.value == pytest.approx(roc_auc_score(truth[rome], tables[1].score[rome]))
+    assert (found[-1].n_members, found[-1].n_nonmembers) == (
+        truth[rome].sum(),
+        (~truth[rome]).sum(),
+    )
+    for s in found:
+        assert s.auc.ci95[0] <= s.auc.value <= s.auc.ci95[1]
+
+
+def test_a_part_of_one_class_has_no_area() -> None:
+    truth = np.arange(8) < 4
+    groups = np.where(truth, "only members", "mixed")
+    groups[0] = "mixed"
+    table = ScoreTable("a", "victim", np.arange(8).astype(str), np.arange(8.0))
+    found = {s.name: s for s in slices([table], np.arange(8.0), truth, groups)}
+    assert found["only members"].auc is None
+    assert found["only members"].n_members == 3
+    assert found["mixed"].auc.value == 0
+
+
+def test_only_the_largest_groups_are_listed() -> None:
+    groups = np.array([f"{i:02d}" for i in range(40) for _ in range(1 + (i < 20))])
+    n = len(groups)
+    table = ScoreTable("a", "victim", np.arange(n).astype(str), np.arange(float(n)))
+    found = slices([table], np.arange(float(n)), np.arange(n) % 2 == 0, groups)
+    assert [s.name for s in found if s.by == "group"] == [f"{i:02d}" for i in range(GROUPS)]
