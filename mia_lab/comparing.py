@@ -49,13 +49,16 @@ def compare(config: Config, folder: Path) -> None:
     """
     clock = Clock()
     with clock("reading"):
-        runs = _read_runs(run_folders(config.compare.runs))
+        folders = run_folders(config.compare.runs)
+        labels, common = run_labels([_configuration(f) for f in folders], folders)
+        runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
     (folder / "config.yaml").write_text(build.as_yaml(config))
     with clock("paired tests"):
         paired = paired_tests(runs, config.seed)
     found = RunComparison(
         name=config.name,
         runs=runs,
+        common=common,
         paired=paired,
         timing_s=clock.seconds,
         record=_record(config),
@@ -143,11 +146,6 @@ def _differing(first: Split, second: Split, column: str, ids: Sequence[str]) -> 
         known = dict(zip(split.id[rows], getattr(split, column)[rows], strict=True))
         values.append(np.array([known[i] for i in ids]))
     return int(np.count_nonzero(values[0] != values[1]))
-
-
-def _read_runs(folders: Sequence[Path]) -> tuple[FinishedRun, ...]:
-    labels = run_labels([_configuration(folder) for folder in folders], folders)
-    return tuple(read_run(folder, label) for folder, label in zip(folders, labels, strict=True))
 
 
 def read_run(folder: Path, label: str) -> FinishedRun:

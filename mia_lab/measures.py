@@ -144,12 +144,13 @@ class Hindsight:
     """The threshold that is best on the very images it is judged by; nobody could have known it.
 
     Attributes:
-        threshold: a candidate is called a member if its score is at least this.
+        threshold: a candidate is called a member if its score is at least this; None where it is
+            best to call nobody.
         tpr, fpr: shares of members and of non-members called members.
         accuracy: balanced, (TPR + 1 - FPR) / 2.
     """
 
-    threshold: float
+    threshold: float | None
     tpr: float
     fpr: float
     accuracy: float

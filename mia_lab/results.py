@@ -227,12 +227,14 @@ class RunComparison:
     Attributes:
         name: of the comparison.
         runs: in the order in which they were named.
+        common: settings of most runs, which their labels don't repeat; "" for none.
         paired: every pair of runs, and every attack that both have.
         timing_s, record, command: as in :class:`AuditResult`, of the comparison.
     """
 
     name: str
     runs: tuple[FinishedRun, ...]
+    common: str
     paired: tuple[PairedTest, ...]
     timing_s: Mapping[str, float]
     record: Mapping[str, str]

@@ -64,7 +64,7 @@ def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, grou
         job_type=config.task.value,
         name=f"{config.name}-{folder.name}",
         config=build.plain(config) | {"layers": _layers(config)},
-        tags=(config.data.name, *_victim(config), config.data.protocol.value, scale),
+        tags=(config.data.name, _victim(config), config.data.protocol.value, scale),
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
         log_images=tracking.images,
     )
@@ -75,8 +75,9 @@ def _layers(config: Config) -> str:
     return ",".join(str(layer) for layer in config.difficulty.get("layers", ()))
 
 
-def _victim(config: Config) -> tuple[str, ...]:
-    return () if config.task is Task.difficulty else (config.victim.name,)
+def _victim(config: Config) -> str:
+    """Its name; "" where none is involved."""
+    return "" if config.task is Task.difficulty else str(config.victim.get("name", ""))
 
 
 def run_record(config: Config) -> dict[str, str]:

@@ -24,14 +24,14 @@ class FakeWandb:
     Attributes:
         calls: GraphQL operations with their variables, in order.
         streams: what was written to each run's files, in order, by the run's id.
-        refused: operations that are answered with an error.
+        refused: operations that are answered with an error, and its text.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.streams: dict[str, list[dict[str, Any]]] = {}
-        self.refused: set[str] = set()
+        self.refused: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,7 +54,9 @@ class FakeWandb:
 
     def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((operation, given))
-        if operation == "UpsertBucket" and operation not in self.refused:
+        if operation in self.refused:
+            return {"errors": [{"message": self.refused[operation]}]}
+        if operation == "UpsertBucket":
             owner = {"id": "e", "name": given.get("entity") or ENTITY}
             project = {"id": "p", "name": given["project"], "entity": owner}
             bucket = {"id": "b", "name": given["name"], "displayName": given["displayName"]}
@@ -63,10 +65,10 @@ class FakeWandb:
         if operation == "Viewer":
             viewer = {"id": "u", "entity": ENTITY, "username": ENTITY, "teams": {"edges": []}}
             return {"data": {"viewer": viewer | {"flags": "{}"}}}
-        if operation == "UpsertView2" and operation not in self.refused:
+        if operation == "UpsertView2":
             view = {"id": "v", "name": given["name"]}
             return {"data": {"upsertView": {"view": view, "inserted": True}}}
-        return {"errors": [{"message": f"{operation}: not here"}]}
+        return {"errors": [{"message": f"{operation}: not served here"}]}
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def real() -> Iterator[dict[str, Any]]:
             yield record(f"{name} {protocol}", 0, judged(*seen(source, ids), truth, 0), truth)
 
 
-def power(pool_size: int = 600, n: int = 100, seeds: int = 20) -> Iterator[dict[str, Any]]:
+def power(pool_size: int = 600, n: int = 100, seeds: int = 10) -> Iterator[dict[str, Any]]:
     """n + n generated facades; the members' targets were altered before anyone looks."""
     source = ProceduralPairs("facades", "BtoA", 0, pool_size, 0)
     ids, seen = source.ids("train"), Seen()

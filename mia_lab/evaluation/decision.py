@@ -167,4 +167,5 @@ def hindsight(scores: Floats, is_member: NDArray[np.bool_]) -> Hindsight:
     roc = roc_curve(scores, is_member)
     best = int(np.argmax(roc.tpr - roc.fpr))
     tpr, fpr = float(roc.tpr[best]), float(roc.fpr[best])
-    return Hindsight(float(roc.threshold[best]), tpr, fpr, (tpr + 1 - fpr) / 2)
+    threshold = float(roc.threshold[best])
+    return Hindsight(threshold if best else None, tpr, fpr, (tpr + 1 - fpr) / 2)

@@ -74,7 +74,7 @@ def auc_interval(
     area = auc(scores, is_member)
     variance = float(delong_covariance(np.asarray(scores)[None], is_member, groups)[0, 0])
     codes = cluster_codes(groups)
-    m, n = _independent(is_member, codes)
+    m, n = independent_units(is_member, codes)
     if not variance > _ZERO_VARIANCE or area in (0.0, 1.0):
         return newcombe_interval(area, m, n, _two_sided_z(level))
     z = _two_sided_z(level, None if codes is None else min(m, n) - 1)
@@ -137,7 +137,7 @@ def compare(
     if not variance > _ZERO_VARIANCE:
         return compare_degenerate(first, second, is_member, level, groups)
     se = float(np.sqrt(variance))
-    degrees = None if codes is None else min(_independent(is_member, codes)) - 1
+    degrees = None if codes is None else min(independent_units(is_member, codes)) - 1
     z = _two_sided_z(level, degrees)
     p = 2 * float(
         norm.sf(abs(difference) / se) if degrees is None else t.sf(abs(difference) / se, degrees)
@@ -157,7 +157,7 @@ def compare_degenerate(
     from scipy.special import ndtr
 
     areas = auc(first, is_member), auc(second, is_member)
-    m, n = _independent(is_member, cluster_codes(groups))
+    m, n = independent_units(is_member, cluster_codes(groups))
 
     def mover(z: float) -> Interval:
         a, b = areas
@@ -195,7 +195,7 @@ def _covariance(
     if codes is None:
         return _covariance_of_means(members) + _covariance_of_means(nonmembers)
     total = int(codes.max()) + 1
-    m, n = _independent(is_member, codes)
+    m, n = independent_units(is_member, codes)
     if min(m, n) < 2:
         return np.full((len(placed), len(placed)), np.nan)
     centred = [v - v.mean(axis=1, keepdims=True) for v in (members, nonmembers)]
@@ -206,7 +206,7 @@ def _covariance(
     return covariance
 
 
-def _independent(is_member: NDArray[np.bool_], codes: Codes | None) -> tuple[int, int]:
+def independent_units(is_member: NDArray[np.bool_], codes: Codes | None) -> tuple[int, int]:
     """How many independent units each class has: images, or clusters."""
     if codes is None:
         return int(np.count_nonzero(is_member)), int(np.count_nonzero(~is_member))

@@ -1,4 +1,4 @@
-"""What all pictures share: their type, colours, fonts and axes. No pyplot, hence no global state."""
+"""What all pictures share: their type, colours and axes. No pyplot, hence no global state."""
 
 from __future__ import annotations
 
@@ -91,19 +91,21 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 1) -> None:
 
 
 def colour_bar(
-    figure: Figure, shown: ScalarMappable, box: tuple[float, float, float, float], label: str
+    figure: Figure,
+    shown: ScalarMappable,
+    box: tuple[float, float, float, float],
+    label: str,
+    extend: bool = False,
 ) -> None:
     """A horizontal colour scale; ``box`` is left, bottom, width and height as figure fractions.
 
-    It ends in an arrow where values lie beyond it.
+    It ends in an arrow if it is to ``extend``: where values lie beyond it.
     """
-    values = shown.get_array()
-    beyond = values is not None and values.size > 0 and values.max() > shown.get_clim()[1]
     bar = figure.colorbar(
         shown,
         cax=figure.add_axes(box),
         orientation="horizontal",
-        extend="max" if beyond else "neither",
+        extend="max" if extend else "neither",
     )
     bar.set_label(label, fontsize=9, color=INK)
     bar.outline.set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ SCHEMA = "mia_lab comparison 1"
 
 SIGNIFICANCE = 0.05
 
-NAMED = 4
+NAMED = 3
 """Tests or pairs that a sentence names; the tables have them all."""
 
 PRINTED = 20
@@ -44,6 +45,7 @@ def metrics(found: RunComparison) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": found.name,
+        "common": found.common,
         "runs": run_rows(found),
         "paired": [paired_row(pair) for pair in found.paired],
         "timing_s": dict(found.timing_s),
@@ -121,12 +123,12 @@ def paired_row(pair: PairedTest) -> dict[str, Any]:
 
 def contrast(pair: PairedTest) -> tuple[str, str, str]:
     """Both labels without what they have in common, and what that is."""
-    first, second = pair.first.split(", "), pair.second.split(", ")
+    first, second = (re.split(r" (?=[\w.]+=|\+|\()", label) for label in (pair.first, pair.second))
     shared = [part for part in first if part in second]
-    rest = [", ".join(p for p in parts if p not in shared) for parts in (first, second)]
+    rest = [" ".join(p for p in parts if p not in shared) for parts in (first, second)]
     if not all(rest):
         return pair.first, pair.second, ""
-    return rest[0], rest[1], ", ".join(shared)
+    return rest[0], rest[1], " ".join(shared)
 
 
 def summary(found: RunComparison) -> list[str]:
@@ -134,9 +136,9 @@ def summary(found: RunComparison) -> list[str]:
     best = "; ".join(_best(found, attack) for attack in attacks_of(found))
     lines = [f"{len(found.runs)} runs. Highest AUC, chosen in hindsight: {best}."]
     lines.append(_tested(found))
-    refused = [f"{what}: {why}" for what, attacks, why in untested(found) if not attacks]
-    if refused:
-        lines.append(f"Not tested against each other: {_some(refused)}.")
+    for reason, pairs in untested(found).items():
+        wholly = [runs for runs, attacks in pairs if not attacks]
+        lines += [f"Not tested ({reason}): {_some(wholly)}."] if wholly else []
     judged = {run.label: run.metrics["blind"]["verdict"] for run in found.runs}
     confounded = [label for label, verdict in judged.items() if verdict == Verdict.CONFOUNDED]
     if confounded:
@@ -170,7 +172,7 @@ def _tested(found: RunComparison) -> str:
         f"Paired tests that find a difference, at Holm-adjusted p < {SIGNIFICANCE}: "
         f"{len(told)} of {len(tests)}"
     )
-    return f"{start}. {_some(told)}." if told else f"{start}."
+    return f"{start}: {_some(told)}." if told else f"{start}."
 
 
 def tests_of(found: RunComparison) -> list[PairedTest]:
@@ -198,18 +200,18 @@ def holm_p(pair: PairedTest) -> float:
     return 1.0 if pair.holm_p_value is None else pair.holm_p_value
 
 
-def untested(found: RunComparison) -> list[tuple[str, str, str]]:
-    """Pairs of runs that were not tested: both labels, the attacks ("" for all), the reason."""
+def untested(found: RunComparison) -> dict[str, list[tuple[str, str]]]:
+    """Pairs of runs that were not tested, by the reason, each with its attacks ("" for all)."""
     pairs: dict[tuple[str, str], list[PairedTest]] = {}
     for pair in found.paired:
         pairs.setdefault((pair.first, pair.second), []).append(pair)
-    rows = []
+    rows: dict[str, list[tuple[str, str]]] = {}
     for group in pairs.values():
         first, second, _ = contrast(group[0])
         for reason in dict.fromkeys(p.reason for p in group if not p.found):
             attacks = [p.attack for p in group if p.reason == reason]
             named = "" if len(attacks) == len(group) else " and ".join(attacks)
-            rows.append((f"{first} and {second}", named, reason))
+            rows.setdefault(reason, []).append((f"{first} and {second}", named))
     return rows
 
 
@@ -217,7 +219,7 @@ def text(found: RunComparison) -> str:
     """The table, the tests and the findings, for the terminal."""
     rates = list(next(iter(found.runs[0].metrics["attacks"].values()))["tpr_at_fpr"])
     header = ["", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
-    rows, starts = [[*header, "over the best blind"]], []
+    rows, starts = [[*header, "over best blind baseline"]], []
     for run in found.runs:
         starts.append((len(rows), f"{run.label}  (split: {run.metrics['blind']['verdict']})"))
         rows += [[f"  {attack}", *_cells(run, attack)] for attack in run.metrics["attacks"]]
@@ -229,7 +231,13 @@ def text(found: RunComparison) -> str:
         lines += ["", "Paired tests on the same images", *map(sentence, tests[:PRINTED])]
     if len(tests) > PRINTED:
         lines.append(f"and {len(tests) - PRINTED} more in paired.csv")
-    return "\n".join([*lines, "", *summary(found)])
+    common = [common_sentence(found), ""] if found.common else []
+    return "\n".join([*common, *lines, "", *summary(found)])
+
+
+def common_sentence(found: RunComparison) -> str:
+    """What the labels don't repeat."""
+    return f"Common settings, where a label does not say otherwise: {found.common}."
 
 
 def _cells(run: FinishedRun, attack: str) -> list[str]:
@@ -257,22 +265,28 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
     """What the template of ``report.html`` is filled with."""
     rates = list(next(iter(found.runs[0].metrics["attacks"].values()))["tpr_at_fpr"])
-    heads = ["AUC", *(f"TPR at {percent(r)} FPR" for r in rates), "Over the best blind"]
+    heads = ["AUC [95 %]", *(f"TPR at {percent(r)} FPR" for r in rates)]
     return {
         "found": found,
         "summary": summary(found),
+        "common": common_sentence(found) if found.common else "",
         "pictures": list(pictures),
         "colours": attack_colours(attacks_of(found)),
-        "heads": heads,
+        "heads": [*heads, "Excess over best blind baseline"],
+        "about": {run.label: _about(run) for run in found.runs},
         "cells": {
-            run.label: {
-                attack: [cell.partition(" [") for cell in _cells(run, attack)]
-                for attack in run.metrics["attacks"]
-            }
+            run.label: {attack: _cells(run, attack) for attack in run.metrics["attacks"]}
             for run in found.runs
         },
         "tests": [(p, contrast(p), asdict(p.found)) for p in tests_of(found) if p.found],
         "untested": untested(found),
         "interval": interval,
-        "p_text": p_text,
     }
+
+
+def _about(run: FinishedRun) -> str:
+    m, record = run.metrics, run.metrics["record"]
+    said = [str(record["data"])] if "data" in record else []
+    said += [f"seed {record['seed']}"] if "seed" in record else []
+    said.append(f"{m['n_members']} members, {m['n_nonmembers']} non-members")
+    return "; ".join([*said, f"split {m['blind']['verdict']}"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mia_lab.evaluation.roc import roc_curve
 from mia_lab.measures import Estimate
-from mia_lab.reporting.canvas import Picture, attack_colours, new_figure, png, tidy
+from mia_lab.reporting.canvas import INK, QUIET, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.comparison import attacks_of, auc_of, summary
 from mia_lab.reporting.text import interval
 from mia_lab.results import FinishedRun, RunComparison
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _RUN_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = "osD^vP"
-_BLIND = "#6E6E6E"
 _ROW = 0.23  # inches
 _WRAP = 66  # characters of 9 pt on the width of a figure
 
@@ -50,39 +49,47 @@ def auc_figure(found: RunComparison) -> Figure:
     """A forest plot: run by run, each attack's AUC with its interval, and the best blind one."""
     attacks = attacks_of(found)
     colours, markers = attack_colours(attacks), _cycled(attacks, _MARKERS)
-    heads = {run.label: textwrap.wrap(run.label, _WRAP) for run in found.runs}
-    height = sum(
-        len(run.metrics["attacks"]) + 1.5 + 0.75 * len(heads[run.label]) for run in found.runs
-    )
-    figure = new_figure(_ROW * height + 0.6)
+    heads = [textwrap.wrap(run.label, _WRAP) for run in found.runs]
+    rows = sum(len(run.metrics["attacks"]) + 1 for run in found.runs)
+    figure = new_figure(_ROW * (rows + sum(0.75 * len(head) + 0.5 for head in heads)) + 0.6)
     axes = figure.add_subplot()
-    rows: list[tuple[float, str]] = []
+    axes.axvline(0.5, color="#888888", lw=1, ls=":", zorder=1)
+    names: dict[float, str] = {}
     y = 0.0
-    for run in found.runs:
-        head = heads[run.label]
-        # In points of the axes' left edge: a heading over the rows, however long it is.
-        style: dict[str, Any] = {"fontsize": 9, "fontweight": "bold", "va": "top", "clip_on": False}
-        where = axes.get_yaxis_transform()
-        axes.text(-0.27, y - 0.1, "\n".join(head), transform=where, parse_math=False, **style)
+    for run, head in zip(found.runs, heads, strict=True):
+        _heading(axes, y, "\n".join(head))
         y += 0.75 * len(head) + 0.25
         for attack in run.metrics["attacks"]:
-            area = auc_of(run, attack)
-            _point(axes, y, area, colours[attack], markers[attack])
-            rows.append((y, attack))
+            _point(axes, y, auc_of(run, attack), colours[attack], markers[attack])
+            names[y] = attack
             y += 1
-        best = _blind(run)
-        _point(axes, y, best, _BLIND, "x")
-        rows.append((y, f"blind: {run.metrics['blind']['best']}"))
+        _point(axes, y, _blind(run), QUIET, "x")
+        names[y] = f"blind: {run.metrics['blind']['best']}"
         y += 1.25
-    axes.axvline(0.5, color="#888888", lw=1, ls=":")
     axes.set_ylim(y - 0.5, -0.35)
-    axes.set_yticks([row for row, _ in rows], [name for _, name in rows])
+    axes.set_yticks(list(names), list(names.values()))
     axes.set_xlabel("AUC with 95 % interval (0.5: guessing)")
     tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _heading(axes: Axes, y: float, text: str) -> None:
+    """From the figure's left edge over everything, however long it is."""
+    axes.annotate(
+        text,
+        (0.02, y - 0.1),
+        xycoords=("figure fraction", "data"),
+        va="top",
+        fontsize=9,
+        fontweight="bold",
+        color=INK,
+        parse_math=False,
+        annotation_clip=False,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
 
 
 def _point(axes: Axes, y: float, area: Estimate, colour: str, marker: str) -> None:

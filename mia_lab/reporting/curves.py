@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -
     _bands(axes, evaluations)
     for e, style in _styles(evaluations, blind):
         axes.plot(e.roc.fpr, e.roc.tpr, **style)
-    axes.plot([0, 1], [0, 1], color="#AAAAAA", lw=1, ls=":", label="chance", zorder=1)
+    _chance(axes, 0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     legend_below(figure, axes)
     return figure
@@ -57,7 +57,7 @@ def roc_log_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation
     for e, style in _styles(evaluations, blind):
         fpr, tpr = on_log_axes(e.roc, resolved)
         axes.plot(fpr, np.maximum(tpr, lowest / 10), **style)
-    axes.plot([lowest, 1], [lowest, 1], color="#AAAAAA", lw=1, ls=":", label="chance", zorder=1)
+    _chance(axes, lowest)
     axes.axvspan(lowest, resolved, color="#EEEEEE", lw=0, zorder=0)
     axes.text(
         np.sqrt(lowest * resolved),
@@ -143,7 +143,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     colours = attack_colours(calibrations)
     for number, (name, found) in enumerate(calibrations.items()):
         low, high = found.observed_ci95.T
-        # Next to each other where two attacks predict the same.
+        # Beside each other where two attacks predict the same.
         shift = 0.006 * (number - (len(calibrations) - 1) / 2)
         axes.errorbar(
             found.predicted + shift,
@@ -168,7 +168,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
 
 
 def _roc_axes(n_curves: int) -> tuple[Figure, Axes]:
-    figure = new_figure(4.6 + 0.18 * (n_curves + 1))
+    figure = new_figure(4.6 + 0.18 * (n_curves + 2))
     axes = figure.add_subplot()
     axes.set_xlabel("false positive rate (non-members accused)")
     axes.set_ylabel("true positive rate (members found)")
@@ -183,11 +183,17 @@ def _bands(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
         axes.fill_between(band.fpr, band.low, band.high, color=colours[e.name], alpha=0.13, lw=0)
 
 
+def _chance(axes: Axes, lowest: float) -> None:
+    """The diagonal, and what the bands are, as the last entries of the legend."""
+    axes.plot([lowest, 1], [lowest, 1], color="#AAAAAA", lw=1, ls=":", label="chance", zorder=1)
+    axes.fill_between([], [], [], color=QUIET, alpha=0.3, lw=0, label="95 % band at each rate")
+
+
 def _styles(
     evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]
-) -> list[tuple[Evaluation, dict[str, object]]]:
+) -> list[tuple[Evaluation, dict[str, Any]]]:
     colours = attack_colours(e.name for e in (*evaluations, *blind))
-    found: list[tuple[Evaluation, dict[str, object]]] = []
+    found: list[tuple[Evaluation, dict[str, Any]]] = []
     # Beneath the attacks, whose curves matter more, but after them in the legend.
     for e in evaluations:
         # The first is wider: it shows beneath a curve that coincides with it, as at AUC 1.

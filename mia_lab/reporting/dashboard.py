@@ -28,10 +28,12 @@ VERDICT = ("auc/membership", "auc/reconstruction", "excess/membership", "blind/m
 PICTURES = ("roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "grid", "grid-2")
 """Pictures of numbers; of the report, those that every audit may have."""
 
-PRIVATE_PICTURES = ("dossiers-1", "dossiers-2", "dossiers-3")
+PRIVATE_PICTURES = tuple(f"dossiers-{number}" for number in range(1, 6))
+"""Of images, logged where that was asked for."""
 
 _CHART = "wandb/line/v0"  # a run's colour, and a dash for each value of `stroke`
 _MAX_RUNS = 100
+_UNSAVED = "the W&B dashboard was not saved (%s); tracking.dashboard=false does without"
 
 
 def workspace(entity: str, project: str) -> ws.Workspace:
@@ -82,10 +84,9 @@ def save_once(entity: str, project: str, server: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = marker.open("x", encoding="utf-8")  # of the jobs of a sweep, one comes first
-    except FileExistsError:
-        return
     except OSError as error:
-        log.warning("%s: %s; the W&B dashboard was not saved", marker, error.strerror)
+        if not marker.exists():
+            log.warning(_UNSAVED, f"{marker}: {error.strerror}")
         return
     try:
         with file:
@@ -95,7 +96,7 @@ def save_once(entity: str, project: str, server: str, folder: Path) -> None:
         if not isinstance(error, Exception):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        log.warning("the W&B dashboard was not saved (%s); tracking.dashboard=false", reason)
+        log.warning(_UNSAVED, reason)
         return
     log.info("W&B dashboard: %s", url)
 

@@ -75,8 +75,10 @@ def _panel(axes: Axes, sample: Sample) -> None:
         label = f"threshold{'s' * (len(fixed) > 1)} from auxiliaries, FPR {rates}"
         style = {"lw": 1.2, "ls": (0, (1, 1.5))}
         axes.axvline(-point.threshold, color=INK, label="" if number else label, **style)
-    best = -sample.practice.hindsight.threshold
-    axes.axvline(best, color="#0072B2", lw=1.5, ls="--", label="best threshold, in hindsight")
+    best = sample.practice.hindsight.threshold
+    if best is not None:
+        label = "best threshold, in hindsight"
+        axes.axvline(-best, color=INK, lw=1.5, ls=(0, (5, 2)), label=label)
     axes.set_xlabel(f"{sample.attack} error (members to the left)")
     axes.set_ylabel("share of images (%)")
     tidy(axes)
@@ -98,7 +100,7 @@ def scatter_figure(
     """
     figure = new_figure(4.9)
     axes = figure.add_subplot()
-    tau = -hindsight(-(reconstruction_error - alpha * difficulty), is_member).threshold
+    best = hindsight(-(reconstruction_error - alpha * difficulty), is_member).threshold
     # Smaller where there are many, so that they don't merge into one blot.
     size = float(np.clip(5000 / len(is_member), 6, 24))
     style: dict[str, Any] = {"s": size, "linewidths": 0.6 + size / 50}
@@ -120,10 +122,10 @@ def scatter_figure(
     )
     # Fixed to the points: the line must not stretch the axes.
     limits = axes.get_xlim(), axes.get_ylim()
-    label = f"membership error = {tau:.4g}, best in hindsight"
-    axes.axline(
-        (0, tau), slope=alpha, color=ATTACK_COLOURS["membership"], lw=1.8, ls="--", label=label
-    )
+    if best is not None:
+        label = f"membership error = {-best:.4g}, best in hindsight"
+        colour = ATTACK_COLOURS["membership"]
+        axes.axline((0, -best), slope=alpha, color=colour, lw=1.8, ls="--", label=label)
     axes.set(xlim=limits[0], ylim=limits[1])
     axes.set_xlabel("difficulty (error of the probe on held-out pixels)")
     axes.set_ylabel("reconstruction error (mean absolute, 0-1)")

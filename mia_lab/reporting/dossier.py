@@ -35,6 +35,8 @@ class Scales:
 
 def dossier_pictures(dossiers: Sequence[Dossiers]) -> list[Picture]:
     """One private picture each, all with the same colour scales."""
+    if not dossiers:
+        return []
     scales = common_scales(dossiers)
     return [
         Picture(
@@ -126,14 +128,15 @@ def samples_figure(
                 image, cmap=colours, vmin=0, vmax=top, interpolation="nearest", aspect="auto"
             )
             axes.set_axis_off()
-    # The axes drawn last hold the maps.
-    shown = [axes.images[0] for axes in figure.axes[3 : len(titles)]]
-    labels = ("error |V(x) - y|, mean over channels", "error of the probe (difficulty)")
-    for number, image in enumerate(shown):
-        width = 0.42 if len(shown) > 1 else 0.6
-        left_edge = (0.5 - width) / 2 + 0.5 * number if len(shown) > 1 else 0.2
-        box = (left_edge, 0.44 / height, width, 0.08 / height)
-        colour_bar(figure, image, box, labels[number])
+    maps = [(errors, scales.error, "error |V(x) - y|, mean over channels")]
+    if difficulty is not None and scales.difficulty is not None:
+        maps.append((difficulty, scales.difficulty, "error of the probe (difficulty)"))
+    width = 0.42 if len(maps) > 1 else 0.6
+    for number, (values, top, label) in enumerate(maps):
+        centre = (number + 0.5) / len(maps)
+        box = centre - width / 2, 0.44 / height, width, 0.08 / height
+        drawn = figure.axes[3 + number].images[0]  # after x, y and V(x), in the first row
+        colour_bar(figure, drawn, box, label, extend=bool(values.max() > top))
     return figure
 
 

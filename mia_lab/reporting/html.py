@@ -1,17 +1,16 @@
-"""``report.html``: one file to read, send and print, without scripts or anything to load."""
+"""``report.html``: one file to read, send and print; it loads nothing, and needs no script."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mia_lab.evaluation import gate
-from mia_lab.reporting import scores, text
-from mia_lab.reporting.figures import Picture, attack_colours
-from mia_lab.reporting.tables import grid_axes, grid_rows
+from mia_lab.reporting import audit_page, scores, text
+from mia_lab.reporting.canvas import Picture
 from mia_lab.results import AuditResult, Scoring, Survey
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 LISTED = 50
 """Candidates listed on a page; the table beside it has them all."""
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def write_html(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> Path:
@@ -98,38 +99,31 @@ def write_compare_html(content: Mapping[str, Any], folder: Path) -> Path:
 
 def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
-    # What was configured and what was best on top, then by AUC.
-    rows = sorted(grid_rows(result.grid), key=lambda row: (not row["note"], -row["auc"]))
-    axes = grid_axes(result.grid[0]) if rows else {}
-    return _template("report.html.j2").render(
-        result=result,
-        found=result,
-        pictures=list(pictures),
-        verdict=text.verdict(result),
-        gate=gate.sentence(result.gate) if result.gate else "",
-        interval=text.interval,
-        comparison_sentence=text.comparison_sentence,
-        colours=attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
-        rows=rows,
-        grid_sentence=text.grid_sentence(result.grid) if rows else "",
-        varying=[key for key in axes if len({row[key] for row in rows}) > 1],
-    )
+    return _template("report.html.j2").render(**audit_page.content(result, pictures))
 
 
 def _template(name: str) -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
+    folder = Path(__file__).parent / "templates"
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["rate"] = text.rate
-    environment.filters["percent"] = text.percent
+    for words in (text.rate, text.percent, text.p_text):
+        environment.filters[words.__name__] = words
+    environment.filters["p_cell"] = _p_cell
     environment.filters["unbroken"] = _unbroken
+    environment.filters["stacked"] = _stacked
     environment.filters["data_uri"] = _data_uri
+    script = (folder / "script.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    environment.globals["script"] = Markup(script)  # ours: the page's policy runs it by its hash
+    environment.globals["script_hash"] = f"'sha256-{digest}'"
     return environment.get_template(name)
 
 
@@ -137,10 +131,26 @@ def _data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
 
 
+def _p_cell(p_value: float) -> str:
+    """A p-value in a column that says so: ``0.042``, ``< 0.001``."""
+    return text.p_text(p_value).removeprefix("p ").removeprefix("= ").replace(" ", _NO_BREAK)
+
+
 def _unbroken(sentence: str) -> str:
     """Keep a number and its interval on one line, with spaces that don't break."""
     return re.sub(
-        r"[-+\d.]+ \[[^\]]*\]|p [<=] \S+",
-        lambda m: m[0].replace(" ", "\N{NO-BREAK SPACE}"),
+        r"[-+\d.]+( %)? \[[^\]]*\]|\[[^\]]*\]|p [<=] \S+",
+        lambda m: m[0].replace(" ", _NO_BREAK),
         sentence,
     )
+
+
+def _stacked(words: str) -> str:
+    """A number with its interval in smaller print, which a wide table puts below it."""
+    from markupsafe import Markup
+
+    value, bracket, interval = words.partition(" [")
+    if not bracket:
+        return words
+    interval = f"[{interval}"
+    return Markup('{} <small class="ci">{}</small>').format(value, interval)

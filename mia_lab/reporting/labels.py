@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,28 +37,39 @@ LONGEST = 36
 Settings = dict[str, Any]
 
 
-def run_labels(configs: Sequence[Mapping[str, Any] | None], folders: Sequence[Path]) -> list[str]:
-    """A label for each run, no two alike: ``seed=1, difficulty.layers=[2]``.
+COMMON = "common settings"
+"""Label of a run that has the value of most runs everywhere."""
+
+
+def run_labels(
+    configs: Sequence[Mapping[str, Any] | None], folders: Sequence[Path]
+) -> tuple[list[str], str]:
+    """A label for each run, no two alike: ``seed=1 difficulty.layers=[2]``.
 
     Keys whose values differ between the runs, without those that only follow another: copies
-    (``victim.seed`` of ``seed``) and what comes with a group's choice (``victim=pix2pixhd``). Where
-    that doesn't tell two runs apart, the folder's name stands behind it; where nothing differs, or
-    there is no configuration, it stands alone.
+    (``victim.seed`` of ``seed``) and what comes with a group's choice (``victim=pix2pixhd``). A
+    value that more than half of the runs have goes without saying. Where that doesn't tell two runs
+    apart, the folder's name stands behind it; where nothing differs, or there is no configuration,
+    it stands alone.
 
     Args:
         configs: the resolved configuration of each run; None where there is none.
         folders: where each run lies; no two are the same.
+
+    Returns:
+        The labels, and the settings that go without saying, in the same form ("" for none).
     """
     known = [_flat(config) for config in configs if config is not None]
     keys = _telling(known) if known else []
+    usual = {key: value for key in keys if (value := _majority(known, key))}
     names = _folder_names(folders)
     labels = []
     for config, name in zip(configs, names, strict=True):
-        labels.append(name if config is None or not keys else _label(_flat(config), keys))
+        labels.append(name if config is None or not keys else _label(_flat(config), keys, usual))
     return [
         label if labels.count(label) == 1 else f"{label} ({name})" if keys else name
         for label, name in zip(labels, names, strict=True)
-    ]
+    ], " ".join(f"{_short(key)}={value}" for key, value in usual.items())
 
 
 def _flat(node: Mapping[str, Any], path: str = "") -> Settings:
@@ -80,7 +92,7 @@ def _telling(settings: Sequence[Settings]) -> list[str]:
     shared = [key for key in settings[0] if all(key in s for s in settings)]
     differing = [key for key in shared if len({_text(s[key]) for s in settings}) > 1]
     # An original comes before its copies.
-    differing.sort(key=lambda key: ("." in key, not key.startswith("scale.")))
+    differing.sort(key=lambda key: ("." in key, not key.startswith("scale."), key.count(".")))
     chosen: dict[tuple[str, ...], str] = {}
     for key in differing:
         copied = key.rpartition(".")[2], *(_text(s[key]) for s in settings)
@@ -100,10 +112,17 @@ def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
     return len(names) > 1 and len(both) == len(names)
 
 
-def _label(settings: Settings, keys: Sequence[str]) -> str:
-    shown = [f"{_short(key)}={_value(settings[key])}" for key in keys[:MOST]]
-    more = [f"{len(keys) - MOST} more"] if len(keys) > MOST else []
-    return ", ".join([*shown, *more])
+def _majority(settings: Sequence[Settings], key: str) -> str:
+    """The value that more than half of the runs have; "" where there is none."""
+    (value, count), *_ = Counter(_value(s[key]) for s in settings).most_common(1)
+    return value if 2 * count > len(settings) else ""
+
+
+def _label(settings: Settings, keys: Sequence[str], usual: Mapping[str, str]) -> str:
+    values = {key: _value(settings[key]) for key in keys}
+    said = [f"{_short(k)}={value}" for k, value in values.items() if value != usual.get(k)]
+    more = [f"+{len(said) - MOST} more"] if len(said) > MOST else []
+    return " ".join([*said[:MOST], *more]) or COMMON
 
 
 def _short(key: str) -> str:

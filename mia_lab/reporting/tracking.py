@@ -99,11 +99,7 @@ class Tracker:
             self._restore_environment()
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"tracking.mode={self.mode}: W&B did not start ({reason}); "
-                "use tracking.mode=offline, or log in with `wandb login`"
-                if self.mode == "online"
-                else f"tracking.mode={self.mode}: W&B did not start ({reason}); "
-                "use tracking.mode=disabled"
+                f"tracking.mode={self.mode}: W&B did not start ({reason}); {self._remedy(reason)}"
             ) from error
         return self
 
@@ -209,6 +205,13 @@ class Tracker:
             if self.wants_images or not p.private
         }
         self._run.log({**tables, **shown, **numbers})
+
+    def _remedy(self, reason: str) -> str:
+        if self.mode == "offline":
+            return "use tracking.mode=disabled"
+        if "created and deleted" in reason:  # the id, and with it this audit, is gone for ever
+            return "use another tracking.project, or tracking.mode=offline"
+        return "use tracking.mode=offline, or log in with `wandb login`"
 
     def _start(self) -> Any:
         import wandb

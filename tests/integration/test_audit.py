@@ -202,14 +202,6 @@ def test_store_is_listed_and_pruned(command: Command) -> None:
     assert not stored(command.folder, "split")
 
 
-def test_offline_tracking(command: Command) -> None:
-    ran = command(*TINY, "tracking.mode=offline")
-    (run,) = (latest(ran) / "wandb").glob("offline-run-*/run-*.wandb")
-    text = run.read_bytes()
-    assert b"auc/membership" in text
-    assert b"train/l1" in text
-
-
 def test_multirun_has_a_folder_a_job(command: Command) -> None:
     ran = command("-m", *TINY, "until=split", "seed=0,1")
     assert ran.code == 0, ran.err

@@ -56,6 +56,7 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
     [
         ("victim.epochss=3", "victim.epochss: unknown key; did you mean epochs"),
         ("victim.epochs=many", "victim.epochs: Value 'many' .* could not be converted to Integer"),
+        ("data.assignment=coin", "data.assignment: Invalid value 'coin', expected one of .fixed"),
         ("data.protocol=fair", "data.protocol: Invalid value 'fair', expected one of .resplit"),
         ("+experiment=nothing", "Could not find 'experiment/nothing' Available options .*facades_"),
         ("data=nothing", "Could not find 'data/nothing' .*: _base, cityscapes, custom, facades"),
@@ -137,6 +138,21 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ),
         ("trainer.threads=0", "trainer.threads=0: must be at least 1"),
         ("query.batch_size=0", "query.batch_size=0: must be at least 1"),
+        ("evaluation.permutations=19", "evaluation.permutations=19: must be at least 20"),
+        ("evaluation.delta=1", r"evaluation.delta=1.0: must lie in \[0, 1\)"),
+        ("evaluation.guesses=50", "evaluation.guesses=50: .* set data.assignment=bernoulli"),
+        (
+            "evaluation.guesses=1 data.assignment=bernoulli",
+            "evaluation.guesses=1: must be at least 2",
+        ),
+        (
+            "data.assignment=bernoulli data.group_by=x",
+            "data.assignment=bernoulli: flips a coin for each image",
+        ),
+        (
+            "data.assignment=bernoulli data.protocol=official",
+            "which takes data.protocol=resplit",
+        ),
     ],
 )
 def test_impossible_values_are_refused(overrides: str, message: str) -> None:

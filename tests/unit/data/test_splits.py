@@ -14,9 +14,11 @@ from mia_lab.data.source import Pair
 from mia_lab.data.splits import (
     Counts,
     Rows,
+    assign_groups,
     assign_official,
     assign_resplit,
     build_split,
+    group_names,
     read_manifest,
     write_manifest,
 )
@@ -191,3 +193,61 @@ def test_roles_fit_the_task(tmp_path: Path, unknown: bool, text: str, message: s
 def test_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.manifest=.*nowhere.csv: cannot be read"):
         read_manifest(tmp_path / "nowhere.csv", POOL)
+
+
+GROUPS = {i: f"city{n // 3}" for n, i in enumerate(POOL)}
+
+
+def test_groups_are_drawn_as_wholes() -> None:
+    rows = assign_groups(POOL, GROUPS, Counts(7, 5, 2), seed=0)
+    assert [count(rows, role) for role in Role] == [7, 5, 2, 0]
+    for name in set(GROUPS.values()):
+        assert len({row["role"] for row in rows.values() if row["group"] == name}) <= 1
+    assert {i: row["group"] for i, row in rows.items()} == {i: GROUPS[i] for i in rows}
+    assert rows == assign_groups(POOL, GROUPS, Counts(7, 5, 2), seed=0)
+    assert rows != assign_groups(POOL, GROUPS, Counts(7, 5, 2), seed=1)
+
+
+def test_groups_of_unknown_counts_use_every_image() -> None:
+    rows = assign_groups(POOL, GROUPS, Counts(None, None, 0), seed=0)
+    assert set(rows) == set(POOL)
+    assert 10 <= count(rows, Role.MEMBER) <= 12
+
+
+def test_too_few_groups_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data.group_by: its 7 groups give \d of 9 images of role"):
+        assign_groups(POOL, GROUPS, Counts(13, 9, 0), seed=0)
+    with pytest.raises(UserError, match=r"1 groups leave no images for role nonmember"):
+        assign_groups(POOL, dict.fromkeys(POOL, "one"), Counts(None, None, 0), seed=0)
+
+
+def test_group_names_come_from_ids() -> None:
+    ids = ["train/aachen_0001", "train/bonn_0002"]
+    assert group_names(ids, r"/([a-z]+)_") == {ids[0]: "aachen", ids[1]: "bonn"}
+    assert group_names(ids, "[a-z]+_") == {ids[0]: "aachen_", ids[1]: "bonn_"}
+    with pytest.raises(UserError, match=r"data.group_by=\(bonn\): finds no group in the id"):
+        group_names(ids, "(bonn)")
+    with pytest.raises(UserError, match=r"data.group_by=\(: is no regular expression"):
+        group_names(ids, "(")
+
+
+def test_coins_decide_each_image_by_itself() -> None:
+    pool = [f"train/{i:05d}" for i in range(4000)]
+    rows = assign_resplit(pool, Counts(1500, 1500, 10), seed=0, coins=True)
+    members = count(rows, Role.MEMBER)
+    assert members + count(rows, Role.NONMEMBER) == 3000
+    assert members != 1500
+    assert abs(members - 1500) < 4 * 27.4  # the deviation of 3000 fair coins
+    assert count(rows, Role.AUXILIARY) == 10
+    assert set(rows) == set(assign_resplit(pool, Counts(1500, 1500, 10), seed=0))
+
+
+def test_coins_that_fall_alike_leave_nothing_to_judge() -> None:
+    outcomes = []
+    for seed in range(20):
+        try:
+            assign_resplit(POOL, Counts(1, 1, 0), seed=seed, coins=True)
+        except UserError as error:
+            outcomes.append(str(error))
+    assert 3 <= len(outcomes) <= 17
+    assert "all 2 coins fell alike; raise data.n_members" in outcomes[0]

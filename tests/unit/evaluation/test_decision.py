@@ -14,6 +14,7 @@ from mia_lab.evaluation.decision import (
     operating_point,
     ranks,
 )
+from mia_lab.measures import Hindsight
 
 
 @pytest.mark.parametrize("digits", [1, 15])
@@ -170,3 +171,5 @@ def test_the_best_in_hindsight() -> None:
     assert found.tpr - found.fpr == max(candidates)
     assert found.threshold == 4
     assert found.accuracy == (2 / 3 + 1) / 2
+    worse_than_chance = hindsight(-1.0 * is_member, is_member)
+    assert worse_than_chance == Hindsight(None, 0.0, 0.0, 0.5)

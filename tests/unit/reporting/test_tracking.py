@@ -1,31 +1,38 @@
 from __future__ import annotations
 
-import dataclasses
 import gc
-import json
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
+from fake_wandb import ENTITY, FakeWandb, serve
 from mia_lab.errors import UserError
-from mia_lab.measures import Roc
-from mia_lab.reporting import Tracker, draw
+from mia_lab.evaluation.summary import summary as numbers_of
+from mia_lab.reporting import Picture, Tracker
 from mia_lab.reporting.survey import draw as draw_survey
-from mia_lab.reporting.tracking import _thinned
+from mia_lab.reporting.tracked_tables import audit_tables, roc_points
+from wandb_files import history, identity, media_table, run_folder, summary
 
-# wandb leaves temporary folders to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+pytestmark = [
+    # wandb leaves temporary folders to the garbage collector.
+    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),
+    # wandb-workspaces' own.
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
+]
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    for key in [k for k in os.environ if k.startswith("WANDB_")]:
+    for key in [k for k in os.environ if k.startswith("WANDB_") and k != "WANDB_SERVICE"]:
         monkeypatch.delenv(key)
     yield
     gc.collect()
@@ -43,54 +50,57 @@ def tracker(directory: Path, run_id: str = "r1", **options: Any) -> Tracker:
     return Tracker(directory=directory, run_id=run_id, **(defaults | options))
 
 
-def inspect(directory: Path, *flags: str) -> str:
-    (run,) = (directory / "wandb").glob("offline-run-*")
-    wandb = Path(sys.executable).with_name("wandb")
-    command = [str(wandb), "leet", "inspect", *flags, "--json", str(run)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def png(value: int = 120) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (6, 4), (value, value, value)).save(file, "PNG")
+    return file.getvalue()
 
 
-def summary(directory: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(inspect(directory, "--summary"))
-    return read
-
-
-def history(directory: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in inspect(directory).splitlines()]
-    return [r["history"]["item"] for r in records if r["type"] == "history"]
+PICTURES = (
+    Picture("roc", "ROC curves", "Curves.", png()),
+    Picture("dossiers-1", "Most exposed", "Members.", png(), private=True),
+)
 
 
 def test_offline_run_holds_the_result(result, tmp_path):
-    with tracker(tmp_path) as run:
+    with tracker(tmp_path, tags=("maps", "", "maps", "x" * 70)) as run:
         for epoch in range(3):
             run.log_epoch(epoch, {"l1": 1 / (epoch + 1)})
         images = np.full((2, 3, 8, 8), 0.5, dtype=np.float32)
         run.log_images("train/samples", images, ["a", "b"], epoch=2)
-        run.log_result(result, draw(result))
+        run.log_result(result, PICTURES)
     read = summary(tmp_path)
     assert (read["exit_code"], read["state"], read["run_id"]) == (0, "finished", "r1")
     assert read["config"]["victim"] == {"epochs": 3}
-    numbers = read["summary"]
-    for e in result.evaluations:
-        assert numbers[f"auc/{e.name}"] == e.auc
-        assert numbers[f"auc_ci95_low/{e.name}"] == e.auc_ci95[0]
-        assert numbers[f"auc_ci95_high/{e.name}"] == e.auc_ci95[1]
-        assert numbers[f"tpr_at_fpr_0.1/{e.name}"] == e.tpr_at_fpr["0.1"]
-        assert f"tpr_at_fpr_0.01/{e.name}" not in numbers
-    assert numbers["blind/difficulty"] == result.blind[0].auc
-    assert numbers["difference/membership"] == result.comparisons[0].difference
-    assert numbers["scores"]["nrows"] == 80
-    assert numbers["roc_curve_table"]["nrows"] > 80
-    assert {"report/roc", "report/scatter", "report/samples"} <= set(numbers)
+    numbers, expected = read["summary"], numbers_of(result)
+    assert {key: numbers[key] for key in expected} == expected
+    assert {"auc/membership", "excess/membership", "blind/max"} <= set(expected)
+    assert numbers["blind/verdict"] == result.blind.verdict.value
+    assert numbers["timing/victim"] == result.timing_s["victim"]
     rows = history(tmp_path)
     assert [r["epoch"] for r in rows if "train/l1" in r] == [0, 1, 2]
+    assert rows[-1]["auc/membership"] == numbers["auc/membership"]  # for sweeps and charts
+    record = identity(tmp_path)
+    assert record["tags"] == ["maps", "x" * 64]
+    assert (record["run_group"], record["job_type"], record["project"]) == ("g", "audit", "tests")
+
+
+def test_every_table_is_logged_with_its_rows(result, tmp_path):
+    with tracker(tmp_path) as run:
+        run.log_result(result, ())
+    numbers = summary(tmp_path)["summary"]
+    logged = {k: v["nrows"] for k, v in numbers.items() if isinstance(v, dict) and "nrows" in v}
+    expected = {name: len(next(iter(c.values()))) for name, c in audit_tables(result).items()}
+    assert logged == expected | {"roc_curve_table": len(roc_points(result)["fpr"])}
+    assert media_table(tmp_path, "roc_curve_table") == roc_points(result)
+    assert media_table(tmp_path, "attacks")["auc"][0] == result.evaluations[0].auc
 
 
 def test_images_are_not_black(tmp_path):
     with tracker(tmp_path) as run:
         run.log_images("train/float", np.full((1, 3, 4, 6), 0.5), ["a"], epoch=0)
         run.log_images("train/byte", np.full((1, 1, 4, 6), 99, dtype=np.uint8), ["a"], epoch=0)
-    (media,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/train")
+    media = run_folder(tmp_path) / "files/media/images/train"
     for name, value, mode in (("float", 128, "RGB"), ("byte", 99, "L")):
         (path,) = media.glob(f"{name}_*.png")
         with Image.open(path) as image:
@@ -102,18 +112,24 @@ def test_private_images_stay_out_unless_asked(result, tmp_path):
     with tracker(tmp_path, log_images=False) as run:
         assert not run.wants_images
         run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
-        run.log_result(result, draw(result))
+        run.log_result(result, PICTURES)
     numbers = summary(tmp_path)["summary"]
     assert "report/roc" in numbers
-    assert not {"report/samples", "train/samples"} & set(numbers)
+    assert not {"report/dossiers-1", "train/samples"} & set(numbers)
+    assert not list(tmp_path.rglob("*dossiers-1*"))
     assert not tracker(tmp_path, mode="online").wants_images
     assert tracker(tmp_path, mode="online", log_images=True).wants_images
 
 
-def test_grid_is_logged_as_a_table(result, grid, tmp_path):
+def test_pictures_arrive_as_they_are(result, tmp_path):
     with tracker(tmp_path) as run:
-        run.log_result(dataclasses.replace(result, grid=grid), ())
-    assert summary(tmp_path)["summary"]["grid"]["nrows"] == len(grid)
+        run.log_result(result, PICTURES)
+    assert {"report/roc", "report/dossiers-1"} <= set(summary(tmp_path)["summary"])
+    media = list(run_folder(tmp_path).glob("files/media/images/report/*.png"))
+    assert len(media) == 2
+    for path in media:
+        with Image.open(path) as image:
+            assert np.unique(np.asarray(image)).tolist() == [120]
 
 
 @pytest.mark.parametrize("log_images", [True, False])
@@ -199,8 +215,79 @@ assert not heavy, heavy
     assert not list(tmp_path.iterdir())
 
 
-def test_long_curves_are_thinned_for_the_chart():
-    line = np.linspace(0, 1, 5000)
-    points = _thinned(Roc(fpr=line, tpr=line, threshold=line[::-1]))
-    assert len(points) == 500
-    assert (points[0], points[-1]) == ([0, 0], [1, 1])
+@pytest.fixture
+def server(monkeypatch) -> Iterator[FakeWandb]:
+    wandb.teardown()  # a process reads the server's address once
+    with serve() as fake:
+        for key, value in fake.environment.items():
+            monkeypatch.setenv(key, value)
+        yield fake
+        wandb.teardown()
+
+
+def online(directory: Path, run_id: str = "r1", **options: Any) -> Tracker:
+    directory.mkdir(exist_ok=True)
+    return tracker(directory, run_id, mode="online", **options)
+
+
+def test_a_rerun_replaces_its_run_on_the_server(server, tmp_path):
+    """Nothing of the earlier run is asked for, and every file is written from its start."""
+    for name, epochs in (("first", 3), ("second", 2)):
+        with online(tmp_path / name) as run:
+            for epoch in range(epochs):
+                run.log_epoch(epoch, {f"only_{name}": 1.0})
+    assert not server.called("RunResumeStatus")
+    assert {call["name"] for call in server.called("UpsertBucket")} == {"r1"}
+    rows = server.lines("r1", "wandb-history.jsonl")
+    assert [(r["_step"], r["train/only_second"]) for r in rows] == [(0, 1.0), (1, 1.0)]
+    (kept,) = server.lines("r1", "wandb-summary.json")
+    assert {k for k in kept if k.startswith("train/")} == {"train/only_second"}
+
+
+def test_images_go_online_only_when_asked(server, result, tmp_path):
+    for name, asked in (("not", None), ("asked", True)):
+        with online(tmp_path / name, name, log_images=asked) as run:
+            run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
+            run.log_result(result, PICTURES)
+        (numbers,) = server.lines(name, "wandb-summary.json")
+        assert "report/roc" in numbers
+        shown = {"report/dossiers-1", "train/samples"} & set(numbers)
+        assert len(shown) == (2 if asked else 0)
+
+
+def test_the_first_audit_saves_the_dashboard_and_no_later_one(server, result, tmp_path):
+    store = tmp_path / "store"
+    with online(tmp_path / "a", "a", dashboards=store) as run:
+        run.log_epoch(0, {"l1": 1.0})  # no verdict, nothing to show
+    failing = online(tmp_path / "b", "b", dashboards=store).__enter__()
+    failing.log_result(result, ())
+    failing.__exit__(RuntimeError, RuntimeError(), None)
+    with online(tmp_path / "c", "c") as run:  # not asked for
+        run.log_result(result, ())
+    assert not server.called("UpsertView2")
+    for name in "de":
+        with online(tmp_path / name, name, dashboards=store) as run:
+            run.log_result(result, ())
+    (saved,) = server.called("UpsertView2")
+    assert (saved["entityName"], saved["projectName"]) == (ENTITY, "tests")
+    assert "roc_curve_table" in saved["spec"]
+    (marker,) = store.glob("dashboard-*.url")
+    assert marker.read_text().startswith(f"{server.url}/{ENTITY}/tests?nw=")
+    assert [server.exit_code(name) for name in "abcde"] == [0, 1, 0, 0, 0]
+
+
+def test_a_dashboard_that_cannot_be_saved_is_a_warning(server, result, tmp_path, caplog):
+    server.refused["UpsertView2"] = "no such project"
+    with online(tmp_path / "a", dashboards=tmp_path) as run:
+        run.log_result(result, ())
+    (warned,) = (r.message for r in caplog.records if r.name.startswith("mia_lab"))
+    assert "dashboard was not saved" in warned
+    assert "no such project" in warned
+    assert server.exit_code("r1") == 0
+    assert not list(tmp_path.glob("dashboard-*"))  # the next run tries again
+
+
+def test_a_deleted_run_names_the_remedy(server, tmp_path):
+    server.refused["UpsertBucket"] = "run r1 was previously created and deleted"
+    with pytest.raises(UserError, match=r"deleted.*another tracking\.project"):
+        online(tmp_path).__enter__()

@@ -1,0 +1,168 @@
+"""What a comparison of finished audits leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mia_lab.comparing import paired_tests
+from mia_lab.measures import Estimate
+from mia_lab.reporting import comparison as report
+from mia_lab.reporting import files
+from mia_lab.reporting.comparison_figures import auc_figure, draw, roc_figure
+from mia_lab.reporting.html import write_compare_html
+from mia_lab.results import AuditResult, FinishedRun, RunComparison
+
+LABELS = ("common settings", "attack.alpha=<1>", "seed=1")
+
+
+def finished(result: AuditResult, label: str, seed: int) -> FinishedRun:
+    """A run whose membership attack is better, the higher the seed."""
+    truth = result.split.is_member(result.scores[0].id.tolist())
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(truth))
+    first, second = result.scores
+    scores = first, dataclasses.replace(second, score=second.score + noise + 0.01 * seed * truth)
+    split = result.split
+    if label == "seed=1":
+        split = dataclasses.replace(split, role=split.role[::-1].copy())
+    return FinishedRun(label, f"runs/{label}", files.metrics(result), split, scores)
+
+
+@pytest.fixture
+def found(result: AuditResult) -> RunComparison:
+    runs = tuple(finished(result, label, 2 * seed) for seed, label in enumerate(LABELS))
+    return RunComparison(
+        name="facades_compare",
+        runs=runs,
+        common="seed=0 attack.alpha=0.5",
+        paired=paired_tests(runs, seed=0),
+        timing_s={"reading": 0.1},
+        record={"numpy": "2"},
+        command="python -m mia_lab task=compare",
+    )
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files_hold_what_the_runs_measured_and_every_test(
+    found: RunComparison, result: AuditResult, tmp_path: Path
+) -> None:
+    report.write_files(found, (), tmp_path)
+    rows = table(tmp_path / "comparison.csv")
+    assert [row["run"] for row in rows] == [label for label in LABELS for _ in result.scores]
+    evaluation = result.evaluations[1]
+    assert float(rows[1]["auc"]) == evaluation.auc
+    assert float(rows[1]["auc_ci95_high"]) == evaluation.auc_ci95[1]
+    rate = evaluation.tpr_at_fpr["0.1"]
+    assert rate is not None
+    assert float(rows[1]["tpr_at_fpr_0.1_ci95_low"]) == rate.ci95[0]
+    assert rows[1]["tpr_at_fpr_0.01"] == ""  # 40 non-members don't resolve it
+    assert float(rows[1]["excess"]) == result.excess[1].difference
+    assert rows[1]["blind_verdict"] == result.blind.verdict.value
+
+    paired = table(tmp_path / "paired.csv")
+    assert len(paired) == len(found.paired) == 6
+    for row, pair in zip(paired, found.paired, strict=True):
+        assert (row["reason"] == "") == (pair.found is not None)
+        if pair.found:
+            assert float(row["difference"]) == pair.found.difference
+            assert float(row["holm_p_value"]) == pair.holm_p_value
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["schema"] != files.SCHEMA
+    assert [row["reason"] for row in content["paired"]] == [row["reason"] for row in paired]
+
+
+def test_words(found: RunComparison) -> None:
+    text = report.text(found)
+    assert "where a label does not say otherwise: seed=0 attack.alpha=0.5" in text
+    (told,) = [p for p in found.paired if p.found]
+    assert told.attack == "membership"
+    assert told.holm_p_value == told.found.p_value < 0.05 if told.found else False
+    assert "membership, common settings minus attack.alpha=<1>: AUC difference -" in text
+    assert "at Holm-adjusted p < 0.05: 1 of 1: membership, " in text
+    assert "equal scores" not in text  # routine, on the page alone
+    assert "Not tested (roles differ for 80 of 80 candidates): common settings and seed=1;" in text
+    assert "not resolvable with 40 non-members" in text
+    blind = {**found.runs[0].metrics["blind"], "verdict": "confounded"}
+    worse = dataclasses.replace(found.runs[0], metrics={**found.runs[0].metrics, "blind": blind})
+    runs = worse, *found.runs[1:]
+    text = report.text(dataclasses.replace(found, runs=runs, paired=()))
+    assert "Confounded splits, where an attack's AUC is not about membership alone: common" in text
+    assert "No two runs could be tested against each other." in text
+
+
+def test_a_contrast_leaves_out_what_two_labels_share(found: RunComparison) -> None:
+    pair = dataclasses.replace(found.paired[0], first="a=1 b=x y c=3", second="b=x y c=4 +2 more")
+    assert report.contrast(pair) == ("a=1 c=3", "c=4 +2 more", "b=x y")
+    pair = dataclasses.replace(pair, second="a=1 b=x y")
+    assert report.contrast(pair) == ("a=1 b=x y c=3", "a=1 b=x y", "")
+
+
+def test_many_tests_are_cut_short_in_words_alone(found: RunComparison) -> None:
+    many = dataclasses.replace(found, paired=found.paired * 30)
+    assert len(report.tests_of(many)) == 30
+    assert "and 10 more in paired.csv" in report.text(many)
+    assert any(line.endswith("; and 27 more.") for line in report.summary(many))
+
+
+def test_pictures_of_few_and_of_many_runs(found: RunComparison) -> None:
+    pictures = {p.name: p for p in draw(found)}
+    assert list(pictures) == ["auc", "roc"]
+    assert all(p.png.startswith(b"\x89PNG") for p in pictures.values())
+    assert draw(found)[0].png == pictures["auc"].png
+    runs = tuple(
+        dataclasses.replace(found.runs[0], label=f"long={i}$, " + "setting=value, " * 9)
+        for i in range(12)
+    )
+    figure = auc_figure(dataclasses.replace(found, runs=runs))
+    figure.draw_without_rendering()
+    assert len(figure.axes[0].get_yticks()) == 12 * 3
+    colours = {
+        str(line.get_color())
+        for line in roc_figure(dataclasses.replace(found, runs=runs)).axes[0].lines
+    }
+    assert len(colours) == 13  # and chance
+
+
+def test_the_figure_shows_each_interval(found: RunComparison) -> None:
+    axes = auc_figure(found).axes[0]
+    drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    for run in found.runs:
+        for attack in report.attacks_of(found):
+            assert report.auc_of(run, attack).ci95 in drawn
+    assert report.auc_of(found.runs[0], "membership") == Estimate(
+        found.runs[0].metrics["attacks"]["membership"]["auc"],
+        tuple(found.runs[0].metrics["attacks"]["membership"]["auc_ci95"]),
+    )
+
+
+def test_a_run_without_an_attack(found: RunComparison) -> None:
+    """Runs need not have the same attacks."""
+    run = found.runs[0]
+    attacks = {"reconstruction": run.metrics["attacks"]["reconstruction"]}
+    alone = dataclasses.replace(
+        run, metrics={**run.metrics, "attacks": attacks}, scores=run.scores[:1]
+    )
+    less = dataclasses.replace(found, runs=(alone, *found.runs[1:]))
+    assert len(report.run_rows(less)) == 5
+    assert len(draw(less)) == 2
+    assert report.text(less)
+
+
+def test_the_page_says_it_all_and_escapes(found: RunComparison, tmp_path: Path) -> None:
+    page = write_compare_html(report.page(found, draw(found)), tmp_path).read_text()
+    assert "attack.alpha=&lt;1&gt;" in page
+    assert "<1>" not in page
+    assert page.count("data:image/png") == 2
+    assert page.index("Highest AUC") < page.index("<table")
+    assert "roles differ for 80 of 80 candidates" in page
+    assert "runs/seed=1" in page
+    assert found.runs[0].metrics["command"] in page

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mia_lab.measures import Roc
+from mia_lab.reporting.tables import grid_rows, score_columns
+from mia_lab.reporting.tracked_tables import CHART_POINTS, audit_tables, roc_points, thinned
+from mia_lab.results import AuditResult
+
+
+def rows(columns: dict[str, list]) -> list[dict]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_tables_hold_what_was_measured(result: AuditResult, grid) -> None:
+    tables = audit_tables(dataclasses.replace(result, grid=grid))
+    assert tables["scores"] == score_columns(result)
+    assert rows(tables["grid"]) == grid_rows(grid)
+
+    attacks = {row["attack"]: row for row in rows(tables["attacks"])}
+    baselines = {e.name for e in result.blind.baselines}
+    assert {a for a, row in attacks.items() if not row["sees_victim"]} == baselines
+    for e in (*result.evaluations, *result.blind.baselines):
+        row = attacks[e.name]
+        assert (row["auc"], row["p_value"]) == (e.auc, e.p_value)
+        assert (row["auc_ci95_low"], row["auc_ci95_high"]) == e.auc_ci95
+        assert row["tpr_at_fpr_0.1"] == e.tpr_at_fpr["0.1"].value
+        assert row["tpr_at_fpr_0.01"] is None  # 40 non-members do not resolve it
+    over = {c.first: c for c in result.excess}
+    assert {a: row["excess"] for a, row in attacks.items() if a in over} == {
+        a: c.difference for a, c in over.items()
+    }
+    assert all(attacks[name]["excess"] is None for name in baselines)
+
+    blind = rows(tables["blind"])
+    assert {r["baseline"]: r["adjusted_p_value"] for r in blind} == result.blind.adjusted_p
+    assert [r["baseline"] for r in blind if r["is_best"]] == [result.blind.best]
+    assert rows(tables["comparisons"])[0]["difference"] == result.comparisons[0].difference
+    assert rows(tables["excess"])[1]["bootstrap_p_value"] == result.excess[1].bootstrap_p_value
+    assert [r["auc"] for r in rows(tables["slices"])] == [
+        s.auc and s.auc.value for s in result.slices
+    ]
+    assert tables["alpha_curve"]["auc"] == result.alpha_curve.auc.tolist()
+    assert tables["near_duplicates"]["distance"] == [3]
+
+
+def test_practice_is_told_of_every_attack(result: AuditResult) -> None:
+    tables = audit_tables(result)
+    attack, practice = "membership", result.practice["membership"]
+    bins = [r for r in rows(tables["calibration"]) if r["attack"] == attack]
+    assert [r["observed"] for r in bins] == practice.calibration.observed.tolist()
+    assert sum(r["count"] for r in bins) == len(result.scores[0].id)
+    (hindsight,) = (r for r in rows(tables["hindsight"]) if r["attack"] == attack)
+    assert hindsight["threshold"] == practice.hindsight.threshold
+
+    decided = {r["asked_fpr"]: r for r in rows(tables["decisions"]) if r["attack"] == attack}
+    assert decided.keys() == {0.01, 0.1}
+    point = practice.fixed["0.1"]
+    assert decided[0.1]["threshold"] == point.threshold
+    assert (decided[0.1]["tpr_ci95_low"], decided[0.1]["tpr_ci95_high"]) == point.tpr.ci95
+    assert decided[0.1]["precision_at_0.01"] == point.precision["0.01"].value
+    assert decided[0.01]["threshold"] is None  # 20 auxiliaries are too few
+
+
+def test_tables_without_rows_are_left_out(result: AuditResult) -> None:
+    bare = dataclasses.replace(
+        result, comparisons=(), slices=(), alpha_curve=None, near_duplicates=(), excess=()
+    )
+    left = audit_tables(bare)
+    assert not {"comparisons", "slices", "alpha_curve", "near_duplicates", "excess", "grid"} & set(
+        left
+    )
+    assert set(left["attacks"]["excess"]) == {None}
+
+
+def test_curves_of_all_attacks_are_one_table(result: AuditResult) -> None:
+    points = rows(roc_points(result))
+    for e in (*result.evaluations, *result.blind.baselines):
+        curve = [(p["fpr"], p["tpr"]) for p in points if p["attack"] == e.name]
+        assert curve == list(zip(e.roc.fpr.tolist(), e.roc.tpr.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("n", [2, CHART_POINTS, CHART_POINTS + 1, 5000])
+def test_long_curves_are_thinned(n: int) -> None:
+    line = np.linspace(0, 1, n)
+    points = thinned(Roc(fpr=line, tpr=line**2, threshold=line[::-1]))
+    assert len(points) == min(n, CHART_POINTS)
+    assert (points[0], points[-1]) == ([0, 0], [1, 1])
+    assert all(tpr == fpr**2 for fpr, tpr in points)
+    assert points == sorted(points)
