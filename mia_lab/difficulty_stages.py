@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,10 +132,16 @@ class DifficultyStages:
 
         Each pixel is predicted by a probe that was fitted on others, in folds.
         """
-        scorer = self._scorers[0].mapping()
-        return scorer.score(
-            scorer.factors(self.pairs.subset(ids).batches(len(ids))), self._seed
-        ).map
+        scorer, pairs = self._scorers[0].mapping(), self.pairs.subset(ids)
+
+        def compute(folder: Path) -> None:
+            factors = scorer.factors(pairs.batches(scorer.batch_size))
+            save_table(folder, scorer.score(factors, self._seed))
+
+        whole = self._stage(scorer)
+        shown = {**whole.inputs, "images": pairs.source.fingerprint(pairs.ids)}
+        stage = replace(whole, name="maps", inputs=shown)
+        return load_table(self._store.get(stage, compute), DifficultyTable).map
 
     def _stage(self, scorer: SingleImageDifficulty) -> Stage:
         inputs = {

@@ -1,8 +1,9 @@
-"""Is the gate on the split right? `python gate.py [real] [power] [null]` writes one CSV a part.
+"""Is the gate on the split right? `python gate.py real|power|null|draw ...`, a CSV each.
 
 real: the published and the re-drawn splits of the datasets in MIA_LAB_DATA.
 power: generated facades whose members were altered on purpose, by more and more.
 null: 200 draws of members and non-members from one pool, where every alarm is a false one.
+draw: the figure of the detections, from power.csv and null.csv.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
@@ -30,6 +32,7 @@ from mia_lab.data.transforms import resize
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.difficulty_stages import POOLED, pool
 from mia_lab.evaluation.blind import judge_split
+from mia_lab.evaluation.decision import proportion_interval
 from mia_lab.measures import Blind
 from mia_lab.types import PairBatch
 
@@ -173,7 +176,46 @@ def null(pool_size: int = 600, n: int = 100, draws: int = 200) -> Iterator[dict[
         yield record("null", seed, judged(difficulty[chosen], mine, truth, seed), truth)
 
 
+def read(part: str) -> list[dict[str, str]]:
+    with (HERE / f"{part}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def alarms(rows: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, int]]:
+    """How often each case was called confounded, and of how many."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        hits, n = found.get(row["case"], (0, 0))
+        found[row["case"]] = (hits + (row["verdict"] == "confounded"), n + 1)
+    return found
+
+
+def draw() -> None:
+    """Share of draws that were called confounded, with Clopper-Pearson intervals."""
+    counted = {
+        "nothing (200 draws)": alarms(read("null"))["null"],
+        **{case: c for case, c in alarms(read("power")).items() if case != "nothing"},
+    }
+    figure = Figure(figsize=(6, 3.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    for place, (hits, n) in enumerate(counted.values()):
+        low, high = proportion_interval(hits, n)
+        axes.plot([100 * low, 100 * high], [place, place], color="#0072B2", lw=2)
+        axes.plot(100 * hits / n, place, "o", color="#0072B2", ms=6)
+    axes.axvline(5, color="#6E6E6E", ls=":", lw=1.2)
+    axes.text(6, -0.55, "5 %", fontsize=8, color="#6E6E6E", va="center")
+    axes.set_yticks(range(len(counted)), list(counted))
+    axes.invert_yaxis()
+    axes.set(xlim=(-2, 102), xlabel="called confounded (% of draws, 95 % interval)")
+    axes.set_ylabel("what sets the members apart")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(HERE / "power.png", metadata={"Software": None})
+
+
 def main(parts: Sequence[str]) -> None:
+    if "draw" in parts:
+        draw()
+        return
     for part in parts or ("real", "power", "null"):
         with (HERE / f"{part}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, (*COLUMNS, *BASELINES), lineterminator="\n", restval="")

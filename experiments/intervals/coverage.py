@@ -1,5 +1,7 @@
 """How often 95 % intervals hold the truth: `python coverage.py` writes coverage.csv.
 
+`python coverage.py table` prints the tables of the README from it.
+
 Scores are normal with equal variances, so the true AUC and true positive rates are known. In the
 clustered part each image shares a normal effect with its cluster (intraclass correlation rho), all
 images of a cluster are of one class, and the interval that knows of the clusters stands beside the
@@ -9,6 +11,7 @@ one that does not.
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +96,47 @@ def row(
     return dict(zip(COLUMNS, values, strict=True))
 
 
+def tables(rows: list[dict[str, str]]) -> str:
+    """The README's two tables, in Markdown."""
+    alone = [r for r in rows if not r["clusters"]]
+    names = list(dict.fromkeys(r["interval"] for r in alone))
+    cases = [(n, area) for n in ("50", "200") for area in map(str, AREAS)]
+    found = {(r["interval"], r["n"], r["auc"]): r["coverage"] for r in alone}
+    lines = [
+        "| interval | " + " | ".join(f"{n} + {n}, AUC {area}" for n, area in cases) + " |",
+        "|---" * (1 + len(cases)) + "|",
+    ]
+    for name in names:
+        cells = [percent(found.get((name, *case))) for case in cases]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    grouped = [r for r in rows if r["clusters"]]
+    names = list(dict.fromkeys(r["interval"] for r in grouped))
+    settings = list(dict.fromkeys((r["clusters"], r["rho"]) for r in grouped))
+    found = {(r["interval"], r["clusters"], r["rho"]): r["coverage"] for r in grouped}
+    lines += [
+        "",
+        "| interval | " + " | ".join(f"{c}, rho {rho}" for c, rho in settings) + " |",
+        "|---" * (1 + len(settings)) + "|",
+    ]
+    for name in names:
+        cells = [percent(found[name, c, rho]) for c, rho in settings]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def percent(coverage: str | None) -> str:
+    return "-" if coverage is None else f"{100 * float(coverage):.1f}"
+
+
+def read() -> list[dict[str, str]]:
+    with (HERE / "coverage.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def main() -> None:
+    if sys.argv[1:] == ["table"]:
+        print(tables(read()))
+        return
     # The simulation must aim at what the estimator estimates.
     is_member = np.arange(400_000) < 200_000
     scores = np.random.default_rng(0).normal(size=400_000) + np.sqrt(2) * ndtri(0.8) * is_member

@@ -116,6 +116,7 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
             *((c, True) for c in result.excess),
         ],
         "decisions": decision_rows(result),
+        "weights": weights(result),
         "priors": PRIORS,
         "n_auxiliary": n_auxiliary(result),
         "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
@@ -183,6 +184,31 @@ def n_auxiliary(result: AuditResult) -> int:
     return used or len(result.split.ids(Role.AUXILIARY))
 
 
+def weights(result: AuditResult) -> list[tuple[str, Estimate]]:
+    """The AUC at the weights of the difficulty that matter, by what to call them."""
+    curve = result.alpha_curve
+    if curve is None:
+        return []
+    configured = int(np.argmin(np.abs(curve.alpha - result.alpha)))
+    best = int(np.argmax(curve.auc))
+    if curve.auc[best] == curve.auc[configured]:
+        best = configured
+    names: dict[int, list[str]] = {}
+    for i, words in (
+        (0, "the reconstruction error alone"),
+        (configured, "as configured"),
+        (best, "the best in hindsight"),
+    ):
+        names.setdefault(i, [f"{curve.alpha[i]:g}"]).append(words)
+    return [
+        (
+            ", ".join(words),
+            Estimate(float(curve.auc[i]), (float(curve.low[i]), float(curve.high[i]))),
+        )
+        for i, words in names.items()
+    ]
+
+
 def epsilons(result: AuditResult) -> list[tuple[list[str], EpsilonBound]]:
     """The bounds, with the attacks that each is about: mostly there is none, for one reason."""
     found: dict[EpsilonBound, list[str]] = {}
@@ -229,10 +255,10 @@ def _word(column: str, value: object) -> Cell:
 
 
 def _numbers(values: Sequence[float]) -> list[Cell]:
-    """Numbers of one column with equally many decimals, so that they line up; four digits count."""
+    """Numbers of one column with equally many decimals, so that they line up; three digits."""
     finite = [abs(v) for v in values if math.isfinite(v) and v]
     typical = float(np.median(finite)) if finite else 1.0
-    decimals = int(np.clip(3 - math.floor(math.log10(typical)), 0, 9))
+    decimals = int(np.clip(2 - math.floor(math.log10(typical)), 0, 9))
     return [
         Cell(repr(float(v)), f"{v:.{decimals}f}") if math.isfinite(v) else Cell("", "unknown")
         for v in values

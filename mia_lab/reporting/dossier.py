@@ -114,7 +114,7 @@ def samples_figure(
         figure.text(
             margin / _WIDTH, (above + 0.2) / height, name, fontsize=9, weight="bold", **words
         )
-        figure.text(margin / _WIDTH, (above + 0.045) / height, facts, fontsize=8.5, **words)
+        figure.text(margin / _WIDTH, (above + 0.045) / height, facts, fontsize=9, **words)
         images: list[tuple[NDArray[Any], str, float | None]] = [
             (image[row].transpose(1, 2, 0), "gray", 1.0)
             for image in (gallery.x, gallery.y, gallery.reconstruction)

@@ -120,6 +120,7 @@ def _template(name: str) -> Template:
     environment.filters["unbroken"] = _unbroken
     environment.filters["stacked"] = _stacked
     environment.filters["data_uri"] = _data_uri
+    environment.filters["css_width"] = _css_width
     script = (folder / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals["script"] = Markup(script)  # ours: the page's policy runs it by its hash
@@ -129,6 +130,12 @@ def _template(name: str) -> Template:
 
 def _data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
+
+
+def _css_width(picture: Picture) -> int:
+    """CSS pixels at which the print of a picture is as large as that of the page."""
+    width = int.from_bytes(picture.png[16:20], "big")  # where PNG's first chunk has it
+    return width // 2
 
 
 def _p_cell(p_value: float) -> str:

@@ -13,14 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mia_lab import stages
+from mia_lab.backbones import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
 from mia_lab.data.procedural import source as generated
+from mia_lab.data.source import Pair
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
+from mia_lab.data.traces import traces
 from mia_lab.difficulty import difficulty_score
-from mia_lab.difficulty_stages import DIFFICULTY_VERSION, FEATURES_VERSION
+from mia_lab.difficulty_stages import (
+    DIFFICULTY_VERSION,
+    FEATURES_VERSION,
+    POOLED_VERSION,
+    pool,
+)
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
@@ -45,6 +54,19 @@ def test_difficulty_version() -> None:
     score = difficulty_score(blocks, target, ridge=2.0, seed=1, image_id="golden")
     assert (FEATURES_VERSION, DIFFICULTY_VERSION) == (1, 2)
     assert score == pytest.approx(DIFFICULTY, rel=1e-9)
+
+
+def test_blind_features_version() -> None:
+    """Traces are part of the split, pooled features of a stage of their own."""
+    scene = render("facades", 0, 0)
+    pair = Pair(Image.fromarray(scene.input), Image.fromarray(scene.target))
+    found = traces(pair, ())
+    assert [found[column] for column in TRACES] == pytest.approx(list(TRACES.values()), rel=1e-4)
+    photo = torch.from_numpy(scene.target.copy()).permute(2, 0, 1)[None].float() / 255
+    pooled = pool(Backbone("tf_efficientnet_lite0", "packaged"), photo)[0]
+    assert POOLED_VERSION == 1
+    assert len(pooled) == 496
+    np.testing.assert_allclose(pooled[[0, 100, 495]], POOLED, atol=1e-4)
 
 
 @pytest.mark.parametrize("style", ["facades", "maps", "streets"])
@@ -100,3 +122,9 @@ SCENES = {
     "streets": [[77.2, 71.5, 68.0], [109.9, 108.9, 105.0]],
 }
 L1 = [0.190089, 0.186998]
+TRACES = {
+    ("statistics", "y red mean"): 181.71451,
+    ("statistics", "y log laplacian variance"): 5.570995,
+    ("jpeg", "y grid down 3"): -0.00440404,
+}
+POOLED = [1.58477, -4.51812, 0.92518]

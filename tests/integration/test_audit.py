@@ -24,7 +24,8 @@ FILES = {
     "split.csv",
     "roc.png",
     "scatter.png",
-    "samples.png",
+    "dossiers-1.png",
+    "scores.parquet",
     "report.html",
 }
 
@@ -76,7 +77,7 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
         low, high = metrics["attacks"][attack]["auc_ci95"]
         assert low <= area <= high
     blind = roc_auc_score(number["is_member"], number["difficulty"])
-    assert metrics["blind"]["difficulty"]["auc"] == pytest.approx(blind, abs=1e-12)
+    assert metrics["blind"]["baselines"]["difficulty"]["auc"] == pytest.approx(blind, abs=1e-12)
     roles = {r["id"]: r["role"] for r in table(folder / "split.csv")}
     assert {r["id"]: r["is_member"] == "1" for r in rows} == {
         i: role == "member" for i, role in roles.items() if role != "auxiliary"
@@ -84,7 +85,7 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
     assert sum(role == "auxiliary" for role in roles.values()) == 2
 
     again = command(*TINY)
-    assert again.err.count("from the store") == 4  # nobody asked for the features
+    assert again.err.count("from the store") == 6  # nobody asked for the features
     assert "computing" not in again.err
     assert without_timings(again.metrics) == without_timings(metrics)
     assert (latest(again) / "scores.csv").read_text() == (folder / "scores.csv").read_text()
@@ -96,7 +97,7 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
         assert ran.code == 0, ran.err
         return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
 
-    everything = {"split", "victim", "reconstructions", "features", "difficulty"}
+    everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
     assert computed() == everything
     assert computed("attack.alpha=1") == set()
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
@@ -119,7 +120,7 @@ def test_two_processes_share_the_work(command: Command) -> None:
     running = [command.popen(*TINY, "until=attacks") for _ in range(2)]
     errs = [process.communicate(timeout=300)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errs
-    assert sum(err.count(": computing") for err in errs) == 5
+    assert sum(err.count(": computing") for err in errs) == 6
 
 
 @pytest.mark.parametrize("victim", ["killed", "terminated"])

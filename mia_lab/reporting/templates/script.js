@@ -1,6 +1,8 @@
 // Without this script the page is complete; with it, tables can be sorted and print whole.
 "use strict";
 
+document.documentElement.classList.add("js");
+
 function valueOf(row, column) {
   const cell = row.cells[column];
   const text = cell === undefined ? "" : (cell.dataset.value ?? cell.textContent.trim());
@@ -22,6 +24,7 @@ function sortBy(table, column, descending) {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
+    if (head.querySelector("[aria-hidden]") !== null) return; // a drawing, of the numbers beside it
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

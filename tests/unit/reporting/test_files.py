@@ -6,29 +6,48 @@ import json
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from mia_lab.reporting import draw, write_files
+from mia_lab.reporting.files import SCHEMA
 from mia_lab.types import ScoreTable
 
 
 def test_metrics_keep_full_precision(result, tmp_path):
     write_files(result, (), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {
-        "name", "n_members", "n_nonmembers", "attacks", "comparisons", "blind",
-        "grid", "near_duplicates", "timing_s", "record",
-    }  # fmt: skip
+    assert metrics["schema"] == SCHEMA
     assert (metrics["n_members"], metrics["n_nonmembers"]) == (40, 40)
     for e in result.evaluations:
         attack = metrics["attacks"][e.name]
         assert attack["auc"] == e.auc
         assert attack["auc_ci95"] == list(e.auc_ci95)
-        assert attack["tpr_at_fpr"] == e.tpr_at_fpr
+        for fpr, rate in e.tpr_at_fpr.items():
+            found = attack["tpr_at_fpr"][fpr]
+            assert found == (rate and {"value": rate.value, "ci95": list(rate.ci95)})
+        point = result.practice[e.name].fixed["0.1"]
+        assert attack["fixed_threshold"]["0.1"]["precision_at_prior"]["0.01"] == {
+            "value": point.precision["0.01"].value,
+            "ci95": list(point.precision["0.01"].ci95),
+        }
+        assert attack["fixed_threshold"]["0.01"] is None
+        assert attack["hindsight"] == vars(result.practice[e.name].hindsight)
+        assert attack["calibration"]["brier"] == result.practice[e.name].calibration.brier
+        assert attack["epsilon"]["value"] is None
     assert metrics["attacks"]["membership"]["tpr_at_fpr"]["0.01"] is None
     (comparison,) = metrics["comparisons"]
-    assert comparison["ci95"] == list(result.comparisons[0].ci95)
-    assert comparison["difference"] == result.comparisons[0].difference
-    assert metrics["blind"]["difficulty"]["auc_ci95"] == list(result.blind[0].auc_ci95)
+    assert comparison == vars(result.comparisons[0]) | {
+        "ci95": list(result.comparisons[0].ci95),
+        "bootstrap_ci95": list(result.comparisons[0].bootstrap_ci95),
+    }
+    assert [c["difference"] for c in metrics["excess"]] == [c.difference for c in result.excess]
+    blind = metrics["blind"]
+    assert (blind["verdict"], blind["max"]) == (result.blind.verdict.value, result.blind.max)
+    for e in result.blind.baselines:
+        assert blind["baselines"][e.name]["auc_ci95"] == list(e.auc_ci95)
+        assert blind["baselines"][e.name]["adjusted_p_value"] == result.blind.adjusted_p[e.name]
+    assert metrics["alpha_curve"]["auc"] == result.alpha_curve.auc.tolist()
+    assert metrics["slices"][0]["auc"]["value"] == result.slices[0].auc.value
     assert metrics["near_duplicates"] == 1
     assert metrics["timing_s"] == {"victim": 61.25, "attacks": 0.5}
 
@@ -39,6 +58,7 @@ def test_scores_round_trip(result, tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         "id", "is_member", "reconstruction_error", "difficulty", "membership_error",
+        "reconstruction_probability", "membership_probability",
     ]  # fmt: skip
     assert [r["id"] for r in rows] == result.scores[0].id.tolist()
     assert [r["is_member"] for r in rows] == ["1", "0"] * 40
@@ -46,6 +66,7 @@ def test_scores_round_trip(result, tmp_path):
         "reconstruction_error": -result.scores[0].score,
         "membership_error": -result.scores[1].score,
         "difficulty": result.difficulty,
+        "membership_probability": result.practice["membership"].calibration.probability,
     }.items():
         assert [float(r[column]) for r in rows] == values.tolist()
 
@@ -56,7 +77,7 @@ def test_further_attacks_append_and_join_by_id(result, tmp_path):
     write_files(dataclasses.replace(result, scores=(*result.scores, extra)), (), tmp_path)
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[-2:] == ["membership_error", "shadow_error"]
+    assert list(rows[0])[4:6] == ["membership_error", "shadow_error"]
     assert float(rows[0]["shadow_error"]) == -79
 
 
@@ -98,3 +119,15 @@ def test_the_configured_point_may_be_the_best(result, grid, tmp_path):
     write_files(dataclasses.replace(result, grid=grid[::-1]), (), tmp_path)
     with (tmp_path / "grid.csv").open(newline="", encoding="utf-8") as file:
         assert next(csv.DictReader(file))["note"] == "configured, best, chosen in hindsight"
+
+
+def test_groups_are_a_column(grouped_result, tmp_path):
+    grouped = grouped_result
+    write_files(grouped, (), tmp_path)
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["group"] for r in rows] == grouped.split.group.tolist()
+    table = parquet.read_table(tmp_path / "scores.parquet")
+    assert table.column_names == list(rows[0])
+    assert table["membership_error"].to_pylist() == (-grouped.scores[1].score).tolist()
+    assert str(table.schema.field("is_member").type) == "int64"

@@ -1,33 +1,49 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
+import pytest
+
+from mia_lab.measures import Estimate, Verdict
 from mia_lab.reporting import text_table, verdict
-from mia_lab.reporting.text import p_text, percent, rate
+from mia_lab.reporting.text import belief, interval, p_text, percent, rate, rate_interval
 
 
 def test_table_is_aligned(result):
     counts, header, rule, *rows = text_table(result).splitlines()
     assert counts == "40 members, 40 non-members"
     assert header.startswith("attack")
-    assert {len(line) for line in (header, rule, *rows[:3])} == {len(rule)}
+    assert {len(line) for line in (header, rule, *rows[:4])} == {len(rule)}
     assert rows[1].split()[0] == "membership"
     assert f"{result.evaluations[1].auc:.3f}" in rows[1]
     assert "not resolvable" in rows[1]
-    assert rows[2].startswith("difficulty alone (blind)")
-    assert rows[3].startswith("membership minus reconstruction: AUC difference +")
+    assert rows[2].startswith("difficulty (blind)")
+    assert rows[3].startswith("statistics (blind)")
+    assert rows[4].startswith("membership minus reconstruction: AUC difference +")
+    assert rows[5] == belief(result)
 
 
 def test_verdict_leads_with_the_stronger_attack(result):
     text = verdict(result)
     assert text.startswith("Members can be told from non-members: membership attack AUC")
-    assert "which is compatible with chance" in text
+    assert text.endswith(belief(result))
 
 
-def test_verdict_warns_of_a_confound(result):
-    blind = dataclasses.replace(result.blind[0], auc=0.3, auc_ci95=(0.2, 0.4))
-    text = verdict(dataclasses.replace(result, blind=(blind,)))
-    assert "0.300 [0.200, 0.400], which differs from chance" in text
+@pytest.mark.parametrize("said", Verdict)
+def test_belief_says_what_the_blind_baselines_say(result, said):
+    blind = dataclasses.replace(
+        result.blind, verdict=said, best="jpeg", max=0.71, p_value=0.0004, upper95=0.58
+    )
+    text = belief(dataclasses.replace(result, blind=blind))
+    assert "jpeg, has AUC 0.710, p < 0.001" in text
+    gain = interval(result.excess[1].difference, result.excess[1].ci95, "+")
+    expected = {
+        Verdict.CONFOUNDED: f"baseline: reconstruction .*, membership {re.escape(gain)}",
+        Verdict.SOUND: "The split is sound: .* stay below AUC 0.60 .*; 95 % upper bound 0.580",
+        Verdict.UNDECIDABLE: r"undecidable with 40 \+ 40 images: .* missed one up to AUC 0.58",
+    }
+    assert re.search(expected[said], text)
 
 
 def test_verdict_admits_failure(result):
@@ -41,7 +57,9 @@ def test_verdict_admits_failure(result):
 
 def test_small_texts():
     assert rate(None) == "not resolvable"
-    assert rate(0.155) == "15.5 %"
+    assert rate(Estimate(0.155, (0.1, 0.2))) == "15.5 %"
+    assert rate_interval(Estimate(0.155, (0.1, 0.2)), 9) == "15.5 % [10.0, 20.0]"
+    assert rate_interval(None, 106) == "not resolvable with 106 non-members"
     assert percent("0.01") == "1 %"
     assert percent("0.001") == "0.1 %"
     assert p_text(0.0) == "p < 0.001"
