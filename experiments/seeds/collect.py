@@ -21,7 +21,8 @@ COLUMNS = ("seed", "score", "auc", "ci95_low", "ci95_high", "torch", "mia_lab")
 
 
 def rows_of(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    scores = metrics["attacks"] | {f"{k} alone": v for k, v in metrics["blind"].items()}
+    difficulty = metrics["blind"]["baselines"]["difficulty"]
+    scores = metrics["attacks"] | {"difficulty alone": difficulty}
     for comparison in metrics["comparisons"]:
         name = f"{comparison['first']} - {comparison['second']}"
         scores[name] = {"auc": comparison["difference"], "auc_ci95": comparison["ci95"]}
@@ -71,7 +72,7 @@ def main(sweep: Path) -> None:
     draw(rows).savefig(HERE / "auc.png")
     for folder, metrics in found.items():
         if metrics["record"]["seed"] == "0":
-            for name in ("roc.png", "scatter.png", "samples.png"):
+            for name in ("roc.png", "scatter.png", "dossiers-1.png"):
                 shutil.copy(folder / name, HERE / name)
 
 

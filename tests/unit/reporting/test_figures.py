@@ -37,9 +37,8 @@ def test_all_pictures_have_alternative_texts(result: AuditResult) -> None:
     assert list(pictures) == NAMES
     assert f"{result.evaluations[1].auc:.3f}" in pictures["roc"].alt
     assert "1/40 marked as not resolvable" in pictures["roc-log"].alt
-    assert f"Brier scores: reconstruction {result.practice['reconstruction'].calibration.brier:.3f}" in (
-        pictures["reliability"].alt
-    )  # fmt: skip
+    brier = result.practice["reconstruction"].calibration.brier
+    assert f"Brier scores: reconstruction {brier:.3f}" in pictures["reliability"].alt
     assert "facade-0001, non-member, error 0.102" in pictures["dossiers-1"].alt
     assert pictures["dossiers-1"].title == result.dossiers[0].title
     assert all(p.alt and p.png.startswith(b"\x89PNG") for p in pictures.values())

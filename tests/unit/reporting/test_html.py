@@ -1,83 +1,384 @@
+"""The page of an audit: the numbers of the result, nothing loaded, everything escaped."""
+
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import importlib.util
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from mia_lab.evaluation import gate
+from mia_lab.measures import EpsilonBound, Gate, Verdict
 from mia_lab.reporting import draw, write_html
 from mia_lab.reporting.html import render
+from mia_lab.reporting.tables import score_columns
+from mia_lab.reporting.text import belief, finding, interval, p_text, rate, rate_interval
+from mia_lab.results import AuditResult
+from mia_lab.types import ScoreTable
 
 
 class Page(HTMLParser):
-    """Collects the text and whatever a browser would load."""
+    """Collects the text, the tables and whatever a browser would load."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.loads: list[str] = []
         self.images: list[dict[str, str | None]] = []
         self.tags: set[str] = set()
+        self.ids: set[str] = set()
+        self.tables: list[list[list[str]]] = []
+        self.values: list[list[list[str | None]]] = []
         self.text = ""
+        self._hidden = False
+        self._cell: list[str] | None = None
         self.feed(html)
         self.text = " ".join(self.text.split())
+        self.tables = [[[" ".join(c.split()) for c in row] for row in t] for t in self.tables]
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        found = dict(attrs)
         self.loads += [v for k, v in attrs if k in {"src", "href", "srcset", "data"} and v]
+        self.ids |= {found["id"]} if "id" in found else set()
+        self._hidden = tag in {"style", "script"}
         if tag == "img":
-            self.images.append(dict(attrs))
+            self.images.append(found)
+        elif tag == "table":
+            self.tables.append([])
+            self.values.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+            self.values[-1].append([])
+        elif tag in {"td", "th"}:
+            self.tables[-1][-1].append("")
+            self.values[-1][-1].append(found.get("data-value"))
+            self._cell = self.tables[-1][-1]
+
+    def handle_endtag(self, tag):
+        if tag in {"td", "th"}:
+            self._cell = None
+        self._hidden = False
 
     def handle_data(self, data):
-        self.text += data
+        if not self._hidden:
+            self.text += data
+            if self._cell is not None:
+                self._cell[-1] += data
+
+    def table(self, first: str, nth: int = 0) -> list[list[str]]:
+        """The rows of a table below its header, by the text of its first header cell."""
+        return [t[1:] for t in self.tables if t[0][0] == first][nth]
 
 
-def test_page_holds_the_numbers(result, tmp_path):
-    path = write_html(result, draw(result), tmp_path)
+def cell(p_value: float) -> str:
+    return p_text(p_value).removeprefix("p ").removeprefix("= ")
+
+
+@pytest.fixture
+def page(result: AuditResult) -> Page:
+    return Page(render(result, draw(result)))
+
+
+def test_the_answer_comes_first(result: AuditResult, page: Page, tmp_path: Path) -> None:
+    path = write_html(result, (), tmp_path)
     assert path == tmp_path / "report.html"
-    page = Page(path.read_text(encoding="utf-8"))
-    for e in (*result.evaluations, *result.blind):
-        assert f"{e.auc:.3f} [{e.auc_ci95[0]:.3f}, {e.auc_ci95[1]:.3f}]" in page.text
-    assert page.text.count("not resolvable") == 3
-    assert f"{100 * result.evaluations[1].tpr_at_fpr['0.1']:.1f} %" in page.text
-    assert f"{result.comparisons[0].difference:+.3f}" in page.text
-    assert "Members can be told from non-members: membership attack" in page.text
-    assert "61.2" in page.text
+    for sentence in (finding(result), belief(result)):
+        assert sentence in page.text
+        assert page.text.index(sentence) < page.text.index("AUC [95 %]")
+    best = max(result.evaluations, key=lambda e: e.auc)
+    assert f"AUC of the {best.name} attack" in page.text
+    assert "40 + 40" in page.text
 
 
-def test_page_loads_nothing(result):
-    html = render(result, draw(result))
+@pytest.mark.parametrize("verdict", Verdict)
+def test_the_verdict_on_the_split_is_said_in_words(result: AuditResult, verdict: Verdict) -> None:
+    blind = dataclasses.replace(result.blind, verdict=verdict)
+    html = render(dataclasses.replace(result, blind=blind), ())
+    assert html.count(f'<span class="badge {verdict}">Split: {verdict}</span>') == 2
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_the_gate_is_reported(result: AuditResult, failed: bool) -> None:
+    found = Gate("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
+    text = Page(render(dataclasses.replace(result, gate=found), ())).text
+    assert ("Gate failed" if failed else "Gate passed") in text
+    assert gate.sentence(found) in text
+    assert "Gate " not in Page(render(result, ())).text
+
+
+def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) -> None:
+    rows = page.table("Attack")
+    excess = {c.first: c for c in result.excess}
+    assert len(rows) == len(result.evaluations) == 2
+    for row, e in zip(rows, result.evaluations, strict=True):
+        low, high = e.auc_bootstrap_ci95
+        gain = excess[e.name]
+        assert row == [
+            e.name,
+            "",
+            interval(e.auc, e.auc_ci95),
+            f"[{low:.3f}, {high:.3f}]",
+            cell(e.p_value),
+            "not resolvable with 40 non-members",
+            rate_interval(e.tpr_at_fpr["0.1"], 40),
+            interval(gain.difference, gain.ci95, "+"),
+        ]
+
+
+def test_comparisons_carry_both_tests(result: AuditResult, page: Page) -> None:
+    rows = page.table("First minus second")
+    compared = (*result.comparisons, *result.excess)
+    assert len(rows) == len(compared) == 3
+    for row, c in zip(rows, compared, strict=True):
+        low, high = c.bootstrap_ci95
+        blind = " (blind)" if c in result.excess else ""
+        assert row == [
+            f"{c.first} minus {c.second}{blind}",
+            interval(c.difference, c.ci95, "+"),
+            cell(c.p_value),
+            f"[{low:+.3f}, {high:+.3f}]",
+            cell(c.bootstrap_p_value),
+        ]
+
+
+def test_decisions_name_where_their_threshold_came_from(result: AuditResult, page: Page) -> None:
+    rows = {row[0]: row[1:] for row in page.table("Attack, FPR asked for")}
+    assert "20 auxiliaries" in page.text
+    for name, practice in result.practice.items():
+        assert rows[f"{name}, 1 %"] == ["not enough auxiliaries: 20, at least 99 are needed"]
+        point = practice.fixed["0.1"]
+        assert rows[f"{name}, 10 %"] == [
+            f"{-point.threshold:.4g}",
+            *(rate_interval(r, 0) for r in (point.tpr, point.fpr, *point.precision.values())),
+        ]
+    hindsight = page.table("Attack", 1)
+    for row, (name, practice) in zip(hindsight, result.practice.items(), strict=True):
+        best = practice.hindsight
+        assert row == [
+            name,
+            f"{-best.threshold:.4g}",
+            f"{100 * best.tpr:.1f} %",
+            f"{100 * best.fpr:.1f} %",
+            f"{best.accuracy:.3f}",
+        ]
+    assert "best threshold in hindsight Chosen on these very images" in page.text
+
+
+def test_nobody_called_and_no_auxiliaries_are_said(result: AuditResult) -> None:
+    def changed(**fields) -> str:
+        practice = {k: dataclasses.replace(v, **fields) for k, v in result.practice.items()}
+        return Page(render(dataclasses.replace(result, practice=practice), ())).text
+
+    assert "Set data.n_auxiliary to reserve some (99 for 1 % FPR, 9 for 10 % FPR" in changed(
+        fixed={}
+    )
+    point = result.practice["membership"].fixed["0.1"]
+    nobody = dataclasses.replace(point, precision=dict.fromkeys(point.precision))
+    assert changed(fixed={"0.1": nobody}).count("nobody is called") == 4
+
+
+def test_calibration_and_the_privacy_bound(result: AuditResult, page: Page) -> None:
+    rows = page.table("Attack", 2)
+    for row, (name, practice) in zip(rows, result.practice.items(), strict=False):
+        found = practice.calibration
+        assert row == [name, f"{found.brier:.3f}", f"{found.log_loss:.3f}"]
+    assert rows[-1] == ["0.5 for every image", "0.250", f"{np.log(2):.3f}"]
+    assert "there is no valid bound: a fixed number of members was drawn" in page.text
+    bound = EpsilonBound(1.2345, "by a theorem", guesses=50, correct=40, delta=1e-5)
+    practice = {
+        k: dataclasses.replace(v, epsilon=bound, calibration=None)
+        for k, v in result.practice.items()
+    }
+    text = Page(render(dataclasses.replace(result, practice=practice), ())).text
+    assert "for any epsilon below 1.234 at delta 1e-05: 40 of 50 guesses were right" in text
+    assert text.count("too few images to fit one") == 2
+
+
+def test_blind_baselines_and_duplicates(result: AuditResult, page: Page) -> None:
+    blind = result.blind
+    rows = page.table("Blind baseline")
+    assert len(rows) == len(blind.baselines) == 2
+    for row, e in zip(rows, blind.baselines, strict=True):
+        assert row[0].startswith(e.name)
+        assert (", the best" in row[0]) == (e.name == blind.best)
+        assert row[2:] == [
+            interval(e.auc, e.auc_ci95),
+            cell(blind.adjusted_p[e.name]),
+            *(rate(tpr) for tpr in e.tpr_at_fpr.values()),
+        ]
+    assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
+    assert f"upper bound of their AUCs {blind.upper95:.3f}" in page.text
+    assert page.table("Image")[0] == ["facade-0000", "facade-0001", "3"]
+    none = dataclasses.replace(result, near_duplicates=())
+    assert "None found" in Page(render(none, ())).text
+
+
+def test_parts_of_the_data(make, result: AuditResult) -> None:
+    found = make(n=20, groups=True)
+    page = Page(render(found, ()))
+    rows = {
+        (by, row[0]): row[1:]
+        for nth, by in enumerate(("difficulty", "group"))
+        for row in page.table("Part", nth)
+    }
+    assert len(rows) == 4 + 7
+    for s in found.slices:
+        row = rows[s.by, s.name]
+        assert row[0] == f"{s.n_members} + {s.n_nonmembers}"
+        column = 1 + 2 * [e.name for e in found.evaluations].index(s.attack)
+        wanted = "one kind is missing" if s.auc is None else interval(s.auc.value, s.auc.ci95)
+        assert row[column] == wanted
+    undivided = Page(render(dataclasses.replace(result, slices=()), ()))
+    assert "Too few images to divide" in undivided.text
+
+
+def test_alpha_curve_in_numbers(result: AuditResult, page: Page) -> None:
+    curve = result.alpha_curve
+    rows = {row[0]: row[1] for row in page.table("Weight of the difficulty")}
+    at = curve.alpha.tolist().index(result.alpha)
+    shown = next(v for k, v in rows.items() if k.startswith("0.5, as configured"))
+    assert shown == interval(curve.auc[at], (curve.low[at], curve.high[at]))
+    assert rows["0, the reconstruction error alone"].startswith(f"{curve.auc[0]:.3f} [")
+    assert any("the best in hindsight" in words for words in rows)
+
+
+def test_images_are_listed_most_exposed_first(result: AuditResult, page: Page) -> None:
+    columns = score_columns(result)
+    order = np.argsort(-result.scores[-1].score, kind="stable")
+    table = next(i for i, t in enumerate(page.tables) if t[0][0] == "Rank")
+    head, *rows = page.tables[table]
+    assert head == [
+        "Rank", "Image", "Truth", "Reconstruction error", "Difficulty", "Membership error",
+        "P(member), reconstruction", "P(member), membership",
+    ]  # fmt: skip
+    assert len(rows) == 80
+    numbers = [k for k in columns if k not in {"id", "is_member"}]
+    for rank, (row, i) in enumerate(zip(rows, order, strict=True)):
+        truth = "member" if columns["is_member"][i] else "non-member"
+        assert row[:3] == [str(rank + 1), columns["id"][i], truth]
+        exact = [float(v) for v in page.values[table][rank + 1][3:]]
+        assert exact == [columns[k][i] for k in numbers]
+        shown = [float(text) for text in row[3:]]
+        np.testing.assert_allclose(shown, exact, atol=6e-4)
+
+
+def test_many_images_fit_a_page_and_point_to_the_table(make) -> None:
+    found = make(n=1000, size=64)
+    html = render(found, draw(found))
+    assert len(html.encode()) < 15e6
     page = Page(html)
-    assert page.loads
-    assert all(load.startswith("data:") for load in page.loads)
-    assert "script" not in page.tags
-    assert not re.search(r"@import|url\(|https?://", html)
-    assert [bool(image["alt"]) for image in page.images] == [True] * 3
+    assert len(page.table("Rank")) == 200
+    assert "The 200 candidates that the membership attack exposes most, of 2000" in page.text
+    assert "scores.csv" in page.text
 
 
-def test_page_escapes_what_it_is_given(result):
+def test_unknown_numbers_and_further_attacks_have_a_place(result: AuditResult) -> None:
+    last = result.scores[-1]
+    extra = ScoreTable("shadow", "victim", last.id, -np.arange(80.0) * 1e-6)
     odd = dataclasses.replace(
         result,
-        name="<script>x</script>",
+        difficulty=np.full(80, np.nan),
+        scores=(*result.scores, extra),
+        alpha_curve=None,
+        excess=(),
+        comparisons=(),
+    )
+    page = Page(render(odd, ()))
+    assert "not measured" in page.text
+    assert "Paired comparisons" not in page.text
+    row = page.table("Rank")[1]
+    assert row[1:3] == ["facade-0001", "non-member"]
+    assert "unknown" in row
+    assert "0.0000010" in row  # as many decimals as its column needs
+
+
+def test_the_record_the_configuration_and_the_command(result: AuditResult, page: Page) -> None:
+    assert ["victim", "61.2"] in page.table("Stage")
+    assert "Together 61.8 s" in page.text
+    assert [list(item) for item in result.record.items()] in page.tables
+    html = render(dataclasses.replace(result, command="a 'b c'", config="x:\n  y: <1>\n"), ())
+    assert "<pre>a &#39;b c&#39;</pre>" in html
+    assert "<pre>x:\n  y: &lt;1&gt;\n</pre>" in html
+    assert "The command" not in Page(render(dataclasses.replace(result, command=""), ())).text
+
+
+def test_page_loads_nothing_and_runs_its_own_script_alone(result: AuditResult) -> None:
+    html = render(result, draw(result))
+    page = Page(html)
+    inside = {load[1:] for load in page.loads if load.startswith("#")}
+    assert inside <= page.ids
+    assert all(load.startswith(("data:", "#")) for load in page.loads)
+    assert not re.search(r"@import|url\(|https?://", html)
+    assert [bool(image["alt"]) for image in page.images] == [True] * 7
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
+    assert policy.startswith("default-src 'none';")
+    assert f"script-src &#39;sha256-{digest}&#39;" in policy
+
+
+def test_pictures_of_the_data_can_be_left_out(result: AuditResult) -> None:
+    bare = dataclasses.replace(result, dossiers=())
+    pictures = draw(bare)
+    html = render(bare, pictures)
+    page = Page(html)
+    assert "Pictures of the images were left out" in page.text
+    assert not any(p.private for p in pictures)
+    shown = {image["src"] for image in page.images}
+    assert shown == {"data:image/png;base64," + base64.b64encode(p.png).decode() for p in pictures}
+    private = [p for p in draw(result) if p.private]
+    assert private
+    assert not any(base64.b64encode(p.png).decode() in html for p in private)
+    assert "left out" not in Page(render(result, ())).text
+
+
+def test_page_escapes_what_it_is_given(make) -> None:
+    evil = "<script>x</script>"
+    ids = tuple(f"<b>{i}</b>\"'&" for i in range(24))
+    result = make(ids=ids)
+    odd = dataclasses.replace(
+        result,
+        name=evil,
         near_duplicates=(("<b>a", "b&c", 2),),
         record={"k<i>": '"><img src=https://x>'},
+        command=evil,
+        config="</pre>" + evil,
+        gate=None,
+        slices=tuple(dataclasses.replace(s, by="group", name=evil) for s in result.slices[:2]),
     )
-    html = render(odd, ())
-    assert not {"script", "b", "i", "img"} & Page(html).tags
+    html = render(odd, draw(odd))
+    assert html.count("<script>") == 1
+    assert not {"b", "i"} & Page(html).tags
+    assert "https://x" not in "".join(Page(html).loads)
     assert "&lt;b&gt;a" in html
     assert "b&amp;c" in html
 
 
-def test_page_without_duplicates_or_comparisons(result):
-    plain = dataclasses.replace(result, near_duplicates=(), comparisons=(), blind=())
-    text = Page(render(plain, ())).text
-    assert "None found" in text
-    assert "Paired comparison" not in text
-
-
-def test_grid_is_listed_and_the_best_is_named_for_what_it_is(result, grid, tmp_path):
+def test_grid_is_listed_and_the_best_is_named_for_what_it_is(result, grid) -> None:
     with_grid = dataclasses.replace(result, grid=grid)
     page = Page(render(with_grid, draw(with_grid)))
+    rows = page.table("layers")
+    assert len(rows) == len(grid)
+    shown = {tuple(row[:3]): row[3] for row in rows}
     for point in grid:
-        assert f"{point.auc:.3f} [" in page.text
-    assert page.text.count("best, chosen in hindsight") == 1
-    assert "backbone" not in page.text.split("AUC [95 % interval]")[-2][-80:]
-    assert "Grid" not in Page(render(result, ())).text
+        key = (point.layers, point.ridge, f"{point.alpha:g}")
+        assert shown[key].startswith(interval(point.auc, point.auc_ci95))
+    assert rows[0][-1].endswith("best, chosen in hindsight")
+    assert rows[1][-1].endswith("configured")
+    assert "All settings" not in Page(render(result, ())).text
+
+
+@pytest.fixture(scope="module")
+def make():
+    """Audits of other sizes, from beside this file."""
+    path = Path(__file__).with_name("conftest.py")
+    spec = importlib.util.spec_from_file_location("reporting_fixtures", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_result
