@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config, Task
+from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery
 from mia_lab.store import Stage
@@ -66,7 +67,7 @@ def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, grou
         config=build.plain(config) | {"layers": _layers(config)},
         tags=(config.data.name, _victim(config), config.data.protocol.value, scale),
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
-        log_images=tracking.images,
+        log_images=tracking.images if config.report.images else False,
     )
 
 
@@ -98,6 +99,11 @@ def command_line() -> str:
     if not HydraConfig.initialized():
         return ""
     return shlex.join(["python", "-m", "mia_lab", *HydraConfig.get().overrides.task])
+
+
+def shown(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
+    """The pictures that a report may show: without those of the data if it says so."""
+    return tuple(p for p in pictures if config.report.images or not p.private)
 
 
 def commit() -> str:

@@ -17,7 +17,7 @@ from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery, Scoring
-from mia_lab.run import Clock, gallery, make_tracker, point_latest, solver_record
+from mia_lab.run import Clock, gallery, make_tracker, point_latest, shown, solver_record
 from mia_lab.stages import Stages
 from mia_lab.store import Store
 from mia_lab.types import Evidence, Role, ScoreTable, Split
@@ -116,7 +116,7 @@ def _gallery(evidence: Evidence, scores: ScoreTable, candidates: tuple[str, ...]
 
 
 def _report(config: Config, found: Scoring, tracker: Tracker, folder: Path) -> None:
-    pictures = report.draw(found)
+    pictures = shown(config, report.draw(found))
     report.write_files(found, pictures, folder)
     tracker.log_scoring(found, pictures)
     page = write_scores_html(found, pictures, folder)

@@ -19,7 +19,7 @@ from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Extremes, Survey
-from mia_lab.run import Clock, make_tracker, point_latest, run_record, solver_record
+from mia_lab.run import Clock, make_tracker, point_latest, run_record, shown, solver_record
 from mia_lab.store import Store
 from mia_lab.types import DifficultyTable
 
@@ -88,7 +88,7 @@ def _extremes(pairs: PairDataset, table: DifficultyTable, rows: np.ndarray) -> E
 
 
 def _report(config: Config, found: Survey, tracker: Tracker, folder: Path) -> None:
-    pictures = report.draw(found)
+    pictures = shown(config, report.draw(found))
     report.write_files(found, pictures, folder)
     tracker.log_survey(found, pictures)
     sentences = report.summary(found)

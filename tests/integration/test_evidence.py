@@ -172,3 +172,13 @@ def test_attacks_on_a_victim_that_never_saw_the_candidates(tmp_path: Path) -> No
         rejected = np.count_nonzero(p_values < 0.05)
         assert bound[0] <= rejected <= bound[1], name
         assert stats.kstest(p_values, "uniform").pvalue > 0.001
+
+
+def test_other_reports_leave_private_images_out_too(command: Command) -> None:
+    few = ("data.sources.procedural.n_train=5", "data.sources.procedural.n_test=1")
+    small = ("task=difficulty", "data.image_size=32", "tracking.mode=offline", "trainer.threads=1")
+    ran = command(*small, *few, "report.images=false")
+    folder = ran.folder / "outputs/latest"
+    assert ran.code == 0, ran.err
+    assert {p.name for p in folder.glob("*.png")} == {"histogram.png"}
+    assert [p.name for p in folder.glob("wandb/**/*.png") if "gallery" in p.name] == []
