@@ -25,7 +25,7 @@ demo: $(READY) ## Audit a small model on generated facades, in about a minute
 
 test: $(READY) ## Run the tests with coverage
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow" -n 2 --dist worksteal --durations 25
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 

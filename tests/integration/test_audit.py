@@ -49,7 +49,8 @@ def without_timings(metrics: dict[str, object]) -> dict[str, object]:
 
 
 def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
-    first = command.alone(*TINY)
+    whole = (*TINY, "report.images=true")
+    first = command.alone(*whole)
     folder = latest(first)
     assert {p.name for p in folder.iterdir()} >= FILES
     resolved = (folder / "config.yaml").read_text()
@@ -84,7 +85,7 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
     }
     assert sum(role == "auxiliary" for role in roles.values()) == 2
 
-    again = command(*TINY)
+    again = command(*whole)
     assert again.err.count("from the store") == 6  # nobody asked for the features
     assert "computing" not in again.err
     assert without_timings(again.metrics) == without_timings(metrics)

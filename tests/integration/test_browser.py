@@ -51,7 +51,7 @@ def report(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one real run; asks for the browser first, so that nothing is run in vain."""
     command = Command(tmp_path_factory.mktemp("audit"))
     # In a process of its own: this one runs the browser's event loop.
-    ran = command.alone("+experiment=tiny", "difficulty.grid.ridge=[0.1,10]")
+    ran = command.alone("+experiment=tiny", "report.images=true", "difficulty.grid.ridge=[0.1,10]")
     assert ran.code == 0, ran.err
     return ran.folder / "outputs" / "latest" / "report.html"
 

@@ -21,6 +21,7 @@ SURVEY = (
     "data.sources.procedural.n_train=9",
     "data.sources.procedural.n_test=3",
     "difficulty.grid_size=16",
+    "report.images=true",
 )
 AUDIT = ("+experiment=tiny", "difficulty.grid_size=16")
 

@@ -133,7 +133,7 @@ def test_private_images_stay_out_of_the_report(command: Command) -> None:
     names = {p.stem for p in folder.glob("*.png")}
     assert "roc" in names
     assert not [name for name in names if name.startswith(("dossiers", "samples", "gallery"))]
-    shown = command(TINY)
+    shown = command(TINY, "report.images=true")
     assert shown.code == 0, shown.err
     with_images = {p.stem for p in folder.glob("*.png")}
     assert {name for name in with_images if name.startswith("dossiers")}

@@ -21,7 +21,8 @@ def templates(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 def run(command: Command, *arguments: str) -> Ran:
     small = ("data.image_size=32", "data.n_members=6", "data.n_nonmembers=6", "trainer.threads=1")
-    return command("data=my_dataset", *small, "tracking.mode=disabled", *arguments)
+    quick = ("evaluation.permutations=20", "report.images=false", "tracking.mode=disabled")
+    return command("data=my_dataset", *small, *quick, *arguments)
 
 
 def test_dataset_and_attack_around_pix2pix(templates: Command) -> None:

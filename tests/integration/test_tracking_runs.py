@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
 ]
 
-TINY = ("+experiment=tiny", "tracking.mode=offline")
+TINY = ("+experiment=tiny", "tracking.mode=offline", "report.images=true")
 
 
 @pytest.fixture(autouse=True)
