@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mia_lab.config.schema import Assignment, Config, Protocol, Task
-from mia_lab.data import splits
+from mia_lab.data import groups, splits
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError
 
@@ -34,8 +34,8 @@ def _rows(config: Config, source: PairSource) -> splits.Rows:
     if data.protocol is Protocol.resplit:
         pool = source.ids("train")
         if data.group_by is not None:
-            names = splits.group_names(pool, data.group_by)
-            return splits.assign_groups(pool, names, counts, seed)
+            names = groups.group_names(pool, data.group_by)
+            return groups.assign_groups(pool, names, counts, seed)
         coins = data.assignment is Assignment.bernoulli
         return splits.assign_resplit(pool, counts, seed, coins=coins)
     if data.protocol is Protocol.official:
@@ -44,6 +44,6 @@ def _rows(config: Config, source: PairSource) -> splits.Rows:
         unknown = config.task is Task.score
         rows = splits.read_manifest(Path(str(data.manifest)), all_ids(source), unknown)
     if data.group_by is not None:
-        names = splits.group_names([*rows], data.group_by)
+        names = groups.group_names([*rows], data.group_by)
         rows = {i: {"group": names[i], **row} for i, row in rows.items()}
     return rows

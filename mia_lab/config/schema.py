@@ -112,7 +112,7 @@ class Scale:
     image_size: int = MISSING
     n_members: int | None = MISSING
     n_nonmembers: int | None = MISSING
-    n_auxiliary: int = MISSING
+    n_auxiliary: int | None = MISSING
     width: int = MISSING
     discriminator_width: int = MISSING
     n_downsamplings: int = MISSING
@@ -147,7 +147,7 @@ class Data:
     group_by: str | None = None
     n_members: int | None = MISSING
     n_nonmembers: int | None = MISSING
-    n_auxiliary: int = MISSING
+    n_auxiliary: int | None = MISSING
 
 
 @dataclass

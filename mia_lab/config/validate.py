@@ -52,7 +52,8 @@ def _check_data(config: Config) -> None:
     data = config.data
     _one_of("data.source", data.source, data.sources)
     _at_least(16, ("data.image_size", data.image_size))
-    _at_least(0, ("data.n_auxiliary", data.n_auxiliary))
+    if data.n_auxiliary is not None:
+        _at_least(0, ("data.n_auxiliary", data.n_auxiliary))
     for key in ("n_members", "n_nonmembers"):
         if (count := getattr(data, key)) is not None:
             _at_least(1, (f"data.{key}", count))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -37,13 +36,20 @@ Rows = dict[str, dict[str, str]]
 """What is known of each chosen image: its role, and its group and content hash where given."""
 
 
+AUXILIARIES = 100
+"""Known non-members set aside where nobody says how many, if so many are left."""
+
+
 @dataclass(frozen=True)
 class Counts:
-    """How many images of each role; None: half each of what the others leave."""
+    """How many images of each role.
+
+    None: half each of what the others leave; for auxiliaries, up to 100 of what those leave.
+    """
 
     members: int | None
     nonmembers: int | None
-    auxiliary: int
+    auxiliary: int | None
 
 
 def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: bool = False) -> Rows:
@@ -59,12 +65,13 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: boo
     Raises:
         UserError: the pool is too small, or all coins fell alike.
     """
-    members, nonmembers = _resolve(counts, len(pool))
-    total = members + nonmembers + counts.auxiliary
+    members, nonmembers = resolve(counts, len(pool))
+    auxiliary = _auxiliaries(counts, len(pool) - members - nonmembers)
+    total = members + nonmembers + auxiliary
     if total > len(pool):
         raise UserError(
             f"data.n_members={members} + data.n_nonmembers={nonmembers} + data.n_auxiliary="
-            f"{counts.auxiliary} = {total}, but the pool holds {len(pool)} images; ask for fewer"
+            f"{auxiliary} = {total}, but the pool holds {len(pool)} images; ask for fewer"
         )
     if min(members, nonmembers) < 1:
         raise UserError(
@@ -81,80 +88,8 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: boo
                 f"data.assignment=bernoulli: all {len(roles)} coins fell alike; raise "
                 "data.n_members and data.n_nonmembers"
             )
-    roles += [Role.AUXILIARY] * counts.auxiliary
+    roles += [Role.AUXILIARY] * auxiliary
     return {i: {"role": str(role)} for i, role in zip(order, roles, strict=True)}
-
-
-def assign_groups(
-    pool: Sequence[str], groups: Mapping[str, str], counts: Counts, seed: int
-) -> Rows:
-    """Roles drawn by group: no group has images in two roles.
-
-    Groups come in random order, and fill the members, then the non-members, then the auxiliaries;
-    what a group has beyond the number asked for is left out.
-
-    Args:
-        pool: ids of all images there are.
-        groups: the group of each.
-        counts: how many images of each role; where neither members nor non-members are told, the
-            members end with the group that completes half of the pool.
-        seed: decides the draw.
-
-    Raises:
-        UserError: the groups are too few.
-    """
-    names = sorted({groups[i] for i in pool})
-    mixed = [names[k] for k in generator(seed, "split", "groups").permutation(len(names))]
-    whole = counts.members is None and counts.nonmembers is None
-    members, nonmembers = _resolve(counts, len(pool))
-    wanted = {
-        Role.MEMBER: members,
-        Role.NONMEMBER: nonmembers,
-        Role.AUXILIARY: counts.auxiliary,
-    }
-    rows: Rows = {}
-    for role, count in wanted.items():
-        chosen: list[str] = []
-        while len(chosen) < count and mixed:
-            name = mixed.pop()
-            chosen += [i for i in pool if groups[i] == name]
-        if not whole and len(chosen) < count:
-            raise UserError(
-                f"data.group_by: its {len(names)} groups give {len(chosen)} of {count} images of "
-                f"role {role}, as no group may have two roles; ask for fewer images"
-            )
-        kept = chosen if whole else chosen[:count]
-        rows |= {i: {"role": str(role), "group": groups[i]} for i in kept}
-    for role in JUDGED:
-        if not any(row["role"] == role for row in rows.values()):
-            raise UserError(
-                f"data.group_by: {len(names)} groups leave no images for role {role}, as no group "
-                "may have two roles; it needs to name more groups"
-            )
-    return rows
-
-
-def group_names(ids: Sequence[str], pattern: str) -> dict[str, str]:
-    """The group of each image: what a regular expression finds in its id.
-
-    Args:
-        ids: of images.
-        pattern: searched for; its first parenthesis is the name, or all that it finds.
-
-    Raises:
-        UserError: it is no regular expression, or an id has no such part.
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"data.group_by={pattern}: is no regular expression ({error})") from None
-    found = {}
-    for image_id in ids:
-        match = compiled.search(image_id)
-        if match is None or not (name := match[1] if compiled.groups else match[0]):
-            raise UserError(f"data.group_by={pattern}: finds no group in the id {image_id!r}")
-        found[image_id] = name
-    return found
 
 
 def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, seed: int) -> Rows:
@@ -171,22 +106,23 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
             "set data.train and data.test to folders that do not overlap"
         )
     members = len(train) if counts.members is None else counts.members
-    left = len(test) - counts.auxiliary
+    left = len(test) - (counts.auxiliary or 0)
     nonmembers = left if counts.nonmembers is None else counts.nonmembers
+    auxiliary = _auxiliaries(counts, left - nonmembers)
     if members > len(train):
         raise UserError(
             f"data.n_members={members}, but the train part holds {len(train)} images; ask for fewer"
         )
     if nonmembers > left or nonmembers < 1:
         raise UserError(
-            f"data.n_nonmembers={nonmembers} + data.n_auxiliary={counts.auxiliary}, but the test "
+            f"data.n_nonmembers={nonmembers} + data.n_auxiliary={auxiliary}, but the test "
             f"part holds {len(test)} images; ask for fewer"
         )
     seen = [train[i] for i in generator(seed, "split", "train").permutation(len(train))[:members]]
     rest = [test[i] for i in generator(seed, "split", "test").permutation(len(test))]
     roles = dict.fromkeys(seen, Role.MEMBER)
     roles |= dict.fromkeys(rest[:nonmembers], Role.NONMEMBER)
-    roles |= dict.fromkeys(rest[nonmembers : nonmembers + counts.auxiliary], Role.AUXILIARY)
+    roles |= dict.fromkeys(rest[nonmembers : nonmembers + auxiliary], Role.AUXILIARY)
     return {image_id: {"role": str(role)} for image_id, role in roles.items()}
 
 
@@ -297,9 +233,10 @@ def write_manifest(path: Path, split: Split) -> None:
         writer.writerows(zip(*(getattr(split, c).tolist() for c in COLUMNS), strict=True))
 
 
-def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
+def resolve(counts: Counts, pool: int) -> tuple[int, int]:
+    """How many members and non-members that is, of a pool of so many images."""
     members, nonmembers = counts.members, counts.nonmembers
-    room = pool - counts.auxiliary
+    room = pool - (counts.auxiliary or 0)
     if members is None and nonmembers is None:
         return room // 2, room // 2
     if members is None:
@@ -307,6 +244,10 @@ def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
     if nonmembers is None:
         nonmembers = room - members
     return members, nonmembers
+
+
+def _auxiliaries(counts: Counts, left: int) -> int:
+    return max(0, min(AUXILIARIES, left)) if counts.auxiliary is None else counts.auxiliary
 
 
 def _content_hash(pair: Pair) -> str:

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mia_lab.data.groups import assign_groups, group_names
 from mia_lab.data.source import Pair
 from mia_lab.data.splits import (
     Counts,
     Rows,
-    assign_groups,
     assign_official,
     assign_resplit,
     build_split,
-    group_names,
     read_manifest,
     write_manifest,
 )
@@ -251,3 +250,23 @@ def test_coins_that_fall_alike_leave_nothing_to_judge() -> None:
             outcomes.append(str(error))
     assert 3 <= len(outcomes) <= 17
     assert "all 2 coins fell alike; raise data.n_members" in outcomes[0]
+
+
+def test_auxiliaries_are_what_is_left_up_to_a_hundred() -> None:
+    pool = [f"train/{i:04d}" for i in range(500)]
+    rows = assign_resplit(pool, Counts(100, 100, None), seed=0)
+    assert [count(rows, role) for role in Role] == [100, 100, 100, 0]
+    # Who is set aside changes nobody's role.
+    without = assign_resplit(pool, Counts(100, 100, 0), seed=0)
+    assert without.items() <= rows.items()
+    few = assign_resplit(POOL, Counts(5, 6, None), seed=0)
+    assert count(few, Role.AUXILIARY) == 9
+    half = assign_resplit(POOL, Counts(None, None, None), seed=0)
+    assert [count(half, role) for role in Role] == [10, 10, 0, 0]
+    official = assign_official(POOL, TEST, Counts(8, 7, None), seed=0)
+    assert [count(official, role) for role in Role] == [8, 7, 3, 0]
+    everything = assign_official(POOL, TEST, Counts(None, None, None), seed=0)
+    assert [count(everything, role) for role in Role] == [20, 10, 0, 0]
+    grouped = assign_groups(POOL, GROUPS, Counts(6, 6, None), seed=0)
+    taken = {row["group"] for row in grouped.values() if row["role"] != Role.AUXILIARY}
+    assert count(grouped, Role.AUXILIARY) == sum(name not in taken for name in GROUPS.values()) > 0
