@@ -101,7 +101,9 @@ def _practice(
     score = scores.column(split.candidates())
     auxiliary = scores.column(split.ids(Role.AUXILIARY))
     fixed = {
-        fpr: operating_point(score, truth, auxiliary, float(fpr)) for fpr in FPRS if len(auxiliary)
+        fpr: operating_point(score, truth, auxiliary, float(fpr), groups)
+        for fpr in FPRS
+        if len(auxiliary)
     }
     return Practice(
         fixed=fixed,
@@ -129,8 +131,16 @@ def _epsilon(
             None,
             "no valid bound: the number of guesses was not fixed beforehand (evaluation.guesses)",
         )
-    score = scores.column(split.candidates())
-    return one_run_bound(score, truth, guesses, config.evaluation.delta)
+    ids = split.candidates()
+    content = dict(zip(split.id.tolist(), split.content.tolist(), strict=True))
+    if len({content[i] for i in ids}) < len(ids):
+        return EpsilonBound(
+            None, "no valid bound: some candidates are the same image, and so share one coin"
+        )
+    # All attacks' bounds hold together (Bonferroni).
+    level = 1 - 0.05 / len(config.attack.names)
+    delta = config.evaluation.delta
+    return one_run_bound(scores.column(ids), truth, guesses, delta, level)
 
 
 def _dossiers(

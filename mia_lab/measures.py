@@ -183,8 +183,8 @@ class EpsilonBound:
     """A lower bound of the privacy loss that a differentially private training could claim.
 
     Attributes:
-        value: at 95 % confidence the training was not (epsilon, delta)-private for any smaller
-            epsilon; None where no theorem gives a bound.
+        value: at 95 % confidence, for all attacks together, the training was not
+            (epsilon, delta)-private for any smaller epsilon; None where no theorem gives a bound.
         why: which theorem applies, or why none does.
         guesses, correct: r and how many of them were right; 0 where there is no bound.
         delta: of the claim.
@@ -228,7 +228,7 @@ class Blind:
     """Attacks that never see the victim, and what they say about the split.
 
     Attributes:
-        baselines: one a baseline, of its (cross-fitted) scores.
+        baselines: one a baseline, of its (cross-fitted) scores; p-values are the adjusted ones.
         scores: what was evaluated, in the order of the baselines; that of the difficulty with its
             own sign.
         adjusted_p: of each baseline, against the maximum over all of them under permuted labels.

@@ -251,7 +251,12 @@ def _check_gate(config: Config, condition: str) -> None:
     from mia_lab.evaluation.gate import check
     from mia_lab.evaluation.summary import summary_names
 
-    check(condition, summary_names(config.attack.names))
+    names = summary_names(
+        config.attack.names,
+        bounded=config.evaluation.guesses is not None,
+        files=config.data.source != "procedural",
+    )
+    check(condition, names)
 
 
 def _check_trainer(trainer: Trainer) -> None:

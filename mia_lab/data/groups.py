@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mia_lab.data.splits import AUXILIARIES, JUDGED, Counts, Rows, resolve
+from mia_lab.data.splits import AUXILIARIES, JUDGED, Counts, Rows
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
 from mia_lab.types import Role
@@ -16,14 +16,15 @@ def assign_groups(
 ) -> Rows:
     """Roles drawn by group: no group has images in two roles.
 
-    Groups come in random order, and fill the members, then the non-members, then the auxiliaries;
-    what a group has beyond the number asked for is left out.
+    Groups come in random order, and fill the roles whose numbers are given; what a group has beyond
+    them is left out. Of the others, members take groups until half of what is left, or all where
+    the non-members are given; non-members take the rest; auxiliaries come last, up to 100. Filling
+    up like this favours large groups a little.
 
     Args:
         pool: ids of all images there are.
         groups: the group of each.
-        counts: how many images of each role; where neither members nor non-members are told, the
-            members end with the group that completes half of the pool.
+        counts: how many images of each role.
         seed: decides the draw.
 
     Raises:
@@ -31,30 +32,42 @@ def assign_groups(
     """
     names = sorted({groups[i] for i in pool})
     mixed = [names[k] for k in generator(seed, "split", "groups").permutation(len(names))]
-    whole = counts.members is None and counts.nonmembers is None
-    members, nonmembers = resolve(counts, len(pool))
-    wanted = {Role.MEMBER: members, Role.NONMEMBER: nonmembers, Role.AUXILIARY: counts.auxiliary}
-    rows: Rows = {}
-    for role, asked in wanted.items():
-        count = AUXILIARIES if asked is None else asked
+    images = {name: [i for i in pool if groups[i] == name] for name in names}
+    asked = {
+        Role.MEMBER: counts.members,
+        Role.NONMEMBER: counts.nonmembers,
+        Role.AUXILIARY: counts.auxiliary,
+    }
+
+    def take(count: int) -> list[str]:
         chosen: list[str] = []
         while len(chosen) < count and mixed:
-            name = mixed.pop()
-            chosen += [i for i in pool if groups[i] == name]
-        if not whole and asked is not None and len(chosen) < count:
-            raise UserError(
-                f"data.group_by: its {len(names)} groups give {len(chosen)} of {count} images of "
-                f"role {role}, as no group may have two roles; ask for fewer images"
-            )
-        kept = chosen if whole else chosen[:count]
-        rows |= {i: {"role": str(role), "group": groups[i]} for i in kept}
+            chosen += images[mixed.pop()]
+        return chosen
+
+    roles: dict[Role, list[str]] = {}
+    for role, count in asked.items():
+        if count is not None:
+            roles[role] = take(count)[:count]
+            if len(roles[role]) < count:
+                raise UserError(
+                    f"data.group_by: its {len(names)} groups give {len(roles[role])} of {count} "
+                    f"images of role {role}, as no group may have two roles; ask for fewer images"
+                )
+    left = sum(len(images[name]) for name in mixed)
+    if Role.MEMBER not in roles:
+        roles[Role.MEMBER] = take(left if Role.NONMEMBER in roles else left // 2)
+    if Role.NONMEMBER not in roles:
+        roles[Role.NONMEMBER] = take(left)
+    if Role.AUXILIARY not in roles:
+        roles[Role.AUXILIARY] = take(AUXILIARIES)[:AUXILIARIES]
     for role in JUDGED:
-        if not any(row["role"] == role for row in rows.values()):
+        if not roles[role]:
             raise UserError(
                 f"data.group_by: {len(names)} groups leave no images for role {role}, as no group "
                 "may have two roles; it needs to name more groups"
             )
-    return rows
+    return {i: {"role": str(role), "group": groups[i]} for role, ids in roles.items() for i in ids}
 
 
 def group_names(ids: Sequence[str], pattern: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: boo
     Raises:
         UserError: the pool is too small, or all coins fell alike.
     """
-    members, nonmembers = resolve(counts, len(pool))
+    members, nonmembers = _resolve(counts, len(pool))
     auxiliary = _auxiliaries(counts, len(pool) - members - nonmembers)
     total = members + nonmembers + auxiliary
     if total > len(pool):
@@ -233,8 +233,7 @@ def write_manifest(path: Path, split: Split) -> None:
         writer.writerows(zip(*(getattr(split, c).tolist() for c in COLUMNS), strict=True))
 
 
-def resolve(counts: Counts, pool: int) -> tuple[int, int]:
-    """How many members and non-members that is, of a pool of so many images."""
+def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
     members, nonmembers = counts.members, counts.nonmembers
     room = pool - (counts.auxiliary or 0)
     if members is None and nonmembers is None:

@@ -115,7 +115,10 @@ def table(rows: Mapping[str, Columns]) -> BlindFeatures:
         id=np.array(list(rows), dtype=np.str_),
         baseline=np.array([baseline for baseline, _ in columns], dtype=np.str_),
         name=np.array([name for _, name in columns], dtype=np.str_),
-        value=np.array([[row.get(c, 0.0) for c in columns] for row in rows.values()]),
+        # Files may say anything of themselves, a density of 0/0 say.
+        value=np.nan_to_num(
+            [[row.get(c, 0.0) for c in columns] for row in rows.values()], posinf=0, neginf=0
+        ),
     )
 
 

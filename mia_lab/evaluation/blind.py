@@ -7,6 +7,7 @@ AUC can be read as membership.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from mia_lab.evaluation.clusters import cluster_codes, permuted
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
-from mia_lab.evaluation.roc import auc, midranks
-from mia_lab.evaluation.uncertainty import auc_interval
-from mia_lab.measures import Blind, Comparison, Verdict
+from mia_lab.evaluation.roc import auc, midranks, split_classes
+from mia_lab.evaluation.uncertainty import Interval, auc_interval
+from mia_lab.measures import Blind, Comparison, Evaluation, Verdict
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import VICTIM, Floats, ScoreTable, Strings
 
@@ -28,7 +29,12 @@ SOUND_BELOW = 0.60
 EXCEEDANCES = 10
 """So many permuted maxima above the observed one settle the matter; see :func:`judge_split`."""
 
+_AT_LEAST = 40
+"""Permutations at least, so that the spread of the refitted AUCs is known."""
+
 _PENALTY_C = 0.1
+_COMPONENTS = 200
+_EQUAL = 1e-12
 
 
 def judge_split(
@@ -45,13 +51,14 @@ def judge_split(
 
     Each set of features is scored by :func:`blind_scores`, the difficulty as it is. The largest AUC
     is held against the largest under permuted labels, the fits included (Westfall and Young 1993),
-    so that the error over all baselines together is 5 %. Permuting stops early once ten permuted
-    maxima reach the observed one: the p-value is 10 divided by their number (Besag and Clifford
-    1991, Biometrika 78).
+    so that the error over all baselines together is 5 %. Permuting stops early, though not before
+    forty times, once ten permuted maxima reach the observed one: then no more of them could bring
+    the p-value below 0.05 (Besag and Clifford 1991, Biometrika 78).
 
     *confounded*: p < 0.05. *sound*: not confounded, and all AUCs are below 0.60 with 95 %
-    confidence (DeLong's upper limits, Bonferroni; a fitted AUC below 0.5 counts as 0.5). Else
-    *undecidable*: so few images would not show a difference that matters.
+    confidence (Bonferroni; a fitted AUC below 0.5 counts as 0.5). Else *undecidable*: so few images
+    would not show a difference that matters. A bound is about these classifiers, fitted on so many
+    images; with more of them, or another classifier, more might be told.
 
     Args:
         difficulty: (N,) of each candidate, finite.
@@ -62,35 +69,49 @@ def judge_split(
         permutations: at most so many.
         groups: (N,) clusters; "" for an image that belongs to none.
 
+    Returns:
+        What was found. Intervals of fitted baselines are DeLong's, widened by how much more their
+        AUC varies under permuted labels than that of a fixed score: the fits share images. Their
+        p-values are the adjusted ones, since labels that were fitted cannot be permuted afterwards.
+
     Raises:
-        ValueError: see :func:`mia_lab.evaluation.evaluate.evaluate`.
+        ValueError: a difficulty is not finite, or one class is missing.
     """
+    scores = {DIFFICULTY: np.asarray(difficulty, dtype=np.float64)}
+    try:
+        split_classes(scores[DIFFICULTY], is_member)
+    except ValueError as error:
+        raise ValueError(f"{DIFFICULTY}: {error}") from None
     compact = {name: _compact(columns) for name, columns in features.items()}
     fit_seed = derive_seed(seed, "blind", "folds")
-    scores = {DIFFICULTY: np.asarray(difficulty, dtype=np.float64)}
     for name, columns in compact.items():
         found = blind_scores(columns, is_member, fit_seed, groups)
         if found is not None:
             scores[name] = found
     fitted = {name: compact[name] for name in scores if name != DIFFICULTY}
     observed = {name: _folded(name, auc(s, is_member)) for name, s in scores.items()}
-    null = _permuted_maxima(
+    null = _permuted_areas(
         scores[DIFFICULTY], fitted, is_member, groups, max(observed.values()), seed, permutations
     )
-    adjusted = {name: _p_value(null, area, permutations) for name, area in observed.items()}
+    adjusted = {name: _p_value(null.max(axis=1), area) for name, area in observed.items()}
+    refit = {DIFFICULTY: 1.0} | {
+        name: _refit_factor(null[:, i], is_member) for i, name in enumerate(fitted, start=1)
+    }
     best = max(observed, key=lambda name: observed[name])
-    upper = _upper_bound(scores, is_member, groups)
-    p_value = adjusted[best]
+    upper = _upper_bound(scores, is_member, groups, refit)
     return Blind(
-        baselines=tuple(evaluate(n, s, is_member, seed, groups) for n, s in scores.items()),
+        baselines=tuple(
+            _baseline(evaluate(n, s, is_member, seed, groups), adjusted[n], refit[n])
+            for n, s in scores.items()
+        ),
         scores=tuple(ScoreTable(n, VICTIM, np.asarray(ids), s) for n, s in scores.items()),
         adjusted_p=adjusted,
         best=best,
         max=observed[best],
-        p_value=p_value,
+        p_value=adjusted[best],
         upper95=upper,
         permutations=len(null),
-        verdict=_verdict(p_value, upper),
+        verdict=_verdict(adjusted[best], upper),
     )
 
 
@@ -134,7 +155,8 @@ def excess(
 
     Args:
         scores: of the attack, on the images that ``blind`` is about, in any order.
-        blind: from :func:`judge_split`; the difficulty is taken from its better side.
+        blind: from :func:`judge_split`; the difficulty is taken from its better side. Of a fitted
+            baseline, the difference is as much wider as that baseline's own interval is.
         is_member: bool (N,), in the order of ``scores.id``.
         seed: of the bootstrap.
         groups: (N,) clusters, in the same order.
@@ -143,17 +165,23 @@ def excess(
         ValueError: see :func:`mia_lab.evaluation.evaluate.compare_attacks`.
     """
     names = [table.attack for table in blind.scores]
-    best = blind.scores[names.index(blind.best)]
-    if blind.baselines[names.index(blind.best)].auc < 0.5 and blind.best == DIFFICULTY:
-        best = ScoreTable(best.attack, best.model, best.id, -best.score)
-    return compare_attacks(scores, best, is_member, seed, groups)
+    place = names.index(blind.best)
+    best, baseline = blind.scores[place], blind.baselines[place]
+    if blind.best == DIFFICULTY:
+        if baseline.auc < 0.5:
+            best = ScoreTable(best.attack, best.model, best.id, -best.score)
+        return compare_attacks(scores, best, is_member, seed, groups)
+    found = compare_attacks(scores, best, is_member, seed, groups)
+    fixed = auc_interval(best.column(scores.id.tolist()), is_member, groups=groups)
+    return _wider(found, _half(baseline.auc_ci95) ** 2 - _half(fixed) ** 2)
 
 
 def _compact(features: Floats) -> Floats:
     """Standardised columns, turned onto their principal axes and scaled to a mean variance of 1.
 
     A rotation changes nothing for a logistic regression with a squared penalty, and leaves no more
-    columns than there are images. Constant columns say nothing and are left out.
+    columns than there are images; of these the largest 200 are kept, which many permutations of
+    many images can afford. Constant columns say nothing and are left out.
     """
     features = np.asarray(features, dtype=np.float64)
     spread = features.std(axis=0)
@@ -162,13 +190,13 @@ def _compact(features: Floats) -> Floats:
     if not columns.shape[1]:
         return np.zeros((len(features), 1))
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
-    rank = int(np.count_nonzero(values > 1e-9 * values[0]))
+    rank = min(int(np.count_nonzero(values > 1e-9 * values[0])), _COMPONENTS)
     axes = (left * values)[:, :rank]
     compact: Floats = axes / np.sqrt((axes**2).sum() / axes.size)
     return compact
 
 
-def _permuted_maxima(
+def _permuted_areas(
     difficulty: Floats,
     fitted: Mapping[str, Floats],
     is_member: NDArray[np.bool_],
@@ -177,11 +205,12 @@ def _permuted_maxima(
     seed: int,
     permutations: int,
 ) -> Floats:
-    """The largest AUC over the baselines under permuted labels, until ten reach the observed."""
+    """AUCs of the difficulty and of the fitted baselines under permuted labels: (P, 1 + B)."""
     from tqdm import tqdm
 
     codes, rng = cluster_codes(groups), generator(seed, "blind", "permutations")
-    null: list[float] = []
+    null: list[list[float]] = []
+    beyond = 0
     for number in tqdm(
         range(permutations), "permuting labels", unit=" times", delay=2, leave=False
     ):
@@ -190,17 +219,69 @@ def _permuted_maxima(
         for columns in fitted.values():
             scores = blind_scores(columns, labels, derive_seed(seed, "blind", number), groups)
             areas.append(0.5 if scores is None else auc(scores, labels))
-        null.append(max(areas))
-        if np.count_nonzero(np.array(null) >= observed - 1e-12) >= EXCEEDANCES:
+        null.append(areas)
+        beyond += max(areas) >= observed - _EQUAL
+        if beyond >= EXCEEDANCES and len(null) >= _AT_LEAST:
             break
     return np.array(null)
 
 
-def _p_value(null: Floats, observed: float, permutations: int) -> float:
-    beyond = int(np.count_nonzero(null >= observed - 1e-12))
-    if len(null) < permutations or beyond >= EXCEEDANCES:  # stopped
-        return beyond / len(null)
+def _p_value(null: Floats, observed: float) -> float:
+    beyond = int(np.count_nonzero(null >= observed - _EQUAL))
     return (1 + beyond) / (1 + len(null))
+
+
+def _refit_factor(null: Floats, is_member: NDArray[np.bool_]) -> float:
+    """How much more a refitted AUC varies than that of a score that means nothing (at least 1)."""
+    m, n = int(np.count_nonzero(is_member)), int(np.count_nonzero(~is_member))
+    fixed = np.sqrt((m + n + 1) / (12 * m * n))  # Mann and Whitney 1947
+    return max(1.0, float(null.std(ddof=1) / fixed))
+
+
+def _baseline(found: Evaluation, adjusted_p: float, factor: float) -> Evaluation:
+    """A baseline's evaluation with intervals and p-value that allow for its fits."""
+    return replace(
+        found,
+        auc_ci95=_widened(found.auc, found.auc_ci95, factor),
+        auc_bootstrap_ci95=_widened(found.auc, found.auc_bootstrap_ci95, factor),
+        p_value=adjusted_p,
+    )
+
+
+def _widened(area: float, interval: Interval, factor: float) -> Interval:
+    """An interval about an AUC, so much wider on the logit scale; ends at 0 and 1 stay."""
+    from scipy.special import expit, logit
+
+    if factor == 1 or area in (0.0, 1.0):
+        return interval
+    low, high = (float(expit(logit(area) + factor * (logit(e) - logit(area)))) for e in interval)
+    return low, high
+
+
+def _wider(found: Comparison, extra: float) -> Comparison:
+    """A paired difference with more variance: ``extra`` in squared half widths of the interval."""
+    from scipy.special import ndtr, ndtri
+
+    z = float(ndtri(0.975))
+
+    def wider(interval: Interval) -> tuple[Interval, float]:
+        half = float(np.sqrt(_half(interval) ** 2 + max(extra, 0.0)))
+        low, high = found.difference - half, found.difference + half
+        p_value = 2 * float(ndtr(-abs(found.difference) * z / half)) if half else 1.0
+        return (max(-1.0, low), min(1.0, high)), p_value
+
+    (ci95, p_value), (bootstrap, bootstrap_p) = map(wider, (found.ci95, found.bootstrap_ci95))
+    return replace(
+        found,
+        ci95=ci95,
+        p_value=p_value,
+        bootstrap_ci95=bootstrap,
+        bootstrap_p_value=bootstrap_p,
+    )
+
+
+def _half(interval: Interval) -> float:
+    return (interval[1] - interval[0]) / 2
 
 
 def _folded(name: str, area: float) -> float:
@@ -209,14 +290,18 @@ def _folded(name: str, area: float) -> float:
 
 
 def _upper_bound(
-    scores: Mapping[str, Floats], is_member: NDArray[np.bool_], groups: Strings | None
+    scores: Mapping[str, Floats],
+    is_member: NDArray[np.bool_],
+    groups: Strings | None,
+    refit: Mapping[str, float],
 ) -> float:
     """Simultaneous 95 % upper bound of the AUCs."""
     sides = len(scores) + 1  # the difficulty has two
     bounds = []
     for name, score in scores.items():
-        low, high = auc_interval(score, is_member, 1 - 2 * SIGNIFICANCE / sides, groups)
         area = auc(score, is_member)
+        interval = auc_interval(score, is_member, 1 - 2 * SIGNIFICANCE / sides, groups)
+        low, high = _widened(area, interval, refit[name])
         if name == DIFFICULTY:
             bounds.append(max(high, 1 - low))
         else:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from mia_lab.evaluation.clusters import Codes, cluster_codes
 from mia_lab.evaluation.roc import split_classes
@@ -92,8 +92,8 @@ def compare_bootstrap(
 ) -> tuple[Interval, float]:
     """Interval and two-sided p-value of AUC(first) - AUC(second), both weighed alike.
 
-    The p-value is twice the share of draws on the other side of 0, counted from 1 so that it is
-    never 0. Where the difference does not vary, see
+    The p-value is the level at which that interval reaches 0: from the share of draws on the other
+    side of 0, counted from 1 so that it is never 0. Where the difference does not vary, see
     :func:`mia_lab.evaluation.uncertainty.compare`.
 
     Raises:
@@ -104,9 +104,8 @@ def compare_bootstrap(
         _, interval, p_value = compare_degenerate(first, second, is_member, groups=groups)
         return interval, p_value
     beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return _percentiles(drawn, is_member, groups), float(
-        min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
-    )
+    p_value = _expanded_p_value((1 + beyond) / (1 + len(drawn)), is_member, groups)
+    return _percentiles(drawn, is_member, groups), p_value
 
 
 def tpr_draws(
@@ -256,3 +255,12 @@ def _percentiles(drawn: Floats, is_member: NDArray[np.bool_], groups: Strings | 
     tail = float(ndtr(-stdtrit(u - 1, 0.975) * np.sqrt((u + 1) / (u - 1))))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _expanded_p_value(tail: float, is_member: NDArray[np.bool_], groups: Strings | None) -> float:
+    """Two-sided p-value of a tail of the draws, by the same expansion."""
+    u = min(independent_units(is_member, cluster_codes(groups)))
+    if u < 2:
+        return 1.0
+    z = -float(ndtri(tail)) / np.sqrt((u + 1) / (u - 1))
+    return min(1.0, 2 * float(stdtr(u - 1, -z)))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.cross_fit import cross_fit
-from mia_lab.evaluation.decision import proportion_interval
+from mia_lab.evaluation.decision import proportion
 from mia_lab.measures import Calibration
 from mia_lab.types import Floats, Strings
 
@@ -46,16 +46,26 @@ def calibrate(
     order = np.argsort(probability, kind="stable")
     n_bins = int(np.clip(len(order) // _MIN_IN_BIN, 1, BINS))
     bins = np.array_split(order, n_bins)
-    hits = [int(np.count_nonzero(is_member[rows])) for rows in bins]
+    # Judged as fitted: as if half of all candidates were members.
+    weight = np.where(is_member, 0.5 / is_member.sum(), 0.5 / (~is_member).sum())
+    odds = float(np.count_nonzero(~is_member) / np.count_nonzero(is_member))
     truth = is_member.astype(np.float64)
+    shares = [proportion(is_member[rows], _of(groups, rows)) for rows in bins]
     return Calibration(
         probability=probability,
-        predicted=np.array([probability[rows].mean() for rows in bins]),
-        observed=np.array([truth[rows].mean() for rows in bins]),
-        observed_ci95=np.array(
-            [proportion_interval(h, len(rows)) for h, rows in zip(hits, bins, strict=True)]
-        ),
+        predicted=np.array([np.average(probability[b], weights=weight[b]) for b in bins]),
+        observed=np.array([_reweighed(share.value, odds) for share in shares]),
+        observed_ci95=np.array([[_reweighed(end, odds) for end in s.ci95] for s in shares]),
         count=np.array([len(rows) for rows in bins]),
-        brier=float(((probability - truth) ** 2).mean()),
-        log_loss=float(np.logaddexp(0, np.where(is_member, -logit, logit)).mean()),
+        brier=float(weight @ (probability - truth) ** 2),
+        log_loss=float(weight @ np.logaddexp(0, np.where(is_member, -logit, logit))),
     )
+
+
+def _reweighed(share: float, odds: float) -> float:
+    """A share of members, were there as many members as non-members in all."""
+    return share * odds / (share * odds + 1 - share)
+
+
+def _of(groups: Strings | None, rows: NDArray[np.int64]) -> Strings | None:
+    return None if groups is None else groups[rows]

@@ -39,23 +39,30 @@ def permuted(
 ) -> NDArray[np.bool_]:
     """The labels as they might have fallen if they meant nothing.
 
-    Where clusters are wholly of one class, they are what was drawn, and change labels as wholes.
-    Where each image was drawn by itself although clusters exist, labels change places within them:
-    whatever sets the clusters apart then cannot be mistaken for membership.
+    Images change labels. Where there are clusters, these do, as wholes: each takes the labels of
+    another, in random order, so that images of one cluster stay as alike as they were. A cluster
+    larger than the one that it takes them from repeats them, a smaller one takes some.
 
     Args:
-        is_member: bool (N,).
+        is_member: bool (N,), of both kinds.
         codes: from :func:`cluster_codes`.
         rng: the source of randomness.
     """
     if codes is None:
         return rng.permutation(is_member)
-    members = np.bincount(codes, is_member)
-    size = np.bincount(codes)
-    if np.all((members == 0) | (members == size)):
-        drawn: NDArray[np.bool_] = rng.permutation(members > 0)[codes]
-        return drawn
-    shuffled = np.lexsort((rng.random(len(codes)), codes))
-    found = np.empty_like(is_member)
-    found[np.argsort(codes, kind="stable")] = is_member[shuffled]
-    return found
+    order = np.argsort(codes, kind="stable")
+    own = np.split(is_member[order], np.cumsum(np.bincount(codes))[:-1])
+    while True:
+        taken = (
+            _resized(own[k], len(mine), rng)
+            for k, mine in zip(rng.permutation(len(own)), own, strict=True)
+        )
+        found = np.empty_like(is_member)
+        found[order] = np.concatenate([*taken])
+        if found.any() and not found.all():  # clusters of unequal size may leave one kind alone
+            return found
+
+
+def _resized(labels: NDArray[np.bool_], size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    repeated: NDArray[np.bool_] = np.tile(labels, -(-size // len(labels)))
+    return rng.permutation(repeated)[:size]

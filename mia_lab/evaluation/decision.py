@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mia_lab.evaluation.clusters import cluster_codes
 from mia_lab.evaluation.roc import roc_curve, split_classes
 from mia_lab.measures import Decision, Estimate, Hindsight, OperatingPoint
-from mia_lab.types import Floats
+from mia_lab.types import Floats, Strings
 
 
 def conformal_p_values(scores: Floats, auxiliary: Floats) -> Floats:
@@ -99,10 +100,44 @@ PRIORS = ("0.01", "0.1")
 """How frequent members may be among the images that an attacker asks about."""
 
 
-def proportion_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's (1934) exact interval of a binomial proportion."""
-    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+def proportion_interval(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's (1934) exact interval of a binomial proportion.
+
+    Args:
+        hits: in [0, n]; like n, a fraction where images count for less than one.
+        n: above 0.
+        level: coverage.
+    """
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def proportion(
+    called: NDArray[np.bool_], groups: Strings | None = None, level: float = 0.95
+) -> Estimate:
+    """Share of images that are called, with its interval.
+
+    Clopper and Pearson's; with clusters Korn and Graubard's (1998, Survey Methodology 24): the same
+    of as many independent images as have the share's variance over clusters, and as there are
+    clusters where all images are called, or none.
+
+    Args:
+        called: bool (N,), N at least 1.
+        groups: (N,) clusters; "" for an image that belongs to none.
+        level: coverage.
+    """
+    n, share = len(called), float(np.mean(called))
+    effective, codes = float(n), cluster_codes(groups)
+    if codes is not None:
+        clusters = int(codes.max()) + 1
+        effective = float(clusters)
+        if 0 < share < 1 and clusters > 1:
+            residuals = np.bincount(codes, called - share) / n
+            variance = clusters / (clusters - 1) * float(residuals @ residuals)
+            effective = min(n, share * (1 - share) / variance) if variance > 0 else float(n)
+    return Estimate(share, proportion_interval(share * effective, effective, level))
 
 
 def precision(tpr: float, fpr: float, prior: float) -> float:
@@ -115,18 +150,23 @@ def precision(tpr: float, fpr: float, prior: float) -> float:
 
 
 def operating_point(
-    scores: Floats, is_member: NDArray[np.bool_], auxiliary: Floats, fpr: float
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    auxiliary: Floats,
+    fpr: float,
+    groups: Strings | None = None,
 ) -> OperatingPoint | None:
     """What becomes of the candidates at the threshold of :func:`decide`.
 
-    The intervals of the rates are Clopper and Pearson's, given the threshold. That of the precision
-    joins 97.5 % intervals of both rates, so it covers at least 95 % (Bonferroni).
+    The intervals of the rates are those of :func:`proportion`, given the threshold. That of the
+    precision joins 97.5 % intervals of both rates, so it covers at least 95 % (Bonferroni).
 
     Args:
         scores: (N,) of the candidates, higher = more likely a member.
         is_member: bool (N,).
         auxiliary: (m,) scores of known non-members that are no candidates.
         fpr: the false positive rate asked for, in (0, 1).
+        groups: (N,) clusters; "" for an image that belongs to none.
 
     Returns:
         None where the auxiliaries are too few for this rate.
@@ -134,24 +174,22 @@ def operating_point(
     Raises:
         ValueError: see :func:`decide` and :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    members, nonmembers = split_classes(scores, is_member)
+    split_classes(scores, is_member)
     if len(auxiliary) < auxiliaries_needed(fpr):
         return None
     threshold = decide(scores, auxiliary, fpr).threshold
-    hits = [int(np.count_nonzero(side > threshold)) for side in (members, nonmembers)]
-    sizes = len(members), len(nonmembers)
-    tpr, rate = (
-        Estimate(h / n, proportion_interval(h, n)) for h, n in zip(hits, sizes, strict=True)
-    )
-    (t_low, t_high), (f_low, f_high) = (
-        proportion_interval(h, n, 0.975) for h, n in zip(hits, sizes, strict=True)
-    )
+    called = np.asarray(scores) > threshold
+    sides = [
+        (called[side], None if groups is None else groups[side]) for side in (is_member, ~is_member)
+    ]
+    tpr, rate = (proportion(*side) for side in sides)
+    (t_low, t_high), (f_low, f_high) = (proportion(*side, level=0.975).ci95 for side in sides)
     found = {
         prior: Estimate(
             precision(tpr.value, rate.value, float(prior)),
             (precision(t_low, f_high, float(prior)), precision(t_high, f_low, float(prior))),
         )
-        if any(hits)
+        if called.any()
         else None
         for prior in PRIORS
     }

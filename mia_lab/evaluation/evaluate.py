@@ -49,24 +49,27 @@ def evaluate(
         raise ValueError(f"{name}: {error}") from None
     roc, n = roc_curve(scores, is_member), len(nonmembers)
     fprs = _band_fprs(n)
-    rng = generator(seed, "bootstrap", name)
-    drawn = tpr_draws(scores, is_member, [*map(float, FPRS), *fprs], rng, groups)
-    low, high = tpr_interval(drawn)
-    rates: dict[str, Estimate | None] = {}
-    for i, fpr in enumerate(FPRS):
+    rates, band, bootstrap, labels = (
+        generator(seed, what, name) for what in ("rates", "band", "bootstrap", "labels")
+    )
+    low, high = tpr_interval(tpr_draws(scores, is_member, [*map(float, FPRS)], rates, groups))
+    tpr_at: dict[str, Estimate | None] = {}
+    for fpr, a, b in zip(FPRS, low.tolist(), high.tolist(), strict=True):
         rate = tpr_at_fpr(roc, float(fpr), n)
-        rates[fpr] = None if rate is None else Estimate(rate, (float(low[i]), float(high[i])))
+        # The rate is a step, its interval of straight lines: at the ends they may miss each other.
+        tpr_at[fpr] = None if rate is None else Estimate(rate, (min(a, rate), max(b, rate)))
+    band_low, band_high = tpr_interval(tpr_draws(scores, is_member, fprs, band, groups))
     return Evaluation(
         name=name,
         n_members=len(members),
         n_nonmembers=n,
         auc=auc(scores, is_member),
         auc_ci95=auc_interval(scores, is_member, groups=groups),
-        auc_bootstrap_ci95=auc_bootstrap_interval(scores, is_member, rng, groups),
-        p_value=permutation_p_value(scores, is_member, rng, groups),
-        tpr_at_fpr=rates,
+        auc_bootstrap_ci95=auc_bootstrap_interval(scores, is_member, bootstrap, groups),
+        p_value=permutation_p_value(scores, is_member, labels, groups),
+        tpr_at_fpr=tpr_at,
         roc=roc,
-        band=Band(fprs, low[len(FPRS) :], high[len(FPRS) :]),
+        band=Band(fprs, band_low, band_high),
     )
 
 

@@ -70,8 +70,7 @@ def sentence(gate: Gate) -> str:
     """The outcome in words: ``auc/membership = 0.841 > 0.6``."""
     metric, sign, bound = parse(gate.condition)
     if gate.value is None:
-        return (
-            f"{metric} {sign} {bound:g} cannot be decided, and so counts as failed: the "
-            "non-members are too few to measure this rate"
-        )
+        few = metric.startswith("tpr_at_fpr_")
+        reason = "the non-members are too few to measure this rate" if few else "not measured here"
+        return f"{metric} {sign} {bound:g} cannot be decided, and so counts as failed: {reason}"
     return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

@@ -10,7 +10,10 @@ from mia_lab.evaluation.roc import auc, split_classes
 from mia_lab.types import Floats, Strings
 
 PERMUTATIONS = 2000
-"""Of clustered labels, whose null has no closed form."""
+"""Of labels whose null has no closed form: clusters, and classes of a few images."""
+
+_FEW = 8
+"""Images of a class below which the normal limit is not trusted."""
 
 
 def permutation_p_value(
@@ -21,14 +24,14 @@ def permutation_p_value(
 ) -> float:
     """Two-sided p-value of an AUC against the permutation of the labels.
 
-    Without clusters that is the Mann-Whitney test: exact for small samples without ties, else its
-    normal limit with the correction for ties. Clustered labels are permuted as
-    :func:`mia_lab.evaluation.clusters.permuted` says, 2,000 times.
+    That is the Mann-Whitney test, in its normal limit with the correction for ties. Clusters, and
+    classes of up to eight images, are permuted 2,000 times instead; see
+    :func:`mia_lab.evaluation.clusters.permuted`.
 
     Args:
         scores: (N,) higher = more likely a member.
         is_member: bool (N,).
-        rng: the source of randomness, for clusters.
+        rng: the source of randomness, of permutations.
         groups: (N,) clusters; "" for an image that belongs to none.
 
     Raises:
@@ -40,8 +43,8 @@ def permutation_p_value(
     if np.ptp(np.asarray(scores)) == 0:
         return 1.0
     codes = cluster_codes(groups)
-    if codes is None:
-        return float(mannwhitneyu(members, nonmembers).pvalue)
+    if codes is None and min(len(members), len(nonmembers)) > _FEW:
+        return float(mannwhitneyu(members, nonmembers, method="asymptotic").pvalue)
     observed = abs(auc(scores, is_member) - 0.5)
     null = [auc(scores, permuted(is_member, codes, rng)) - 0.5 for _ in range(PERMUTATIONS)]
     beyond = np.count_nonzero(np.abs(null) >= observed - 1e-12)

@@ -32,17 +32,21 @@ def slices(
         groups: (N,) names; "" for an image that belongs to none.
 
     Returns:
-        One slice a part and attack, part by part.
+        One slice a part and attack, part by part. Groups of one class are left out: nothing can be
+        told apart in them. Within a group its images count as independent.
     """
     found = []
     for by, name, rows in _parts(difficulty, groups):
         truth = is_member[rows]
         members = int(np.count_nonzero(truth))
+        if by == "group" and members in (0, len(rows)):
+            continue
+        clusters = groups[rows] if by == "difficulty" else None
         for table in scores:
             estimate = None
             if 0 < members < len(rows):
                 part = table.score[rows]
-                interval = auc_interval(part, truth, groups=groups[rows])
+                interval = auc_interval(part, truth, groups=clusters)
                 estimate = Estimate(auc(part, truth), interval)
             found.append(Slice(by, name, table.attack, members, len(rows) - members, estimate))
     return tuple(found)

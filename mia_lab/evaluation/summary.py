@@ -37,16 +37,24 @@ def summary(result: AuditResult) -> dict[str, float]:
     return numbers
 
 
-def summary_names(attacks: Sequence[str]) -> list[str]:
-    """What :func:`summary` may hold for an audit with these attacks."""
-    measured = ["auc", "auc_ci95_low", "auc_ci95_high", "p_value", "epsilon"]
+def summary_names(attacks: Sequence[str], *, bounded: bool, files: bool) -> list[str]:
+    """What :func:`summary` may hold for an audit.
+
+    Args:
+        attacks: their names.
+        bounded: whether the privacy loss is bounded from below.
+        files: whether the images come from files.
+    """
+    measured = ["auc", "auc_ci95_low", "auc_ci95_high", "p_value"]
+    measured += ["epsilon"] if bounded else []
     measured += [f"tpr_at_fpr_{fpr}" for fpr in FPRS]
     measured += ["excess", "excess_ci95_low", "excess_ci95_high"]
     compared = ["difference", "difference_ci95_low", "difference_ci95_high"]
     others = [a for a in attacks if "reconstruction" in attacks and a != "reconstruction"]
     return [
         *(f"{metric}/{attack}" for attack in attacks for metric in measured),
-        *(f"blind/{name}" for name in (*BASELINES, "max", "p_value", "upper95")),
+        *(f"blind/{name}" for name in BASELINES if files or name != "file"),
+        *(f"blind/{name}" for name in ("max", "p_value", "upper95")),
         *(f"{metric}/{attack}" for attack in others for metric in compared),
     ]
 

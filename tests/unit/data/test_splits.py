@@ -213,6 +213,16 @@ def test_groups_of_unknown_counts_use_every_image() -> None:
     assert 10 <= count(rows, Role.MEMBER) <= 12
 
 
+def test_one_unknown_count_takes_the_rest() -> None:
+    for counts in (Counts(None, 5, 0), Counts(5, None, 0)):
+        rows = assign_groups(POOL, GROUPS, counts, seed=0)
+        known, rest = (Role.NONMEMBER, Role.MEMBER)[:: 1 if counts.members is None else -1]
+        assert count(rows, known) == 5
+        assert count(rows, rest) >= 20 - 6
+    with pytest.raises(UserError, match=r"give \d+ of 25 images of role auxiliary"):
+        assign_groups(POOL, GROUPS, Counts(None, None, 25), seed=0)
+
+
 def test_too_few_groups_are_refused() -> None:
     with pytest.raises(UserError, match=r"data.group_by: its 7 groups give \d of 9 images of role"):
         assign_groups(POOL, GROUPS, Counts(13, 9, 0), seed=0)

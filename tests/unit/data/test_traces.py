@@ -113,3 +113,9 @@ def test_a_table_joins_what_different_files_have(tmp_path: Path) -> None:
     assert sets["file"][0, found.name[found.baseline == "file"] == "file 0 is PNG"] == 1
     with pytest.raises(KeyError):
         found.sets(["three"])
+
+
+def test_numbers_that_are_none_are_zero() -> None:
+    """A TIFF may state a resolution of 0/0."""
+    rows = {"one": {("file", "density"): float("nan"), ("file", "aspect"): float("inf")}}
+    assert table(rows).value.tolist() == [[0.0, 0.0]]

@@ -139,3 +139,16 @@ def test_none_found_of_few_members_is_no_certainty() -> None:
 
 def test_many_images_get_fewer_draws() -> None:
     assert [draws_for(n) for n in (10, 10_000, 50_000, 10**7)] == [1000, 1000, 200, 100]
+
+
+def test_p_value_is_the_level_at_which_the_interval_reaches_zero() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(24) < 12
+    rejected, disagree = 0, 0
+    for seed in range(200):
+        first, second = rng.normal(size=(2, 24))
+        (low, high), p = compare_bootstrap(first, second, truth, np.random.default_rng(seed))
+        disagree += (p < 0.05) != (low > 0 or high < 0)
+        rejected += p < 0.05
+    assert disagree <= 4  # as a quantile and a count may
+    assert rejected <= stats.binom.ppf(0.999, 200, 0.08)

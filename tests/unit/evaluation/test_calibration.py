@@ -28,7 +28,7 @@ def test_losses_and_bins_are_scikit_learns_and_scipys() -> None:
         rows = order[start : start + count]
         hits = int(is_member[rows].sum())
         assert found.predicted[i] == pytest.approx(found.probability[rows].mean())
-        assert found.observed[i] == hits / count
+        assert found.observed[i] == pytest.approx(hits / count)
         exact = stats.binomtest(hits, int(count)).proportion_ci(0.95, method="exact")
         assert found.observed_ci95[i] == pytest.approx([exact.low, exact.high])
         start += count
@@ -48,6 +48,20 @@ def test_probabilities_are_those_of_equal_odds() -> None:
     found = calibrate(scores, is_member, seed=0)
     truth = 1 / (1 + np.exp(-1.5 * (scores - 0.75)))
     np.testing.assert_allclose(found.probability, truth, atol=0.06)
+    # And so are what they are held against: a member stands for nine non-members.
+    assert np.abs(found.predicted - found.observed).max() < 0.08
+    assert found.brier < 0.2
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_unequal_classes_do_not_pass_for_knowledge(share: float) -> None:
+    rng = np.random.default_rng(0)
+    is_member = np.arange(2000) < share * 2000
+    found = calibrate(rng.normal(size=2000), is_member, seed=0)
+    np.testing.assert_allclose(found.predicted, 0.5, atol=0.05)
+    np.testing.assert_allclose(found.observed, 0.5, atol=0.12)
+    assert ((found.observed_ci95[:, 0] < 0.55) & (found.observed_ci95[:, 1] > 0.45)).all()
+    assert found.brier == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_score_that_says_nothing_is_no_better_than_a_coin() -> None:

@@ -125,17 +125,39 @@ def test_whole_clusters_are_permuted_as_wholes() -> None:
     assert len(seen) == 10  # 2 of 5 clusters
 
 
-def test_mixed_clusters_are_permuted_within() -> None:
+def test_clusters_of_equal_size_keep_their_numbers_of_members() -> None:
     rng = np.random.default_rng(0)
     codes = rng.permutation(np.arange(30) // 6)
     is_member = rng.random(30) < 0.5
-    for _ in range(50):
+    wanted = sorted(np.bincount(codes, is_member))
+    seen = set()
+    for _ in range(100):
+        counts = np.bincount(codes, permuted(is_member, codes, rng))
+        assert sorted(counts) == wanted
+        seen.add(tuple(counts))
+    assert len(seen) > 5
+
+
+@pytest.mark.parametrize("size", [2, 40])
+def test_one_mixed_cluster_does_not_hold_the_others(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that stand alone, or in clusters of one class, change labels beside it."""
+    monkeypatch.setattr(null, "PERMUTATIONS", 300)
+    is_member = np.arange(200) % 2 == 0
+    groups = np.array(["mixed"] * size + [""] * (200 - size))
+    scores = np.random.default_rng(1).normal(size=200) + 3 * is_member
+    p_value = permutation_p_value(scores, is_member, np.random.default_rng(2), groups)
+    assert p_value < 0.01
+
+
+def test_clusters_of_any_size_leave_both_kinds() -> None:
+    rng = np.random.default_rng(0)
+    codes, is_member = np.array([0] * 9 + [1] + [2] * 3), np.arange(13) < 9
+    for _ in range(200):
         drawn = permuted(is_member, codes, rng)
-        np.testing.assert_array_equal(np.bincount(codes, drawn), np.bincount(codes, is_member))
-    draws = [permuted(is_member, codes, rng) for _ in range(400)]
-    share = np.mean(draws, axis=0)
-    expected = (np.bincount(codes, is_member) / 6)[codes]
-    np.testing.assert_allclose(share, expected, atol=0.12)
+        assert 0 < drawn.sum() < 13
+        assert all(len(set(drawn[codes == c])) == 1 for c in range(3))
 
 
 def test_p_value_is_scipys_mann_whitney_test() -> None:
@@ -143,7 +165,8 @@ def test_p_value_is_scipys_mann_whitney_test() -> None:
     is_member = np.arange(50) < 20
     scores = (rng.normal(size=50) + 0.5 * is_member).round(1)
     found = permutation_p_value(scores, is_member, rng)
-    assert found == stats.mannwhitneyu(scores[is_member], scores[~is_member]).pvalue
+    sides = scores[is_member], scores[~is_member]
+    assert found == stats.mannwhitneyu(*sides, method="asymptotic").pvalue
     by_hand = stats.permutation_test(
         (scores[is_member], scores[~is_member]),
         lambda a, b: auc(np.concatenate([a, b]), is_member) - 0.5,
@@ -153,6 +176,13 @@ def test_p_value_is_scipys_mann_whitney_test() -> None:
     )
     assert found == pytest.approx(by_hand.pvalue, abs=0.03)
     assert permutation_p_value(np.zeros(50), is_member, rng) == 1
+
+
+def test_p_values_of_few_images_are_permuted() -> None:
+    """Four against four, told apart with ties: 2 of 70 orders are as extreme."""
+    is_member = np.arange(8) < 4
+    found = permutation_p_value(is_member + 0.0, is_member, np.random.default_rng(0))
+    assert found == pytest.approx(2 / 70, abs=0.01)
 
 
 def test_p_values_of_clusters_reject_a_true_null_rarely(monkeypatch: pytest.MonkeyPatch) -> None:

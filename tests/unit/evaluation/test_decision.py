@@ -12,6 +12,8 @@ from mia_lab.evaluation.decision import (
     decide,
     hindsight,
     operating_point,
+    proportion,
+    proportion_interval,
     ranks,
 )
 from mia_lab.measures import Hindsight
@@ -173,3 +175,27 @@ def test_the_best_in_hindsight() -> None:
     assert found.accuracy == (2 / 3 + 1) / 2
     worse_than_chance = hindsight(-1.0 * is_member, is_member)
     assert worse_than_chance == Hindsight(None, 0.0, 0.0, 0.5)
+
+
+def test_share_of_clusters_is_less_certain() -> None:
+    """Korn and Graubard: as many independent images as have the variance over clusters."""
+    rng = np.random.default_rng(0)
+    truth, draws = 0.4, 400
+    hits = np.zeros(2)
+    for _ in range(draws):
+        shared = np.repeat(rng.normal(size=20), 5)
+        scores = np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(size=100)
+        called = scores < stats.norm.ppf(truth)
+        for k, groups in enumerate((None, (np.arange(100) // 5).astype(str))):
+            low, high = proportion(called, groups).ci95
+            hits[k] += low <= truth <= high
+    assert hits[1] >= stats.binom.ppf(0.001, draws, 0.95)
+    assert hits[0] < hits[1]
+    every = proportion(np.ones(100, dtype=bool), (np.arange(100) // 5).astype(str))
+    assert every.ci95 == pytest.approx(proportion_interval(20, 20))
+
+
+def test_interval_is_scipys() -> None:
+    for hits, n in ((0, 7), (3, 7), (7, 7), (50, 200)):
+        exact = stats.binomtest(hits, n).proportion_ci(0.95, method="exact")
+        assert proportion_interval(hits, n) == pytest.approx((exact.low, exact.high))

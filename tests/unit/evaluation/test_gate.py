@@ -73,13 +73,21 @@ def test_what_was_not_measured_fails(sign: str) -> None:
 
 
 def test_unknown_metrics_are_refused_with_the_choices() -> None:
-    names = summary_names(["reconstruction", "membership"])
+    names = summary_names(["reconstruction", "membership"], bounded=True, files=True)
     check("auc/membership > 0.6", names)
     with pytest.raises(UserError, match=r"no auc/membrship; did you mean auc/membership\? there"):
         check("auc/membrship > 0.6", names)
     with pytest.raises(UserError, match=r"no auc/lira; .*there are auc/reconstruction, "):
         check("auc/lira > 0.6", names)
-    assert not [n for n in summary_names(["membership"]) if n.startswith("difference")]
+    with pytest.raises(UserError, match="no epsilon/membership"):
+        check("epsilon/membership > 1", summary_names(["membership"], bounded=False, files=True))
+    with pytest.raises(UserError, match="no blind/file"):
+        check("blind/file > 1", summary_names(["membership"], bounded=True, files=False))
+    assert not [
+        n
+        for n in summary_names(["membership"], bounded=False, files=False)
+        if n.startswith("difference")
+    ]
 
 
 @pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
@@ -118,4 +126,4 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         command="",
         config="",
     )
-    assert sorted(summary(result)) == sorted(summary_names(attacks))
+    assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))
