@@ -1,9 +1,9 @@
-"""Is the gate on the split right? `python gate.py real|power|null|draw ...`, a CSV each.
+"""Is the gate on the split right? `python gate.py real|power|null|draw|table`.
 
 real: the published and the re-drawn splits of the datasets in MIA_LAB_DATA.
 power: generated facades whose members were altered on purpose, by more and more.
 null: 200 draws of members and non-members from one pool, where every alarm is a false one.
-draw: the figure of the detections, from power.csv and null.csv.
+draw: the figure of the detections, from power.csv and null.csv. table: real.csv, for the README.
 """
 
 from __future__ import annotations
@@ -181,6 +181,27 @@ def read(part: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """The README's table of real pictures, in Markdown."""
+    lines = [
+        "| pictures at 64 px | images | verdict | p | best baseline | its AUC | 95 % upper bound |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        name, protocol = row["case"].split()
+        cells = [
+            f"{name.capitalize()}, {protocol}",
+            f"{row['n_members']} + {row['n_nonmembers']}",
+            row["verdict"],
+            f"{float(row['p_value']):.2g}",
+            row["best"],
+            f"{float(row['max']):.3f}",
+            f"{float(row['upper95']):.3f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def alarms(rows: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, int]]:
     """How often each case was called confounded, and of how many."""
     found: dict[str, tuple[int, int]] = {}
@@ -213,6 +234,9 @@ def draw() -> None:
 
 
 def main(parts: Sequence[str]) -> None:
+    if "table" in parts:
+        print(table(read("real")))
+        return
     if "draw" in parts:
         draw()
         return

@@ -166,7 +166,7 @@ def test_online_runs_update_themselves_and_share_a_dashboard(
 def test_no_image_and_no_unwanted_dashboard_goes_online(
     command: Command, server: FakeWandb
 ) -> None:
-    ran = command(*ONLINE, "tracking.dashboard=false")
+    ran = command(*ONLINE, "report.images=true", "tracking.dashboard=false")
     assert ran.code == 0, ran.err
     assert (ran.folder / "outputs/latest/dossiers-1.png").exists()
     files = [name for call in server.called("CreateRunFiles") for name in call["files"]]
