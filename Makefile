@@ -29,7 +29,7 @@ test: $(READY) ## Run the tests with coverage
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
-test-slow: $(READY) ## Run the tests that train for minutes
+test-slow: $(READY) ## Run the tests that train or simulate for minutes
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## Check style, format, types and the import contract

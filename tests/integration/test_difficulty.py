@@ -21,7 +21,6 @@ SURVEY = (
     "data.sources.procedural.n_train=9",
     "data.sources.procedural.n_test=3",
     "difficulty.grid_size=16",
-    "report.images=true",
 )
 AUDIT = ("+experiment=tiny", "difficulty.grid_size=16")
 
@@ -46,7 +45,7 @@ def computed(ran: Ran) -> list[str]:
 
 
 def test_survey_scores_a_folder_without_a_victim(command: Command) -> None:
-    ran = command.alone(*SURVEY, "difficulty.repeats=3")
+    ran = command.alone(*SURVEY, "report.images=true", "difficulty.repeats=3")
     folder = ran.folder / "outputs/latest"
     assert {p.name for p in folder.iterdir()} >= {
         "difficulty.csv", "metrics.json", "report.html", "histogram.png", "gallery.png",

@@ -113,6 +113,7 @@ def test_permuting_stops_when_the_matter_is_settled() -> None:
     assert found.p_value > 0.05
 
 
+@pytest.mark.slow
 def test_intervals_of_fitted_baselines_allow_for_the_fits() -> None:
     """Under the null, DeLong's about the fitted scores would miss 0.5 far too often."""
     rng = np.random.default_rng(0)
@@ -167,8 +168,9 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
     assert (one.p_value, one.max, one.upper95) == (two.p_value, two.max, two.upper95)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_rare() -> None:
-    draws, alarms = 25, 0
+    draws, alarms = 60, 0
     for seed in range(draws):
         difficulty, features = noise(seed)
         found = judged(difficulty, {"a": features["a"]}, seed=seed, permutations=39)
