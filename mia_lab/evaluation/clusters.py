@@ -19,8 +19,8 @@ def cluster_codes(groups: Strings | None) -> Codes | None:
     Returns:
         int64 (N,) in [0, C).
     """
-    if groups is None:
-        return None
+    if groups is None or not np.any(np.asarray(groups) != ""):
+        return None  # the usual case, asked for at every interval: no sorting of names
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     lonely = np.flatnonzero(np.asarray(groups) == "")
     codes = codes.astype(np.int64)
