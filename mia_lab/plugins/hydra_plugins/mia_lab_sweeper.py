@@ -1,0 +1,16 @@
+"""What Hydra takes from packages named so and from nowhere else; the code is in ``mia_lab``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+
+class ResumingSweeper(BasicSweeper):
+    """Hydra's own grid, of which only the points run that are not done; see `mia_lab.sweeping`."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from mia_lab.sweeping import sweep
+
+        return sweep(self, arguments)
