@@ -7,26 +7,26 @@ tried on them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import timm
-import torch
-from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config
+from mia_lab.hardware import torch_device
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFeatures, DifficultyTable
-from mia_lab.victims.blackbox import torch_device
 
+# PyTorch takes seconds to import, and reading scores does without.
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mia_lab.backbones import Backbone
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
@@ -89,43 +89,38 @@ class DifficultyStages:
 
     def table(self) -> DifficultyTable:
         """The scores: computed, or read from the store."""
-        tables = []
-        for scorer in self._scorers:
-            folder = self._store.get(self._stage(scorer), partial(self._score, scorer))
-            tables.append(load_table(folder, DifficultyTable))
-        return _side_by_side(tables)
+        return read_difficulty(self._store, self.stages(), self.score)
 
-    def pooled(self) -> BlindFeatures:
-        """Mean of every numbered block of the configured backbone, over each image of the pairs."""
-        backbone = self._scorers[0].backbone
+    def pooled_stage(self) -> Stage:
+        """The means of features that a blind baseline is fitted to."""
         inputs = {
             **self._images,
-            "backbone": backbone.fingerprint(),
+            "backbone": self._scorers[0].backbone.fingerprint(),
             "pixels": POOLED_PIXELS,
-            "timm": timm.__version__,
+            "timm": version("timm"),
         }
+        return Stage("pooled", POOLED_VERSION, inputs)
 
-        def compute(folder: Path) -> None:
-            rows: list[np.ndarray] = []
-            with _bar("pooling features", len(self.pairs)) as bar:
-                for batch in self.pairs.batches(POOLED_BATCH):
-                    rows.append(
-                        np.concatenate([pool(backbone, side) for side in (batch.x, batch.y)], 1)
-                    )
-                    bar.update(len(batch))
-            names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
-            save_table(
-                folder,
-                BlindFeatures(
-                    id=np.array(self.pairs.ids),
-                    baseline=np.array([POOLED] * len(names)),
-                    name=np.array(names),
-                    value=np.concatenate(rows),
-                ),
-            )
-
-        stage = Stage("pooled", POOLED_VERSION, inputs)
-        return load_table(self._store.get(stage, compute), BlindFeatures)
+    def pool(self, folder: Path) -> None:
+        """Write the mean of every numbered block of the configured backbone over each image."""
+        backbone = self._scorers[0].backbone
+        rows: list[np.ndarray] = []
+        with _bar("pooling features", len(self.pairs)) as bar:
+            for batch in self.pairs.batches(POOLED_BATCH):
+                rows.append(
+                    np.concatenate([pool(backbone, side) for side in (batch.x, batch.y)], 1)
+                )
+                bar.update(len(batch))
+        names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
+        save_table(
+            folder,
+            BlindFeatures(
+                id=np.array(self.pairs.ids),
+                baseline=np.array([POOLED] * len(names)),
+                name=np.array(names),
+                value=np.concatenate(rows),
+            ),
+        )
 
     def maps(self, ids: Sequence[str]) -> np.ndarray:
         """Error of the configured probe at each pixel of some pairs: float32 (len(ids), G, G).
@@ -152,7 +147,14 @@ class DifficultyStages:
         }
         return Stage("difficulty", DIFFICULTY_VERSION, inputs)
 
-    def _score(self, scorer: SingleImageDifficulty, folder: Path) -> None:
+    def score(self, place: int, folder: Path) -> None:
+        """Write the scores of one stage into a folder.
+
+        Args:
+            place: which of :meth:`stages`.
+            folder: an empty one.
+        """
+        scorer = self._scorers[place]
         # Asked for before the bar is drawn: extracting them has a bar of its own.
         factors = self._factors(scorer)
         with _bar("scoring difficulty", len(self.pairs)) as bar:
@@ -189,6 +191,20 @@ class DifficultyStages:
         return load_factors(folder, scorer.wanted_layers, scorer.batch_size)
 
 
+def read_difficulty(
+    store: Store, stages: Sequence[Stage], compute: Callable[[int, Path], None]
+) -> DifficultyTable:
+    """The scores of several stages over the same images, computed or from the store.
+
+    Args:
+        store: where they are kept.
+        stages: of :meth:`DifficultyStages.stages`.
+        compute: :meth:`DifficultyStages.score`.
+    """
+    folders = [store.get(stage, partial(compute, place)) for place, stage in enumerate(stages)]
+    return _side_by_side([load_table(folder, DifficultyTable) for folder in folders])
+
+
 def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:
     """Settings of several tables over the same images, in order."""
     first = tables[0]
@@ -210,6 +226,9 @@ def pool(backbone: Backbone, images: Tensor) -> np.ndarray:
     Returns:
         float64 (N, D), D channels of all blocks.
     """
+    import torch
+    from torch.nn import functional
+
     size = (POOLED_PIXELS, POOLED_PIXELS)
     resized = functional.interpolate(images, size, mode="bilinear", antialias=True)
     maps = backbone.features(resized, [*backbone.blocks])

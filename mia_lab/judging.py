@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mia_lab.config import build
 from mia_lab.config.schema import Assignment, Config, Protocol, Until
 from mia_lab.data.splits import NearDuplicates
-from mia_lab.evaluation.blind import excess, judge_split
+from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
@@ -52,15 +52,8 @@ def judge(
     )
     difficulty = evidence.difficulty.column(ids)
     error = evidence.reconstructions.mean_error(ids, VICTIM)
-    blind = judge_split(
-        difficulty,
-        stages.blind_features(),
-        np.array(ids),
-        truth,
-        seed=seed,
-        permutations=config.evaluation.permutations,
-        groups=groups,
-    )
+    fits = stages.blind(split, evidence.difficulty)
+    blind = judge_fits(fits, np.array(ids), truth, seed, groups)
     practice = {s.attack: _practice(config, s, split, truth, groups) for s in scores}
     baseline = next((s for s in judged if s.attack == "reconstruction"), None)
     alphas = build.grid_alphas(config)
@@ -167,7 +160,7 @@ def _dossiers(
     }
     rows = {title: found[:SHOWN].tolist() for title, found in chosen.items()}
     shown = list(dict.fromkeys(i for found in rows.values() for i in found))
-    maps = dict(zip(shown, stages.difficulties.maps([ids[i] for i in shown]), strict=True))
+    maps = dict(zip(shown, stages.maps([ids[i] for i in shown]), strict=True))
     captions = _captions(evidence, scores, truth, practice[scores.attack].calibration)
     return tuple(
         Dossiers(

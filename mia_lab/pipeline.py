@@ -66,7 +66,8 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
     with _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
-            victim = stages.victim(training)
+            needed = config.until is Until.victim or not stages.is_answered
+            victim = stages.victim(training) if needed else None
             training.complete()
         if _stop_after(config, Until.victim):
             return None
@@ -75,7 +76,7 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
         if _stop_after(config, Until.reconstructions):
             return None
         with clock("difficulty"):
-            difficulty = stages.difficulties.table()
+            difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty):
             return None
         with clock("attacks"):

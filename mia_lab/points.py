@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path

@@ -49,9 +49,9 @@ def score(config: Config, folder: Path, group: str) -> None:
     asked = {"attack": build.plain(config.attack), "fpr": config.score.fpr}
     with make_tracker(config, stages.identity() | asked, folder, group) as tracker:
         with clock("reconstructions"):
-            reconstructions = stages.reconstructions(stages.victim())
+            reconstructions = stages.reconstructions()
         with clock("difficulty"):
-            difficulty = stages.difficulties.table()
+            difficulty = stages.difficulty()
         with clock("attacks"):
             evidence = stages.evidence(split, reconstructions, difficulty)
             scores = tuple(

@@ -259,6 +259,22 @@ class BlindFeatures:
 
 
 @dataclass(frozen=True)
+class BlindFits:
+    """Scores of blind baselines, and their areas had the labels meant nothing.
+
+    Attributes:
+        name: (B,) of the baselines, the difficulty first.
+        score: float64 (B, N) of the candidates, higher = more likely a member.
+        null: float64 (P, B), AUCs of the refitted baselines under P permutations of the labels;
+            the difficulty's from its better side.
+    """
+
+    name: Strings
+    score: Floats
+    null: Floats
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything an attack may look at.
 

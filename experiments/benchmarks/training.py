@@ -30,10 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mia_lab.data.dataset import PairDataset, collate
 from mia_lab.data.procedural.source import ProceduralPairs
+from mia_lab.hardware import resolve_precision
 from mia_lab.types import PairBatch
-from mia_lab.victims.blackbox import resolve_precision
+from mia_lab.victims.filenames import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
-from mia_lab.victims.training import LOSSES_FILE, TrainingSettings, train
+from mia_lab.victims.training import TrainingSettings, train
 
 HERE = Path(__file__).parent
 PEAK_TFLOPS = {"H200": (989.0, 495.0), "H100": (989.0, 495.0), "A100": (312.0, 156.0)}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_RESIDUAL = 7.0
 """Largest accepted residual (see :func:`nearest_colors`), the geometric middle of what was measured
@@ -83,7 +84,7 @@ class LabelEncoding:
     def expand(self, planes: Tensor) -> Tensor:
         """From the compact form, uint8 (N, planes, S, S), to float32 (N, channels, S, S)."""
         n, _, height, width = planes.shape
-        encoded = torch.zeros(n, self.channels, height, width, device=planes.device)
+        encoded = planes.new_zeros((n, self.channels, height, width)).float()
         encoded.scatter_(1, planes[:, :1].long(), 1.0)
         if self.boundaries:
             encoded[:, -1] = planes[:, 1]

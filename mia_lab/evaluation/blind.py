@@ -19,7 +19,7 @@ from mia_lab.evaluation.roc import auc, midranks, split_classes
 from mia_lab.evaluation.uncertainty import Interval, auc_interval
 from mia_lab.measures import Blind, Comparison, Evaluation, Verdict
 from mia_lab.seeding import derive_seed, generator
-from mia_lab.types import VICTIM, Floats, ScoreTable, Strings
+from mia_lab.types import VICTIM, BlindFits, Floats, ScoreTable, Strings
 
 DIFFICULTY = "difficulty"
 """The baseline that is fitted to nothing, and counts on either side of 0.5."""
@@ -77,6 +77,22 @@ def judge_split(
     Raises:
         ValueError: a difficulty is not finite, or one class is missing.
     """
+    fits = fit_baselines(
+        difficulty, features, is_member, seed=seed, permutations=permutations, groups=groups
+    )
+    return judge_fits(fits, ids, is_member, seed, groups)
+
+
+def fit_baselines(
+    difficulty: Floats,
+    features: Mapping[str, Floats],
+    is_member: NDArray[np.bool_],
+    *,
+    seed: int,
+    permutations: int,
+    groups: Strings | None = None,
+) -> BlindFits:
+    """The part of :func:`judge_split` that takes time, with its arguments."""
     scores = {DIFFICULTY: np.asarray(difficulty, dtype=np.float64)}
     try:
         split_classes(scores[DIFFICULTY], is_member)
@@ -89,13 +105,33 @@ def judge_split(
         if found is not None:
             scores[name] = found
     fitted = {name: compact[name] for name in scores if name != DIFFICULTY}
-    observed = {name: _folded(name, auc(s, is_member)) for name, s in scores.items()}
+    largest = max(_folded(name, auc(s, is_member)) for name, s in scores.items())
     null = _permuted_areas(
-        scores[DIFFICULTY], fitted, is_member, groups, max(observed.values()), seed, permutations
+        scores[DIFFICULTY], fitted, is_member, groups, largest, seed, permutations
     )
+    return BlindFits(np.array([*scores]), np.stack([*scores.values()]), null)
+
+
+def judge_fits(
+    fits: BlindFits,
+    ids: Strings,
+    is_member: NDArray[np.bool_],
+    seed: int,
+    groups: Strings | None = None,
+) -> Blind:
+    """The part of :func:`judge_split` that takes none.
+
+    Args:
+        fits: of the same images, in the order of ``ids``.
+        ids, is_member, seed, groups: see there.
+    """
+    scores = dict(zip(fits.name.tolist(), np.asarray(fits.score), strict=True))
+    null = np.asarray(fits.null)
+    observed = {name: _folded(name, auc(s, is_member)) for name, s in scores.items()}
     adjusted = {name: _p_value(null.max(axis=1), area) for name, area in observed.items()}
-    refit = {DIFFICULTY: 1.0} | {
-        name: _refit_factor(null[:, i], is_member) for i, name in enumerate(fitted, start=1)
+    refit = {
+        name: 1.0 if name == DIFFICULTY else _refit_factor(null[:, i], is_member)
+        for i, name in enumerate(scores)
     }
     best = max(observed, key=lambda name: observed[name])
     upper = _upper_bound(scores, is_member, groups, refit)

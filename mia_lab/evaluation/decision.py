@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import betaincinv
 
 from mia_lab.evaluation.clusters import cluster_codes
 from mia_lab.evaluation.roc import roc_curve, split_classes
@@ -83,7 +83,7 @@ def decide(scores: Floats, auxiliary: Floats, fpr: float) -> Decision:
     return Decision(
         n_auxiliary=m,
         attained_fpr=k / (m + 1),
-        fpr_upper95=float(stats.beta.ppf(0.95, k, m + 1 - k)),
+        fpr_upper95=float(betaincinv(k, m + 1 - k, 0.95)),
         threshold=float(np.sort(np.asarray(auxiliary, np.float64))[m - k]),
         p_value=p_value,
         is_called=p_value <= fpr,
@@ -92,7 +92,9 @@ def decide(scores: Floats, auxiliary: Floats, fpr: float) -> Decision:
 
 def ranks(scores: Floats) -> NDArray[np.int64]:
     """1 for the highest score, int64 (N,); equal scores share the best of their ranks."""
-    rank: NDArray[np.int64] = stats.rankdata(-np.asarray(scores), method="min").astype(np.int64)
+    from scipy.stats import rankdata  # takes long to import
+
+    rank: NDArray[np.int64] = rankdata(-np.asarray(scores), method="min").astype(np.int64)
     return rank
 
 
@@ -109,8 +111,8 @@ def proportion_interval(hits: float, n: float, level: float = 0.95) -> tuple[flo
         level: coverage.
     """
     tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from mia_lab.errors import UserError
+from mia_lab.hardware import torch_device
 
 
 @runtime_checkable
@@ -77,34 +77,3 @@ class TorchBlackBox:
     def translate(self, x: Tensor) -> Tensor:
         out: Tensor = self.module(x.to(self._device)).float().cpu()
         return out
-
-
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """The precision of a training: ``auto`` is ``bf16-mixed`` on GPUs that have it.
-
-    Raises:
-        UserError: float16 on a CPU.
-    """
-    if precision == "16-mixed" and torch_device(accelerator).type == "cpu":
-        raise UserError("trainer.precision=16-mixed: needs a GPU; use auto, or bf16-mixed")
-    if precision != "auto":
-        return precision
-    has_bf16 = torch_device(accelerator).type == "cuda" and torch.cuda.is_bf16_supported(
-        including_emulation=False
-    )
-    return "bf16-mixed" if has_bf16 else "32-true"
-
-
-def torch_device(accelerator: str) -> torch.device:
-    """The device of an accelerator name; ``auto`` is the GPU where there is one (CUDA or ROCm).
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-    """
-    if accelerator == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator == "gpu":
-        raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=cpu")
-    return torch.device("cpu")

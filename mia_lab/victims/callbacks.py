@@ -16,7 +16,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from tqdm import tqdm
 
-from mia_lab.victims.files import export, snapshot_file
+from mia_lab.victims.filenames import snapshot_file
+from mia_lab.victims.files import export
 
 log = logging.getLogger(__name__)
 

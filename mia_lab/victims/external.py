@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
-from mia_lab.victims.blackbox import torch_device
+from mia_lab.hardware import torch_device
 
 _TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
 """Which argument of an operation says that it is training."""

@@ -14,15 +14,6 @@ from torch import Tensor, nn
 
 from mia_lab.store.disk import whole_file
 
-GENERATOR_FILE = "victim.safetensors"
-CHECKPOINT_FILE = "victim.ckpt"
-LOSSES_FILE = "losses.csv"
-
-
-def snapshot_file(epoch: int) -> str:
-    """Where the generator after an epoch (from 1) is kept, within the victim's folder."""
-    return f"epochs/{epoch:04d}.safetensors"
-
 
 def recipe(generator: nn.Module, input_encoding: str) -> dict[str, Any]:
     """What builds a generator again: its class, its arguments, and what it is given."""

@@ -22,31 +22,14 @@ from torch import nn
 
 from mia_lab.data.dataset import PairDataset, training_loader
 from mia_lab.errors import UserError
+from mia_lab.hardware import torch_device
 from mia_lab.store.disk import whole_file
-from mia_lab.victims.blackbox import torch_device
 from mia_lab.victims.callbacks import EpochHook, History, Preemption, Snapshots, TimedCheckpoint
 from mia_lab.victims.distributed import GlobalBatchNorm, launch
-from mia_lab.victims.files import (
-    CHECKPOINT_FILE,
-    GENERATOR_FILE,
-    LOSSES_FILE,
-    WholeCheckpoints,
-    export,
-    recipe,
-    snapshot_file,
-)
+from mia_lab.victims.filenames import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE
+from mia_lab.victims.files import WholeCheckpoints, export, recipe
 
-__all__ = [
-    "CHECKPOINT_FILE",
-    "GENERATOR_FILE",
-    "LOSSES_FILE",
-    "EpochHook",
-    "TrainingSettings",
-    "export",
-    "recipe",
-    "snapshot_file",
-    "train",
-]
+__all__ = ["EpochHook", "TrainingSettings", "train"]
 
 log = logging.getLogger(__name__)
 

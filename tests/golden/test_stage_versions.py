@@ -1,7 +1,7 @@
 """What the stored stages computed when their versions were last raised.
 
 A failure here means that stored results no longer are what the code would compute. If that is
-intended, raise the stage's version in `mia_lab/stages.py` or
+intended, raise the stage's version in `mia_lab/planned.py` or
 `mia_lab/difficulty_stages.py` (or the generators' `CODE_VERSION`), and
 only then write the new numbers here.
 """
@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mia_lab import stages
+from mia_lab import planned
 from mia_lab.backbones import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
@@ -44,7 +44,7 @@ def test_split_version() -> None:
         for split in (rows, official)
         for role in (Role.MEMBER, Role.NONMEMBER)
     ]
-    assert (stages.SPLIT_VERSION, found) == (2, SPLIT)
+    assert (planned.SPLIT_VERSION, found) == (2, SPLIT)
 
 
 def test_difficulty_version() -> None:
@@ -104,7 +104,7 @@ def test_victim_version(tmp_path: Path) -> None:
         TrainingSettings("cpu"),
         on_epoch=lambda _epoch, found, _module: losses.append(found["l1"]),
     )
-    assert stages.VICTIM_VERSION == 2
+    assert planned.VICTIM_VERSION == 2
     np.testing.assert_allclose(losses, L1, rtol=2e-3)
 
 

@@ -157,9 +157,7 @@ def test_attacks_on_a_victim_that_never_saw_the_candidates(tmp_path: Path) -> No
     )
     stages = Stages(config, Store(tmp_path))
     split, _ = stages.split()
-    evidence = stages.evidence(
-        split, stages.reconstructions(stages.victim()), stages.difficulties.table()
-    )
+    evidence = stages.evidence(split, stages.reconstructions(), stages.difficulty())
     unseen = split.ids(Role.AUXILIARY)
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(len(unseen))[:80] for _ in range(200)]

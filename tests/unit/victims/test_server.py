@@ -21,10 +21,10 @@ from torch import Tensor
 
 from mia_lab.errors import UserError
 from mia_lab.victims import server as module
+from mia_lab.victims.files import export
 from mia_lab.victims.http import Http
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.server import Server, main
-from mia_lab.victims.training import export
 from mia_lab.victims.wire import encode_image
 
 

@@ -1,0 +1,112 @@
+"""What a configuration comes to, remembered: its stages under their keys.
+
+Some keys are known only once the networks are built, which takes longer than all else that a job
+of a sweep has to do. So the first job that builds them writes down what it found, in the store,
+under everything that it follows from: settings, data, this package's code, the libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config
+from mia_lab.store import Stage, file_sha256
+
+PLAN_VERSION = 1
+LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of one configuration that take a look at networks to be named.
+
+    Attributes:
+        stages: by name; of difficulties, one for each backbone and side, the configured one first.
+        record: what there is to say about the networks, as plain strings.
+    """
+
+    stages: Mapping[str, tuple[Stage, ...]]
+    record: Mapping[str, str]
+
+    def stage(self, name: str) -> Stage:
+        """The only stage of a name, or the first."""
+        return self.stages[name][0]
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        stages = {name: [_declared(s) for s in found] for name, found in self.stages.items()}
+        (folder / FILE).write_text(json.dumps({"stages": stages, "record": dict(self.record)}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Plan:
+        """Read what :meth:`save` wrote."""
+        content = json.loads((folder / FILE).read_text())
+        stages = {
+            name: tuple(Stage(**declared) for declared in found)
+            for name, found in content["stages"].items()
+        }
+        return cls(stages, content["record"])
+
+
+def plan_stage(config: Config, victim: Mapping[str, Any], upstream: Mapping[str, Any]) -> Stage:
+    """Under what a plan is remembered.
+
+    Args:
+        config: a validated configuration.
+        victim: its settings, resolved.
+        upstream: keys and fingerprints of what the stages are applied to.
+    """
+    trainer = config.trainer
+    inputs = {
+        **upstream,
+        "seed": config.seed,
+        "image_size": config.data.image_size,
+        "victim": build.identity(dict(victim)),
+        "query": build.plain(config.query),
+        "trainer": [trainer.accelerator, trainer.threads, trainer.devices, trainer.compile],
+        **difficulty_identity(config),
+        "code": code_sha256(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+    return Stage("plan", PLAN_VERSION, inputs)
+
+
+def difficulty_identity(config: Config) -> dict[str, Any]:
+    """Settings of the difficulty and of its backbones, with the content of files they name."""
+    settings = build.plain(config.difficulty)
+    grid = {key: value for key, value in settings.get("grid", {}).items() if key != "alpha"}
+    backbones = [build.plain(config.backbone), *grid.get("backbone", [])]
+    files = [Path(str(b.get("weights"))) for b in backbones if isinstance(b, dict)]
+    return {
+        "difficulty": build.identity({**settings, "grid": grid}),
+        "backbone": backbones[0],
+        "weights": [file_sha256(path) for path in files if path.is_file()],
+    }
+
+
+@cache
+def code_sha256() -> str:
+    """Of this package's source code."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\t{file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _declared(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "version": stage.version,
+        "inputs": dict(stage.inputs),
+        "resumable": stage.resumable,
+    }

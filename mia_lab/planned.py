@@ -1,0 +1,225 @@
+"""The stages of an audit under their keys, and what has to be built to name and compute them.
+
+The key of a victim knows its members, not the non-members; the key of a difficulty knows no
+victim. So changing one setting repeats only what depends on it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config, QueryMode, Task, Until
+from mia_lab.config.validate import is_trained_by_us
+from mia_lab.data import splits
+from mia_lab.difficulty_stages import DifficultyStages
+from mia_lab.hardware import resolve_precision, torch_device
+from mia_lab.plan import Plan, plan_stage
+from mia_lab.roles import assign_roles
+from mia_lab.store import Stage, Store
+from mia_lab.types import (
+    Role,
+)
+
+# PyTorch takes seconds to import, and a job that finds everything in the store does without.
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from mia_lab.data.dataset import PairDataset
+    from mia_lab.victims.blackbox import RecordedAnswers, Victim
+
+# Raised by hand when a stage's code changes the numbers it produces.
+SPLIT_VERSION = 2
+VICTIM_VERSION = 2
+RECONSTRUCTIONS_VERSION = 1
+BLIND_VERSION = 1
+
+
+class PlannedStages:
+    """What one configuration asks for, and under which keys.
+
+    Building one checks everything that can be checked without decoding a picture. Networks are
+    built for it only if none of the kind was before: see :mod:`mia_lab.plan`.
+
+    Args:
+        config: a validated configuration.
+        store: where results are kept.
+
+    Raises:
+        UserError: the data, the victim or a layer is not what the configuration says.
+    """
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.source = build.source(config)
+        self._rows = assign_roles(config, self.source)
+        self.ids = tuple(sorted(self._rows))
+        self.members = self._ids(Role.MEMBER)
+        attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.JUDGED
+        self.candidates = self._ids(*attacked)
+        # Known non-members fix thresholds.
+        self.scored = self._ids(*attacked, Role.AUXILIARY)
+        self.encoding = build.encoding(config, self.source)
+        self._in_channels = self.encoding.channels if self.encoding else 3
+        self.needs_difficulty = config.task is not Task.export and (
+            config.until in (None, Until.difficulty, Until.attacks)
+        )
+        self._settings = build.resolved_victim(config, self._in_channels)
+        self._is_ours = is_trained_by_us(config.victim)
+        trainer = config.trainer
+        self._precision = resolve_precision(trainer.precision, trainer.accelerator)
+        asked = plan_stage(config, self._settings, self._upstream())
+        self.plan = Plan.load(self.store.get(asked, lambda folder: self._plan().save(folder)))
+        if self._is_ours and not self.store.path(self.victim_stage).is_dir():
+            self._module.prepare_data()
+
+    def _upstream(self) -> dict[str, Any]:
+        return {
+            "split": self.split_stage.key,
+            "scored": self.source.fingerprint(self.scored),
+            "members": self.source.fingerprint(self.members),
+            "precision": self._precision,
+            "needs_difficulty": self.needs_difficulty,
+        }
+
+    def _plan(self) -> Plan:
+        """Build everything there is to build, so that it fails now or never."""
+        torch_device(self.config.trainer.accelerator)
+        stages: dict[str, tuple[Stage, ...]] = {}
+        record: dict[str, str] = {}
+        if self.needs_difficulty:  # a wrong layer shall not wait for the training to end
+            scores = self.difficulties
+            stages |= {"difficulty": scores.stages(), "pooled": (scores.pooled_stage(),)}
+            record |= scores.record()
+        victim = self._victim_stage()
+        if self._is_ours:
+            _ = self._module
+        else:
+            from mia_lab.victims.blackbox import transport
+
+            record["answers travel as"] = transport(self._foreign)
+        stages |= {"victim": (victim,), "reconstructions": (self._reconstructions_stage(victim),)}
+        return Plan(stages, record)
+
+    # What takes seconds to build, and is built when something has to be computed
+
+    @cached_property
+    def pairs(self) -> PairDataset:
+        """All pairs that play a role."""
+        import torch
+
+        from mia_lab.data.dataset import PairDataset
+
+        torch.set_num_threads(self.config.trainer.threads)
+        size = self.config.data.image_size
+        return PairDataset(self.source, self.ids, size, encoding=self.encoding)
+
+    @cached_property
+    def difficulties(self) -> DifficultyStages:
+        """The stages that need no victim, over all images that attacks score."""
+        return DifficultyStages(self.config, self.store, self.pairs.subset(self.scored))
+
+    @cached_property
+    def _module(self) -> pl.LightningModule:
+        return build.trained_victim(self._settings)
+
+    @cached_property
+    def _foreign(self) -> Victim:
+        from mia_lab.victims.blackbox import RecordedAnswers
+
+        victim = build.foreign_victim(self.config, self._in_channels)
+        if isinstance(victim, RecordedAnswers):
+            victim.check(self.scored)
+        return victim
+
+    # What each stage depends on
+
+    @cached_property
+    def split_stage(self) -> Stage:
+        inputs = {"rows": self._rows, "data": self.source.fingerprint(self.ids), **self._encoded}
+        return Stage("split", SPLIT_VERSION, inputs)
+
+    @property
+    def victim_stage(self) -> Stage:
+        """The victim: its settings and its members; a foreign one is what its file contains."""
+        return self.plan.stage("victim")
+
+    def _victim_stage(self, precision: str | None = None) -> Stage:
+        trainer = self.config.trainer
+        settings = build.identity(self._settings)
+        inputs: dict[str, Any] = {"victim": settings, **self._encoded}
+        if self._is_ours:
+            settings.pop("epoch", None)  # which of its weights are audited
+            inputs |= {
+                "members": self.source.fingerprint(self.members),
+                "image_size": self.config.data.image_size,
+                "precision": precision or self._precision,
+                "threads": trainer.threads,
+            }
+            # Dropout is drawn in each process, and a compiler may round and draw otherwise.
+            if trainer.devices > 1:
+                inputs["devices"] = trainer.devices
+            if trainer.compile:
+                inputs["compiled"] = True
+        elif self._is_recorded:
+            settings.pop("folder", None)  # counts by its pictures
+            inputs["answers"] = cast("RecordedAnswers", self._foreign).fingerprint(self.scored)
+        return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
+
+    @property
+    def _is_recorded(self) -> bool:
+        from mia_lab.victims.blackbox import RecordedAnswers
+
+        return isinstance(self._foreign, RecordedAnswers)
+
+    @property
+    def _encoded(self) -> dict[str, Any]:
+        return {"encoding": self.encoding.identity()} if self.encoding else {}
+
+    def _reconstructions_stage(self, victim: Stage) -> Stage:
+        inputs: dict[str, Any] = {
+            "victim": victim.key,
+            "candidates": self.source.fingerprint(self.scored),
+            "image_size": self.config.data.image_size,
+            "mode": self.config.query.mode.value,
+            **self._encoded,
+        }
+        if self._is_ours and self._epoch is not None:
+            inputs["epoch"] = self._epoch
+        if self._may_be_random:
+            inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
+        return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
+
+    @property
+    def blind_stage(self) -> Stage:
+        """What tells members from non-members without a victim."""
+        inputs = {
+            "split": self.split_stage.key,
+            "difficulty": self.plan.stage("difficulty").key,
+            "pooled": self.plan.stage("pooled").key,
+            "seed": self.config.seed,
+            "permutations": self.config.evaluation.permutations,
+        }
+        return Stage("blind", BLIND_VERSION, inputs)
+
+    @property
+    def _epoch(self) -> int | None:
+        """After which epoch a victim of ours is audited; None: the last."""
+        epoch: int | None = self.config.victim.get("epoch")
+        return None if epoch == self.config.victim["epochs"] else epoch
+
+    @property
+    def _may_be_random(self) -> bool:
+        """Ours answer at random in one mode only; of foreign ones we cannot know."""
+        is_asked_so = self.config.query.mode is QueryMode.train
+        return is_asked_so if self._is_ours else not self._is_recorded
+
+    @property
+    def _query_batch_size(self) -> int:
+        # Dropout and batch statistics are asked image by image, so that each draw has its seed.
+        return 1 if self.config.query.mode is QueryMode.train else self.config.query.batch_size
+
+    def _ids(self, *roles: Role) -> tuple[str, ...]:
+        return tuple(i for i in self.ids if self._rows[i]["role"] in roles)
