@@ -20,7 +20,9 @@ from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.schema import Config, Task, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
+from mia_lab.points import noted
 from mia_lab.store.disk import is_full
+from mia_lab.sweeping import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -31,7 +33,7 @@ GATE_FAILED = 3
 """Exit code of an audit whose ``fail_if`` holds."""
 
 
-class GateFailedError(Exception):
+class GateFailedError(UserError):
     """The audit is done, and a release shall not happen."""
 
 
@@ -47,27 +49,29 @@ def main() -> None:
     def job(cfg: DictConfig) -> None:
         nonlocal started
         started = True
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            with noted(folder):  # a failure ends the job, not the sweep
+                run(cfg)
+            return
         try:
             run(cfg)
         except GateFailedError as error:
             print(error, file=sys.stderr)
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
-                raise  # ends the job, not the sweep
             sys.exit(GATE_FAILED)
         except UserError as error:
-            # In a multirun Hydra notes the failure and goes on with the other jobs.
-            if traceback_wanted or HydraConfig.get().mode is RunMode.MULTIRUN:
+            if traceback_wanted:
                 raise
             sys.exit(_refuse(str(error)))
         finally:
-            _tidy(Path(HydraConfig.get().runtime.output_dir))
+            _tidy(folder)
 
     try:
         job()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on with what is stored")
-    except GateFailedError:
-        sys.exit(GATE_FAILED)  # said already, by the job itself
+    except SweepFailedError as error:
+        sys.exit(GATE_FAILED if error.by_gate else 1)  # the table has said it
     except CONFIGURATION_ERRORS as error:
         sys.exit(_refuse(explain(error), traceback_wanted))
     except UserError as error:
@@ -87,6 +91,7 @@ def prepare() -> None:
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
 def _run_name(task: Task | str, data: str, victim: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.config import build
-from mia_lab.config.schema import Assignment, Config, Protocol, Until
+from mia_lab.config.schema import Assignment, Config, Protocol
 from mia_lab.data.splits import NearDuplicates
 from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
@@ -19,7 +19,7 @@ from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
 from mia_lab.evaluation.slices import slices
 from mia_lab.measures import Calibration, EpsilonBound, Practice
 from mia_lab.results import AuditResult, Dossiers
-from mia_lab.run import command_line, gallery, solver_record
+from mia_lab.run import command_line, gallery, solver_record, wants_pictures
 from mia_lab.stages import Stages
 from mia_lab.types import VICTIM, Evidence, Role, ScoreTable, Split, Strings
 
@@ -145,7 +145,7 @@ def _dossiers(
     practice: Mapping[str, Practice],
 ) -> tuple[Dossiers, ...]:
     """The images that a reader asks for first, by the last attack."""
-    if not config.report.images or config.until is Until.attacks:
+    if not config.report.images or not wants_pictures(config):
         return ()
     ids = scores.id.tolist()
     order = np.argsort(-scores.score, kind="stable")

@@ -26,6 +26,7 @@ from mia_lab.run import (
     Clock,
     make_tracker,
     point_latest,
+    wants_pictures,
 )
 from mia_lab.stages import Stages
 from mia_lab.store import Store
@@ -140,8 +141,8 @@ class _TrainingLog:
 
 
 def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:
-    """Write what the run found; `until=attacks` leaves out everything that is to be looked at."""
-    pictures = () if config.until is Until.attacks else draw(result)
+    """Write what the run found; pictures and page only if somebody will look at them."""
+    pictures = draw(result) if wants_pictures(config) else ()
     write_files(result, pictures, folder)
     tracker.log_result(result, pictures)
     found = write_html(result, pictures, folder) if pictures else folder / "metrics.json"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from mia_lab.errors import UserError
+
+log = logging.getLogger(__name__)
 
 NOTE = "point.json"
 
@@ -51,6 +54,38 @@ class Point:
         partial = self.folder / f".{NOTE}.{os.getpid()}"
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.folder / NOTE)
+
+
+@contextmanager
+def noted(folder: Path) -> Iterator[None]:
+    """Note in its folder how a job fares; does nothing in a folder without a note."""
+    planned = read_point(folder)
+    if planned is None:
+        yield
+        return
+    running = replace(
+        planned, state=State.RUNNING, reason="", where=f"{socket.gethostname()}:{os.getpid()}"
+    )
+    running.write()
+    start = time.monotonic()
+
+    def end(state: State, reason: str = "") -> None:
+        seconds = round(time.monotonic() - start, 3)
+        replace(running, state=state, reason=reason, seconds=seconds).write()
+
+    try:
+        yield
+    except UserError as error:
+        end(State.FAILED, str(error))
+        raise
+    except Exception as error:
+        log.exception("point %s failed", folder.name)  # the way to it is in the job's log
+        end(State.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0])
+        raise
+    except BaseException:  # stopped: whoever runs it next goes on
+        end(State.PLANNED, "stopped")
+        raise
+    end(State.DONE)
 
 
 def read_point(folder: Path) -> Point | None:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Task
+from mia_lab.config.schema import Config, Task, Until
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery
@@ -99,6 +100,15 @@ def command_line() -> str:
     if not HydraConfig.initialized():
         return ""
     return shlex.join(["python", "-m", "mia_lab", *HydraConfig.get().overrides.task])
+
+
+def wants_pictures(config: Config) -> bool:
+    """Whether an audit leaves something to be looked at; a point of a sweep does if asked to."""
+    if config.until is Until.attacks:
+        return False
+    if config.report.pictures is not None:
+        return config.report.pictures
+    return not (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN)
 
 
 def shown(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:

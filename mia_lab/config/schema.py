@@ -356,6 +356,7 @@ class Report:
     """What the report shows."""
 
     images: bool = True
+    pictures: bool | None = None
 
 
 @dataclass

@@ -1,0 +1,285 @@
+"""A multirun: the points of a grid that are not done yet, run by any launcher, and what came of it.
+
+The folder of a sweep is named by what was typed. So the same command, whatever became of the first
+one, finds the points that are done, and runs the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import SoftFileLease, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from tqdm import tqdm
+
+from mia_lab.config import build
+from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.schema import Config, Task, Until
+from mia_lab.config.validate import validate
+from mia_lab.errors import UserError
+from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity
+from mia_lab.points import Point, State, read_point, read_points
+from mia_lab.store import canonical_json
+from mia_lab.store.artifact import LEASE_S
+
+log = logging.getLogger(__name__)
+
+LISTED = 30
+"""Points in the closing table; failed ones are always there."""
+
+GATE = "fail_if: "
+"""How the reason of a point begins that was judged, and found wanting."""
+
+
+class SweepFailedError(Exception):
+    """Some points failed; the others are done.
+
+    Args:
+        points: that failed.
+    """
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        super().__init__(f"{len(points)} points failed")
+        self.by_gate = all(point.reason.startswith(GATE) for point in points)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A point of the grid, composed.
+
+    Attributes:
+        overrides: of the job, as Hydra wants them.
+        config: typed and checked; None if it cannot work.
+        reason: why it cannot.
+    """
+
+    overrides: tuple[str, ...]
+    config: Config | None
+    reason: str = ""
+
+
+def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn]:
+    """Run the points of a grid that are not done, and sum up all of them.
+
+    Args:
+        sweeper: Hydra's, set up.
+        arguments: the overrides as typed.
+
+    Raises:
+        UserError: no point can work, or another command is at work on this sweep.
+        SweepFailedError: some points failed; the others are done, and the table is printed.
+    """
+    assert sweeper.config is not None
+    assert sweeper.hydra_context is not None
+    assert sweeper.launcher is not None
+    folder = Path(str(sweeper.config.hydra.sweep.dir))
+    jobs = _grid(sweeper, arguments)
+    asked = [_composed(sweeper, job) for job in tqdm(jobs, "checking points", delay=2, leave=False)]
+    if not any(point.config for point in asked):
+        raise UserError(asked[0].reason)
+    with _alone(folder):
+        OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+        skipped = _note(folder, asked, _varying(jobs))
+        missing = [p for p in read_points(folder) if p.state is State.PLANNED]
+        log.info("%d points: %d are done already, %d to run", len(asked), skipped, len(missing))
+        batch = [
+            [*asked[int(p.folder.name)].overrides, *_place(folder, p.folder.name)] for p in missing
+        ]
+        returns = sweeper.launcher.launch(batch, initial_job_idx=0) if batch else []
+        points = _settled(folder, missing, returns)
+        print(table(points, skipped))
+        _collect(folder, [point.config for point in asked if point.config], points)
+    if failed := [point for point in points if point.state is State.FAILED]:
+        raise SweepFailedError(failed)
+    return returns
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the same for the same command, whatever launches it."""
+    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
+    title = words.get("sweep") or words.get("experiment") or "sweep"
+    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
+    digest = hashlib.sha256(canonical_json([str(o) for o in overrides]).encode()).hexdigest()
+    return f"{plain}_{digest[:8]}"
+
+
+def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
+    """The overrides of every point, in the order in which Hydra numbers them."""
+    assert sweeper.hydra_context is not None
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    typed = parser.parse_overrides([*sweeper._parse_config(), *arguments])
+    (jobs,) = sweeper.split_arguments(typed, None)
+    return [list(job) for job in jobs]
+
+
+def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
+    """Compose and check one point; what is wrong with it is nothing to the others."""
+    assert sweeper.hydra_context is not None
+    try:
+        loader = sweeper.hydra_context.config_loader
+        cfg: DictConfig = loader.load_sweep_config(sweeper.config, list(job))
+        with read_write(cfg), open_dict(cfg):
+            del cfg["hydra"]
+        config = build.typed(cfg)
+        validate(config)
+    except CONFIGURATION_ERRORS as error:
+        return Asked(tuple(job), None, explain(error))
+    except UserError as error:
+        return Asked(tuple(job), None, str(error))
+    return Asked(tuple(job), config)
+
+
+def _varying(jobs: Sequence[Sequence[str]]) -> set[str]:
+    """Overrides that not all points share."""
+    return {override for job in jobs for override in job} - set.intersection(*map(set, jobs))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No two commands write into one sweep's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = SoftFileLease(folder / ".lock", lease_duration=LEASE_S)
+    try:
+        lease.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder}: another command is at work on this sweep; wait for it, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
+    """Write down what is to be done; returns how many points are done already."""
+    done = 0
+    for number, point in enumerate(asked):
+        place = folder / str(number)
+        told = tuple(override for override in point.overrides if override in varying)
+        try:
+            key = "" if point.config is None else point_key(point.config)
+            reason = point.reason
+        except UserError as error:
+            key, reason = "", str(error)
+        before = read_point(place)
+        if before is not None and before.state is State.DONE and before.key == key:
+            done += 1
+            continue
+        shutil.rmtree(place, ignore_errors=True)  # of another key, or unfinished
+        state = State.FAILED if reason else State.PLANNED
+        Point(place, key, told or point.overrides, state, reason).write()
+    for place in folder.iterdir():  # of a longer grid under the same name
+        if place.name.isdecimal() and int(place.name) >= len(asked):
+            shutil.rmtree(place)
+    return done
+
+
+def point_key(config: Config) -> str:
+    """What the result of a point depends on: settings, the content of files, code, libraries.
+
+    Raises:
+        UserError: the data are not what the configuration says.
+    """
+    settings = build.plain(config)
+    for elsewhere in ("paths", "name"):
+        settings.pop(elsewhere)
+    inputs = {
+        "config": settings,
+        "victim": build.identity(config.victim),
+        "attacks": [build.identity(config.attack.available[n]) for n in config.attack.names],
+        **difficulty_identity(config),
+        "data": _fingerprint(json.dumps(build.plain(config.data), sort_keys=True), config),
+        "code": code_sha256(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+
+
+_fingerprints: dict[str, str] = {}
+
+
+def _fingerprint(settings: str, config: Config) -> str:
+    """Of all images that a point could look at; read once for all points that share them."""
+    from mia_lab.data.source import all_ids
+
+    if settings not in _fingerprints:
+        source = build.source(config)
+        _fingerprints[settings] = source.fingerprint(all_ids(source))
+    return _fingerprints[settings]
+
+
+def _place(folder: Path, number: str) -> list[str]:
+    """Overrides that put a job where its note is."""
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
+
+
+def _settled(
+    folder: Path, launched: Sequence[Point], returns: Sequence[JobReturn]
+) -> list[Point]:
+    """All points; of jobs that could not say so themselves, that they failed."""
+    for point, job in zip(launched, returns, strict=True):
+        now = read_point(point.folder) or point
+        if now.state not in (State.DONE, State.FAILED):
+            reason = "ended without a word"
+            if job.status is JobStatus.FAILED:
+                reason = _first_line(job._return_value)
+            replace(now, state=State.FAILED, reason=reason).write()
+    return read_points(folder)
+
+
+def _first_line(error: object) -> str:
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
+
+
+def _collect(folder: Path, configs: Sequence[Config], points: Sequence[Point]) -> None:
+    """What ``task=collect`` does, if there is an audit to collect."""
+    config = configs[0]
+    whole = config.task is Task.audit and config.until in (None, Until.attacks)
+    if not whole or not any(point.state is State.DONE for point in points):
+        return
+    from mia_lab.collecting import collect, sweep_tracker
+    from mia_lab.reporting.sweep import text
+
+    with sweep_tracker(config, folder) as tracker:
+        print(text(collect(folder, tracker, pictures=config.collect.pictures)))
+    print(f"report: {folder / 'report.html'}")
+
+
+def table(points: Sequence[Point], skipped: int) -> str:
+    """What became of the points: failed ones with their reasons, others as far as there is room.
+
+    Args:
+        points: all.
+        skipped: how many were done before this command.
+    """
+    count = {state: sum(p.state is state for p in points) for state in State}
+    done = count[State.DONE] - skipped
+    words = f"{len(points)} points: {done} done, {count[State.FAILED]} failed, {skipped} skipped"
+    failed = [p for p in points if p.state is State.FAILED]
+    others = [p for p in points if p.state is not State.FAILED][: max(0, LISTED - len(failed))]
+    rows = sorted([*failed, *others], key=lambda p: int(p.folder.name))
+    width = max((len(" ".join(p.overrides)) for p in rows), default=0)
+    lines = [
+        f"  {p.folder.name:>4}  {p.state:<8}{p.seconds:>7.1f} s  "
+        f"{' '.join(p.overrides):<{width}}  {p.reason}".rstrip()
+        for p in rows
+    ]
+    left = len(points) - len(rows)
+    more = [f"  and {left} more"] if left else []
+    again = ["the same command runs what failed once more"] if failed else []
+    skipping = " (done before)" if skipped else ""
+    return "\n".join([f"{words}{skipping}", *lines, *more, *again])
