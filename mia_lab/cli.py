@@ -111,6 +111,11 @@ def run(cfg: DictConfig) -> None:
     if config.task is Task.store:
         _store(config)
         return
+    if config.task is Task.collect:
+        from mia_lab.collecting import collect_task
+
+        collect_task(config)
+        return
     job = HydraConfig.get()
     sweep = job.mode is RunMode.MULTIRUN
     folder = Path(job.runtime.output_dir)

@@ -239,3 +239,57 @@ class RunComparison:
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
     command: str
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A job of a sweep, as its folder tells it.
+
+    Attributes:
+        number: its folder's name.
+        state: ``planned``, ``running``, ``done``, ``failed``, as its note says; ``damaged``: done,
+            but its files can't be read; ``other``: done, but no whole audit.
+        reason: why it has no numbers; "" where nothing needs to be said.
+        overrides: what tells it from the other points, as typed.
+        folder: where it lies.
+        settings: its configuration by dotted keys; empty where it is not known.
+        measured: one row an attack and blind baseline; empty where there are no numbers.
+        record: what was run.
+    """
+
+    number: int
+    state: str
+    reason: str
+    overrides: tuple[str, ...]
+    folder: str
+    settings: Mapping[str, Any]
+    measured: tuple[Mapping[str, Any], ...]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a sweep, finished or not.
+
+    Attributes:
+        name: of its folder.
+        points: in the order of their numbers.
+        missing: numbers below the highest that have no folder.
+        axes: columns of ``rows`` that differ between the points.
+        rows: the tidy table: a row a finished point and attack or blind baseline.
+        timing_s, record, command: as in :class:`AuditResult`, of the collection.
+    """
+
+    name: str
+    points: tuple[SweepPoint, ...]
+    missing: tuple[int, ...]
+    axes: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+
+    @property
+    def done(self) -> tuple[SweepPoint, ...]:
+        """The points that have numbers."""
+        return tuple(point for point in self.points if point.measured)

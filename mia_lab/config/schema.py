@@ -21,6 +21,7 @@ class Task(Enum):
     difficulty = "difficulty"
     score = "score"
     compare = "compare"
+    collect = "collect"
     export = "export"
     store = "store"
 
@@ -367,6 +368,14 @@ class CompareTask:
 
 
 @dataclass
+class CollectTask:
+    """What ``task=collect`` collects, and what it shows of it."""
+
+    dir: str | None = None
+    pictures: bool = False
+
+
+@dataclass
 class StoreTask:
     """What ``task=store`` lists or prunes."""
 
@@ -404,6 +413,7 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     report: Report = field(default_factory=Report)
     compare: CompareTask = field(default_factory=CompareTask)
+    collect: CollectTask = field(default_factory=CollectTask)
     score: ScoreTask = field(default_factory=ScoreTask)
     fail_if: str | None = None
     store: StoreTask = field(default_factory=StoreTask)

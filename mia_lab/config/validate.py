@@ -30,6 +30,8 @@ def validate(config: Config) -> None:
         _check_export(config)
     if config.task is Task.compare:
         _check_compare(config)
+    if config.task is Task.collect:
+        _check_collect(config)
     if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
@@ -212,6 +214,25 @@ def _check_finished(folder: Path) -> None:
                 f"compare.runs={folder}: holds no {file}, which task=audit writes when it is done; "
                 "run the audit again, or leave the folder out"
             )
+
+
+def _check_collect(config: Config) -> None:
+    if config.until is not None:
+        raise UserError(
+            f"until={config.until.value} stops an audit, and task=collect is none; leave it out"
+        )
+    if not config.collect.dir:
+        raise UserError(
+            "collect.dir: which sweep? Give its folder, collect.dir=outputs/sweeps/NAME"
+        )
+    sweep = Path(config.collect.dir).expanduser()
+    if not sweep.is_dir():
+        raise UserError(f"collect.dir={sweep}: no such folder; give that of a sweep")
+    if not any(p.is_dir() and p.name.isdecimal() for p in sweep.iterdir()):
+        raise UserError(
+            f"collect.dir={sweep}: holds no points of a sweep, which are folders named 0, 1, ...; "
+            "give the folder that -m has made below outputs/sweeps"
+        )
 
 
 def run_folders(names: Iterable[str]) -> list[Path]:

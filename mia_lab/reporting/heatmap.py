@@ -46,16 +46,17 @@ class Panel:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.fixed.items())
 
 
-def panels(points: Sequence[Point]) -> list[Panel]:
-    """Lay a grid out in heat maps: its two longest axes, once for each value of the others.
+def panels(points: Sequence[Point], shown: tuple[str, str] | None = None) -> list[Panel]:
+    """Lay a grid out in heat maps: two of its axes, once for each value of the others.
 
     Args:
         points: distinct ones; the panel with the first of them comes first, all with the same axes.
+        shown: the axes of rows and columns; default: the two longest.
     """
-    axes = {name: tuple(sorted({p[name] for p in points}, key=_natural)) for name in points[0]}
+    axes = {name: tuple(sorted({p[name] for p in points}, key=natural)) for name in points[0]}
     longest = sorted(axes, key=lambda name: -len(axes[name]))[:2]
-    rows, columns = (name for name in axes if name in longest)
-    others = [name for name in axes if name not in longest and len(axes[name]) > 1]
+    rows, columns = shown or (name for name in axes if name in longest)
+    others = [name for name in axes if name not in (rows, columns) and len(axes[name]) > 1]
     place = {tuple(point.values()): i for i, point in enumerate(points)}
     if len(place) < len(points):
         raise ValueError("two points of the grid have the same name")
@@ -67,8 +68,8 @@ def panels(points: Sequence[Point]) -> list[Panel]:
             [place.get(tuple((fixed | {rows: r, columns: c}).values()), -1) for c in axes[columns]]
             for r in axes[rows]
         ]
-        shown = dict(zip(others, values, strict=True))
-        panel = Panel((rows, axes[rows]), (columns, axes[columns]), shown, np.array(cells))
+        varied = dict(zip(others, values, strict=True))
+        panel = Panel((rows, axes[rows]), (columns, axes[columns]), varied, np.array(cells))
         found.append(panel)
     return sorted(found, key=lambda panel: 0 not in panel.points)
 
@@ -80,6 +81,7 @@ def heatmap(
     *,
     limits: tuple[float, float] | None = None,
     marks: Mapping[str, int] | None = None,
+    notes: Sequence[str] | None = None,
 ) -> Figure:
     """A heat map with its numbers written in.
 
@@ -89,6 +91,7 @@ def heatmap(
         label: what the values are.
         limits: of the colour scale, the same for all panels of a grid; default: of the values.
         marks: points to outline, by what to call them.
+        notes: of all points, a second line below the number; "" for none.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -99,7 +102,8 @@ def heatmap(
     n_rows, n_columns = shown.shape
     readable = max(shown.shape) <= READABLE_CELLS
     width, height = (min(n, READABLE_CELLS) for n in (n_columns, n_rows))
-    figure = Figure(figsize=(max(4.2, 1.7 + 0.46 * width), max(2.6, 1.9 + 0.3 * height)))
+    cell = (0.6, 0.42) if notes else (0.46, 0.3)  # inches
+    figure = Figure(figsize=(max(4.2, 1.7 + cell[0] * width), max(2.6, 1.9 + cell[1] * height)))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high, aspect="auto")
@@ -109,14 +113,16 @@ def heatmap(
         ink = "white" if np.dot(shade[:3], (0.3, 0.59, 0.11)) < 0.5 else "black"
         text = f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
         text = text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+        note = notes[panel.points[row, column]] if notes else ""
+        text = f"{text}\n{note}" if note else text
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=SMALL_PRINT)
     for (name, labels), axis in ((panel.rows, axes.yaxis), (panel.columns, axes.xaxis)):
-        axis.set_ticks(range(len(labels)), [_tick(text) for text in labels])
+        axis.set_ticks(range(len(labels)), [tick(text) for text in labels])
         axis.set_label_text(name.replace("_", " "), color=INK, fontsize=9.5)
-    if max(len(_tick(text)) for text in panel.columns[1]) > 6:
+    if max(len(tick(text)) for text in panel.columns[1]) > 6:
         axes.tick_params(axis="x", rotation=40)
-        for tick in axes.get_xticklabels():
-            tick.set(ha="right", rotation_mode="anchor")
+        for words in axes.get_xticklabels():
+            words.set(ha="right", rotation_mode="anchor")
     axes.tick_params(labelsize=8, colors=INK, length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(panel.title.replace(", ", "\n"), fontsize=9.5, color=INK)
@@ -145,7 +151,7 @@ def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
             axes.add_patch(frame)
 
 
-def _natural(value: str) -> tuple[bool, int, list[float], str]:
+def natural(value: str) -> tuple[bool, int, list[float], str]:
     """Numbers by size, lists of numbers by length, words after both."""
     parts = value.split(",")
     try:
@@ -154,7 +160,7 @@ def _natural(value: str) -> tuple[bool, int, list[float], str]:
         return True, len(parts), [], value
 
 
-def _tick(text: str, length: int = 26) -> str:
+def tick(text: str, length: int = 26) -> str:
     """Large numbers as 1e8, long words cut."""
     try:
         number = float(text)

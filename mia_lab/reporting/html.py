@@ -97,6 +97,21 @@ def write_compare_html(content: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
+def write_sweep_html(content: Mapping[str, Any], folder: Path) -> Path:
+    """Write the page of a sweep into an existing folder.
+
+    Args:
+        content: from :func:`mia_lab.reporting.sweep_page.page`.
+        folder: where to write.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    path = folder / "report.html"
+    path.write_text(_template("sweep.html.j2").render(**content), encoding="utf-8")
+    return path
+
+
 def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
     return _template("report.html.j2").render(**audit_page.content(result, pictures))
@@ -146,7 +161,7 @@ def _p_cell(p_value: float) -> str:
 def _unbroken(sentence: str) -> str:
     """Keep a number and its interval on one line, with spaces that don't break."""
     return re.sub(
-        r"[-+\d.]+( %)? \[[^\]]*\]|\[[^\]]*\]|p [<=] \S+",
+        r"[-+\d.]+( %)? \[[^\]]*\]|\[[^\]]*\]|p [<=>] \S+",
         lambda m: m[0].replace(" ", _NO_BREAK),
         sentence,
     )

@@ -59,20 +59,22 @@ def run_labels(
     Returns:
         The labels, and the settings that go without saying, in the same form ("" for none).
     """
-    known = [_flat(config) for config in configs if config is not None]
-    keys = _telling(known) if known else []
+    known = [flat_settings(config) for config in configs if config is not None]
+    keys = telling_keys(known) if known else []
     usual = {key: value for key in keys if (value := _majority(known, key))}
     names = _folder_names(folders)
     labels = []
     for config, name in zip(configs, names, strict=True):
-        labels.append(name if config is None or not keys else _label(_flat(config), keys, usual))
+        labels.append(
+            name if config is None or not keys else _label(flat_settings(config), keys, usual)
+        )
     return [
         label if labels.count(label) == 1 else f"{label} ({name})" if keys else name
         for label, name in zip(labels, names, strict=True)
-    ], " ".join(f"{_short(key)}={value}" for key, value in usual.items())
+    ], " ".join(f"{short_key(key)}={value}" for key, value in usual.items())
 
 
-def _flat(node: Mapping[str, Any], path: str = "") -> Settings:
+def flat_settings(node: Mapping[str, Any], path: str = "") -> Settings:
     """Values by their dotted keys; lists are values."""
     found: Settings = {}
     for name, value in node.items():
@@ -80,22 +82,22 @@ def _flat(node: Mapping[str, Any], path: str = "") -> Settings:
         if key in IGNORED:
             continue
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{key}.")
+            found |= flat_settings(value, f"{key}.")
         else:
             found[key] = value
     return found
 
 
-def _telling(settings: Sequence[Settings]) -> list[str]:
+def telling_keys(settings: Sequence[Settings]) -> list[str]:
     """Keys that all runs have with different values, and that follow no other."""
     # Whatever only some have, other versions or other components, their names tell.
     shared = [key for key in settings[0] if all(key in s for s in settings)]
-    differing = [key for key in shared if len({_text(s[key]) for s in settings}) > 1]
+    differing = [key for key in shared if len({as_typed(s[key]) for s in settings}) > 1]
     # An original comes before its copies.
     differing.sort(key=lambda key: ("." in key, not key.startswith("scale."), key.count(".")))
     chosen: dict[tuple[str, ...], str] = {}
     for key in differing:
-        copied = key.rpartition(".")[2], *(_text(s[key]) for s in settings)
+        copied = key.rpartition(".")[2], *(as_typed(s[key]) for s in settings)
         chosen.setdefault(copied, key)
     telling = [key for key in chosen.values() if not _is_implied(key, settings)]
     return sorted(telling, key=lambda key: (key != "seed", shared.index(key)))
@@ -107,8 +109,8 @@ def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
     name = f"{group}.name"
     if group not in GROUPS or rest == "name" or not all(name in s for s in settings):
         return False
-    names = {_text(s[name]) for s in settings}
-    both = {(_text(s[name]), _text(s[key])) for s in settings}
+    names = {as_typed(s[name]) for s in settings}
+    both = {(as_typed(s[name]), as_typed(s[key])) for s in settings}
     return len(names) > 1 and len(both) == len(names)
 
 
@@ -120,23 +122,23 @@ def _majority(settings: Sequence[Settings], key: str) -> str:
 
 def _label(settings: Settings, keys: Sequence[str], usual: Mapping[str, str]) -> str:
     values = {key: _value(settings[key]) for key in keys}
-    said = [f"{_short(k)}={value}" for k, value in values.items() if value != usual.get(k)]
+    said = [f"{short_key(k)}={value}" for k, value in values.items() if value != usual.get(k)]
     more = [f"+{len(said) - MOST} more"] if len(said) > MOST else []
     return " ".join([*said[:MOST], *more]) or COMMON
 
 
-def _short(key: str) -> str:
+def short_key(key: str) -> str:
     """A group's name is chosen by the group itself: ``victim=pix2pix``."""
     group, _, rest = key.partition(".")
     return group if rest == "name" and group in GROUPS else key
 
 
 def _value(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else _text(value)
+    text = f"{value:g}" if isinstance(value, float) else as_typed(value)
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 
-def _text(value: object) -> str:
+def as_typed(value: object) -> str:
     """As one would type it on the command line."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 

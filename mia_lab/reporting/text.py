@@ -43,7 +43,9 @@ def percent(fpr: str) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """A p-value to two digits, never a false zero."""
+    """A p-value to two digits, never a false zero, nor a certain null."""
+    if p_value > 0.99:
+        return "p > 0.99"
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
@@ -66,11 +68,10 @@ def belief(result: AuditResult) -> str:
     blind, counts = result.blind, result.evaluations[0]
     best = f"the best, {blind.best}, has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
     if blind.verdict is Verdict.CONFOUNDED:
-        gains = ", ".join(f"{c.first} {interval(c.difference, c.ci95, '+')}" for c in result.excess)
         return (
             "This split is confounded: members and non-members differ before any victim is asked "
-            f"({best}), so that an attack's AUC is not about membership alone. What it finds "
-            f"beyond that baseline: {gains}."
+            f"({best}), so that an attack's AUC is not about membership alone. "
+            f"{_beyond(result.excess)}"
         )
     if blind.verdict is Verdict.SOUND:
         return (
@@ -82,6 +83,14 @@ def belief(result: AuditResult) -> str:
         f"images: attacks that never see the victim found no difference ({best}), but could have "
         f"missed one up to AUC {blind.upper95:.2f}."
     )
+
+
+def _beyond(excess: Sequence[Comparison]) -> str:
+    """What the attacks find beyond the best blind baseline."""
+    gains = ", ".join(f"{c.first} {interval(c.difference, c.ci95, '+')}" for c in excess)
+    if any(c.ci95[0] > 0 for c in excess):
+        return f"What it finds beyond that baseline: {gains}."
+    return f"No attack finds anything beyond that baseline (AUC difference: {gains})."
 
 
 def comparison_sentence(c: Comparison) -> str:

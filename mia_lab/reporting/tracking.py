@@ -17,9 +17,10 @@ from mia_lab.evaluation.summary import summary
 from mia_lab.reporting import dashboard
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.scores import candidate_columns, scores_summary
+from mia_lab.reporting.sweep import sweep_summary, sweep_tables
 from mia_lab.reporting.tables import difficulty_columns
 from mia_lab.reporting.tracked_tables import audit_tables, roc_points
-from mia_lab.results import AuditResult, Scoring, Survey
+from mia_lab.results import AuditResult, Scoring, Survey, Sweep
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -188,6 +189,18 @@ class Tracker:
             return
         tables = {"scores": _table(candidate_columns(found))}
         self._log(tables, pictures, scores_summary(found))
+
+    def log_sweep(self, found: Sweep, pictures: Iterable[Picture]) -> None:
+        """Log the tables and pictures of a sweep.
+
+        Args:
+            found: the points of the sweep.
+            pictures: from :func:`mia_lab.reporting.sweep_figures.draw`.
+        """
+        if self._run is None:
+            return
+        tables = {name: _table(columns) for name, columns in sweep_tables(found).items()}
+        self._log(tables, pictures, sweep_summary(found))
 
     def _log(
         self, tables: dict[str, Any], pictures: Iterable[Picture], numbers: Mapping[str, float]

@@ -1,0 +1,50 @@
+"""The mean of a measure over repeats of an experiment, such as its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over repeats.
+
+    Attributes:
+        value: the mean.
+        ci95: Student's interval for the mean over all such repeats; None for a single one.
+        n: number of repeats.
+    """
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval; NaN where there is none."""
+        return math.nan if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2
+
+
+def mean_over_repeats(values: Sequence[float]) -> Mean:
+    """Mean and ``t``-interval, mean +- t(0.975, n - 1) s / sqrt(n) (Student, 1908).
+
+    Args:
+        values: of the n repeats, taken as independent; n >= 1. The interval is not clipped to the
+            range of the measure.
+
+    Raises:
+        ValueError: no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("a mean of no values")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Mean(mean, None, 1)
+    half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
+    return Mean(mean, (mean - half, mean + half), n)

@@ -1,0 +1,148 @@
+"""What a sweep's page shows, prepared for its template."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mia_lab.reporting import sweep as words
+from mia_lab.reporting.canvas import Picture
+from mia_lab.reporting.sweep_table import (
+    attacks,
+    by_auc,
+    main_attack,
+    setting_axes,
+    settings,
+)
+from mia_lab.results import Sweep
+
+THUMBNAILS = ("roc", "scatter")
+"""Pictures of a point that a sweep's page can show."""
+
+THUMBNAIL_WIDTH = 420  # pixels
+
+HIDDEN_ON_PHONES = 40
+"""Points from which the table scrolls within itself."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A point that has no numbers, or about which something must be said."""
+
+    number: int
+    state: str
+    reason: str
+    overrides: str
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """A setting in the table of means."""
+
+    at: tuple[str, ...]
+    n: int
+    value: float
+    auc: str
+    gain: str
+    gain_value: float | None
+
+
+def page(
+    found: Sweep, pictures: Iterable[Picture], shown: Mapping[int, Iterable[Picture]]
+) -> dict[str, Any]:
+    """All variables of ``sweep.html.j2``.
+
+    Args:
+        found: the sweep.
+        pictures: from :func:`mia_lab.reporting.sweep_figures.draw`.
+        shown: from :func:`thumbnails`; empty for none.
+    """
+    rows = by_auc(found)
+    lead, *rest = words.summary(found)
+    return {
+        "found": found,
+        "lead": lead,
+        "summary": rest,
+        "pictures": list(pictures),
+        "heads": _capital(words.heads(found)),
+        "rows": [words.cells(found, row) for row in rows],
+        "numeric": len(found.axes) + 1,
+        "main": main_attack(found),
+        "attacks": attacks(found),
+        "long": len(rows) > HIDDEN_ON_PHONES,
+        "mean_axes": _capital(setting_axes(found)),
+        "means": _means(found) if words.has_repeats(found) else [],
+        "troubles": troubles(found),
+        "thumbnails": _labelled(found, shown),
+    }
+
+
+def _capital(names: Iterable[str]) -> list[str]:
+    return [name[0].upper() + name[1:].replace("_", " ") for name in names]
+
+
+def _means(found: Sweep) -> list[MeanRow]:
+    rows = sorted(settings(found, main_attack(found)), key=lambda s: -s.auc.value)
+    return [
+        MeanRow(
+            at=tuple(s.at.values()),
+            n=s.auc.n,
+            value=s.auc.value,
+            auc=words.mean_words(s.auc),
+            gain="-" if s.gain is None else words.mean_words(s.gain, "+"),
+            gain_value=None if s.gain is None else s.gain.value,
+        )
+        for s in rows
+    ]
+
+
+def troubles(found: Sweep) -> list[Trouble]:
+    """Points that failed, are not done, or can't be read, in the order of their numbers."""
+    known = [
+        Trouble(
+            p.number,
+            words.WORDS.get(p.state, p.state),
+            p.reason,
+            " ".join(p.overrides),
+        )
+        for p in found.points
+        if p.reason or not p.measured
+    ]
+    lost = [Trouble(number, "missing", "no folder", "") for number in found.missing]
+    return sorted([*known, *lost], key=lambda trouble: trouble.number)
+
+
+def thumbnails(found: Sweep) -> dict[int, list[Picture]]:
+    """The points' own pictures, made small, by the points' numbers; none that shows the data."""
+    drawn = {}
+    for point in found.done:
+        paths = [Path(point.folder) / f"{name}.png" for name in THUMBNAILS]
+        if pictures := [_small(path, point.number) for path in paths if path.is_file()]:
+            drawn[point.number] = pictures
+    return drawn
+
+
+def _small(path: Path, number: int) -> Picture:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.thumbnail((THUMBNAIL_WIDTH, 10 * THUMBNAIL_WIDTH))
+        buffer = io.BytesIO()
+        image.convert("P", palette=Image.Palette.ADAPTIVE).save(buffer, "PNG", optimize=True)
+    return Picture(path.stem, path.stem, f"{path.stem} of point {number}", buffer.getvalue())
+
+
+def _labelled(
+    found: Sweep, shown: Mapping[int, Iterable[Picture]]
+) -> list[tuple[str, list[Picture]]]:
+    return [
+        (
+            words.place(found, row),
+            list(shown[row["point"]]),
+        )
+        for row in by_auc(found)
+        if row["point"] in shown
+    ]
