@@ -226,9 +226,7 @@ def _place(folder: Path, number: str) -> list[str]:
     return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
 
 
-def _settled(
-    folder: Path, launched: Sequence[Point], returns: Sequence[JobReturn]
-) -> list[Point]:
+def _settled(folder: Path, launched: Sequence[Point], returns: Sequence[JobReturn]) -> list[Point]:
     """All points; of jobs that could not say so themselves, that they failed."""
     for point, job in zip(launched, returns, strict=True):
         now = read_point(point.folder) or point
