@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -126,6 +127,7 @@ def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
 def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
     """Compose and check one point; what is wrong with it is nothing to the others."""
     assert sweeper.hydra_context is not None
+    assert sweeper.config is not None
     try:
         loader = sweeper.hydra_context.config_loader
         cfg: DictConfig = loader.load_sweep_config(sweeper.config, list(job))
@@ -142,7 +144,8 @@ def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
 
 def _varying(jobs: Sequence[Sequence[str]]) -> set[str]:
     """Overrides that not all points share."""
-    return {override for job in jobs for override in job} - set.intersection(*map(set, jobs))
+    counts = Counter(override for job in jobs for override in job)
+    return {override for override, count in counts.items() if count < len(jobs)}
 
 
 @contextmanager
