@@ -6,13 +6,14 @@ tried on them.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -20,14 +21,15 @@ from tqdm import tqdm
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.hardware import torch_device
-from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.plan import code_sha256
+from mia_lab.store import Stage, Store, file_sha256, load_table, save_table
 from mia_lab.types import BlindFeatures, DifficultyTable
 
 # PyTorch takes seconds to import, and reading scores does without.
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mia_lab.backbones import Backbone
+    from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
     from mia_lab.difficulty.single_image import SingleImageDifficulty
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 FEATURES_VERSION = 1
 POOLED_VERSION = 1
 DIFFICULTY_VERSION = 2
+BACKBONE_VERSION = 1
+
+FACTS_FILE = "backbone.json"
 
 
 POOLED = "features"
@@ -66,10 +71,33 @@ class DifficultyStages:
         self._store = store
         self._seed = config.seed
         device = torch_device(config.trainer.accelerator)
-        self._scorers = build.difficulties(config, str(device))
+        self._scorers = build.difficulties(config, str(device), self._known)
         self._class = build.identity({"_target_": config.difficulty["_target_"]})
         images = pairs.source.fingerprint(pairs.ids)
         self._images = {"images": images, "image_size": pairs.image_size}
+
+    def _known(
+        self, settings: dict[str, Any], image_size: int, make: Callable[[], Backbone]
+    ) -> Backbone:
+        """A backbone of the settings, built only if nobody has looked at it before."""
+        from mia_lab.backbones.known import KnownBackbone, facts
+
+        made = cache(make)
+        weights = Path(str(settings.get("weights")))
+        inputs = {
+            "settings": settings,
+            "weights": file_sha256(weights) if weights.is_file() else None,
+            "image_size": image_size,
+            "timm": version("timm"),
+            "code": code_sha256(),
+        }
+
+        def compute(folder: Path) -> None:
+            (folder / FACTS_FILE).write_text(json.dumps(facts(made(), image_size)))
+
+        folder = self._store.get(Stage("backbone", BACKBONE_VERSION, inputs), compute)
+        found = KnownBackbone(json.loads((folder / FACTS_FILE).read_text()), made)
+        return cast("Backbone", found)
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage a backbone and side; the configured one first."""
@@ -170,9 +198,10 @@ class DifficultyStages:
             FEATURES_VERSION,
             {**self._images, "features": scorer.factors_identity(), "class": self._class},
         )
-        size = len(self.pairs) * scorer.bytes_per_image()
         batches = self.pairs.batches(scorer.batch_size)
-        if size > scorer.keep_gb * 1e9 and not self._store.path(stage).is_dir():
+        is_stored = self._store.path(stage).is_dir()
+        size = 0 if is_stored else len(self.pairs) * scorer.bytes_per_image()
+        if size > scorer.keep_gb * 1e9:
             log.info(
                 "features of %d images take %.3g GB, more than difficulty.keep_gb=%g: only scores "
                 "are stored, and another layer or penalty reads the images again",

@@ -24,6 +24,7 @@ from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import AuditResult
 from mia_lab.run import (
     Clock,
+    is_point,
     make_tracker,
     point_latest,
     wants_pictures,
@@ -146,6 +147,8 @@ def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path)
     write_files(result, pictures, folder)
     tracker.log_result(result, pictures)
     found = write_html(result, pictures, folder) if pictures else folder / "metrics.json"
+    if is_point():  # the sweep has a table of all
+        return
     latest = point_latest(Path(config.paths.outputs) / "latest", folder)
     print(text_table(result))
     print(f"{found.stem}: {found}" + (f"  (also {latest / found.name})" if latest else ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from typing import Any
 
 from mia_lab.config import build
 from mia_lab.config.schema import Config
-from mia_lab.store import Stage, file_sha256
+from mia_lab.store import Stage, Store, file_sha256
 
 PLAN_VERSION = 1
 LIBRARIES = ("torch", "torchvision", "timm", "numpy")
@@ -46,6 +46,9 @@ class Plan:
         stages = {name: [_declared(s) for s in found] for name, found in self.stages.items()}
         (folder / FILE).write_text(json.dumps({"stages": stages, "record": dict(self.record)}))
 
+    def __or__(self, other: Plan) -> Plan:
+        return Plan({**self.stages, **other.stages}, {**self.record, **other.record})
+
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Read what :meth:`save` wrote."""
@@ -57,27 +60,17 @@ class Plan:
         return cls(stages, content["record"])
 
 
-def plan_stage(config: Config, victim: Mapping[str, Any], upstream: Mapping[str, Any]) -> Stage:
-    """Under what a plan is remembered.
+def remembered(store: Store, inputs: Mapping[str, Any], make: Callable[[], Plan]) -> Plan:
+    """A plan from the store, or made now.
 
     Args:
-        config: a validated configuration.
-        victim: its settings, resolved.
-        upstream: keys and fingerprints of what the stages are applied to.
+        store: where it is kept.
+        inputs: what it follows from, besides code and libraries.
+        make: builds what has to be looked at.
     """
-    trainer = config.trainer
-    inputs = {
-        **upstream,
-        "seed": config.seed,
-        "image_size": config.data.image_size,
-        "victim": build.identity(dict(victim)),
-        "query": build.plain(config.query),
-        "trainer": [trainer.accelerator, trainer.threads, trainer.devices, trainer.compile],
-        **difficulty_identity(config),
-        "code": code_sha256(),
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
-    return Stage("plan", PLAN_VERSION, inputs)
+    libraries = {name: version(name) for name in LIBRARIES}
+    stage = Stage("plan", PLAN_VERSION, {**inputs, "code": code_sha256(), "libraries": libraries})
+    return Plan.load(store.get(stage, lambda folder: make().save(folder)))
 
 
 def difficulty_identity(config: Config) -> dict[str, Any]:

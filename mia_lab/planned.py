@@ -15,7 +15,7 @@ from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages
 from mia_lab.hardware import resolve_precision, torch_device
-from mia_lab.plan import Plan, plan_stage
+from mia_lab.plan import Plan, difficulty_identity, remembered
 from mia_lab.roles import assign_roles
 from mia_lab.store import Stage, Store
 from mia_lab.types import (
@@ -70,38 +70,63 @@ class PlannedStages:
         self._is_ours = is_trained_by_us(config.victim)
         trainer = config.trainer
         self._precision = resolve_precision(trainer.precision, trainer.accelerator)
-        asked = plan_stage(config, self._settings, self._upstream())
-        self.plan = Plan.load(self.store.get(asked, lambda folder: self._plan().save(folder)))
-        if self._is_ours and not self.store.path(self.victim_stage).is_dir():
+        self.plan = self._victim_plan() | self._difficulty_plan()
+        if self._is_ours and not (self.is_answered or self._is_stored(self.victim_stage)):
             self._module.prepare_data()
 
-    def _upstream(self) -> dict[str, Any]:
-        return {
-            "split": self.split_stage.key,
-            "scored": self.source.fingerprint(self.scored),
-            "members": self.source.fingerprint(self.members),
-            "precision": self._precision,
-            "needs_difficulty": self.needs_difficulty,
-        }
+    def _is_stored(self, stage: Stage) -> bool:
+        return self.store.path(stage).is_dir()
 
-    def _plan(self) -> Plan:
-        """Build everything there is to build, so that it fails now or never."""
-        torch_device(self.config.trainer.accelerator)
-        stages: dict[str, tuple[Stage, ...]] = {}
-        record: dict[str, str] = {}
-        if self.needs_difficulty:  # a wrong layer shall not wait for the training to end
-            scores = self.difficulties
-            stages |= {"difficulty": scores.stages(), "pooled": (scores.pooled_stage(),)}
-            record |= scores.record()
-        victim = self._victim_stage()
+    @property
+    def is_answered(self) -> bool:
+        """Whether the store has the victim's answers, so that nobody needs the victim."""
+        return self._is_stored(self.plan.stage("reconstructions"))
+
+    def _victim_plan(self) -> Plan:
+        """Ours is known by its settings; a foreign one has to be looked at."""
+
+        def make() -> Plan:
+            record = {}
+            if not self._is_ours:
+                from mia_lab.victims.blackbox import transport
+
+                record["answers travel as"] = transport(self._foreign)
+            victim = self._victim_stage()
+            answers = self._reconstructions_stage(victim)
+            return Plan({"victim": (victim,), "reconstructions": (answers,)}, record)
+
         if self._is_ours:
-            _ = self._module
-        else:
-            from mia_lab.victims.blackbox import transport
+            return make()
+        config = self.config
+        inputs = {
+            "victim": build.identity(self._settings),
+            "scored": self.source.fingerprint(self.scored),
+            "image_size": config.data.image_size,
+            "query": build.plain(config.query),
+            "seed": config.seed,
+            "accelerator": config.trainer.accelerator,
+            **self._encoded,
+        }
+        return remembered(self.store, inputs, make)
 
-            record["answers travel as"] = transport(self._foreign)
-        stages |= {"victim": (victim,), "reconstructions": (self._reconstructions_stage(victim),)}
-        return Plan(stages, record)
+    def _difficulty_plan(self) -> Plan:
+        if not self.needs_difficulty:
+            return Plan({}, {})
+
+        def make() -> Plan:
+            scores = self.difficulties  # a wrong layer shall not wait for the training to end
+            stages = {"difficulty": scores.stages(), "pooled": (scores.pooled_stage(),)}
+            return Plan(stages, scores.record())
+
+        config = self.config
+        inputs = {
+            **difficulty_identity(config),
+            "scored": self.source.fingerprint(self.scored),
+            "image_size": config.data.image_size,
+            "seed": config.seed,
+            "accelerator": config.trainer.accelerator,
+        }
+        return remembered(self.store, inputs, make)
 
     # What takes seconds to build, and is built when something has to be computed
 
@@ -123,6 +148,7 @@ class PlannedStages:
 
     @cached_property
     def _module(self) -> pl.LightningModule:
+        torch_device(self.config.trainer.accelerator)  # fails where it is not there
         return build.trained_victim(self._settings)
 
     @cached_property

@@ -108,7 +108,12 @@ def wants_pictures(config: Config) -> bool:
         return False
     if config.report.pictures is not None:
         return config.report.pictures
-    return not (HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN)
+    return not is_point()
+
+
+def is_point() -> bool:
+    """Whether this run is one of a sweep's."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def shown(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:

@@ -88,7 +88,7 @@ class Stages(PlannedStages):
     def _warn_of_others(self) -> None:
         """A machine without a GPU trains in another precision than the one with it."""
         for precision in PRECISIONS:
-            if self.store.path(self._victim_stage(precision)).is_dir():
+            if self._is_stored(self._victim_stage(precision)):
                 log.warning(
                     "the store has this victim trained in %s; trainer.precision=%s would use it, "
                     "this run trains one in %s",
@@ -118,11 +118,6 @@ class Stages(PlannedStages):
             return []
         with path.open(newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the store has the victim's answers, so that nobody needs the victim."""
-        return self.store.path(self.plan.stage("reconstructions")).is_dir()
 
     def reconstructions(self, victim: Victim | None = None) -> Reconstructions:
         """The victim's answers to all candidates; what a remote one answers is kept at once.

@@ -254,10 +254,13 @@ def _collect(folder: Path, configs: Sequence[Config], points: Sequence[Point]) -
         return
     from mia_lab.collecting import collect, sweep_tracker
     from mia_lab.reporting.sweep import text
+    from mia_lab.run import point_latest
 
     with sweep_tracker(config, folder) as tracker:
         print(text(collect(folder, tracker, pictures=config.collect.pictures)))
-    print(f"report: {folder / 'report.html'}")
+    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
+    page = f"report: {folder / 'report.html'}"
+    print(page + (f"  (also {latest / 'report.html'})" if latest else ""))
 
 
 def table(points: Sequence[Point], skipped: int) -> str:

@@ -31,7 +31,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from mia_lab.backbones import Backbone
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs

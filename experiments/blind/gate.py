@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
-from mia_lab.backbones import Backbone
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.data import traces
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs

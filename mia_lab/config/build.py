@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.attacks import Attack
-    from mia_lab.backbones import Backbone
+    from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
     from mia_lab.difficulty.single_image import SingleImageDifficulty
@@ -190,10 +192,19 @@ def foreign_victim(config: Config, in_channels: int) -> Victim:
     return victim
 
 
-def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ...]:
+Known = Callable[[dict[str, Any], int, Callable[[], "Backbone"]], "Backbone"]
+"""Given settings, the size of images and what builds it: a backbone, perhaps remembered."""
+
+
+def difficulties(config: Config, device: str, known: Known) -> tuple[SingleImageDifficulty, ...]:
     """The configured difficulty score, then those of the grid's other backbones and sides.
 
     Each scores all layers and penalties of the grid at once.
+
+    Args:
+        config: the configuration.
+        device: where they compute.
+        known: may spare us a backbone.
 
     Raises:
         UserError: a setting is wrong, or a backbone or its weights cannot be had.
@@ -202,7 +213,10 @@ def difficulties(config: Config, device: str) -> tuple[SingleImageDifficulty, ..
     grid = dict(settings.pop("grid", {}))
     grid.pop("alpha", None)
     alternatives = [_alternative(node) for node in grid.pop("backbone", [])]
-    networks = _backbones([plain(config.backbone), *alternatives], config.seed)
+    from mia_lab.difficulty.features import input_size
+
+    size = input_size(settings.get("preprocess", "aligned"), settings.get("grid_size", 56))
+    networks = _backbones([plain(config.backbone), *alternatives], config.seed, size, known)
     sides = dict.fromkeys([settings.pop("features_from", "input"), *grid.pop("features_from", [])])
     built = []
     for network in networks:
@@ -225,18 +239,22 @@ def grid_alphas(config: Config) -> list[float]:
     return list(dict.fromkeys([config.attack.alpha, *others]))
 
 
-def _backbones(nodes: list[dict[str, Any]], seed: int) -> list[Backbone]:
+def _backbones(nodes: list[dict[str, Any]], seed: int, size: int, known: Known) -> list[Backbone]:
     """Networks that differ; random weights come from the run's seed."""
     built: dict[str, Backbone] = {}
     for number, node in enumerate(nodes):
-        extra = {"seed": seed} if node.get("weights") == "random" else {}
+        settings = {**node, "seed": seed} if node.get("weights") == "random" else node
         try:
-            network = cast("Backbone", _build("backbone", node, keep_name=True, **extra))
+            network = known(settings, size, partial(_backbone, settings))
         except UserError as error:
             where = f"difficulty.grid.backbone, {node['name']}: " if number else ""
             raise UserError(f"{where}{error}") from error
         built.setdefault(network.fingerprint(), network)
     return list(built.values())
+
+
+def _backbone(settings: dict[str, Any]) -> Backbone:
+    return cast("Backbone", _build("backbone", settings, keep_name=True))
 
 
 def _alternative(node: Any) -> dict[str, Any]:
@@ -249,7 +267,7 @@ def _alternative(node: Any) -> dict[str, Any]:
             f"difficulty.grid.backbone: {node} is no backbone; "
             "give [{name: resnet18, weights: random}], say"
         )
-    target = "mia_lab.backbones.Backbone"
+    target = "mia_lab.backbones.backbone.Backbone"
     return {"_target_": target, "weights": "pretrained", **node}
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import timm
 import torch
 
-from mia_lab.backbones import Backbone
 from mia_lab.difficulty.features import (
     PREPROCESSES,
     SIDES,
@@ -33,6 +32,9 @@ from mia_lab.difficulty.score import (
 )
 from mia_lab.errors import UserError
 from mia_lab.types import DifficultyTable, Layer, PairBatch
+
+if TYPE_CHECKING:
+    from mia_lab.backbones.backbone import Backbone
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 
@@ -152,7 +154,7 @@ class SingleImageDifficulty:
             "preprocess": self.preprocess,
             "grid_size": self.grid_size,
             "layers": list(self.stored_layers),
-            "timm": timm.__version__,
+            "timm": version("timm"),
         }
 
     def bytes_per_image(self) -> int:

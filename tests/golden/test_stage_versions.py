@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from mia_lab import planned
-from mia_lab.backbones import Backbone
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
 from mia_lab.data.procedural import source as generated

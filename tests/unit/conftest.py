@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mia_lab.backbones import Backbone
+    from mia_lab.backbones.backbone import Backbone
 
 
 @pytest.fixture(scope="session")
 def lite0() -> Backbone:
-    from mia_lab.backbones import Backbone
+    from mia_lab.backbones.backbone import Backbone
 
     return Backbone("tf_efficientnet_lite0", "packaged")

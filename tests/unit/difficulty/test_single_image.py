@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mia_lab.backbones import Backbone
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.difficulty import difficulty_score
 from mia_lab.difficulty.features import prepare
 from mia_lab.difficulty.resampling import to_grid
