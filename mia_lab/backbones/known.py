@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import Tensor
 
 from mia_lab.types import Layer
 
@@ -78,5 +79,5 @@ class KnownBackbone:
     def _network(self) -> Backbone:
         return self._build().to(self.device)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._network, name)
+    def features(self, images: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        return self._network.features(images, layers)
