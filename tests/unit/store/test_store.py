@@ -15,7 +15,6 @@ import pytest
 
 from mia_lab.errors import UserError
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.store.admin import administer
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
 
@@ -150,26 +149,3 @@ def test_tables_round_trip_as_memory_maps(tmp_path: Path) -> None:
     back = load_table(tmp_path, DifficultyTable)
     assert isinstance(back.score, np.memmap)
     np.testing.assert_array_equal(back.column(["b", "a"]), [2.5, 0.5])
-
-
-def test_administration_lists_and_prunes(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.get(STAGE, write_number)
-    store.get(Stage("letters", 1, {}), write_number)
-    assert "2 entries" in administer(tmp_path, "list", None, None)
-    assert "1 entries" in administer(tmp_path, "list", "letters", None)
-    assert "deleted 0" in administer(tmp_path, "prune", None, 1.0)
-    assert "deleted 1" in administer(tmp_path, "prune", "letters", None)
-    assert [e.stage for e in store.entries()] == ["numbers"]
-    (next(store.entries()).path / "manifest.json").write_text("{")
-    (tmp_path / "numbers" / "abc.partial").mkdir()
-    states = sorted(e.state for e in store.entries())
-    assert states == ["damaged", "unfinished"]
-    assert "deleted 2" in administer(tmp_path, "prune", None, 0.0)
-    with pytest.raises(UserError, match="say what"):
-        administer(tmp_path, "prune", None, None)
-    store.get(Stage("letters", 1, {}), write_number)
-    with pytest.raises(UserError, match=r"store.stage=colours: unknown; the store has letters"):
-        administer(tmp_path, "list", "colours", None)
-    with pytest.raises(UserError, match="no such folder"):
-        administer(tmp_path / "nowhere", "list", None, None)
