@@ -207,8 +207,8 @@ def _check_store(task: StoreTask) -> None:
         )
     if pruning and (task.stage, task.state, task.older_than_days, task.max_gb) == (None,) * 4:
         raise UserError(
-            "store.action=prune: say what, store.stage=victim, store.state=damaged, store.max_gb=50 "
-            "or store.older_than_days=30 (0 for everything)"
+            "store.action=prune: say what, store.stage=victim, store.state=damaged, "
+            "store.max_gb=50 or store.older_than_days=30 (0 for everything)"
         )
 
 

@@ -147,7 +147,9 @@ class Session:
     def bury(self) -> None:
         """Remove the files of sessions that are dead."""
         for path in list(self._folder.iterdir()):
-            if path.name != self.name and not self.lives(path.name.partition(".")[0]):
+            # What has a suffix is being written by a session that is not known yet, or no more.
+            gone = self._age(path.name) >= LEASE_S if path.suffix else not self.lives(path.name)
+            if gone and path.name != self.name:
                 path.unlink(missing_ok=True)
 
     def _age(self, name: str) -> float:
