@@ -77,7 +77,7 @@ def kill(process: SpawnProcess) -> None:
 def test_waiting_is_cheap_and_a_killed_owner_is_succeeded_once(tmp_path: Path) -> None:
     owner = owned(tmp_path)
     waiting = [start(_wait, tmp_path, str(tmp_path / f"found-{i}")) for i in range(2)]
-    time.sleep(4)
+    time.sleep(3.5)
     killed = time.time()
     kill(owner)
     for process in waiting:
