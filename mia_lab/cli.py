@@ -154,10 +154,11 @@ def _audit(config: Config, folder: Path, group: str) -> None:
 
 
 def _store(config: Config) -> None:
-    from mia_lab.store.admin import administer
+    from mia_lab.store.admin import Choice, administer
 
     task = config.store
-    print(administer(Path(config.paths.store), task.action.value, task.stage, task.older_than_days))
+    choice = Choice(task.stage, task.state and task.state.value, task.older_than_days, task.max_gb)
+    print(administer(Path(config.paths.store), task.action.value, choice, task.dry_run))
 
 
 def _tidy(folder: Path) -> None:

@@ -58,14 +58,15 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
     attacks = build.attacks(config)
     clock = Clock()
     with clock("checks"):
-        stages = Stages(config, Store(Path(config.paths.store)))
+        store = Store(Path(config.paths.store))
+        stages = Stages(config, store)
     (folder / "config.yaml").write_text(build.as_yaml(config))
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
     if _stop_after(config, Until.split):
         return None
-    with _tracker(config, stages, folder, group) as tracker:
+    with store, _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
             needed = config.until is Until.victim or not stages.is_answered

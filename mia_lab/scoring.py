@@ -40,14 +40,15 @@ def score(config: Config, folder: Path, group: str) -> None:
     attacks = build.attacks(config)
     clock = Clock()
     with clock("checks"):
-        stages = Stages(config, Store(Path(config.paths.store)))
+        store = Store(Path(config.paths.store))
+        stages = Stages(config, store)
         _check_resolution(config.score.fpr, stages.count(Role.AUXILIARY))
     (folder / "config.yaml").write_text(build.as_yaml(config))
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
     asked = {"attack": build.plain(config.attack), "fpr": config.score.fpr}
-    with make_tracker(config, stages.identity() | asked, folder, group) as tracker:
+    with store, make_tracker(config, stages.identity() | asked, folder, group) as tracker:
         with clock("reconstructions"):
             reconstructions = stages.reconstructions()
         with clock("difficulty"):

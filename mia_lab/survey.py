@@ -44,10 +44,11 @@ def survey(config: Config, folder: Path, group: str) -> None:
         source = build.source(config)
         # Every pair is read once: keeping it would take memory for nothing.
         pairs = PairDataset(source, _ids(config, source), config.data.image_size, cache_bytes=0)
-        stages = DifficultyStages(config, Store(Path(config.paths.store)), pairs)
+        store = Store(Path(config.paths.store))
+        stages = DifficultyStages(config, store, pairs)
     (folder / "config.yaml").write_text(build.as_yaml(config))
     identity = {"difficulty": [stage.key for stage in stages.stages()]}
-    with make_tracker(config, identity, folder, group) as tracker:
+    with store, make_tracker(config, identity, folder, group) as tracker:
         with clock("difficulty"):
             table = stages.table()
         found = _survey(config, stages, pairs, table)

@@ -92,7 +92,17 @@ class StoreAction(Enum):
     """What ``task=store`` does."""
 
     list = "list"
+    verify = "verify"
     prune = "prune"
+
+
+class StoreState(Enum):
+    """What entries of the store are in."""
+
+    stored = "stored"
+    damaged = "damaged"
+    unfinished = "unfinished"
+    growing = "growing"
 
 
 @dataclass
@@ -377,11 +387,14 @@ class CollectTask:
 
 @dataclass
 class StoreTask:
-    """What ``task=store`` lists or prunes."""
+    """What ``task=store`` lists, verifies or prunes."""
 
     action: StoreAction = StoreAction.list
     stage: str | None = None
+    state: StoreState | None = None
     older_than_days: float | None = None
+    max_gb: float | None = None
+    dry_run: bool = False
 
 
 @dataclass

@@ -8,7 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.schema import Assignment, Config, Protocol, QueryMode, Task, Trainer
+from mia_lab.config.schema import (
+    Assignment,
+    Config,
+    Protocol,
+    QueryMode,
+    StoreAction,
+    StoreTask,
+    Task,
+    Trainer,
+)
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -32,6 +41,8 @@ def validate(config: Config) -> None:
         _check_compare(config)
     if config.task is Task.collect:
         _check_collect(config)
+    if config.task is Task.store:
+        _check_store(config.store)
     if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
@@ -183,6 +194,23 @@ def _check_score(config: Config) -> None:
         raise UserError(
             "difficulty.grid compares settings by what an audit knows, and task=score knows no "
             "roles; leave it out"
+        )
+
+
+def _check_store(task: StoreTask) -> None:
+    for key in ("older_than_days", "max_gb"):
+        if (value := getattr(task, key)) is not None:
+            _at_least(0, (f"store.{key}", value))
+    pruning = task.action is StoreAction.prune
+    if not pruning and (task.dry_run or task.max_gb is not None):
+        raise UserError(
+            f"store.action={task.action.value}: store.max_gb and store.dry_run are for pruning; "
+            "use store.action=prune, or leave them out"
+        )
+    if pruning and (task.stage, task.state, task.older_than_days, task.max_gb) == (None,) * 4:
+        raise UserError(
+            "store.action=prune: say what, store.stage=victim, store.state=damaged, "
+            "store.max_gb=50 or store.older_than_days=30 (0 for everything)"
         )
 
 

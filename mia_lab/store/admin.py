@@ -1,62 +1,157 @@
-"""``task=store``: what the store holds, and room made in it."""
+"""``task=store``: what the store holds, whether it is intact, and room made in it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mia_lab.errors import UserError
-from mia_lab.store.artifact import Entry, Store
+from mia_lab.store.artifact import Store
+from mia_lab.store.manifest import Entry, verify
+
+NAMED = 5
+"""Damaged entries that an error names; all are printed before it."""
 
 
-def select(store: Store, stage: str | None, older_than_days: float | None) -> list[Entry]:
-    """Entries of one stage (None: all) that are older than some days (None: of any age).
+@dataclass(frozen=True)
+class Choice:
+    """Which entries are meant: those that every condition holds for; None is no condition.
+
+    Attributes:
+        stage: of this stage.
+        state: in this state; for ``damaged`` all checksums are compared.
+        older_than_days: not used for so many days.
+        max_gb: as many, used longest ago, as make the whole store no larger (GB, 1e9 bytes).
+    """
+
+    stage: str | None = None
+    state: str | None = None
+    older_than_days: float | None = None
+    max_gb: float | None = None
+
+
+def administer(root: Path, action: str, choice: Choice, dry_run: bool = False) -> str:
+    """List, verify or prune; returns what to print.
 
     Raises:
-        UserError: there is no such stage, or no store.
+        UserError: there is no store, or no such stage in it; or verified entries are damaged.
     """
-    if not store.root.is_dir():
-        raise UserError(f"paths.store={store.root}: no such folder; nothing was stored yet")
-    stages = sorted(p.name for p in store.root.iterdir() if p.is_dir())
-    if stage is not None and stage not in stages:
-        raise UserError(f"store.stage={stage}: unknown; the store has {', '.join(stages)}")
-    limit = time.time() - (older_than_days or 0) * 86400
-    return [e for e in store.entries() if stage in (None, e.stage) and e.created <= limit]
+    if not root.is_dir():
+        raise UserError(f"paths.store={root}: no such folder; nothing was stored yet")
+    with Store(root) as store:
+        stages = store.stages()
+        if choice.stage is not None and choice.stage not in stages:
+            raise UserError(
+                f"store.stage={choice.stage}: unknown; the store has {', '.join(stages)}"
+            )
+        everything = list(store.entries())
+        entries = select(everything, choice)
+        if action == "verify":
+            return _verify(entries)
+        if action == "list":
+            return listing(entries)
+        excess = sum(e.size for e in everything) - (choice.max_gb or 0) * 1e9
+        return prune(store, entries, None if choice.max_gb is None else excess, dry_run)
+
+
+def select(entries: Iterable[Entry], choice: Choice) -> list[Entry]:
+    """Entries that all conditions but the size's hold for, used longest ago first."""
+    limit = time.time() - (choice.older_than_days or 0) * 86400
+    found = [e for e in entries if choice.stage in (None, e.stage) and e.used <= limit]
+    if choice.state == "damaged":
+        found = checked(found)
+    found = [e for e in found if choice.state in (None, e.state)]
+    return sorted(found, key=lambda e: e.used)
+
+
+def checked(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with their state after comparing all checksums; those removed meanwhile left out."""
+    found = []
+    with tqdm(
+        total=sum(e.size for e in entries), desc="verifying", unit="B", unit_scale=True
+    ) as bar:
+        for entry in entries:
+            if entry.state == "stored":
+                try:
+                    verify(entry.path)
+                except UserError:
+                    entry = replace(entry, state="damaged")
+            if entry.path.is_dir():
+                found.append(entry)
+            bar.update(entry.size)
+    return found
 
 
 def listing(entries: Sequence[Entry]) -> str:
-    """A table of entries with their total size."""
-    lines = [f"{'stage':<16} {'key':<12} {'state':<10} {'MB':>9} {'computed in':>12}  created"]
+    """A table of entries, and one of the stages' totals."""
+    lines = [
+        f"{'stage':<16} {'key':<12} {'state':<10} {'MB':>9} {'computed in':>12}"
+        f"  {'created':<16}  last used"
+    ]
     for e in entries:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(e.created))
         lines.append(
-            f"{e.stage:<16} {e.key[:12]} {e.state:<10} {e.size / 1e6:>9.2f} {e.seconds:>10.1f} s"
-            f"  {created}"
+            f"{e.stage:<16} {e.key[:12]:<12} {e.state:<10} {e.size / 1e6:>9.2f} "
+            f"{e.seconds:>10.1f} s  {_minute(e.created)}  {_minute(e.used)}"
         )
-    lines.append(f"{len(entries)} entries, {sum(e.size for e in entries) / 1e6:.2f} MB")
+    lines.append("")
+    for stage in sorted({e.stage for e in entries}):
+        of_it = [e for e in entries if e.stage == stage]
+        seconds = sum(e.seconds for e in of_it)
+        lines.append(
+            f"{stage:<16} {len(of_it):>4} entries {_mb(of_it):>18} {seconds:>10.1f} s"
+            f"  last used {_minute(max(e.used for e in of_it))}"
+        )
+    lines.append(f"{len(entries)} entries, {_mb(entries)}")
     return "\n".join(lines)
 
 
-def prune(store: Store, entries: Sequence[Entry]) -> str:
-    """Delete entries, but none that another process is at work on."""
-    gone = [e for e in entries if store.remove(e)]
-    kept = len(entries) - len(gone)
-    busy = f", {kept} kept because they are in use" if kept else ""
-    return f"deleted {len(gone)} entries, {sum(e.size for e in gone) / 1e6:.2f} MB{busy}"
+def prune(store: Store, entries: Sequence[Entry], excess: float | None, dry_run: bool) -> str:
+    """Delete entries in their order, but none that a run uses or is at work on.
 
-
-def administer(root: Path, action: str, stage: str | None, older_than_days: float | None) -> str:
-    """List or prune; returns what to print.
-
-    Raises:
-        UserError: pruning without saying what, or a store that is not there.
+    Args:
+        store: where they are.
+        entries: what may go.
+        excess: how many bytes are to go; None for all.
+        dry_run: only say what would be deleted.
     """
-    store = Store(root)
-    if action == "prune" and stage is None and older_than_days is None:
-        raise UserError(
-            "store.action=prune: say what, store.stage=victim or store.older_than_days=30 "
-            "(0 for everything)"
-        )
-    entries = select(store, stage, older_than_days)
-    return prune(store, entries) if action == "prune" else listing(entries)
+    gone: list[Entry] = []
+    kept: list[Entry] = []
+    used = store.in_use()
+    for entry in entries:
+        if excess is not None and sum(e.size for e in gone) >= excess:
+            break
+        busy = f"{entry.stage}/{entry.key}" in used
+        removed = not busy and (dry_run or store.remove(entry))
+        (gone if removed else kept).append(entry)
+    if not dry_run:
+        store.tidy()
+    word = "would delete" if dry_run else "deleted"
+    busy_ones = f", {len(kept)} kept because they are in use" if kept else ""
+    rows = [f"{word} {e.stage}/{e.key[:12]} ({e.state})" for e in gone]
+    return "\n".join([*rows, f"{word} {len(gone)} entries, {_mb(gone)}{busy_ones}"])
+
+
+def _verify(entries: Sequence[Entry]) -> str:
+    found = checked(entries)
+    damaged = [f"{e.stage}/{e.key[:12]}" for e in found if e.state == "damaged"]
+    if not damaged:
+        return f"{len(found)} entries, {_mb(found)}: none is damaged"
+    print("\n".join(f"damaged: {e.path}" for e in found if e.state == "damaged"))
+    more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+    raise UserError(
+        f"store.action=verify: {len(damaged)} of {len(found)} entries are damaged, "
+        f"{', '.join(damaged[:NAMED])}{more}; remove them with task=store store.action=prune "
+        "store.state=damaged, the runs that need them compute them again"
+    )
+
+
+def _mb(entries: Sequence[Entry]) -> str:
+    return f"{sum(e.size for e in entries) / 1e6:.2f} MB"
+
+
+def _minute(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,67 +1,54 @@
 """A content-addressed store of stage results on a shared file system.
 
 An entry is a folder ``<root>/<stage>/<key>`` that appears by one atomic rename, complete with a
-manifest of checksums, and never changes afterwards. Whoever computes it holds a lease on
-``<key>.lock`` and works in ``<key>.partial``. The lease is refreshed while its owner lives and is
-taken over at once when the owner's process is gone, or after `LEASE_S` seconds without a sign of
-life from another host.
+manifest of checksums, and never changes afterwards. Whoever computes or removes it holds
+``<key>.lock``; computing happens in ``<key>.<session>.partial``, a folder no two processes share.
+A lock outlives its owner's process by half a second on the same machine, and by no more than
+`session.LEASE_S` seconds, and that half, on another.
+
+A reader says in its session's file what it is going to use before it looks. Who removes an entry
+looks at all sessions with the lock taken, moves the entry away, and looks again: an entry in use
+stays, or comes back.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import logging
 import os
 import shutil
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from filelock import SoftFileLease, Timeout
+from typing import Any, Self
 
 from mia_lab.errors import UserError
 from mia_lab.store.disk import enough_room
-from mia_lab.store.key import Stage, canonical_json, file_sha256
+from mia_lab.store.journal import note
+from mia_lab.store.key import Stage
+from mia_lab.store.lock import Lock
+from mia_lab.store.manifest import (
+    ANSWERS,
+    Entry,
+    describe,
+    fingerprint,
+    sync,
+    verify,
+    write_manifest,
+)
+from mia_lab.store.session import Session
 
 log = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
-ANSWERS = "answers"
-LEASE_S = 60.0
-POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One folder of the store.
-
-    Attributes:
-        path: its folder.
-        stage, key: what it is the result of.
-        state: ``stored``; ``damaged``, its manifest cannot be read; ``unfinished``, what an
-            interrupted computation left behind, or one that is going on; ``growing``, the answers
-            of a remote victim.
-        size: bytes on disk.
-        created: seconds since the epoch.
-        seconds: what it cost to compute.
-    """
-
-    path: Path
-    stage: str
-    key: str
-    state: str
-    size: int
-    created: float
-    seconds: float
 
 
 class Store:
     """Computes every stage once, whatever the number of runs and processes.
+
+    What `get` returned is safe from removal until the store is closed: by ``with``, by `close`, or
+    when the process ends, however it does.
 
     Args:
         root: folder of the store; made when first needed.
@@ -69,6 +56,19 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._session = Session(root)
+        self._verified: dict[Path, Any] = {}
+        self._closing = weakref.finalize(self, self._session.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Use no entry any more; others may remove them."""
+        self._closing()
 
     def path(self, stage: Stage) -> Path:
         """Where the result of a stage is, or would be."""
@@ -76,10 +76,15 @@ class Store:
 
     def answers(self, victim: Stage) -> Path:
         """Where the answers of a remote victim are kept, one by one as they come."""
-        return self.root / ANSWERS / victim.key
+        folder = self.root / ANSWERS / victim.key
+        self._use(folder)
+        return folder
 
     def get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
         """Folder with the result of a stage, computed now if nobody has before.
+
+        Every byte is compared with its checksum when the entry is first asked for, and again if a
+        file has changed since.
 
         Args:
             stage: what is wanted.
@@ -89,139 +94,170 @@ class Store:
             UserError: the stored entry is damaged, or the store cannot be written, or is full.
         """
         final = self.path(stage)
-        if not final.is_dir():
-            try:
-                final.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(
-                    f"paths.store={self.root}: cannot be written ({error.strerror}); "
-                    "choose another folder"
-                ) from error
-            with enough_room(self.root), _leased(final, wait=True) as lease:
-                if not final.is_dir():
-                    self._compute(stage, compute, final, lease)
-                    return final
-        _verify(final)
-        log.info("%s %s: from the store", stage.name, stage.key[:12])
+        self._use(final)
+        if self._intact(final):
+            return self._found(final)
+        with enough_room(self.root), self._locked(final) as lock:
+            if final.is_dir():
+                self._verify(final)
+                return self._found(final)
+            self._compute(stage, compute, final, lock)
         return final
 
-    def _compute(
-        self, stage: Stage, compute: Callable[[Path], None], final: Path, lease: SoftFileLease
-    ) -> None:
-        partial = final.with_suffix(".partial")
-        if partial.exists() and not stage.resumable:
-            shutil.rmtree(partial)
-        partial.mkdir(exist_ok=True)
-        log.info("%s %s: computing", stage.name, stage.key[:12])
-        start = time.perf_counter()
-        compute(partial)
-        _write_manifest(partial, stage, time.perf_counter() - start)
-        if lease.compromise is not None:
-            raise RuntimeError(
-                f"{final}: the lock was lost while computing ({lease.compromise.reason}); "
-                "nothing was published, run the command again"
-            )
-        partial.rename(final)
-        _sync(final.parent)
-
-    def entries(self) -> Iterator[Entry]:
-        """All folders of the store, stage by stage, oldest first."""
-        for folder in sorted(self.root.glob("*/")):
-            found = [_entry(p) for p in folder.iterdir() if p.is_dir()]
-            yield from sorted(found, key=lambda e: (e.created, e.key))
-
-    def remove(self, entry: Entry) -> bool:
-        """Delete one entry; False when another process is at work on the same key."""
+    def _use(self, path: Path) -> None:
         try:
-            with _leased(entry.path.with_name(entry.key), wait=False):
-                # Readers that opened it keep their files; nobody can see half of it.
-                trash = entry.path.with_suffix(f".{uuid.uuid4().hex}.trash")
-                entry.path.rename(trash)
-                shutil.rmtree(trash)
-        except Timeout:
+            self._session.use(_name(path))
+        except OSError as error:
+            # A store of somebody else's can be read all the same.
+            log.debug("%s: not protected from removal (%s)", path, error.strerror)
+
+    def _intact(self, final: Path) -> bool:
+        """Whether the entry can be read without further ado; if not, the lock tells why."""
+        if not final.is_dir() or os.path.lexists(_lock_path(final)):
+            return False
+        try:
+            self._verify(final)
+        except (UserError, OSError):
+            if not os.access(final.parent, os.W_OK):
+                raise  # nobody can have removed it meanwhile
             return False
         return True
 
+    def _verify(self, final: Path) -> None:
+        seen = fingerprint(final)
+        if self._verified.get(final) != seen:
+            verify(final)
+            self._verified[final] = seen
 
-@contextmanager
-def _leased(final: Path, *, wait: bool) -> Iterator[SoftFileLease]:
-    lease = SoftFileLease(final.with_suffix(".lock"), lease_duration=LEASE_S, poll_interval=POLL_S)
-    try:
-        lease.acquire(timeout=0)
-    except Timeout:
-        if not wait:
+    def _found(self, final: Path) -> Path:
+        with contextlib.suppress(OSError):
+            os.utime(final)  # when it was last used
+        log.info("%s %s: from the store", final.parent.name, final.name[:12])
+        return final
+
+    def _compute(
+        self, stage: Stage, compute: Callable[[Path], None], final: Path, lock: Lock
+    ) -> None:
+        partial = self._partial(final, stage.resumable)
+        log.info("%s %s: computing", stage.name, stage.key[:12])
+        start = time.perf_counter()
+        try:
+            compute(partial)
+            seconds = time.perf_counter() - start
+            write_manifest(partial, stage, seconds)
+        except OSError as error:
+            if not lock.ours:
+                raise _superseded(final) from error
             raise
-        log.info("%s %s: another process computes it, waiting", final.parent.name, final.name[:12])
-        lease.acquire(timeout=-1)
-    try:
-        yield lease
-    finally:
-        lease.release()
+        if not lock.ours:
+            raise _superseded(final)
+        partial.rename(final)
+        sync(final.parent)
+        self._verified[final] = fingerprint(final)
+        note(self.root, "computed", stage.name, stage.key, seconds=round(seconds, 3))
+
+    def _partial(self, final: Path, resumable: bool) -> Path:
+        """A folder of ours to compute in; with what others left behind, where that is of use."""
+        partial = final.with_name(f"{final.name}.{self._session.name}.partial")
+        left = sorted(final.parent.glob(f"{final.name}*.partial"), key=lambda p: p.stat().st_mtime)
+        if left and resumable:
+            left.pop().rename(partial)
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        partial.mkdir(exist_ok=True)
+        return partial
+
+    @contextmanager
+    def _locked(self, final: Path, *, wait: bool = True) -> Iterator[Lock]:
+        """Nobody else computes or removes an entry.
+
+        Raises:
+            BlockingIOError: somebody else does, and we are not to wait.
+            UserError: the store cannot be written.
+        """
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._session.open()
+            lock = Lock(_lock_path(final), self._session, lambda dead: self._succeed(final, dead))
+            taken = lock.take()
+        except OSError as error:
+            raise UserError(
+                f"paths.store={self.root}: cannot be written ({error.strerror}); "
+                "choose another folder"
+            ) from error
+        if not taken:
+            if not wait:
+                raise BlockingIOError(f"{final}: another process is at work on it")
+            name, owner = final.name[:12], self._session.process(lock.owner() or "")
+            log.info("%s %s: waiting for process %s", final.parent.name, name, owner)
+            lock.wait()
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    def _succeed(self, final: Path, dead: str) -> None:
+        owner = self._session.process(dead)
+        note(self.root, "takeover", final.parent.name, final.name, owner=owner)
+
+    def stages(self) -> list[str]:
+        """Names of the stages that something is stored of."""
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name[0] != ".")
+
+    def entries(self) -> Iterator[Entry]:
+        """All folders of the store, stage by stage, oldest first."""
+        for stage in self.stages():
+            found = []
+            for path in (self.root / stage).iterdir():
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    if path.is_dir() and not path.is_symlink():
+                        found.append(describe(path))
+            yield from sorted(found, key=lambda e: (e.created, e.key))
+
+    def in_use(self) -> set[str]:
+        """``stage/key`` of what other processes, or other stores of this one, use."""
+        return self._session.in_use()
+
+    def remove(self, entry: Entry) -> bool:
+        """Delete one entry; False when another process uses it, or is at work on it."""
+        final = entry.path.with_name(entry.key)
+        whole = final == entry.path  # what is unfinished has no readers
+        try:
+            with self._locked(final, wait=False):
+                if whole and _name(final) in self.in_use():
+                    return False
+                trash = final.with_name(f"{entry.key}.{uuid.uuid4().hex}.trash")
+                entry.path.rename(trash)
+                if whole and _name(final) in self.in_use():
+                    trash.rename(final)
+                    return False
+                shutil.rmtree(trash)
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        note(self.root, "removed", entry.stage, entry.key, state=entry.state)
+        return True
+
+    def tidy(self) -> None:
+        """Remove what dead processes left behind besides entries: sessions and locks."""
+        self._session.open()
+        for link in self.root.glob("*/*.lock*"):
+            if (owner := Lock(link, self._session).owner()) and not self._session.lives(owner):
+                lock = Lock(link, self._session)
+                if lock.take():
+                    lock.release()
+        self._session.bury()
 
 
-def _write_manifest(folder: Path, stage: Stage, seconds: float) -> None:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    body = {
-        "stage": stage.name,
-        "version": stage.version,
-        "key": stage.key,
-        "inputs": dict(stage.inputs),
-        "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
-        "created": time.time(),
-        "seconds": seconds,
-    }
-    body["sha256"] = hashlib.sha256(canonical_json(body).encode()).hexdigest()
-    for path in files:
-        _sync(path)
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps(body, indent=1))
-    _sync(manifest)
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        digest = body.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(folder, MANIFEST) from error
-    if digest != hashlib.sha256(canonical_json(body).encode()).hexdigest():
-        raise _damaged(folder, MANIFEST)
-    return body
+def _lock_path(final: Path) -> Path:
+    return final.with_name(f"{final.name}.lock")
 
 
-def _verify(folder: Path) -> None:
-    for name, digest in _read_manifest(folder)["files"].items():
-        path = folder / name
-        if not path.is_file() or file_sha256(path) != digest:
-            raise _damaged(folder, name)
-
-
-def _damaged(folder: Path, name: str) -> UserError:
+def _superseded(final: Path) -> UserError:
     return UserError(
-        f"{folder / name}: damaged, its checksum does not match; delete the folder {folder} "
-        "and run the same command again"
+        f"{final}: another process took over while this one was paused; nothing was published, "
+        "run the command again"
     )
-
-
-def _entry(folder: Path) -> Entry:
-    stage, key = folder.parent.name, folder.name.partition(".")[0]
-    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    changed = folder.stat().st_mtime
-    if stage == ANSWERS:
-        changed = max([changed, *(p.stat().st_mtime for p in folder.iterdir())])
-        return Entry(folder, stage, key, "growing", size, changed, 0.0)
-    if folder.suffix:
-        return Entry(folder, stage, key, "unfinished", size, changed, 0.0)
-    try:
-        body = _read_manifest(folder)
-    except UserError:
-        return Entry(folder, stage, key, "damaged", size, changed, 0.0)
-    return Entry(folder, stage, key, "stored", size, body["created"], body["seconds"])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

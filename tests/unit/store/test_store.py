@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 
 from mia_lab.errors import UserError
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.store.admin import administer
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
 
@@ -128,48 +126,9 @@ def test_two_processes_compute_once(tmp_path: Path) -> None:
     assert len(log.read_text().split()) == 1
 
 
-def test_killed_owner_is_succeeded_at_once(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    owner = _start(tmp_path / "store", log, 600.0)
-    while not log.exists():
-        time.sleep(0.05)
-    heir = _start(tmp_path / "store", log, 0.0)
-    time.sleep(0.5)
-    assert owner.pid is not None
-    os.kill(owner.pid, signal.SIGKILL)
-    owner.join(10)
-    heir.join(20)
-    assert heir.exitcode == 0
-    assert log.read_text().split()[0] == str(owner.pid)
-    assert len(log.read_text().split()) == 2
-
-
 def test_tables_round_trip_as_memory_maps(tmp_path: Path) -> None:
     table = difficulty_table(["a", "b"], np.arange(4.0).reshape(2, 1, 2))
     save_table(tmp_path, table)
     back = load_table(tmp_path, DifficultyTable)
     assert isinstance(back.score, np.memmap)
     np.testing.assert_array_equal(back.column(["b", "a"]), [2.5, 0.5])
-
-
-def test_administration_lists_and_prunes(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.get(STAGE, write_number)
-    store.get(Stage("letters", 1, {}), write_number)
-    assert "2 entries" in administer(tmp_path, "list", None, None)
-    assert "1 entries" in administer(tmp_path, "list", "letters", None)
-    assert "deleted 0" in administer(tmp_path, "prune", None, 1.0)
-    assert "deleted 1" in administer(tmp_path, "prune", "letters", None)
-    assert [e.stage for e in store.entries()] == ["numbers"]
-    (next(store.entries()).path / "manifest.json").write_text("{")
-    (tmp_path / "numbers" / "abc.partial").mkdir()
-    states = sorted(e.state for e in store.entries())
-    assert states == ["damaged", "unfinished"]
-    assert "deleted 2" in administer(tmp_path, "prune", None, 0.0)
-    with pytest.raises(UserError, match="say what"):
-        administer(tmp_path, "prune", None, None)
-    store.get(Stage("letters", 1, {}), write_number)
-    with pytest.raises(UserError, match=r"store.stage=colours: unknown; the store has letters"):
-        administer(tmp_path, "list", "colours", None)
-    with pytest.raises(UserError, match="no such folder"):
-        administer(tmp_path / "nowhere", "list", None, None)

@@ -1,0 +1,137 @@
+"""The manifest of an entry: what it is the result of, and a checksum of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mia_lab.errors import UserError
+from mia_lab.store.key import Stage, canonical_json, file_sha256
+
+MANIFEST = "manifest.json"
+ANSWERS = "answers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store.
+
+    Attributes:
+        path: its folder.
+        stage, key: what it is the result of.
+        state: ``stored``; ``damaged``, its manifest cannot be read; ``unfinished``, what an
+            interrupted computation or removal left behind, or one that is going on; ``growing``,
+            the answers of a remote victim.
+        size: bytes on disk.
+        created, used: when it was computed and last asked for, seconds since the epoch.
+        seconds: what it cost to compute.
+    """
+
+    path: Path
+    stage: str
+    key: str
+    state: str
+    size: int
+    created: float
+    used: float
+    seconds: float
+
+
+def write_manifest(folder: Path, stage: Stage, seconds: float) -> None:
+    """Seal a folder of files, and see that all of it is on disk."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    body = {
+        "stage": stage.name,
+        "version": stage.version,
+        "key": stage.key,
+        "inputs": dict(stage.inputs),
+        "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
+        "created": time.time(),
+        "seconds": seconds,
+    }
+    body["sha256"] = hashlib.sha256(canonical_json(body).encode()).hexdigest()
+    for path in files:
+        sync(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps(body, indent=1))
+    sync(manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an entry.
+
+    Raises:
+        UserError: it is missing, or altered.
+    """
+    try:
+        body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        digest = body.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(folder, MANIFEST) from error
+    if digest != hashlib.sha256(canonical_json(body).encode()).hexdigest():
+        raise _damaged(folder, MANIFEST)
+    return body
+
+
+def verify(folder: Path) -> None:
+    """Compare every byte of an entry with its checksum: about a second for a gigabyte.
+
+    Raises:
+        UserError: a file is missing or altered.
+    """
+    for name, digest in read_manifest(folder)["files"].items():
+        path = folder / name
+        try:
+            intact = file_sha256(path) == digest
+        except OSError:
+            intact = False
+        if not intact:
+            raise _damaged(folder, name)
+
+
+def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What changes when somebody writes to an entry's files, without reading them."""
+    seen = [(str(p), p.stat()) for p in sorted(folder.rglob("*")) if p.is_file()]
+    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in seen)
+
+
+def describe(folder: Path) -> Entry:
+    """An entry as it lies on disk.
+
+    Raises:
+        OSError: it was removed meanwhile.
+    """
+    stage, key = folder.parent.name, folder.name.partition(".")[0]
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    used = created = folder.stat().st_mtime
+    state, seconds = "unfinished" if folder.suffix else "stored", 0.0
+    if stage == ANSWERS:
+        state, used = "growing", max([used, *(p.stat().st_mtime for p in folder.iterdir())])
+    elif state == "stored":
+        try:
+            body = read_manifest(folder)
+            created, seconds = body["created"], body["seconds"]
+        except UserError:
+            state = "damaged"
+    return Entry(folder, stage, key, state, size, created, used, seconds)
+
+
+def sync(path: Path) -> None:
+    """See that a file, or a folder's list of files, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _damaged(folder: Path, name: str) -> UserError:
+    return UserError(
+        f"{folder / name}: damaged, its checksum does not match; delete the folder {folder} "
+        "and run the same command again"
+    )

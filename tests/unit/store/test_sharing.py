@@ -1,0 +1,195 @@
+"""One store, many processes: who waits, who takes over, and what may be removed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mia_lab.errors import UserError
+from mia_lab.store import Stage, Store, session
+from mia_lab.store.admin import Choice, administer
+
+STAGE = Stage("numbers", 1, {"a": 1})
+LETTERS = Stage("letters", 1, {})
+EVERYTHING = Choice(older_than_days=0)
+
+
+def write(folder: Path) -> None:
+    np.save(folder / "n.npy", np.arange(1000))
+
+
+def sleep_for_ever(_: Path) -> None:
+    time.sleep(600)
+
+
+def fill(root: Path, *stages: Stage) -> None:
+    with Store(root) as store:
+        for stage in stages:
+            store.get(stage, write)
+
+
+def events(root: Path, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (root / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def _own(root: Path) -> None:
+    Store(root).get(STAGE, sleep_for_ever)
+
+
+def _wait(root: Path, found: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    Store(root).get(STAGE, write)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    Path(found).write_text(f"{cpu} {time.time()}")
+
+
+def start(target: object, *args: object) -> SpawnProcess:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=args)  # type: ignore[arg-type]
+    process.start()
+    return process
+
+
+def owned(root: Path) -> SpawnProcess:
+    """A process that computes for ever."""
+    owner = start(_own, root)
+    while not list(root.glob("numbers/*.partial")):
+        time.sleep(0.02)
+    return owner
+
+
+def kill(process: SpawnProcess) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)  # and not waited for: a zombie is dead enough
+
+
+def test_waiting_is_cheap_and_a_killed_owner_is_succeeded_once(tmp_path: Path) -> None:
+    owner = owned(tmp_path)
+    waiting = [start(_wait, tmp_path, str(tmp_path / f"found-{i}")) for i in range(2)]
+    time.sleep(3.5)
+    killed = time.time()
+    kill(owner)
+    for process in waiting:
+        process.join(20)
+    for i in range(2):
+        cpu, done = map(float, (tmp_path / f"found-{i}").read_text().split())
+        assert cpu < 0.3
+        assert done - killed < 2  # half a second, and a busy machine
+    assert len(events(tmp_path, "computed")) == len(events(tmp_path, "takeover")) == 1
+    owner.join()
+
+
+def test_owner_on_another_machine_is_succeeded_after_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = owned(tmp_path)
+    (known,) = (tmp_path / ".sessions").iterdir()
+    known.write_text(known.read_text().replace(session.machine(), "elsewhere"))
+    kill(owner)
+    owner.join()
+    monkeypatch.setattr(session, "LEASE_S", 1.0)
+    os.utime(known)
+    start = time.monotonic()
+    Store(tmp_path).get(STAGE, write)
+    assert 0.9 < time.monotonic() - start < 2.5
+
+
+def test_live_session_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LEASE_S", 0.3)
+    with Store(tmp_path) as store:
+        store.get(STAGE, write)
+        (known,) = (tmp_path / ".sessions").iterdir()
+        known.unlink()  # taken for dead
+        time.sleep(0.5)
+        assert f"numbers/{STAGE.key}" in known.read_text()
+    assert not known.exists()
+
+
+def test_what_is_read_is_not_removed(tmp_path: Path) -> None:
+    with Store(tmp_path) as reader:
+        seen = np.load(reader.get(STAGE, write) / "n.npy", mmap_mode="r")
+        fill(tmp_path, LETTERS)
+        assert "deleted 1 entries" in administer(tmp_path, "prune", EVERYTHING)
+        np.testing.assert_array_equal(seen, np.arange(1000))
+        assert reader.path(STAGE).is_dir()
+    assert "deleted 1 entries" in administer(tmp_path, "prune", EVERYTHING)
+
+
+def test_a_reader_that_comes_while_removing_brings_the_entry_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, STAGE)
+    with Store(tmp_path) as pruner:
+        answers = iter([set(), {f"numbers/{STAGE.key}"}])
+        monkeypatch.setattr(pruner, "in_use", lambda: next(answers))
+        (entry,) = pruner.entries()
+        assert not pruner.remove(entry)
+        assert [e.state for e in pruner.entries()] == ["stored"]
+
+
+def test_readers_and_pruners_at_once(tmp_path: Path) -> None:
+    end = time.monotonic() + 1.5
+
+    def prune() -> None:
+        while time.monotonic() < end:
+            administer(tmp_path, "prune", EVERYTHING)
+
+    fill(tmp_path, STAGE)
+    pruner = threading.Thread(target=prune)
+    pruner.start()
+    while time.monotonic() < end:
+        with Store(tmp_path) as store:
+            folder = store.get(STAGE, write)
+            for _ in range(5):
+                np.testing.assert_array_equal(np.load(folder / "n.npy"), np.arange(1000))
+    pruner.join()
+
+
+def test_log_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").mkdir()
+    assert (Store(tmp_path).get(STAGE, write) / "n.npy").exists()
+
+
+def test_choice_by_size_age_and_state(tmp_path: Path) -> None:
+    fill(tmp_path, STAGE, LETTERS)
+    with Store(tmp_path) as store:
+        os.utime(store.path(STAGE), (0, 0))
+        (tmp_path / "numbers" / "abc.partial").mkdir()
+        assert "numbers             2 entries" in administer(tmp_path, "list", Choice())
+        assert "would delete 1" in administer(tmp_path, "prune", Choice(max_gb=1e-5), dry_run=True)
+        assert "deleted 1" in administer(tmp_path, "prune", Choice(older_than_days=1))
+        assert not store.path(STAGE).exists()
+        assert "deleted 1" in administer(tmp_path, "prune", Choice(state="unfinished"))
+        assert "deleted 0" in administer(tmp_path, "prune", Choice(max_gb=1.0))
+        assert "deleted 1" in administer(tmp_path, "prune", Choice(max_gb=0.0))
+
+
+def test_verify_names_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, STAGE, LETTERS)
+    assert "2 entries, " in administer(tmp_path, "verify", Choice())
+    path = tmp_path / "numbers" / STAGE.key / "n.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=rf"1 of 2 .* numbers/{STAGE.key[:12]};.*state=damaged"):
+        administer(tmp_path, "verify", Choice())
+    assert str(path.parent) in capsys.readouterr().out
+    assert "deleted 1" in administer(tmp_path, "prune", Choice(state="damaged"))
+    assert "none is damaged" in administer(tmp_path, "verify", Choice())
+
+
+def test_unknown_stage_and_no_store(tmp_path: Path) -> None:
+    fill(tmp_path, STAGE)
+    with pytest.raises(UserError, match=r"store.stage=colours: unknown; the store has numbers"):
+        administer(tmp_path, "list", Choice("colours"))
+    with pytest.raises(UserError, match="no such folder"):
+        administer(tmp_path / "nowhere", "list", Choice())
