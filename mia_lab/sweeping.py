@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import SoftFileLease, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -32,7 +31,8 @@ from mia_lab.errors import UserError
 from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity
 from mia_lab.points import Point, State, read_point, read_points
 from mia_lab.store import canonical_json
-from mia_lab.store.artifact import LEASE_S
+from mia_lab.store.lock import Lock
+from mia_lab.store.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -152,17 +152,19 @@ def _varying(jobs: Sequence[Sequence[str]]) -> set[str]:
 def _alone(folder: Path) -> Iterator[None]:
     """No two commands write into one sweep's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    lease = SoftFileLease(folder / ".lock", lease_duration=LEASE_S)
+    session = Session(folder.parent)
+    session.open()
+    lock = Lock(folder / ".lock", session)
     try:
-        lease.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder}: another command is at work on this sweep; wait for it, or stop it"
-        ) from None
-    try:
+        if not lock.take():
+            other = session.process(lock.owner() or "")
+            raise UserError(
+                f"{folder}: process {other} is at work on this sweep; wait for it, or stop it"
+            )
         yield
     finally:
-        lease.release()
+        lock.release()
+        session.close()
 
 
 def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
