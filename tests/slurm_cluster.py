@@ -90,7 +90,11 @@ class Cluster:
             with suppress(OSError):
                 started_as = (folder / "environ").read_text().split("\0")
                 command = (folder / "cmdline").read_text().split("\0")
-                if wanted <= set(started_as) and "submitit.core._submit" in command:
+                if wanted <= set(started_as) and command[1:4] == [
+                    "-u",
+                    "-m",
+                    "submitit.core._submit",
+                ]:
                     found.append(int(folder.name))
         (process,) = found
         return process
