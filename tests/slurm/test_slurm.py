@@ -72,7 +72,8 @@ def by_array(cluster: Cluster, n: int) -> list[str]:
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="starts SLURM: with CI set only")
 def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_path: Path) -> None:
-    sweep = ("-m", "+experiment=tiny", "demo_epochs=60", "seed=1,2", FOLDER, *SLURM)
+    tiny = ("+experiment=tiny", "demo_epochs=60", "until=victim")
+    sweep = ("-m", *tiny, "seed=1,2", FOLDER, *SLURM)
     sweep = (*sweep, "hydra.launcher.cpus_per_task=1")
     process = on_cluster.popen(*sweep)
     victim = by_array(cluster, 2)[1]
@@ -85,7 +86,7 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
     again = on_cluster.alone(*sweep)
     assert again.code == 0, again.err
     assert states(tmp_path / "sweep") <= {"done"}
-    alone = on_cluster("+experiment=tiny", "demo_epochs=60", "seed=2", "paths.outputs=alone")
+    alone = on_cluster(*tiny, "seed=2", "paths.outputs=alone")
     assert alone.code == 0, alone.err
     undisturbed = weights(tmp_path / "alone/store")
     assert len(undisturbed) == 1
@@ -140,4 +141,25 @@ def test_interruptions_change_no_result(
     assert again.code == 0, again.err
     assert states(tmp_path / "sweep") <= {"done"}
     assert results(tmp_path / "sweep", 4) == results(tmp_path / "undisturbed", 4)
+    assert weights(tmp_path / "outputs/store") == weights(tmp_path / "ref/store")
+
+
+@pytest.mark.slurm
+def test_two_training_processes_in_a_job(
+    on_cluster: Command, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A warned job ends with its processes, is queued again and goes on."""
+    tiny = ("+experiment=tiny", "demo_epochs=200", "until=victim", "seed=1")
+    tiny = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    assert on_cluster.alone(*tiny, "paths.outputs=ref").code == 0
+    process = on_cluster.popen("-m", *tiny, FOLDER, *SLURM, "hydra.launcher.cpus_per_task=2")
+    (job,) = by_array(cluster, 1)
+    wait_for(lambda: training(tmp_path) == 1)
+    cluster.ask("scancel", "--signal=USR2", job)
+    cluster.release(job)
+    shown = finish(process)
+    assert process.returncode == 0, shown
+    (log,) = (tmp_path / "sweep/jobs").glob("*/*_log.err")
+    assert "training in 2 processes" in log.read_text()
+    assert "training goes on after epoch" in log.read_text()
     assert weights(tmp_path / "outputs/store") == weights(tmp_path / "ref/store")
