@@ -63,9 +63,11 @@ def test_no_job_outlives_its_launcher(command: Command, number: int) -> None:
         time.sleep(0.1)
 
 
-def test_slurm_needs_slurm(command: Command) -> None:
+@pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
+def test_slurm_needs_slurm(command: Command, launcher: str) -> None:
+    command.conf = Path(__file__).parents[2] / "experiments" / "templates" / "conf"
     command.environment["PATH"] = str(command.folder)
-    ran = command("-m", "+experiment=tiny", "seed=1,2", "hydra/launcher=slurm")
+    ran = command("-m", "seed=1,2", f"hydra/launcher={launcher}")
     assert "hydra/launcher=slurm: sbatch is not found on this machine" in ran.error
     assert not list(command.folder.glob("outputs/store/*"))
 
