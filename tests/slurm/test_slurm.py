@@ -70,7 +70,10 @@ def by_array(cluster: Cluster, n: int) -> list[str]:
     return sorted(live, key=lambda job: int(job.partition("_")[2] or 0))
 
 
-@pytest.mark.skipif(not os.environ.get("CI"), reason="starts SLURM: with CI set only")
+CI_ONLY = pytest.mark.skipif(not os.environ.get("CI"), reason="starts SLURM: with CI set only")
+
+
+@CI_ONLY
 def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_path: Path) -> None:
     tiny = ("+experiment=tiny", "demo_epochs=60", "until=victim")
     sweep = ("-m", *tiny, "seed=1,2", FOLDER, *SLURM)
@@ -91,6 +94,15 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
     undisturbed = weights(tmp_path / "alone/store")
     assert len(undisturbed) == 1
     assert undisturbed.items() <= weights(tmp_path / "outputs/store").items()
+
+
+@CI_ONLY
+def test_interrupted_command_cancels_its_jobs(on_cluster: Command, cluster: Cluster) -> None:
+    process = on_cluster.popen("-m", "+experiment=tiny", "seed=3,4", *SLURM)
+    jobs = by_array(cluster, 2)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in finish(process)
+    wait_for(lambda: {cluster.jobs()[job] for job in jobs} == {"CANCELLED"})
 
 
 @pytest.mark.slurm
