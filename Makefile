@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PACKAGES := mia_lab tests experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format typecheck clean
+.PHONY: help setup demo test test-slow test-slurm lint format typecheck clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,12 +25,17 @@ demo: $(READY) ## Audit a small model on generated facades, in about a minute
 
 test: $(READY) ## Run the tests with coverage
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow" -n 2 --dist worksteal --durations 25
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow and not slurm" -n 2 --dist worksteal --durations 25
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
 test-slow: $(READY) ## Run the tests that train or simulate for minutes
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(READY) ## Run the tests on a SLURM cluster that they start (root, Debian)
+	command -v slurmctld >/dev/null || apt-get install -y --no-install-recommends \
+	  slurmctld slurmd slurm-client munge
+	CI=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 lint: $(READY) ## Check style, format, types and the import contract
 	$(BIN)/ruff check $(PACKAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
+import os
 import shutil
 import subprocess
 import time
@@ -163,9 +163,14 @@ def _states(ids: Sequence[str]) -> dict[str, str] | None:
 
 
 def _why(state: str, code: str) -> str:
-    if state == "FAILED":
-        return outcome(int(re.split("[^0-9]", code)[0]))
-    return ENDS.get(state, "")
+    if state != "FAILED":
+        return ENDS.get(state, "")
+    status, _, number = code.partition(
+        ":"
+    )  # one number as wait() has it, or two: status and signal
+    if not number:
+        return outcome(os.waitstatus_to_exitcode(int(status)))
+    return outcome(-int(number) or int(status))
 
 
 def _cancel(handed: Sequence[Handed]) -> None:

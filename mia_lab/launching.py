@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Job:
     config: DictConfig
     context: HydraContext
     function: TaskFunction
-    run_id: str = field(default_factory=lambda: str(OmegaConf.create("${run_id:}")))
+    run_id: str = field(default_factory=lambda: str(OmegaConf.create({"id": "${run_id:}"}).id))
     singletons: dict[Any, Any] = field(default_factory=Singleton.get_state)
 
     def __call__(self) -> JobReturn:
@@ -101,7 +102,10 @@ class Job:
 def _report(done: JobReturn) -> None:
     """Into the job's own log: the launcher shows one line of it."""
     error = done._return_value
-    log.error("error: %s", error, exc_info=None if isinstance(error, UserError) else error)
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def announce(job: Job, done: JobReturn, place: Path) -> None:

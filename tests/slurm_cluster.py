@@ -81,6 +81,24 @@ class Cluster:
     def node(self, job: str) -> str:
         return self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
 
+    def process(self, job: str) -> int:
+        """The Python process of a job of an array."""
+        array, _, task = job.partition("_")
+        wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", "SLURM_PROCID=0"}
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                started_as = (folder / "environ").read_text().split("\0")
+                command = (folder / "cmdline").read_text().split("\0")
+                if wanted <= set(started_as) and command[1:4] == [
+                    "-u",
+                    "-m",
+                    "submitit.core._submit",
+                ]:
+                    found.append(int(folder.name))
+        (process,) = found
+        return process
+
     def release(self, job: str) -> None:
         """Let a requeued job start now, not after the two minutes that SLURM waits."""
         wait_for(lambda: self.jobs().get(job) == "PENDING")
