@@ -138,13 +138,13 @@ def _point(number: int, folder: Path) -> SweepPoint:
     try:
         metrics = _metrics(folder / "metrics.json")
     except ValueError as error:
-        return _without(number, folder, note, DAMAGED, f"metrics.json: {error}")
+        return _without(number, folder, note, DAMAGED, f"metrics.json: damaged ({error})")
     if (schema := metrics.get("schema")) != SCHEMA:
         return _without(number, folder, note, OTHER, f"metrics.json: no audit's, but {schema!r}")
     try:
         rows = measured(metrics)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"metrics.json: {type(error).__name__} {error}"
+        reason = f"metrics.json: damaged ({type(error).__name__} {error})"
         return _without(number, folder, note, DAMAGED, reason)
     settings = _settings(folder / "config.yaml")
     reason = "" if settings else "config.yaml: missing or damaged, settings unknown"

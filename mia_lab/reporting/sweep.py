@@ -29,7 +29,7 @@ from mia_lab.results import Sweep
 STATES = ("done", "failed", "running", "planned", "damaged", "other")
 """All there are, in the order in which they are named."""
 
-WORDS = {"running": "running or killed", "planned": "not begun", "other": "no whole audits"}
+WORDS = {"running": "running or killed", "planned": "not begun", "other": "not an audit"}
 
 PRINTED = 30
 """Points listed in the terminal."""
@@ -118,12 +118,14 @@ def _area(row: Mapping[str, Any]) -> str:
 
 
 def _best_setting(found: Sweep) -> list[str]:
-    """Of means over seeds, where there is more than one to choose from."""
+    """Of means over seeds; where there is but one mean, nothing is chosen in hindsight."""
     means = settings(found, main_attack(found))
-    if len(means) < 2 or not has_repeats(found):
+    if not has_repeats(found):
         return []
     best = max(means, key=lambda s: s.auc.value)
     words = f"{mean_words(best.auc)} (n = {best.auc.n})"
+    if len(means) == 1:
+        return [f"Mean over seeds: {words}."]
     return [f"Highest mean over seeds, in hindsight too: {words}, {at(best.at)}."]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -35,6 +36,9 @@ PAIRS = (("victim", "layers"), ("layers", "ridge"))
 
 MOST = 4
 """Heat maps of one pair of axes and one measure."""
+
+BAR = 32
+"""Characters of a line along a colour scale."""
 
 CROWDED = 24
 """Values beyond which an axis of words loses some of its ticks."""
@@ -77,7 +81,7 @@ def _measures(found: Sweep) -> list[Measure]:
     name = main_attack(found)
     measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc, 0.5)]
     if any(s.gain is not None for s in settings(found, name)):
-        words = f"AUC, {name} minus reconstruction"
+        words = f"AUC gain, {name} over reconstruction"
         measures.append(Measure("gain", words, lambda s: s.gain, 0.0))
     return measures
 
@@ -111,7 +115,7 @@ def _pair(found: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture
         figure = heatmap(
             panel,
             values,
-            f"{measure.words}{_repeats(known)}",
+            "\n".join([*textwrap.wrap(measure.words, BAR), *_repeats(known)]),
             limits=limits,
             notes=notes if any(notes) else None,
         )
@@ -122,13 +126,13 @@ def _pair(found: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture
     return pictures
 
 
-def _repeats(means: Sequence[Mean]) -> str:
-    """How many runs are behind each value."""
+def _repeats(means: Sequence[Mean]) -> list[str]:
+    """How many runs are behind each value, in a line; none where it is one."""
     low, high = min(m.n for m in means), max(m.n for m in means)
     if high == 1:
-        return ""
+        return []
     count = str(high) if low == high else f"{low} to {high}"
-    return f"\nmean over {count} seeds, ± 95 % interval"
+    return [f"mean of {count} seeds, ± 95 % interval"]
 
 
 def _alt(means: Sequence[Setting], measure: Measure) -> str:

@@ -86,3 +86,17 @@ def test_numbers_have_three_decimals_and_no_leading_zero() -> None:
     (panel,) = panels([{"layers": "1", "ridge": r} for r in "12345"])
     axes = heatmap(panel, np.array([0.99996, -0.5, 1.0, 0.1234, 123.456]), "AUC").axes[0]
     assert [t.get_text() for t in axes.texts] == ["1.000", "-.500", "1.000", ".123", "123.5"]
+
+
+def test_notes_are_second_lines_and_axes_may_be_chosen() -> None:
+    settings = lattice(alpha=("0.5", "1"))
+    found = panels(settings, ("alpha", "ridge"))
+    assert [(p.rows[0], p.columns[0], p.title) for p in found][:2] == [
+        ("alpha", "ridge", "layers 1,2,3,4"),
+        ("alpha", "ridge", "layers 2"),
+    ]
+    notes = [f"n{i}" if i else "" for i in range(len(settings))]
+    figure = heatmap(found[0], np.linspace(0.5, 0.9, len(settings)), "AUC", notes=notes)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    seconds = [text.partition("\n")[2] for text in texts]
+    assert seconds == [notes[point] for point in found[0].points.ravel()]

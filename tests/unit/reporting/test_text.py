@@ -46,6 +46,19 @@ def test_belief_says_what_the_blind_baselines_say(result, said):
     assert re.search(expected[said], text)
 
 
+def test_a_confounded_split_where_nothing_is_beyond_the_baseline(result):
+    blind = dataclasses.replace(result.blind, verdict=Verdict.CONFOUNDED)
+    nothing = tuple(
+        dataclasses.replace(c, difference=-0.467, ci95=(-0.6, 0.0)) for c in result.excess
+    )
+    text = belief(dataclasses.replace(result, blind=blind, excess=nothing))
+    assert "What it finds" not in text
+    assert text.endswith(
+        "No attack finds anything beyond that baseline (AUC difference: reconstruction "
+        "-0.467 [-0.600, +0.000], membership -0.467 [-0.600, +0.000])."
+    )
+
+
 def test_verdict_admits_failure(result):
     weak = tuple(
         dataclasses.replace(e, auc=0.52, auc_ci95=(0.45, 0.59)) for e in result.evaluations
@@ -64,3 +77,5 @@ def test_small_texts():
     assert percent("0.001") == "0.1 %"
     assert p_text(0.0) == "p < 0.001"
     assert p_text(0.0421) == "p = 0.042"
+    assert p_text(0.99) == "p = 0.99"
+    assert p_text(1.0) == "p > 0.99"
