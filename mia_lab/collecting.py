@@ -47,13 +47,20 @@ def collect_task(config: Config) -> None:
     print(f"report: {sweep / 'report.html'}")
 
 
-def collect(sweep: Path, tracker: Tracker | None = None, *, pictures: bool = False) -> Sweep:
+def collect(
+    sweep: Path,
+    tracker: Tracker | None = None,
+    *,
+    pictures: bool = False,
+    command: str | None = None,
+) -> Sweep:
     """Read the points of a sweep and write table, figures and page into its folder.
 
     Args:
         sweep: with a folder a point, ``0``, ``1``, ...
         tracker: a started one, from :func:`sweep_tracker`; None: no W&B run.
         pictures: whether the page shows the points' own pictures.
+        command: what was typed; default: the command of this job.
 
     Returns:
         What was found; :func:`mia_lab.reporting.sweep.text` says it.
@@ -72,7 +79,8 @@ def collect(sweep: Path, tracker: Tracker | None = None, *, pictures: bool = Fal
     with clock("figures"):
         drawn = draw(found)
         shown = thumbnails(found) if pictures else {}
-    found = replace(found, timing_s=clock.seconds)
+    typed = command_line() if command is None else command
+    found = replace(found, timing_s=clock.seconds, command=typed)
     report.write_files(found, drawn, sweep)
     write_sweep_html(page(found, drawn, shown), sweep)
     if tracker is not None:
@@ -119,7 +127,7 @@ def gather(sweep: Path) -> Sweep:
         rows=rows,
         timing_s={},
         record=_record(points),
-        command=command_line(),
+        command="",
     )
 
 

@@ -37,7 +37,7 @@ GRACE_S = 5.0
 """How long a job has to end on SIGTERM before it is killed."""
 
 
-class JobLostError(Exception):
+class JobLostError(UserError):
     """A job ended without a result: killed, cancelled, or out of time."""
 
 

@@ -7,9 +7,10 @@ one, finds the points that are done, and runs the others.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import shlex
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,7 +101,8 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         returns = sweeper.launcher.launch(batch, initial_job_idx=0) if batch else []
         points = _settled(folder, missing, returns)
         print(table(points, skipped))
-        _collect(folder, [point.config for point in asked if point.config], points)
+        command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
+        _collect(folder, [point.config for point in asked if point.config], points, command)
     if failed := [point for point in points if point.state is State.FAILED]:
         raise SweepFailedError(failed)
     return returns
@@ -170,11 +172,12 @@ def _alone(folder: Path) -> Iterator[None]:
 def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
     """Write down what is to be done; returns how many points are done already."""
     done = 0
+    fingerprints: dict[str, str] = {}
     for number, point in enumerate(asked):
         place = folder / str(number)
         told = tuple(override for override in point.overrides if override in varying)
         try:
-            key = "" if point.config is None else point_key(point.config)
+            key = "" if point.config is None else point_key(point.config, fingerprints)
             reason = point.reason
         except UserError as error:
             key, reason = "", str(error)
@@ -191,8 +194,12 @@ def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
     return done
 
 
-def point_key(config: Config) -> str:
+def point_key(config: Config, fingerprints: dict[str, str]) -> str:
     """What the result of a point depends on: settings, the content of files, code, libraries.
+
+    Args:
+        config: of the point, checked.
+        fingerprints: of data that were read for other points, by their settings; grows.
 
     Raises:
         UserError: the data are not what the configuration says.
@@ -205,24 +212,22 @@ def point_key(config: Config) -> str:
         "victim": build.identity(config.victim),
         "attacks": [build.identity(config.attack.available[n]) for n in config.attack.names],
         **difficulty_identity(config),
-        "data": _fingerprint(json.dumps(build.plain(config.data), sort_keys=True), config),
+        "data": _fingerprint(config, fingerprints),
         "code": code_sha256(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
 
 
-_fingerprints: dict[str, str] = {}
-
-
-def _fingerprint(settings: str, config: Config) -> str:
-    """Of all images that a point could look at; read once for all points that share them."""
+def _fingerprint(config: Config, known: dict[str, str]) -> str:
+    """Of all images that a point could look at."""
     from mia_lab.data.source import all_ids
 
-    if settings not in _fingerprints:
+    settings = canonical_json(build.plain(config.data))
+    if settings not in known:
         source = build.source(config)
-        _fingerprints[settings] = source.fingerprint(all_ids(source))
-    return _fingerprints[settings]
+        known[settings] = source.fingerprint(all_ids(source))
+    return known[settings]
 
 
 def _place(folder: Path, number: str) -> list[str]:
@@ -248,7 +253,9 @@ def _first_line(error: object) -> str:
     return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
 
 
-def _collect(folder: Path, configs: Sequence[Config], points: Sequence[Point]) -> None:
+def _collect(
+    folder: Path, configs: Sequence[Config], points: Sequence[Point], command: str
+) -> None:
     """What ``task=collect`` does, if there is an audit to collect."""
     config = configs[0]
     whole = config.task is Task.audit and config.until in (None, Until.attacks)
@@ -259,7 +266,7 @@ def _collect(folder: Path, configs: Sequence[Config], points: Sequence[Point]) -
     from mia_lab.run import point_latest
 
     with sweep_tracker(config, folder) as tracker:
-        print(text(collect(folder, tracker, pictures=config.collect.pictures)))
+        print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
     latest = point_latest(Path(config.paths.outputs) / "latest", folder)
     page = f"report: {folder / 'report.html'}"
     print(page + (f"  (also {latest / 'report.html'})" if latest else ""))

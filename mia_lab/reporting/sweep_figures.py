@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,6 @@ class Measure:
     name: str
     words: str
     value: Callable[[Setting], Mean | None]
-    chance: float
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ def draw(found: Sweep) -> tuple[Picture, ...]:
 
 def _measures(found: Sweep) -> list[Measure]:
     name = main_attack(found)
-    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc, 0.5)]
+    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc)]
     if any(s.gain is not None for s in settings(found, name)):
         words = f"AUC gain, {name} over reconstruction"
-        measures.append(Measure("gain", words, lambda s: s.gain, 0.0))
+        measures.append(Measure("gain", words, lambda s: s.gain))
     return measures
 
 
@@ -176,8 +175,7 @@ def _dots(found: Sweep, axis: str, attack: str) -> list[Dot]:
     ]
 
 
-def _own(row: object) -> tuple[float, float]:
-    assert isinstance(row, dict)
+def _own(row: Mapping[str, Any]) -> tuple[float, float]:
     return row["auc_ci95_low"], row["auc_ci95_high"]
 
 

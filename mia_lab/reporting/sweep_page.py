@@ -10,6 +10,7 @@ from typing import Any
 
 from mia_lab.reporting import sweep as words
 from mia_lab.reporting.canvas import Picture
+from mia_lab.reporting.sweep_figures import MOST
 from mia_lab.reporting.sweep_table import (
     attacks,
     by_auc,
@@ -24,8 +25,8 @@ THUMBNAILS = ("roc", "scatter")
 
 THUMBNAIL_WIDTH = 420  # pixels
 
-HIDDEN_ON_PHONES = 40
-"""Points from which the table scrolls within itself."""
+SCROLLED = 40
+"""Points beyond which the table scrolls within itself."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ def page(
         "lead": lead,
         "summary": rest,
         "pictures": list(pictures),
+        "most": MOST,
         "heads": _capital(words.heads(found)),
         "rows": [words.cells(found, row) for row in rows],
         "numeric": len(found.axes) + 1,
         "main": main_attack(found),
         "attacks": attacks(found),
-        "long": len(rows) > HIDDEN_ON_PHONES,
+        "long": len(rows) > SCROLLED,
         "mean_axes": _capital(setting_axes(found)),
         "means": _means(found) if words.has_repeats(found) else [],
         "troubles": troubles(found),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mia_lab.points import State
 from support import Command
+from sweeps import add
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -145,6 +148,27 @@ def test_the_page_is_complete_without_its_script(browser: Any, report: Path) -> 
     assert found.page.locator("th button").count() == 0
     assert found.complaints == []
     found.page.close()
+
+
+def test_the_page_of_a_sweep_fits_and_sorts(browser: Any, tmp_path: Path) -> None:
+    points = product(("pix2pix", "pix2pixhd"), ((1,), (1, 2, 3, 4)), range(2))
+    for number, (victim, layers, seed) in enumerate(points):
+        add(tmp_path / "s", number, 0.6 + number / 50, victim=victim, layers=layers, seed=seed)
+    add(tmp_path / "s", 8, state=State.FAILED, reason="C:/" + "long/" * 60)
+    ran = Command(tmp_path).alone("task=collect", "collect.dir=s", "tracking.mode=disabled")
+    assert ran.code == 0, ran.err
+    for width in WIDTHS:
+        found = visit(browser, tmp_path / "s" / "report.html", width)
+        content, window = found.page.evaluate(
+            "[document.scrollingElement.scrollWidth, document.scrollingElement.clientWidth]"
+        )
+        assert content <= window
+        assert found.complaints == []
+        heads = found.page.locator("table:has-text('Over blind')").get_by_role("button")
+        heads.filter(has_text="Point").click()
+        cells = "[...document.querySelectorAll('td[data-label=Point]')].map(c => c.innerText)"
+        assert found.page.evaluate(cells) == [str(number) for number in range(8)]
+        found.page.close()
 
 
 def test_print_shows_what_the_screen_folds_away(browser: Any, report: Path) -> None:

@@ -19,9 +19,11 @@ LONG = ("-m", "+experiment=tiny", "until=victim", "demo_epochs=2000", "hydra/lau
 
 def started(process: subprocess.Popen[str], n: int) -> list[int]:
     """The processes of the first jobs."""
-    assert process.stdout
-    lines = [process.stdout.readline() for _ in range(n)]
-    return [int(re.findall(r"process (\d+)", line)[0]) for line in lines]
+    assert process.stderr
+    found: list[int] = []
+    while len(found) < n and (line := process.stderr.readline()):
+        found += map(int, re.findall(r"started, process (\d+)", line))
+    return found
 
 
 def gone(pid: int) -> bool:
@@ -35,18 +37,19 @@ def test_killed_job_harms_no_other(command: Command) -> None:
     process = command.popen(*LONG[:-2], "demo_epochs=2", LONG[-1], "seed=1,2,3")
     first, _ = started(process, 2)
     os.kill(first, signal.SIGKILL)
-    out, _ = process.communicate(timeout=120)
-    assert re.search(r"#0 .*: failed, killed by signal 9 \(too little memory\?\)", out)
-    assert re.search(r"#1 .*: done", out)
-    assert re.search(r"#2 .*: done", out)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "3 points: 2 done, 1 failed, 0 skipped" in out
+    assert re.search(r"0 +failed .*seed=1 +killed by signal 9 \(too little memory\?\)", out), out
     assert len(list(command.folder.glob("outputs/store/victim/*/victim.safetensors"))) == 2
 
 
 def test_failed_job_says_why(command: Command) -> None:
     process = command.popen(*LONG[:-2], "demo_epochs=1", LONG[-1], "data.n_members=6,100000")
     out, _ = process.communicate(timeout=120)
-    assert re.search(r"#0 .*: done", out)
-    assert re.search(r"#1 .*: failed, data.n_members", out), out
+    assert process.returncode == 1
+    assert re.search(r"0 +done .*data.n_members=6", out), out
+    assert re.search(r"1 +failed .*data.n_members=100000: ", out), out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from mia_lab.launching import Job
 
 
+def _point(overrides: Sequence[str], place: int) -> int:
+    """The number of a job's point, which is the name of its folder, or its place among the jobs."""
+    told = dict(override.partition("=")[::2] for override in overrides)
+    number = str(told.get("hydra.sweep.subdir", "")).strip("'")
+    return int(number) if number.isdecimal() else place
+
+
 class _JobLauncher(Launcher):
     """Makes jobs that run in any process; where, its heirs know."""
 
@@ -39,8 +46,14 @@ class _JobLauncher(Launcher):
 
         return self.run(
             [
-                Job(number, tuple(overrides), self.config, self.context, self.function)
-                for number, overrides in enumerate(job_overrides, initial_job_idx)
+                Job(
+                    _point(overrides, place),
+                    tuple(overrides),
+                    self.config,
+                    self.context,
+                    self.function,
+                )
+                for place, overrides in enumerate(job_overrides, initial_job_idx)
             ]
         )
 
