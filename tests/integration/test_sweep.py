@@ -1,4 +1,4 @@
-"""A multirun through the real command: done points stay done, failed ones are told and run again."""
+"""A multirun through the real command: done points stay done, failed ones are told and run."""
 
 from __future__ import annotations
 

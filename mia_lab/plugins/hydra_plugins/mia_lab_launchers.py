@@ -44,15 +44,10 @@ class _JobLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         from mia_lab.launching import Job
 
+        shared = self.config, self.context, self.function
         return self.run(
             [
-                Job(
-                    _point(overrides, place),
-                    tuple(overrides),
-                    self.config,
-                    self.context,
-                    self.function,
-                )
+                Job(_point(overrides, place), tuple(overrides), *shared)
                 for place, overrides in enumerate(job_overrides, initial_job_idx)
             ]
         )
