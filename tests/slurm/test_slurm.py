@@ -98,7 +98,8 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
 
 @CI_ONLY
 def test_interrupted_command_cancels_its_jobs(on_cluster: Command, cluster: Cluster) -> None:
-    process = on_cluster.popen("-m", "+experiment=tiny", "seed=3,4", *SLURM)
+    one_cpu = "hydra.launcher.cpus_per_task=1"
+    process = on_cluster.popen("-m", "+experiment=tiny", "seed=3,4", *SLURM, one_cpu)
     jobs = by_array(cluster, 2)
     process.send_signal(signal.SIGINT)
     assert "interrupted" in finish(process)
