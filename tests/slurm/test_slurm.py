@@ -162,7 +162,7 @@ def test_two_training_processes_in_a_job(
     on_cluster: Command, cluster: Cluster, tmp_path: Path
 ) -> None:
     """A warned job ends with its processes, is queued again and goes on."""
-    tiny = ("+experiment=tiny", "demo_epochs=200", "until=victim", "seed=1")
+    tiny = ("+experiment=tiny", "demo_epochs=60", "until=victim", "seed=1")
     tiny = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     assert on_cluster.alone(*tiny, "paths.outputs=ref").code == 0
     process = on_cluster.popen("-m", *tiny, FOLDER, *SLURM, "hydra.launcher.cpus_per_task=2")
