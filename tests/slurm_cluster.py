@@ -108,6 +108,7 @@ class Cluster:
     def stop(self) -> None:
         with suppress(AssertionError):
             self.ask("scancel", "--user=root")
+            wait_for(lambda: not LIVE & set(self.jobs().values()), 20)
         for file in self.folder.glob("slurm*.pid"):
             with suppress(ProcessLookupError, ValueError, FileNotFoundError):
                 os.kill(int(file.read_text()), signal.SIGTERM)

@@ -98,7 +98,8 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
 
 @CI_ONLY
 def test_interrupted_command_cancels_its_jobs(on_cluster: Command, cluster: Cluster) -> None:
-    process = on_cluster.popen("-m", "+experiment=tiny", "seed=3,4", *SLURM)
+    one_cpu = "hydra.launcher.cpus_per_task=1"
+    process = on_cluster.popen("-m", "+experiment=tiny", "seed=3,4", *SLURM, one_cpu)
     jobs = by_array(cluster, 2)
     process.send_signal(signal.SIGINT)
     assert "interrupted" in finish(process)
@@ -161,7 +162,7 @@ def test_two_training_processes_in_a_job(
     on_cluster: Command, cluster: Cluster, tmp_path: Path
 ) -> None:
     """A warned job ends with its processes, is queued again and goes on."""
-    tiny = ("+experiment=tiny", "demo_epochs=200", "until=victim", "seed=1")
+    tiny = ("+experiment=tiny", "demo_epochs=60", "until=victim", "seed=1")
     tiny = (*tiny, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     assert on_cluster.alone(*tiny, "paths.outputs=ref").code == 0
     process = on_cluster.popen("-m", *tiny, FOLDER, *SLURM, "hydra.launcher.cpus_per_task=2")
