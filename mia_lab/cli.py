@@ -85,14 +85,10 @@ def main() -> None:
         sys.exit(_refuse(f"{reason}; is paths.outputs a folder you may write to?"))
 
 
-def prepare(run_id: str | None = None) -> None:
-    """Register what ``conf/`` refers to: the schema, and a folder name that is never used twice.
-
-    Args:
-        run_id: that name, in a job of a sweep: the sweep's.
-    """
+def prepare() -> None:
+    """Register what ``conf/`` refers to: the schema, and a folder name that is never used twice."""
     register()
-    name = run_id or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

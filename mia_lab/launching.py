@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from mia_lab.cli import prepare
 from mia_lab.errors import UserError
@@ -50,7 +50,6 @@ class Job:
         overrides: what its configuration is composed from, beside the sweep's own.
         config: the sweep's configuration.
         context, function: Hydra's, and the program itself.
-        run_id: of the sweep: the name of its folder is made once.
         singletons: Hydra's state.
     """
 
@@ -59,14 +58,13 @@ class Job:
     config: DictConfig
     context: HydraContext
     function: TaskFunction
-    run_id: str = field(default_factory=lambda: str(OmegaConf.create({"id": "${run_id:}"}).id))
     singletons: dict[Any, Any] = field(default_factory=Singleton.get_state)
 
     def __call__(self) -> JobReturn:
         """Compose the configuration and run it."""
         Singleton.set_state(self.singletons)
         setup_globals()
-        prepare(self.run_id)
+        prepare()
         config = self.context.config_loader.load_sweep_config(self.config, list(self.overrides))
         with open_dict(config.hydra.job):
             config.hydra.job.id = os.environ.get("SLURM_JOB_ID", f"job_{self.number}")
