@@ -16,8 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config import build
+from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.schema import Config, Task, register
+from mia_lab.config.schema import Config, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.points import noted

@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Protocol
+from mia_lab.config.choices import Protocol
+from mia_lab.config.schema import Config
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.config import build
-from mia_lab.config.schema import Assignment, Config, Protocol
+from mia_lab.config.choices import Assignment, Protocol
+from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates
 from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from mia_lab.attacks import run_attack
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Until
+from mia_lab.config.choices import Until
+from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.evaluation.gate import decide
 from mia_lab.evaluation.summary import summary

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, QueryMode, Task, Until
+from mia_lab.config.choices import QueryMode, Task, Until
+from mia_lab.config.schema import Config
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages

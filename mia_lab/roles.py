@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mia_lab.config.schema import Assignment, Config, Protocol, Task
+from mia_lab.config.choices import Assignment, Protocol, Task
+from mia_lab.config.schema import Config
 from mia_lab.data import groups, splits
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError

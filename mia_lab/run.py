@@ -19,7 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Task, Until
+from mia_lab.config.choices import Task, Until
+from mia_lab.config.schema import Config
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery

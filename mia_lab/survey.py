@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from mia_lab.config import build
-from mia_lab.config.schema import Config, Protocol
+from mia_lab.config.choices import Protocol
+from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.data.splits import read_manifest

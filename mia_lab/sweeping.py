@@ -25,8 +25,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from tqdm import tqdm
 
 from mia_lab.config import build
+from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.schema import Config, Task, Until
+from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity

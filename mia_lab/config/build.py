@@ -16,6 +16,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config import schema
+from mia_lab.config.choices import InputEncoding
 from mia_lab.config.explain import unknown_key
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
@@ -118,7 +119,7 @@ def encoding(config: Config, source: PairSource) -> LabelEncoding | None:
     from mia_lab.data.encoding import LabelEncoding
 
     data = config.data
-    if data.input_encoding is schema.InputEncoding.rgb:
+    if data.input_encoding is InputEncoding.rgb:
         return None
     if data.palette is None:
         raise UserError(

@@ -7,102 +7,24 @@ the member's file names first in its defaults list.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-
-class Task(Enum):
-    """What the command does."""
-
-    audit = "audit"
-    difficulty = "difficulty"
-    score = "score"
-    compare = "compare"
-    collect = "collect"
-    export = "export"
-    store = "store"
-
-
-class Until(Enum):
-    """The stage after which an audit stops."""
-
-    split = "split"
-    victim = "victim"
-    reconstructions = "reconstructions"
-    difficulty = "difficulty"
-    attacks = "attacks"
-
-
-class Layout(Enum):
-    """How pairs lie in folders."""
-
-    side_by_side = "side_by_side"
-    two_folders = "two_folders"
-    image_label = "image_label"
-
-
-class InputEncoding(Enum):
-    """What victims are given of an input: its picture, or its labels."""
-
-    rgb = "rgb"
-    one_hot = "one_hot"
-
-
-class Direction(Enum):
-    """Which picture of a pair is the input; A is the left half, or folder A."""
-
-    AtoB = "AtoB"
-    BtoA = "BtoA"
-
-
-class Protocol(Enum):
-    """How roles are assigned."""
-
-    resplit = "resplit"
-    official = "official"
-    manifest = "manifest"
-
-
-class Assignment(Enum):
-    """How members are drawn: so many of them, or each image by a coin of its own."""
-
-    fixed = "fixed"
-    bernoulli = "bernoulli"
-
-
-class QueryMode(Enum):
-    """The state a victim of ours answers in."""
-
-    eval = "eval"
-    train = "train"
-
-
-class TrackingMode(Enum):
-    """Where W&B records go."""
-
-    offline = "offline"
-    online = "online"
-    disabled = "disabled"
-
-
-class StoreAction(Enum):
-    """What ``task=store`` does."""
-
-    list = "list"
-    verify = "verify"
-    prune = "prune"
-
-
-class StoreState(Enum):
-    """What entries of the store are in."""
-
-    stored = "stored"
-    damaged = "damaged"
-    unfinished = "unfinished"
-    growing = "growing"
+from mia_lab.config.choices import (
+    Assignment,
+    Direction,
+    InputEncoding,
+    Layout,
+    Protocol,
+    QueryMode,
+    StoreAction,
+    StoreState,
+    Task,
+    TrackingMode,
+    Until,
+)
 
 
 @dataclass

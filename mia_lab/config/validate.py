@@ -8,16 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.schema import (
-    Assignment,
-    Config,
-    Protocol,
-    QueryMode,
-    StoreAction,
-    StoreTask,
-    Task,
-    Trainer,
-)
+from mia_lab.config.choices import Assignment, Protocol, QueryMode, StoreAction, Task
+from mia_lab.config.schema import Config, StoreTask, Trainer
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
