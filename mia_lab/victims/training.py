@@ -37,6 +37,7 @@ _HARMLESS_WARNINGS = (
     ".*does not have many workers.*",  # pictures are decoded once and kept in memory
     ".*available but not used.*",  # trainer=cpu on a machine with a GPU
     ".*exists and is not empty.*",  # the checkpoint we resume from
+    ".*dirpath has changed.*",  # that of another process, which began
     ".*`srun` command is available.*",  # a process of ours on a machine of a cluster
     ".*LeafSpec.*",  # Lightning on torch 2.15
     ".*a Tensor that is not a leaf.*",  # torch.compile looks at the inputs of a network

@@ -111,7 +111,7 @@ def test_interruptions_change_no_result(
     on_cluster: Command, cluster: Cluster, tmp_path: Path
 ) -> None:
     """One job preempted, one killed, one at its time limit, one driven from a drained node."""
-    sweep = ("-m", "+experiment=tiny", "demo_epochs=500", "seed=1,2,3,4")
+    sweep = ("-m", "+experiment=tiny", "demo_epochs=1500", "seed=1,2,3,4")
     sweep = (*sweep, "trainer.checkpoint_every_s=1")
     reference = on_cluster.alone(
         *sweep, "hydra/launcher=local", "paths.outputs=ref", "hydra.sweep.dir=undisturbed"
