@@ -30,6 +30,7 @@ from mia_lab.difficulty_stages import (
     POOLED_VERSION,
     pool,
 )
+from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
@@ -67,6 +68,17 @@ def test_blind_features_version() -> None:
     assert POOLED_VERSION == 1
     assert len(pooled) == 496
     np.testing.assert_allclose(pooled[[0, 100, 495]], POOLED, atol=1e-4)
+
+
+def test_blind_version() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(40) < 20
+    features = {"pixels": rng.normal(size=(40, 6)) + truth[:, None]}
+    fits = fit_baselines(rng.normal(size=40), features, truth, seed=3, permutations=40)
+    assert planned.BLIND_VERSION == 1
+    assert fits.name.tolist() == ["difficulty", "pixels"]
+    np.testing.assert_allclose(fits.score[1, :3], BLIND_SCORES, atol=1e-5)
+    np.testing.assert_allclose(fits.null.mean(axis=0), BLIND_NULL, atol=1e-5)
 
 
 @pytest.mark.parametrize("style", ["facades", "maps", "streets"])
@@ -128,3 +140,5 @@ TRACES = {
     ("jpeg", "y grid down 3"): -0.00440404,
 }
 POOLED = [1.58477, -4.51812, 0.92518]
+BLIND_SCORES = [0.777778, 0.666667, 0.555556]
+BLIND_NULL = [0.572437, 0.515938]
