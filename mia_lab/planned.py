@@ -105,7 +105,6 @@ class PlannedStages:
             "image_size": config.data.image_size,
             "query": build.plain(config.query),
             "seed": config.seed,
-            "accelerator": config.trainer.accelerator,
             **self._encoded,
         }
         return remembered(self.store, inputs, make)
@@ -125,7 +124,6 @@ class PlannedStages:
             "scored": self.source.fingerprint(self.scored),
             "image_size": config.data.image_size,
             "seed": config.seed,
-            "accelerator": config.trainer.accelerator,
         }
         return remembered(self.store, inputs, make)
 

@@ -39,22 +39,27 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def chromium() -> str:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no browser on PATH: none of {', '.join(NAMES)}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, report: Path) -> Iterator[Any]:
+    """Opened after the run, as its event loop then belongs to this process."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="module")
-def report(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one real run; asks for the browser first, so that nothing is run in vain."""
     command = Command(tmp_path_factory.mktemp("audit"))
-    # In a process of its own: this one runs the browser's event loop.
-    ran = command.alone("+experiment=tiny", "report.images=true", "difficulty.grid.ridge=[0.1,10]")
+    ran = command("+experiment=tiny", "report.images=true", "difficulty.grid.ridge=[0.1,10]")
     assert ran.code == 0, ran.err
     return ran.folder / "outputs" / "latest" / "report.html"
 

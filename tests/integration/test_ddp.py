@@ -87,6 +87,7 @@ def all_gone(pids: list[int]) -> bool:
     return not any(map(alive, pids))
 
 
+@pytest.mark.slow
 def test_training_processes_end_with_a_killed_command(command: Command) -> None:
     process, team = training_in_two(command)
     process.kill()
@@ -94,6 +95,7 @@ def test_training_processes_end_with_a_killed_command(command: Command) -> None:
     assert all_gone(team)
 
 
+@pytest.mark.slow
 def test_a_killed_training_process_is_named_and_the_command_resumes(command: Command) -> None:
     process, team = training_in_two(command)
     os.kill(team[1], signal.SIGKILL)

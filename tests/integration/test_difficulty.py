@@ -45,7 +45,7 @@ def computed(ran: Ran) -> list[str]:
 
 
 def test_survey_scores_a_folder_without_a_victim(command: Command) -> None:
-    ran = command.alone(*SURVEY, "report.images=true", "difficulty.repeats=3")
+    ran = command(*SURVEY, "report.images=true", "difficulty.repeats=3")
     folder = ran.folder / "outputs/latest"
     assert {p.name for p in folder.iterdir()} >= {
         "difficulty.csv", "metrics.json", "report.html", "histogram.png", "gallery.png",

@@ -19,9 +19,9 @@ from support import Command, Ran
 
 SIZES = [
     "data.image_size=32",
-    "data.n_members=40",
-    "data.n_nonmembers=40",
-    "victim.epochs=12",
+    "data.n_members=20",
+    "data.n_nonmembers=20",
+    "victim.epochs=6",
     "victim.width=8",
 ]
 

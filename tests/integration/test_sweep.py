@@ -126,10 +126,14 @@ def test_points_are_runs_of_one_group(command: Command) -> None:
 
 
 def test_a_gate_fails_its_points(command: Command) -> None:
-    ran = command("-m", "+experiment=tiny", "attack.alpha=0,1", "fail_if='auc/membership >= 0'")
+    gates = "fail_if='auc/membership >= 0','auc/membership > 1'"
+    ran = command("-m", "+experiment=tiny", gates)
     assert ran.code == 3
-    assert counts(ran) == "0 done, 2 failed, 0 skipped"
-    assert (folder_of(command) / "1" / "metrics.json").exists()
+    assert counts(ran) == "1 done, 1 failed, 0 skipped"
+    assert "fail_if: auc/membership = " in ran.out
+    for number, failed in enumerate((True, False)):
+        metrics = folder_of(command) / str(number) / "metrics.json"
+        assert json.loads(metrics.read_text())["gate"]["failed"] is failed
 
 
 def test_named_sweeps_compose(command: Command) -> None:

@@ -104,7 +104,7 @@ def test_a_batch_is_its_images_one_by_one(problem):
         assert difference(together[1][i], alone.ridge(blocks, [1.0, 7.0])[0][0]) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["lite0_case", "wide_case"])
+@pytest.mark.parametrize("name", ["lite0_case", pytest.param("wide_case", marks=pytest.mark.slow)])
 def test_every_subset_of_blocks_equals_sklearn(name, request):
     case = request.getfixturevalue(name)
     probe = Probe([m.numpy() for m in case.maps], case.target, case.train[None])

@@ -11,6 +11,7 @@ from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.slices import slices
 from mia_lab.measures import EpsilonBound, GridPoint, Practice
+from mia_lab.reporting import Picture, draw
 from mia_lab.results import AuditResult, Dossiers, Extremes, Gallery, Survey
 from mia_lab.types import ScoreTable, Split
 from tables import difficulty_table
@@ -104,7 +105,7 @@ def make_dossiers(names: np.ndarray, size: int) -> Dossiers:
     return Dossiers("Most exposed members", shown, maps)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def survey() -> Survey:
     """A survey of 30 images whose settings agree less and less."""
     n, settings, side, repeats = 30, 4, 8, 3
@@ -134,7 +135,7 @@ def survey() -> Survey:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def grid() -> tuple[GridPoint, ...]:
     """Two subsets, three penalties and two alphas; the configured point first."""
     points = [
@@ -149,12 +150,19 @@ def grid() -> tuple[GridPoint, ...]:
     return tuple(points)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def result() -> AuditResult:
+    """Frozen: tests replace its fields in copies."""
     return make_result()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def pictures(result: AuditResult) -> tuple[Picture, ...]:
+    """All of the result's: seconds of drawing."""
+    return tuple(draw(result))
+
+
+@pytest.fixture(scope="session")
 def grouped_result() -> AuditResult:
     """The same images, in seven groups."""
     return make_result(groups=True)

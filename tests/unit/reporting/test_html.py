@@ -15,7 +15,7 @@ import pytest
 
 from mia_lab.evaluation import gate
 from mia_lab.measures import EpsilonBound, Gate, Verdict
-from mia_lab.reporting import draw, write_html
+from mia_lab.reporting import Picture, draw, write_html
 from mia_lab.reporting.html import render
 from mia_lab.reporting.tables import score_columns
 from mia_lab.reporting.text import belief, finding, interval, p_text, rate, rate_interval
@@ -80,9 +80,9 @@ def cell(p_value: float) -> str:
     return p_text(p_value).removeprefix("p ").removeprefix("= ")
 
 
-@pytest.fixture
-def page(result: AuditResult) -> Page:
-    return Page(render(result, draw(result)))
+@pytest.fixture(scope="module")
+def page(result: AuditResult, pictures: tuple[Picture, ...]) -> Page:
+    return Page(render(result, pictures))
 
 
 def test_the_answer_comes_first(result: AuditResult, page: Page, tmp_path: Path) -> None:
@@ -308,8 +308,10 @@ def test_the_record_the_configuration_and_the_command(result: AuditResult, page:
     assert "The command" not in Page(render(dataclasses.replace(result, command=""), ())).text
 
 
-def test_page_loads_nothing_and_runs_its_own_script_alone(result: AuditResult) -> None:
-    html = render(result, draw(result))
+def test_page_loads_nothing_and_runs_its_own_script_alone(
+    result: AuditResult, pictures: tuple[Picture, ...]
+) -> None:
+    html = render(result, pictures)
     page = Page(html)
     inside = {load[1:] for load in page.loads if load.startswith("#")}
     assert inside <= page.ids
@@ -323,16 +325,18 @@ def test_page_loads_nothing_and_runs_its_own_script_alone(result: AuditResult) -
     assert f"script-src &#39;sha256-{digest}&#39;" in policy
 
 
-def test_pictures_of_the_data_can_be_left_out(result: AuditResult) -> None:
+def test_pictures_of_the_data_can_be_left_out(
+    result: AuditResult, pictures: tuple[Picture, ...]
+) -> None:
     bare = dataclasses.replace(result, dossiers=())
-    pictures = draw(bare)
-    html = render(bare, pictures)
+    without = draw(bare)
+    html = render(bare, without)
     page = Page(html)
     assert "Pictures of the images were left out" in page.text
-    assert not any(p.private for p in pictures)
+    assert not any(p.private for p in without)
     shown = {image["src"] for image in page.images}
-    assert shown == {"data:image/png;base64," + base64.b64encode(p.png).decode() for p in pictures}
-    private = [p for p in draw(result) if p.private]
+    assert shown == {"data:image/png;base64," + base64.b64encode(p.png).decode() for p in without}
+    private = [p for p in pictures if p.private]
     assert private
     assert not any(base64.b64encode(p.png).decode() in html for p in private)
     assert "left out" not in Page(render(result, ())).text
