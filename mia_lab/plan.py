@@ -76,6 +76,8 @@ def remembered(store: Store, inputs: Mapping[str, Any], make: Callable[[], Plan]
 def difficulty_identity(config: Config) -> dict[str, Any]:
     """Settings of the difficulty and of its backbones, with the content of files they name."""
     settings = build.plain(config.difficulty)
+    for key in ("batch_size", "keep_gb"):  # change no number
+        settings.pop(key, None)
     grid = {key: value for key, value in settings.get("grid", {}).items() if key != "alpha"}
     backbones = [build.plain(config.backbone), *grid.get("backbone", [])]
     files = [Path(str(b.get("weights"))) for b in backbones if isinstance(b, dict)]

@@ -92,7 +92,9 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
     assert without_timings(elsewhere(*whole).metrics) == without_timings(metrics)
 
     again = command(*whole)
-    assert again.err.count("from the store") == 6  # nobody asked for the features
+    read = {line.split()[0] for line in again.err.splitlines() if line.endswith("from the store")}
+    # Nobody asked for the victim or the features.
+    assert read == {"plan", "backbone", "split", "reconstructions", "difficulty", "blind", "maps"}
     assert "computing" not in again.err
     assert without_timings(again.metrics) == without_timings(metrics)
     assert (latest(again) / "scores.csv").read_text() == (folder / "scores.csv").read_text()
@@ -105,10 +107,11 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
         return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
 
     everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
-    assert computed() == everything
+    everything |= {"plan", "blind"}
+    assert computed() == everything | {"backbone"}
     assert computed("attack.alpha=1") == set()
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
-    assert computed("difficulty.layers=[2]") == {"difficulty"}
+    assert computed("difficulty.layers=[2]") == {"plan", "difficulty", "blind"}
     assert computed("query.mode=train") == {"reconstructions"}
     assert computed("victim.epochs=1") == {"victim", "reconstructions"}
     assert computed("seed=1") == everything
@@ -119,7 +122,8 @@ def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
     ran = command(*TINY, f"until={stage}")
     assert ran.code == 0, ran.err
     order = ["split", "victim", "reconstructions", "difficulty"]
-    found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - {"features"}
+    beside = {"features", "plan", "backbone", ".sessions", "log.jsonl"}
+    found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
     assert found == set(order[: order.index(stage) + 1])
 
 
@@ -132,7 +136,7 @@ def test_two_processes_share_the_work(command: Command) -> None:
     here = command(*TINY, "until=attacks")
     _, err = process.communicate(timeout=300)
     assert (process.returncode, here.code) == (0, 0), err + here.err
-    assert f"{err}{here.err}".count(": computing") == 6
+    assert f"{err}{here.err}".count(": computing") == 9
     assert err.count(": computing") > 0
 
 

@@ -79,7 +79,7 @@ def test_one_victim_in_all_its_forms(command: Command) -> None:
     assert ran.metrics["record"]["answers travel as"] == "8-bit pictures"
     _assert_same_verdict(ran, auc)
     next(folder.rglob("*.png")).unlink()
-    assert "(1 of 82 are missing)" in command(*given).error
+    assert "(1 of 42 are missing)" in command(*given).error
 
 
 def _over_http(command: Command, checkpoint: Path, given: tuple[str, ...]) -> Ran:
