@@ -6,6 +6,7 @@ victim. So changing one setting repeats only what depends on it.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.data.dataset import PairDataset
+    from mia_lab.types import Floats
     from mia_lab.victims.blackbox import RecordedAnswers, Victim
 
 # Raised by hand when a stage's code changes the numbers it produces.
@@ -217,12 +219,15 @@ class PlannedStages:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
 
-    @property
-    def blind_stage(self) -> Stage:
-        """What tells members from non-members without a victim."""
+    def blind_stage(self, difficulty: Floats) -> Stage:
+        """What tells members from non-members without a victim.
+
+        Args:
+            difficulty: (N,) of the candidates, which counts by its numbers: many settings give it.
+        """
         inputs = {
             "split": self.split_stage.key,
-            "difficulty": self.plan.stage("difficulty").key,
+            "difficulty": hashlib.sha256(difficulty.tobytes()).hexdigest(),
             "pooled": self.plan.stage("pooled").key,
             "seed": self.config.seed,
             "permutations": self.config.evaluation.permutations,

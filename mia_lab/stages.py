@@ -160,10 +160,11 @@ class Stages(PlannedStages):
     def blind(self, split: Split, difficulty: DifficultyTable) -> BlindFits:
         """What tells members from non-members without a victim."""
         ids = self.candidates
+        column = difficulty.column(ids)
 
         def compute(folder: Path) -> None:
             fits = fit_baselines(
-                difficulty.column(ids),
+                column,
                 self._blind_features(),
                 split.is_member(ids),
                 seed=self.config.seed,
@@ -172,7 +173,7 @@ class Stages(PlannedStages):
             )
             save_table(folder, fits)
 
-        return load_table(self.store.get(self.blind_stage, compute), BlindFits)
+        return load_table(self.store.get(self.blind_stage(column), compute), BlindFits)
 
     def _blind_features(self) -> dict[str, Floats]:
         """What the candidates give away by themselves: (N, F) of each blind baseline."""
