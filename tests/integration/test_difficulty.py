@@ -232,7 +232,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
     alone = command(*AUDIT, "difficulty.layers=[1,4]", "difficulty.ridge=100", "attack.alpha=1")
     point = next(r for r in grid if (r["layers"], r["ridge"], r["alpha"]) == ("1,4", "100", "1"))
     assert alone.metrics["attacks"]["membership"]["auc"] == float(point["auc"])
-    assert computed(alone) == ["difficulty"]
+    assert computed(alone) == ["difficulty", "blind"]
 
 
 @pytest.mark.parametrize(
