@@ -140,6 +140,7 @@ def test_private_images_stay_out_of_the_report(command: Command) -> None:
     assert with_images - names == {n for n in with_images if n.startswith("dossiers")}
 
 
+@pytest.mark.slow
 def test_attacks_on_a_victim_that_never_saw_the_candidates(tmp_path: Path) -> None:
     """200 draws of roles among images that no victim was trained on: 5 % reject AUC 0.5."""
     config = composed(

@@ -44,6 +44,7 @@ def test_killed_job_harms_no_other(command: Command) -> None:
     assert len(list(command.folder.glob("outputs/store/victim/*/victim.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_failed_job_says_why(command: Command) -> None:
     process = command.popen(*LONG[:-2], "demo_epochs=1", LONG[-1], "data.n_members=6,100000")
     out, _ = process.communicate(timeout=120)

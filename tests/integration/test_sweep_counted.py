@@ -60,6 +60,11 @@ def swept(command: Command, *grid: str) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # tracing costs CPU seconds
+
+
 def test_two_victims_train_once_in_two_processes(command: Command) -> None:
     sweep = swept(command, "victim=pix2pix,pix2pixhd", "attack.alpha=0.5,1")
     count = computed(command.folder / "outputs/store")
