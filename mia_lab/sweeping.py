@@ -32,7 +32,7 @@ from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity
 from mia_lab.points import Point, State, read_point, read_points
-from mia_lab.store import canonical_json
+from mia_lab.store import canonical_json, file_sha256
 from mia_lab.store.lock import Lock
 from mia_lab.store.session import Session
 
@@ -214,10 +214,16 @@ def point_key(config: Config, fingerprints: dict[str, str]) -> str:
         "attacks": [build.identity(config.attack.available[n]) for n in config.attack.names],
         **difficulty_identity(config),
         "data": _fingerprint(config, fingerprints),
+        "manifest": _content(config.data.manifest),
         "code": code_sha256(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+
+
+def _content(file: str | None) -> str | None:
+    """Of a file that a key names; None where there is none, which the job will say."""
+    return file_sha256(Path(file)) if file and Path(file).is_file() else None
 
 
 def _fingerprint(config: Config, known: dict[str, str]) -> str:

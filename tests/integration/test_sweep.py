@@ -57,6 +57,15 @@ def test_changed_data_are_computed_again(command: Command, tmp_path: Path) -> No
     assert counts(command(*asked)) == "2 done, 0 failed, 0 skipped"
 
 
+def test_a_changed_manifest_is_computed_again(command: Command) -> None:
+    roles = [f"train/{n:06d},{'member' if n < 6 else 'nonmember'}" for n in range(12)]
+    manifest = command.folder / "roles.csv"
+    asked = (*TINY, "data.protocol=manifest", f"data.manifest={manifest}", "seed=0,1")
+    for changed in (roles, [*roles[1:], "train/000020,member"]):
+        manifest.write_text("\n".join(["id,role", *changed]) + "\n")
+        assert counts(command(*asked)) == "2 done, 0 failed, 0 skipped"
+
+
 def test_a_broken_point_harms_no_other(command: Command) -> None:
     ran = command(*TINY, "data.n_members=6,0,7,900000")
     assert ran.code == 1
