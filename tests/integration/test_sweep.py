@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from pathlib import Path
@@ -132,6 +133,7 @@ def test_points_are_runs_of_one_group(command: Command) -> None:
     assert not list((sweep / "0").glob("*.png"))
     assert (sweep / "report.html").exists()
     assert (command.folder / "outputs/latest").resolve() == sweep.resolve()
+    gc.collect()
 
 
 def test_a_gate_fails_its_points(command: Command) -> None:
