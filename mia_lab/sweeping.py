@@ -31,7 +31,7 @@ from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity
-from mia_lab.points import Point, State, read_point, read_points
+from mia_lab.points import NOTE, Point, State, read_point, read_points
 from mia_lab.store import canonical_json, file_sha256
 from mia_lab.store.lock import Lock
 from mia_lab.store.session import Session
@@ -171,7 +171,18 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
-    """Write down what is to be done; returns how many points are done already."""
+    """Write down what is to be done; returns how many points are done already.
+
+    Raises:
+        UserError: there is a numbered folder that is no point's; nothing of it is touched.
+    """
+    for place in folder.iterdir():
+        is_ours = (place / NOTE).is_file() or (place.is_dir() and not any(place.iterdir()))
+        if place.name.isdecimal() and not is_ours:
+            raise UserError(
+                f"{place}: is no point of a sweep (it holds no {NOTE}); move it away, or choose "
+                "another hydra.sweep.dir"
+            )
     done = 0
     fingerprints: dict[str, str] = {}
     for number, point in enumerate(asked):

@@ -99,6 +99,16 @@ def test_a_bug_is_told_with_its_traceback(
     assert "Traceback" in (folder_of(command) / "0" / "mia_lab.log").read_text()
 
 
+@pytest.mark.parametrize("number", ["0", "7"])
+def test_folders_of_others_are_left_alone(command: Command, number: str) -> None:
+    theirs = command.folder / "classes" / number / "cat.png"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    ran = command(*TINY, "seed=0,1", "hydra.sweep.dir=classes")
+    assert f"classes/{number}: is no point of a sweep" in ran.error
+    assert theirs.read_text() == "precious"
+
+
 def test_one_command_at_a_time(command: Command) -> None:
     from mia_lab.store.lock import Lock
     from mia_lab.store.session import Session
