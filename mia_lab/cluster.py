@@ -165,9 +165,8 @@ def _states(ids: Sequence[str]) -> dict[str, str] | None:
 def _why(state: str, code: str) -> str:
     if state != "FAILED":
         return ENDS.get(state, "")
-    status, _, number = code.partition(
-        ":"
-    )  # one number as wait() has it, or two: status and signal
+    # One number as wait() has it, or two: status and signal.
+    status, _, number = code.partition(":")
     if not number:
         return outcome(os.waitstatus_to_exitcode(int(status)))
     return outcome(-int(number) or int(status))

@@ -15,7 +15,7 @@ from mia_lab.errors import UserError
 from mia_lab.points import Point, State, read_point
 from mia_lab.reporting import sweep as report
 from mia_lab.reporting.files import SCHEMA
-from mia_lab.reporting.html import write_sweep_html
+from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import flat_settings
 from mia_lab.reporting.sweep_figures import draw
 from mia_lab.reporting.sweep_page import page, thumbnails
@@ -82,7 +82,7 @@ def collect(
     typed = command_line() if command is None else command
     found = replace(found, timing_s=clock.seconds, command=typed)
     report.write_files(found, drawn, sweep)
-    write_sweep_html(page(found, drawn, shown), sweep)
+    write_page("sweep", page(found, drawn, shown), sweep)
     if tracker is not None:
         tracker.log_sweep(found, drawn)
     return found

@@ -26,7 +26,7 @@ from mia_lab.measures import Comparison
 from mia_lab.reporting import comparison as report
 from mia_lab.reporting.comparison_figures import draw
 from mia_lab.reporting.files import SCHEMA
-from mia_lab.reporting.html import write_compare_html
+from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
 from mia_lab.results import FinishedRun, PairedTest, RunComparison
 from mia_lab.run import Clock, command_line, commit, point_latest
@@ -66,7 +66,7 @@ def compare(config: Config, folder: Path) -> None:
     )
     pictures = draw(found)
     report.write_files(found, pictures, folder)
-    page = write_compare_html(report.page(found, pictures), folder)
+    page = write_page("compare", report.page(found, pictures), folder)
     latest = point_latest(Path(config.paths.outputs) / "latest", folder)
     print(report.text(found))
     print(f"report: {page}" + (f"  (also {latest / page.name})" if latest else ""))

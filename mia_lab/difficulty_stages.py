@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.hardware import torch_device
-from mia_lab.plan import code_sha256
+from mia_lab.plan import software
 from mia_lab.store import Stage, Store, file_sha256, load_table, save_table
 from mia_lab.types import BlindFeatures, DifficultyTable
 
@@ -88,8 +88,7 @@ class DifficultyStages:
             "settings": settings,
             "weights": file_sha256(weights) if weights.is_file() else None,
             "image_size": image_size,
-            "timm": version("timm"),
-            "code": code_sha256(),
+            **software(),
         }
 
         def compute(folder: Path) -> None:

@@ -161,7 +161,7 @@ def _dossiers(
     }
     rows = {title: found[:SHOWN].tolist() for title, found in chosen.items()}
     shown = list(dict.fromkeys(i for found in rows.values() for i in found))
-    maps = dict(zip(shown, stages.maps([ids[i] for i in shown]), strict=True))
+    maps = dict(zip(shown, stages.difficulties.maps([ids[i] for i in shown]), strict=True))
     captions = _captions(evidence, scores, truth, practice[scores.attack].calibration)
     return tuple(
         Dossiers(

@@ -68,8 +68,7 @@ def remembered(store: Store, inputs: Mapping[str, Any], make: Callable[[], Plan]
         inputs: what it follows from, besides code and libraries.
         make: builds what has to be looked at.
     """
-    libraries = {name: version(name) for name in LIBRARIES}
-    stage = Stage("plan", PLAN_VERSION, {**inputs, "code": code_sha256(), "libraries": libraries})
+    stage = Stage("plan", PLAN_VERSION, {**inputs, **software()})
     return Plan.load(store.get(stage, lambda folder: make().save(folder)))
 
 
@@ -86,6 +85,11 @@ def difficulty_identity(config: Config) -> dict[str, Any]:
         "backbone": backbones[0],
         "weights": [file_sha256(path) for path in files if path.is_file()],
     }
+
+
+def software() -> dict[str, Any]:
+    """What settings are read by: this package's code, and the libraries."""
+    return {"code": code_sha256(), "libraries": {name: version(name) for name in LIBRARIES}}
 
 
 @cache

@@ -20,9 +20,7 @@ from mia_lab.hardware import resolve_precision, torch_device
 from mia_lab.plan import Plan, difficulty_identity, remembered
 from mia_lab.roles import assign_roles
 from mia_lab.store import Stage, Store
-from mia_lab.types import (
-    Role,
-)
+from mia_lab.types import Role
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:

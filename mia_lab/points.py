@@ -51,6 +51,11 @@ class Point:
     where: str = ""
     seconds: float = 0.0
 
+    @property
+    def number(self) -> int:
+        """Its place in the grid."""
+        return int(self.folder.name)
+
     def write(self) -> None:
         """Note it in its folder, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +63,14 @@ class Point:
         partial = self.folder / f".{NOTE}.{os.getpid()}"
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.folder / NOTE)
+
+
+def reason_of(error: object) -> str:
+    """Why a job failed, in one line."""
+    line = str(error).strip().partition("\n")[0]
+    if isinstance(error, UserError):
+        return line
+    return ": ".join(filter(None, (type(error).__name__, line)))
 
 
 @contextmanager
@@ -80,11 +93,11 @@ def noted(folder: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        end(State.FAILED, str(error))
+        end(State.FAILED, reason_of(error))
         raise
     except Exception as error:
         log.exception("point %s failed", folder.name)  # the way to it is in the job's log
-        end(State.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0])
+        end(State.FAILED, reason_of(error))
         raise
     except BaseException:  # stopped: whoever runs it next goes on
         end(State.PLANNED, "stopped")

@@ -12,7 +12,7 @@ from mia_lab.config import build
 from mia_lab.config.validate import PRECISIONS
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import read_difficulty
-from mia_lab.evaluation.blind import fit_baselines
+from mia_lab.evaluation.blind_fits import fit_baselines
 from mia_lab.planned import PlannedStages
 from mia_lab.run import run_record, settings_line
 from mia_lab.store import load_table, save_table
@@ -29,9 +29,6 @@ from mia_lab.victims.filenames import GENERATOR_FILE, LOSSES_FILE, snapshot_file
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
     from torch import nn
 
     from mia_lab.data.encoding import LabelEncoding
@@ -152,10 +149,6 @@ class Stages(PlannedStages):
             self.plan.stages["difficulty"],
             lambda place, folder: self.difficulties.score(place, folder),
         )
-
-    def maps(self, ids: Sequence[str]) -> np.ndarray:
-        """Errors of the probe; see :meth:`DifficultyStages.maps`."""
-        return self.difficulties.maps(ids)
 
     def blind(self, split: Split, difficulty: DifficultyTable) -> BlindFits:
         """What tells members from non-members without a victim."""

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -30,8 +29,8 @@ from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
-from mia_lab.plan import LIBRARIES, code_sha256, difficulty_identity
-from mia_lab.points import NOTE, Point, State, read_point, read_points
+from mia_lab.plan import difficulty_identity, software
+from mia_lab.points import NOTE, Point, State, read_point, read_points, reason_of
 from mia_lab.store import canonical_json, file_sha256
 from mia_lab.store.lock import Lock
 from mia_lab.store.session import Session
@@ -97,7 +96,7 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         missing = [p for p in read_points(folder) if p.state is State.PLANNED]
         log.info("%d points: %d are done already, %d to run", len(asked), skipped, len(missing))
         batch = [
-            [*asked[int(p.folder.name)].overrides, *_place(folder, p.folder.name)] for p in missing
+            [*asked[point.number].overrides, *_place(folder, point.number)] for point in missing
         ]
         returns = sweeper.launcher.launch(batch, initial_job_idx=0) if batch else []
         points = _settled(folder, missing, returns)
@@ -226,8 +225,7 @@ def point_key(config: Config, fingerprints: dict[str, str]) -> str:
         **difficulty_identity(config),
         "data": _fingerprint(config, fingerprints),
         "manifest": _content(config.data.manifest),
-        "code": code_sha256(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        **software(),
     }
     return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
 
@@ -248,7 +246,7 @@ def _fingerprint(config: Config, known: dict[str, str]) -> str:
     return known[settings]
 
 
-def _place(folder: Path, number: str) -> list[str]:
+def _place(folder: Path, number: int) -> list[str]:
     """Overrides that put a job where its note is."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
@@ -261,14 +259,9 @@ def _settled(folder: Path, launched: Sequence[Point], returns: Sequence[JobRetur
         if now.state not in (State.DONE, State.FAILED):
             reason = "ended without a word"
             if job.status is JobStatus.FAILED:
-                reason = _first_line(job._return_value)
+                reason = reason_of(job._return_value)
             replace(now, state=State.FAILED, reason=reason).write()
     return read_points(folder)
-
-
-def _first_line(error: object) -> str:
-    line = str(error).strip().partition("\n")[0] or type(error).__name__
-    return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
 
 
 def _collect(
@@ -302,10 +295,10 @@ def table(points: Sequence[Point], skipped: int) -> str:
     words = f"{len(points)} points: {done} done, {count[State.FAILED]} failed, {skipped} skipped"
     failed = [p for p in points if p.state is State.FAILED]
     others = [p for p in points if p.state is not State.FAILED][: max(0, LISTED - len(failed))]
-    rows = sorted([*failed, *others], key=lambda p: int(p.folder.name))
+    rows = sorted([*failed, *others], key=lambda p: p.number)
     width = max((len(" ".join(p.overrides)) for p in rows), default=0)
     lines = [
-        f"  {p.folder.name:>4}  {p.state:<8}{p.seconds:>7.1f} s  "
+        f"  {p.number:>4}  {p.state:<8}{p.seconds:>7.1f} s  "
         f"{' '.join(p.overrides):<{width}}  {p.reason}".rstrip()
         for p in rows
     ]

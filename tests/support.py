@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -107,6 +108,17 @@ class Command:
         process = self.popen(*arguments)
         out, err = process.communicate(timeout=timeout)
         return Ran(process.returncode, out, err, self.folder)
+
+    def imports(self, *arguments: str) -> tuple[set[str], str]:
+        """Which top-level packages a command imports, and what it prints; no test configuration."""
+        ran = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "mia_lab", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(re.findall(r"\| +(\w+)$", ran.stderr, re.MULTILINE)), ran.stdout
 
     def _arguments(self, arguments: Sequence[str]) -> list[str]:
         return ["--config-dir", str(self.conf), *arguments]

@@ -12,7 +12,7 @@ from mia_lab.measures import Estimate, Verdict
 from mia_lab.reporting.canvas import Picture, attack_colours
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.tables import columns_of
-from mia_lab.reporting.text import interval, p_text, percent, rate_interval
+from mia_lab.reporting.text import aligned, interval, p_text, percent, rate_interval
 from mia_lab.results import FinishedRun, PairedTest, RunComparison
 
 SCHEMA = "mia_lab comparison 1"
@@ -223,7 +223,7 @@ def text(found: RunComparison) -> str:
     for run in found.runs:
         starts.append((len(rows), f"{run.label}  (split: {run.metrics['blind']['verdict']})"))
         rows += [[f"  {attack}", *_cells(run, attack)] for attack in run.metrics["attacks"]]
-    lines = _aligned(rows)
+    lines = aligned(rows)
     for row, label in reversed(starts):
         lines.insert(row, label)
     tests = tests_of(found)
@@ -247,18 +247,6 @@ def _cells(run: FinishedRun, attack: str) -> list[str]:
         interval(area.value, area.ci95),
         *(rate_interval(tpr_of(run, attack, fpr), run.metrics["n_nonmembers"]) for fpr in rates),
         "" if excess is None else interval(excess.value, excess.ci95, "+"),
-    ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
     ]
 
 

@@ -52,12 +52,8 @@ def write_survey_html(
     Returns:
         The path of ``report.html``.
     """
-    path = folder / "report.html"
-    page = _template("survey.html.j2").render(
-        found=survey, summary=list(summary), pictures=list(pictures)
-    )
-    path.write_text(page, encoding="utf-8")
-    return path
+    content = {"found": survey, "summary": list(summary), "pictures": list(pictures)}
+    return write_page("survey", content, folder)
 
 
 def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path) -> Path:
@@ -71,44 +67,28 @@ def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path)
     Returns:
         The path of ``report.html``.
     """
-    path = folder / "report.html"
-    page = _template("scores.html.j2").render(
-        found=found,
-        summary=scores.summary(found),
-        pictures=list(pictures),
-        rows=scores.readable_rows(found, LISTED),
-    )
-    path.write_text(page, encoding="utf-8")
-    return path
+    content = {
+        "found": found,
+        "summary": scores.summary(found),
+        "pictures": list(pictures),
+        "rows": scores.readable_rows(found, LISTED),
+    }
+    return write_page("scores", content, folder)
 
 
-def write_compare_html(content: Mapping[str, Any], folder: Path) -> Path:
-    """Write the page of a comparison into an existing folder.
+def write_page(template: str, content: Mapping[str, Any], folder: Path) -> Path:
+    """Write a page into an existing folder.
 
     Args:
-        content: from :func:`mia_lab.reporting.comparison.page`.
+        template: its name, without endings: ``compare``, ``sweep``, ...
+        content: what it is filled with; every text in it is escaped.
         folder: where to write.
 
     Returns:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    path.write_text(_template("compare.html.j2").render(**content), encoding="utf-8")
-    return path
-
-
-def write_sweep_html(content: Mapping[str, Any], folder: Path) -> Path:
-    """Write the page of a sweep into an existing folder.
-
-    Args:
-        content: from :func:`mia_lab.reporting.sweep_page.page`.
-        folder: where to write.
-
-    Returns:
-        The path of ``report.html``.
-    """
-    path = folder / "report.html"
-    path.write_text(_template("sweep.html.j2").render(**content), encoding="utf-8")
+    path.write_text(_template(f"{template}.html.j2").render(**content), encoding="utf-8")
     return path
 
 

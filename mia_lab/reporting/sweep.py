@@ -23,7 +23,7 @@ from mia_lab.reporting.sweep_table import (
     settings,
 )
 from mia_lab.reporting.tables import columns_of
-from mia_lab.reporting.text import interval
+from mia_lab.reporting.text import aligned, interval
 from mia_lab.results import Sweep
 
 STATES = ("done", "failed", "running", "planned", "damaged", "other")
@@ -203,7 +203,7 @@ def at(axes: Mapping[str, str]) -> str:
 
 def heads(found: Sweep) -> list[str]:
     """Headers of the table of points."""
-    first, *_ = [main_attack(found)]
+    first = main_attack(found)
     others = [f"AUC {a}" for a in attacks(found) if a != first]
     axes = [axis.replace("_", " ") for axis in found.axes]
     return ["point", *axes, f"AUC {first}", *others, "gain", "over blind", "split"]
@@ -242,15 +242,9 @@ def text(found: Sweep) -> str:
     """The points by their AUC and the findings, for the terminal."""
     rows = by_auc(found)
     shown = [[words for _, words in cells(found, row)] for row in rows[:PRINTED]]
-    lines = _aligned([heads(found), *shown])
+    lines = aligned([heads(found), *shown], flush_left=0)
     if len(rows) > PRINTED:
         lines.append(f"and {len(rows) - PRINTED} more in results.csv")
     failed = [f"point {p.number} {p.state}: {p.reason}" for p in found.points if p.reason]
     more = [f"and {len(failed) - NAMED} more in report.html"] if len(failed) > NAMED else []
     return "\n".join([*lines, "", *summary(found), *failed[:NAMED], *more])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]

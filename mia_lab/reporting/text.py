@@ -105,7 +105,7 @@ def text_table(result: AuditResult) -> str:
     header = ["attack", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
     rows = [_cells(e, e.name) for e in result.evaluations]
     rows += [_cells(e, f"{e.name} (blind)") for e in result.blind.baselines]
-    lines = _align([header, *rows])
+    lines = _ruled([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
@@ -130,15 +130,26 @@ def _cells(e: Evaluation, name: str) -> list[str]:
     return [name, interval(e.auc, e.auc_ci95), *(rate(v) for v in e.tpr_at_fpr.values())]
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column flush left, the others flush right, a rule under the header."""
+def aligned(rows: Sequence[Sequence[str]], flush_left: int = 1) -> list[str]:
+    """Rows of cells as lines: the first columns flush left, the others flush right.
+
+    Args:
+        rows: of equal length.
+        flush_left: how many columns.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return [
         "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
+            cell.rjust(width) if i >= flush_left else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
+
+
+def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned, with a rule under the header."""
+    lines = aligned(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return lines

@@ -30,7 +30,7 @@ from mia_lab.difficulty_stages import (
     POOLED_VERSION,
     pool,
 )
-from mia_lab.evaluation.blind import fit_baselines
+from mia_lab.evaluation.blind_fits import fit_baselines
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train

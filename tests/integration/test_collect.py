@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import gc
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,15 +49,8 @@ def test_a_real_sweep(command: Command) -> None:
 def test_nothing_is_loaded_that_is_not_needed(command: Command) -> None:
     for number in range(3):
         add(command.folder / "mine", number, seed=number)
-    arguments = ["task=collect", "collect.dir=mine", "tracking.mode=disabled"]
-    ran = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "mia_lab", *arguments],
-        cwd=command.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    imported = set(re.findall(r"\| +(\w+)$", ran.stderr, re.MULTILINE))
+    asked = ("task=collect", "collect.dir=mine", "tracking.mode=disabled")
+    imported, _ = command.imports(*asked)
     assert "numpy" in imported
     assert not imported & {"torch", "pytorch_lightning", "wandb", "timm", "sklearn"}
 

@@ -6,8 +6,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,25 +106,10 @@ def test_patterns_parquet_and_no_torch(command: Command) -> None:
     other = command.folder / "runs" / "other"
     (other / "scores.csv").unlink()
     (other / "config.yaml").unlink()
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-X",
-            "importtime",
-            "-m",
-            "mia_lab",
-            "task=compare",
-            "compare.runs=[runs/*]",
-        ],
-        cwd=command.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    imported = set(re.findall(r"\| +(\w+)$", ran.stderr, re.MULTILINE))
+    imported, out = command.imports("task=compare", "compare.runs=[runs/*]")
     assert "numpy" in imported
     assert not imported & {"torch", "pytorch_lightning", "wandb", "timm"}
-    lines = ran.stdout.splitlines()
+    lines = out.splitlines()
     heads = [line for line in lines if line.endswith("(split: undecidable)")]
     assert [head.split()[0] for head in heads] == ["seed=0", "other", "seed=1"]
     assert lines[-1].startswith("report: ")

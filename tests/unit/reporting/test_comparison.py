@@ -15,7 +15,7 @@ from mia_lab.measures import Estimate
 from mia_lab.reporting import comparison as report
 from mia_lab.reporting import files
 from mia_lab.reporting.comparison_figures import auc_figure, draw, roc_figure
-from mia_lab.reporting.html import write_compare_html
+from mia_lab.reporting.html import write_page
 from mia_lab.results import AuditResult, FinishedRun, RunComparison
 
 LABELS = ("common settings", "attack.alpha=<1>", "seed=1")
@@ -158,7 +158,7 @@ def test_a_run_without_an_attack(found: RunComparison) -> None:
 
 
 def test_the_page_says_it_all_and_escapes(found: RunComparison, tmp_path: Path) -> None:
-    page = write_compare_html(report.page(found, draw(found)), tmp_path).read_text()
+    page = write_page("compare", report.page(found, draw(found)), tmp_path).read_text()
     assert "attack.alpha=&lt;1&gt;" in page
     assert "<1>" not in page
     assert page.count("data:image/png") == 2
