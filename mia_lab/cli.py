@@ -20,8 +20,8 @@ from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.schema import Config, register
 from mia_lab.config.validate import validate
-from mia_lab.errors import UserError
-from mia_lab.points import noted
+from mia_lab.errors import GateFailedError, UserError
+from mia_lab.jobs import noted, point_key
 from mia_lab.store.disk import is_full
 from mia_lab.sweeping import SweepFailedError, sweep_name
 
@@ -32,10 +32,6 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 GATE_FAILED = 3
 """Exit code of an audit whose ``fail_if`` holds."""
-
-
-class GateFailedError(UserError):
-    """The audit is done, and a release shall not happen."""
 
 
 def main() -> None:
@@ -52,8 +48,10 @@ def main() -> None:
         started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            with noted(folder):  # a failure ends the job, not the sweep
-                run(cfg)
+            # A failure ends the job, not the sweep.
+            with noted(folder, lambda: point_key(_checked(cfg))) as needed:
+                if needed:
+                    run(cfg)
             return
         try:
             run(cfg)
@@ -107,8 +105,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: something the user can mend.
     """
-    config = build.typed(cfg)
-    validate(config)
+    config = _checked(cfg)
     if config.task is Task.store:
         _store(config)
         return
@@ -139,6 +136,12 @@ def run(cfg: DictConfig) -> None:
         export(config, folder)
     else:
         _audit(config, folder, group)
+
+
+def _checked(cfg: DictConfig) -> Config:
+    config = build.typed(cfg)
+    validate(config)
+    return config
 
 
 def _audit(config: Config, folder: Path, group: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,10 @@ def run_there(jobs: Sequence[Job], parameters: Mapping[str, Any]) -> list[JobRet
     handed: list[Handed] = []
     with interruptible():
         try:
-            handed += _hand_in(jobs, dict(parameters))
+            with _uninterrupted():  # what arrives in here is raised when it is left
+                handed += _hand_in(jobs, dict(parameters))
+            for one in handed:
+                log.info("%s: queued, job %s", one.job, one.id)
             return _results(handed)
         except BaseException:
             _cancel(handed)
@@ -112,40 +117,68 @@ def _hand_in(jobs: Sequence[Job], parameters: dict[str, Any]) -> list[Handed]:
         executor.update_parameters(
             **{k if k in COMMON else f"slurm_{k}": v for k, v in parameters.items()}
         )
+    except (ValueError, TypeError, NameError) as error:
+        raise _refused("the settings", error) from error
+    try:
         with executor.batch():
             queued = [executor.submit(job) for job in jobs]
-    except (FailedJobError, FailedSubmissionError, ValueError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(
-            f"hydra/launcher=slurm: the jobs were refused ({reason}); see hydra.launcher.partition "
-            "and the keys beside it"
-        ) from error
-    handed = [
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise _refused("the jobs", error) from error
+    return [
         Handed(job, q.job_id, q.paths.result_pickle, q.paths.stderr)
         for job, q in zip(jobs, queued, strict=True)
     ]
-    for one in handed:
-        log.info("%s: queued, job %s", one.job, one.id)
-    return handed
+
+
+def _refused(what: str, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+    return UserError(
+        f"hydra/launcher=slurm: {what} were refused ({reason}); see hydra.launcher.partition and "
+        "the keys beside it"
+    )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Within, Ctrl-C and its like wait, so that no job is handed in that nobody knows of."""
+    arrived: list[int] = []
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {n: h for n in asked if (h := signal.getsignal(n)) is not signal.SIG_IGN}
+    for number in handlers:
+        signal.signal(number, lambda number, _: arrived.append(number))
+    # Blocked, too: sbatch inherits it, and finishes what it has begun.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in dict.fromkeys(arrived):
+            signal.raise_signal(late)
 
 
 def _results(handed: Sequence[Handed]) -> list[JobReturn]:
     done: dict[str, JobReturn] = {}
-    asked = time.monotonic()
+    asked, silent = time.monotonic(), False
     while waiting := [one for one in handed if one.id not in done]:
         time.sleep(POLL_S)
         ask = time.monotonic() - asked > ASK_S
         if ask:
             asked = time.monotonic()
             states = _states([one.id for one in waiting])
+            if states is None and silent is False:
+                log.warning("the cluster does not answer squeue; waiting for it")
+            silent = states is None
         for one in waiting:
-            # Shared disks show files late: a lost job is one that had ended the last time, too.
-            lost = one.job.lost(one.ended) if ask and one.ended else None
-            if result := result_of(one.job, one.result) or lost:
+            result = result_of(one.job, one.result)
+            if ask and states is not None and result is None:
+                # Shared disks show files late: a lost job is one that had ended the last time, too.
+                before, one.ended = one.ended, states.get(one.id, ENDS[GONE])
+                result = one.job.lost(one.ended) if before and one.ended else None
+            if result is not None:
                 done[one.id] = result
                 announce(one.job, result, one.log)
-            elif ask and states is not None:
-                one.ended = states.get(one.id, ENDS[GONE])
     return [done[one.id] for one in handed]
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,8 @@ from mia_lab.reporting.sweep_page import page, thumbnails
 from mia_lab.reporting.sweep_table import measured, tabulate
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Sweep, SweepPoint
-from mia_lab.run import Clock, command_line, commit
+from mia_lab.run import Clock, command_line, software_record
 from mia_lab.store.key import Stage
-
-LIBRARIES = ("mia_lab", "numpy", "scipy", "matplotlib")
 
 DAMAGED = "damaged"
 OTHER = "other"
@@ -155,7 +151,8 @@ def _point(number: int, folder: Path) -> SweepPoint:
         reason = f"metrics.json: damaged ({type(error).__name__} {error})"
         return _without(number, folder, note, DAMAGED, reason)
     settings = _settings(folder / "config.yaml")
-    reason = "" if settings else "config.yaml: missing or damaged, settings unknown"
+    unknown = "config.yaml: missing or damaged, settings unknown"
+    reason = (note.reason if note else "") if settings else unknown
     point = _without(number, folder, note, State.DONE.value, reason)
     record = {str(k): str(v) for k, v in dict(metrics.get("record", {})).items()}
     return replace(point, settings=settings, measured=rows, record=record)
@@ -198,7 +195,5 @@ def _record(points: tuple[SweepPoint, ...]) -> dict[str, str]:
     ran = dict.fromkeys(p.record["commit"] for p in points if "commit" in p.record)
     return {
         "commit of the points": "; ".join(ran) or "unknown",
-        "commit of this page": commit(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **software_record(),
     }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -29,10 +27,8 @@ from mia_lab.reporting.files import SCHEMA
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
 from mia_lab.results import FinishedRun, PairedTest, RunComparison
-from mia_lab.run import Clock, command_line, commit, point_latest
+from mia_lab.run import Clock, command_line, point_latest, software_record
 from mia_lab.types import VICTIM, ScoreTable, Split, Strings
-
-LIBRARIES = ("mia_lab", "numpy", "scipy")
 
 SAME_SCORES = "equal scores, nothing to test"
 
@@ -257,7 +253,5 @@ def _need(columns: Mapping[str, object], names: Sequence[str], path: Path) -> No
 def _record(config: Config) -> dict[str, str]:
     return {
         "seed of the bootstrap": str(config.seed),
-        "commit": commit(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **software_record(),
     }

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.hardware import torch_device
-from mia_lab.plan import software
-from mia_lab.store import Stage, Store, file_sha256, load_table, save_table
+from mia_lab.plan import backbone_identity, software
+from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFeatures, DifficultyTable
 
 # PyTorch takes seconds to import, and reading scores does without.
@@ -83,18 +83,16 @@ class DifficultyStages:
         from mia_lab.backbones.known import KnownBackbone, facts
 
         made = cache(make)
-        weights = Path(str(settings.get("weights")))
-        inputs = {
-            "settings": settings,
-            "weights": file_sha256(weights) if weights.is_file() else None,
-            "image_size": image_size,
-            **software(),
-        }
+        identity = backbone_identity(settings)
+        inputs = {"settings": identity, "image_size": image_size, **software()}
 
         def compute(folder: Path) -> None:
-            (folder / FACTS_FILE).write_text(json.dumps(facts(made(), image_size)))
+            found = facts(made(), image_size)
+            if source := identity.get("source code"):  # a class of one's own, which may change
+                found["fingerprint"] = f"{found['fingerprint']} {source}"
+            (folder / FACTS_FILE).write_text(json.dumps(found))
 
-        folder = self._store.get(Stage("backbone", BACKBONE_VERSION, inputs), compute)
+        folder = self._store.remember(Stage("backbone", BACKBONE_VERSION, inputs), compute)
         found = KnownBackbone(json.loads((folder / FACTS_FILE).read_text()), made)
         return cast("Backbone", found)
 

@@ -28,6 +28,7 @@ from omegaconf import DictConfig, open_dict
 
 from mia_lab.cli import prepare
 from mia_lab.errors import UserError
+from mia_lab.points import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,7 @@ def announce(job: Job, done: JobReturn, place: Path) -> None:
     if done.status is JobStatus.COMPLETED:
         log.info("%s: done", job)
     else:
-        reason = str(done._return_value).strip().splitlines() or [type(done._return_value).__name__]
-        log.warning("%s: failed, %s; its log: %s", job, reason[0], place)
+        log.warning("%s: failed, %s; its log: %s", job, reason_of(done._return_value), place)
 
 
 def outcome(code: int) -> str:
@@ -133,11 +133,13 @@ def interruptible() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, leave) for number in signals]
+    # What is ignored stays so: nohup means it.
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [signal.signal(number, leave) for number in heard]
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
+        for number, handler in zip(heard, before, strict=True):
             signal.signal(number, handler)
 
 

@@ -103,7 +103,12 @@ def _stop_after(config: Config, stage: Until) -> bool:
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
-    asked = {"alphas": build.grid_alphas(config), "attack": build.plain(config.attack)}
+    asked = {
+        "alphas": build.grid_alphas(config),
+        "attack": build.plain(config.attack),
+        "evaluation": build.plain(config.evaluation),
+        "fail_if": config.fail_if,
+    }
     return make_tracker(config, stages.identity() | asked, folder, group)
 
 

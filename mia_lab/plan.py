@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from mia_lab.config.schema import Config
 from mia_lab.store import Stage, Store, file_sha256
 
 PLAN_VERSION = 1
-LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+LIBRARIES = (
+    *("torch", "torchvision", "pytorch-lightning", "timm", "onnxruntime"),
+    *("numpy", "scipy", "scikit-learn", "pillow"),
+)
+"""Whose versions may change a number."""
+
 FILE = "plan.json"
 
 
@@ -69,7 +74,7 @@ def remembered(store: Store, inputs: Mapping[str, Any], make: Callable[[], Plan]
         make: builds what has to be looked at.
     """
     stage = Stage("plan", PLAN_VERSION, {**inputs, **software()})
-    return Plan.load(store.get(stage, lambda folder: make().save(folder)))
+    return Plan.load(store.remember(stage, lambda folder: make().save(folder)))
 
 
 def difficulty_identity(config: Config) -> dict[str, Any]:
@@ -78,18 +83,36 @@ def difficulty_identity(config: Config) -> dict[str, Any]:
     for key in ("batch_size", "keep_gb"):  # change no number
         settings.pop(key, None)
     grid = {key: value for key, value in settings.get("grid", {}).items() if key != "alpha"}
-    backbones = [build.plain(config.backbone), *grid.get("backbone", [])]
-    files = [Path(str(b.get("weights"))) for b in backbones if isinstance(b, dict)]
+    others = [backbone_identity(build.backbone(node)) for node in grid.pop("backbone", [])]
     return {
-        "difficulty": build.identity({**settings, "grid": grid}),
-        "backbone": backbones[0],
-        "weights": [file_sha256(path) for path in files if path.is_file()],
+        "difficulty": build.identity({**settings, "grid": {**grid, "backbone": others}}),
+        "backbone": backbone_identity(build.plain(config.backbone)),
     }
+
+
+def backbone_identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a backbone, with the content of its weights and the source of a foreign class."""
+    weights = Path(str(settings["weights"]))
+    content = {"weights": file_sha256(weights)} if weights.is_file() else {}
+    return {**build.identity(settings), "name": settings["name"], **content}
 
 
 def software() -> dict[str, Any]:
     """What settings are read by: this package's code, and the libraries."""
-    return {"code": code_sha256(), "libraries": {name: version(name) for name in LIBRARIES}}
+    return {"code": code_sha256(), "libraries": libraries()}
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that compute; "" of one that is not installed."""
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 @cache

@@ -17,7 +17,7 @@ from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages
 from mia_lab.hardware import resolve_precision, torch_device
-from mia_lab.plan import Plan, difficulty_identity, remembered
+from mia_lab.plan import Plan, difficulty_identity, libraries, remembered
 from mia_lab.roles import assign_roles
 from mia_lab.store import Stage, Store
 from mia_lab.types import Role
@@ -229,6 +229,7 @@ class PlannedStages:
             "pooled": self.plan.stage("pooled").key,
             "seed": self.config.seed,
             "permutations": self.config.evaluation.permutations,
+            "libraries": {name: libraries()[name] for name in ("numpy", "scipy", "scikit-learn")},
         }
         return Stage("blind", BLIND_VERSION, inputs)
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from mia_lab.errors import UserError
 
-log = logging.getLogger(__name__)
-
 NOTE = "point.json"
+
+RESULT = "metrics.json"
 
 
 class State(StrEnum):
@@ -35,12 +31,15 @@ class Point:
 
     Attributes:
         folder: its output folder, named by its number.
-        key: what its result depends on, hashed: configuration, data, code.
+        key: what its result depends on, hashed: configuration, data, code; "" where it runs again
+            whatever became of it.
         overrides: what tells it from the other points, as typed.
         state: how far it has come; one that was killed stays ``running``.
-        reason: why it failed; "" otherwise.
-        where: host and process of the job; "" where it has not begun.
+        reason: why it failed, or what its ``fail_if`` found; "" otherwise.
+        where: host and process of the job, and the cluster's number; "" where it has not begun.
         seconds: how long the job took; 0 where it has not ended.
+        result: hash of its ``metrics.json``; "" where there is none.
+        gate_failed: whether its ``fail_if`` holds; the point is done all the same.
     """
 
     folder: Path
@@ -50,11 +49,18 @@ class Point:
     reason: str = ""
     where: str = ""
     seconds: float = 0.0
+    result: str = ""
+    gate_failed: bool = False
 
     @property
     def number(self) -> int:
         """Its place in the grid."""
         return int(self.folder.name)
+
+    def is_done(self, key: str) -> bool:
+        """Whether it ended under the same key, and its result is as it was left."""
+        same = self.state is State.DONE and self.key == key != ""
+        return same and self.result == result_sha256(self.folder)
 
     def write(self) -> None:
         """Note it in its folder, whole or not at all."""
@@ -73,36 +79,10 @@ def reason_of(error: object) -> str:
     return ": ".join(filter(None, (type(error).__name__, line)))
 
 
-@contextmanager
-def noted(folder: Path) -> Iterator[None]:
-    """Note in its folder how a job fares; does nothing in a folder without a note."""
-    planned = read_point(folder)
-    if planned is None:
-        yield
-        return
-    running = replace(
-        planned, state=State.RUNNING, reason="", where=f"{socket.gethostname()}:{os.getpid()}"
-    )
-    running.write()
-    start = time.monotonic()
-
-    def end(state: State, reason: str = "") -> None:
-        seconds = round(time.monotonic() - start, 3)
-        replace(running, state=state, reason=reason, seconds=seconds).write()
-
-    try:
-        yield
-    except UserError as error:
-        end(State.FAILED, reason_of(error))
-        raise
-    except Exception as error:
-        log.exception("point %s failed", folder.name)  # the way to it is in the job's log
-        end(State.FAILED, reason_of(error))
-        raise
-    except BaseException:  # stopped: whoever runs it next goes on
-        end(State.PLANNED, "stopped")
-        raise
-    end(State.DONE)
+def result_sha256(folder: Path) -> str:
+    """Of what an audit leaves; "" where there is nothing."""
+    path = folder / RESULT
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def read_point(folder: Path) -> Point | None:
@@ -122,20 +102,10 @@ def read_point(folder: Path) -> Point | None:
             str(content["reason"]),
             str(content["where"]),
             float(content["seconds"]),
+            str(content["result"]),
+            bool(content["gate_failed"]),
         )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it") from error
-
-
-def read_points(sweep: Path) -> list[Point]:
-    """All points of a sweep in the order of their numbers.
-
-    Raises:
-        UserError: a note is damaged.
-    """
-    folders = sorted(
-        (p for p in sweep.iterdir() if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name)
-    )
-    return [point for folder in folders if (point := read_point(folder))]

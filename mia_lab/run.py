@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from mia_lab.config import build
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.schema import Config
+from mia_lab.plan import libraries
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery
@@ -28,8 +29,6 @@ from mia_lab.store import Stage
 from mia_lab.types import DifficultyTable, Evidence
 
 log = logging.getLogger(__name__)
-
-LIBRARIES = ("mia_lab", "torch", "pytorch-lightning", "timm", "numpy", "scikit-learn")
 
 
 class Clock:
@@ -50,14 +49,17 @@ def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, grou
 
     Args:
         config: the configuration.
-        identity: declared inputs of the result, JSON values.
+        identity: declared inputs of the result, JSON values; a point of a sweep is a run of its own
+            all the same.
         folder: the run's output folder.
         group: what the run belongs to, unless ``tracking.group`` says otherwise.
     """
     tracking, scale = config.tracking, config.scale.name
     # A run that stopped early must not replace the finished one.
     until = None if config.until is None else config.until.value
-    asked = {"seed": config.seed, "until": until}
+    asked: dict[str, Any] = {"seed": config.seed, "until": until}
+    if is_point():
+        asked["point"] = [Path(HydraConfig.get().sweep.dir).name, HydraConfig.get().job.num]
     return Tracker(
         tracking.mode.value,
         directory=folder,
@@ -90,10 +92,14 @@ def run_record(config: Config) -> dict[str, str]:
         "seed": str(config.seed),
         "data": f"{data.source} {data.name}, {data.image_size} px",
         "difficulty": settings_line(config.difficulty),
-        "commit": commit(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **software_record(),
     }
+
+
+def software_record() -> dict[str, str]:
+    """What ran: this package's commit, Python, and the libraries that compute."""
+    versions = {"python": platform.python_version(), "mia_lab": version("mia_lab"), **libraries()}
+    return {"commit": commit(), **{name: found for name, found in versions.items() if found}}
 
 
 def command_line() -> str:

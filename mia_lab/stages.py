@@ -110,11 +110,13 @@ class Stages(PlannedStages):
 
     def losses(self) -> list[dict[str, float]]:
         """Mean losses of every epoch of a victim of ours; empty for a foreign one."""
-        path = self.store.path(self.victim_stage) / LOSSES_FILE
-        if not self._is_ours or not path.exists():  # perhaps pruned: its answers are there
+        if not self._is_ours:
             return []
-        with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            with (self.store.path(self.victim_stage) / LOSSES_FILE).open(newline="") as file:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except FileNotFoundError:  # pruned: its answers are there
+            return []
 
     def reconstructions(self, victim: Victim | None = None) -> Reconstructions:
         """The victim's answers to all candidates; what a remote one answers is kept at once.
@@ -166,7 +168,7 @@ class Stages(PlannedStages):
             )
             save_table(folder, fits)
 
-        return load_table(self.store.get(self.blind_stage(column), compute), BlindFits)
+        return load_table(self.store.remember(self.blind_stage(column), compute), BlindFits)
 
     def _blind_features(self) -> dict[str, Floats]:
         """What the candidates give away by themselves: (N, F) of each blind baseline."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from tqdm import tqdm
 
@@ -28,32 +29,31 @@ from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
+from mia_lab.data.source import PairSource
 from mia_lab.errors import UserError
-from mia_lab.plan import difficulty_identity, software
-from mia_lab.points import NOTE, Point, State, read_point, read_points, reason_of
-from mia_lab.store import canonical_json, file_sha256
-from mia_lab.store.lock import Lock
-from mia_lab.store.session import Session
+from mia_lab.jobs import locked, point_key, wait_for
+from mia_lab.points import NOTE, RESULT, Point, State, read_point, reason_of
+from mia_lab.store import canonical_json
 
 log = logging.getLogger(__name__)
 
 LISTED = 30
 """Points in the closing table; failed ones are always there."""
 
-GATE = "fail_if: "
-"""How the reason of a point begins that was judged, and found wanting."""
+READY = "ready"
+"""Lock of the command; those of the points are named by their numbers."""
 
 
 class SweepFailedError(Exception):
-    """Some points failed; the others are done.
+    """Some points failed, or their ``fail_if`` holds; the others are done.
 
     Args:
-        points: that failed.
+        points: those.
     """
 
     def __init__(self, points: Sequence[Point]) -> None:
         super().__init__(f"{len(points)} points failed")
-        self.by_gate = all(point.reason.startswith(GATE) for point in points)
+        self.by_gate = all(point.state is State.DONE for point in points)
 
 
 @dataclass(frozen=True)
@@ -79,33 +79,64 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         arguments: the overrides as typed.
 
     Raises:
-        UserError: no point can work, or another command is at work on this sweep.
+        UserError: no point can work, another command is at work on this sweep, or what its points
+            have found cannot be collected.
         SweepFailedError: some points failed; the others are done, and the table is printed.
     """
     assert sweeper.config is not None
     assert sweeper.hydra_context is not None
     assert sweeper.launcher is not None
+    _check(sweeper)
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     jobs = _grid(sweeper, arguments)
     asked = [_composed(sweeper, job) for job in tqdm(jobs, "checking points", delay=2, leave=False)]
+    if not asked:
+        raise UserError("the grid has no points: one of the keys is given an empty range")
     if not any(point.config for point in asked):
         raise UserError(asked[0].reason)
     with _alone(folder):
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
-        skipped = _note(folder, asked, _varying(jobs))
-        missing = [p for p in read_points(folder) if p.state is State.PLANNED]
+        before = _note(folder, asked, _varying(jobs))
+        missing = [p for p in before if p.state is State.PLANNED]
+        skipped = sum(p.state is State.DONE for p in before)
         log.info("%d points: %d are done already, %d to run", len(asked), skipped, len(missing))
-        batch = [
-            [*asked[point.number].overrides, *_place(folder, point.number)] for point in missing
-        ]
-        returns = sweeper.launcher.launch(batch, initial_job_idx=0) if batch else []
-        points = _settled(folder, missing, returns)
+        returns = _launch(sweeper.launcher, folder, asked, [p.number for p in missing])
+        ended = dict(zip([p.number for p in missing], returns, strict=True))
+        points = [_settled(point, ended.get(point.number)) for point in before]
         print(table(points, skipped))
-        command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
-        _collect(folder, [point.config for point in asked if point.config], points, command)
-    if failed := [point for point in points if point.state is State.FAILED]:
-        raise SweepFailedError(failed)
+        uncollected = _collect(folder, [p.config for p in asked if p.config], points)
+    if wanting := [p for p in points if p.state is State.FAILED or p.gate_failed]:
+        raise SweepFailedError(wanting) from uncollected
+    if uncollected:
+        raise uncollected
     return returns
+
+
+def _check(sweeper: BasicSweeper) -> None:
+    """Refuse settings of Hydra's that would be ignored."""
+    assert sweeper.config is not None
+    if sweeper.max_batch_size is not None:
+        raise UserError(
+            f"hydra.sweeper.max_batch_size={sweeper.max_batch_size}: all points are handed to the "
+            "launcher at once; limit hydra.launcher.processes, or hydra.launcher.array_parallelism"
+        )
+    own = sweeper.config.hydra.sweep._get_node("subdir")._value()
+    if own != "${hydra.job.num}":
+        raise UserError(
+            f"hydra.sweep.subdir={own}: the folders of points are named by their numbers; choose "
+            "hydra.sweep.dir"
+        )
+
+
+def _launch(
+    launcher: Launcher, folder: Path, asked: Sequence[Asked], numbers: Sequence[int]
+) -> list[JobReturn]:
+    """Run the points of some numbers."""
+    batch = [[*asked[number].overrides, *_place(folder, number)] for number in numbers]
+    if type(launcher).__name__ == "BasicLauncher":  # Hydra loads it twice; it counts jobs itself
+        pairs = zip(batch, numbers, strict=True)
+        return [done for job, number in pairs for done in launcher.launch([job], number)]
+    return list(launcher.launch(batch, initial_job_idx=0)) if batch else []
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -153,24 +184,21 @@ def _varying(jobs: Sequence[Sequence[str]]) -> set[str]:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """No two commands write into one sweep's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    session = Session(folder.parent)
-    session.open()
-    lock = Lock(folder / ".lock", session)
-    try:
+    with locked(folder, READY) as lock:
         if not lock.take():
-            other = session.process(lock.owner() or "")
+            other = lock.session.process(lock.owner() or "")
             raise UserError(
                 f"{folder}: process {other} is at work on this sweep; wait for it, or stop it"
             )
+        lock.session.bury()
         yield
-    finally:
-        lock.release()
-        session.close()
 
 
-def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
-    """Write down what is to be done; returns how many points are done already.
+def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> list[Point]:
+    """Write down what is to be done, once no job of an earlier command is at it any more.
+
+    Returns:
+        All points: done, to be run, or failed already.
 
     Raises:
         UserError: there is a numbered folder that is no point's; nothing of it is touched.
@@ -182,68 +210,51 @@ def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> int:
                 f"{place}: is no point of a sweep (it holds no {NOTE}); move it away, or choose "
                 "another hydra.sweep.dir"
             )
-    done = 0
-    fingerprints: dict[str, str] = {}
-    for number, point in enumerate(asked):
+    points: list[Point] = []
+    sources: dict[str, PairSource] = {}
+    for number, point in enumerate(tqdm(asked, "checking data", delay=2, leave=False)):
         place = folder / str(number)
         told = tuple(override for override in point.overrides if override in varying)
-        try:
-            key = "" if point.config is None else point_key(point.config, fingerprints)
-            reason = point.reason
-        except UserError as error:
-            key, reason = "", str(error)
-        before = read_point(place)
-        if before is not None and before.state is State.DONE and before.key == key:
-            done += 1
-            continue
-        shutil.rmtree(place, ignore_errors=True)  # of another key, or unfinished
-        state = State.FAILED if reason else State.PLANNED
-        Point(place, key, told or point.overrides, state, reason).write()
+        key, reason = _key(point, sources)
+        with locked(folder, place.name) as lock:
+            wait_for(lock, _known(place))
+            before = _known(place)
+            if before is None or not before.is_done(key):
+                shutil.rmtree(place, ignore_errors=True)  # of another key, or unfinished
+                state = State.FAILED if reason else State.PLANNED
+                before = Point(place, key, told or point.overrides, state, reason)
+                before.write()
+        points.append(before)
     for place in folder.iterdir():  # of a longer grid under the same name
         if place.name.isdecimal() and int(place.name) >= len(asked):
             shutil.rmtree(place)
-    return done
+    return points
 
 
-def point_key(config: Config, fingerprints: dict[str, str]) -> str:
-    """What the result of a point depends on: settings, the content of files, code, libraries.
+def _key(point: Asked, sources: dict[str, PairSource]) -> tuple[str, str]:
+    """Key of a point, or why it has none.
 
     Args:
-        config: of the point, checked.
-        fingerprints: of data that were read for other points, by their settings; grows.
-
-    Raises:
-        UserError: the data are not what the configuration says.
+        point: composed.
+        sources: by the settings of data, for points that share them; grows.
     """
-    settings = build.plain(config)
-    for elsewhere in ("paths", "name"):
-        settings.pop(elsewhere)
-    inputs = {
-        "config": settings,
-        "victim": build.identity(config.victim),
-        "attacks": [build.identity(config.attack.available[n]) for n in config.attack.names],
-        **difficulty_identity(config),
-        "data": _fingerprint(config, fingerprints),
-        "manifest": _content(config.data.manifest),
-        **software(),
-    }
-    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+    if point.config is None:
+        return "", point.reason
+    try:
+        data = canonical_json(build.plain(point.config.data))
+        source = sources.setdefault(data, build.source(point.config))
+        return point_key(point.config, source), ""
+    except (UserError, OSError) as error:
+        return "", reason_of(error)
 
 
-def _content(file: str | None) -> str | None:
-    """Of a file that a key names; None where there is none, which the job will say."""
-    return file_sha256(Path(file)) if file and Path(file).is_file() else None
-
-
-def _fingerprint(config: Config, known: dict[str, str]) -> str:
-    """Of all images that a point could look at."""
-    from mia_lab.data.source import all_ids
-
-    settings = canonical_json(build.plain(config.data))
-    if settings not in known:
-        source = build.source(config)
-        known[settings] = source.fingerprint(all_ids(source))
-    return known[settings]
+def _known(place: Path) -> Point | None:
+    """What is noted of a point; nothing where that is damaged."""
+    try:
+        return read_point(place)
+    except UserError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _place(folder: Path, number: int) -> list[str]:
@@ -252,35 +263,41 @@ def _place(folder: Path, number: int) -> list[str]:
     return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
 
 
-def _settled(folder: Path, launched: Sequence[Point], returns: Sequence[JobReturn]) -> list[Point]:
-    """All points; of jobs that could not say so themselves, that they failed."""
-    for point, job in zip(launched, returns, strict=True):
-        now = read_point(point.folder) or point
-        if now.state not in (State.DONE, State.FAILED):
-            reason = "ended without a word"
-            if job.status is JobStatus.FAILED:
-                reason = reason_of(job._return_value)
-            replace(now, state=State.FAILED, reason=reason).write()
-    return read_points(folder)
+def _settled(point: Point, job: JobReturn | None) -> Point:
+    """A point after its job; of a job that could not say so itself, that it failed."""
+    now = _known(point.folder) or point
+    if job is None or now.state in (State.DONE, State.FAILED):
+        return now
+    failed = job.status is JobStatus.FAILED
+    reason = reason_of(job._return_value) if failed else "ended without a word"
+    now = replace(now, state=State.FAILED, reason=reason)
+    now.write()
+    return now
 
 
 def _collect(
-    folder: Path, configs: Sequence[Config], points: Sequence[Point], command: str
-) -> None:
-    """What ``task=collect`` does, if there is an audit to collect."""
-    config = configs[0]
-    whole = config.task is Task.audit and config.until in (None, Until.attacks)
-    if not whole or not any(point.state is State.DONE for point in points):
-        return
+    folder: Path, configs: Sequence[Config], points: Sequence[Point]
+) -> UserError | OSError | None:
+    """What ``task=collect`` does, if there is an audit to collect; why it could not be done."""
+    whole = [c for c in configs if c.task is Task.audit and c.until in (None, Until.attacks)]
+    if not whole or not any((point.folder / RESULT).is_file() for point in points):
+        return None
     from mia_lab.collecting import collect, sweep_tracker
     from mia_lab.reporting.sweep import text
     from mia_lab.run import point_latest
 
-    with sweep_tracker(config, folder) as tracker:
-        print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
+    config = whole[0]
+    command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
+    try:
+        with sweep_tracker(config, folder) as tracker:
+            print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
+    except (UserError, OSError) as error:
+        log.error("the points cannot be collected: %s", reason_of(error))
+        return error
     latest = point_latest(Path(config.paths.outputs) / "latest", folder)
     page = f"report: {folder / 'report.html'}"
     print(page + (f"  (also {latest / 'report.html'})" if latest else ""))
+    return None
 
 
 def table(points: Sequence[Point], skipped: int) -> str:
@@ -305,5 +322,7 @@ def table(points: Sequence[Point], skipped: int) -> str:
     left = len(points) - len(rows)
     more = [f"  and {left} more"] if left else []
     again = ["the same command runs what failed once more"] if failed else []
-    skipping = " (done before)" if skipped else ""
-    return "\n".join([f"{words}{skipping}", *lines, *more, *again])
+    gated = sum(p.gate_failed for p in points)
+    words += " (done before)" if skipped else ""
+    words += f", fail_if holds for {gated}" if gated else ""
+    return "\n".join([words, *lines, *more, *again])

@@ -213,7 +213,7 @@ def difficulties(config: Config, device: str, known: Known) -> tuple[SingleImage
     settings = dict(config.difficulty)
     grid = dict(settings.pop("grid", {}))
     grid.pop("alpha", None)
-    alternatives = [_alternative(node) for node in grid.pop("backbone", [])]
+    alternatives = [backbone(node) for node in grid.pop("backbone", [])]
     from mia_lab.difficulty.features import input_size
 
     size = input_size(settings.get("preprocess", "aligned"), settings.get("grid_size", 56))
@@ -258,7 +258,12 @@ def _backbone(settings: dict[str, Any]) -> Backbone:
     return cast("Backbone", _build("backbone", settings, keep_name=True))
 
 
-def _alternative(node: Any) -> dict[str, Any]:
+def backbone(node: Any) -> dict[str, Any]:
+    """Complete settings of one of the grid's backbones.
+
+    Raises:
+        UserError: it has no name, or keys that no backbone has.
+    """
     keys = {f.name for f in fields(schema.Backbone)}
     if isinstance(node, dict) and (unknown := set(node) - keys):
         key = min(unknown)

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 import time
 import uuid
 import weakref
@@ -44,6 +45,10 @@ from mia_lab.store.session import Session
 log = logging.getLogger(__name__)
 
 
+class StoreNotWritableError(UserError):
+    """Something has to be computed, and cannot be stored."""
+
+
 class Store:
     """Computes every stage once, whatever the number of runs and processes.
 
@@ -58,6 +63,7 @@ class Store:
         self.root = root
         self._session = Session(root)
         self._verified: dict[Path, Any] = {}
+        self._beside: dict[str, Path] = {}
         self._closing = weakref.finalize(self, self._session.close)
 
     def __enter__(self) -> Self:
@@ -104,6 +110,22 @@ class Store:
             self._compute(stage, compute, final, lock)
         return final
 
+    def remember(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
+        """As `get`, for what is quick to compute: beside a store that cannot be written.
+
+        The folder then goes with this object.
+        """
+        try:
+            return self.get(stage, compute)
+        except StoreNotWritableError as error:
+            log.debug("%s", error)
+        if stage.key not in self._beside:
+            folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            compute(folder)
+            self._beside[stage.key] = folder
+        return self._beside[stage.key]
+
     def _use(self, path: Path) -> None:
         try:
             self._session.use(_name(path))
@@ -113,7 +135,10 @@ class Store:
 
     def _intact(self, final: Path) -> bool:
         """Whether the entry can be read without further ado; if not, the lock tells why."""
-        if not final.is_dir() or os.path.lexists(_lock_path(final)):
+        if not final.is_dir():
+            return False
+        # In a store of somebody else's, nobody removes the lock of a dead process.
+        if os.path.lexists(_lock_path(final)) and os.access(final.parent, os.W_OK):
             return False
         try:
             self._verify(final)
@@ -181,7 +206,7 @@ class Store:
             lock = Lock(_lock_path(final), self._session, lambda dead: self._succeed(final, dead))
             taken = lock.take()
         except OSError as error:
-            raise UserError(
+            raise StoreNotWritableError(
                 f"paths.store={self.root}: cannot be written ({error.strerror}); "
                 "choose another folder"
             ) from error

@@ -7,12 +7,13 @@ itself the owner of a lock on the lock, makes way.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mia_lab.store.session import SESSIONS, Session
+from mia_lab.store.session import Session
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
 """Waiting processes look again after the first, then less and less often, down to the second."""
@@ -22,7 +23,7 @@ class Lock:
     """Exclusive among sessions of one store.
 
     Args:
-        path: of the link; its folder exists and lies in the store's.
+        path: of the link; its folder exists.
         session: who wants it; open.
         on_takeover: called with the name of a dead owner that made way.
     """
@@ -31,7 +32,7 @@ class Lock:
         self, path: Path, session: Session, on_takeover: Callable[[str], None] | None = None
     ) -> None:
         self.path = path
-        self._session = session
+        self.session = session
         self._on_takeover = on_takeover
 
     def owner(self) -> str | None:
@@ -43,7 +44,7 @@ class Lock:
 
     @property
     def ours(self) -> bool:
-        return self.owner() == self._session.name
+        return self.owner() == self.session.name
 
     def take(self) -> bool:
         """Take the lock if it is free, or its owner dead."""
@@ -52,14 +53,22 @@ class Lock:
         owner = self.owner()
         if owner is None:
             return self._link()
-        return not self._session.lives(owner) and self._make_way(owner) and self._link()
+        return not self.session.lives(owner) and self._make_way(owner) and self._link()
 
     def wait(self) -> None:
         """Take the lock as soon as it is free."""
         pause = FIRST_POLL_S
-        while not self.take():
+        while not self._try():
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_POLL_S)
+
+    def _try(self) -> bool:
+        try:
+            return self.take()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return False  # another machine has just removed what was being looked at
 
     def release(self) -> None:
         """Give the lock back, if it still is ours."""
@@ -67,20 +76,15 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _link(self) -> bool:
-        target = os.path.relpath(self._sessions / self._session.name, self.path.parent)
+        target = os.path.relpath(self.session.path, self.path.parent)
         try:
             self.path.symlink_to(target)
         except FileExistsError:
             return False
         return True
 
-    @property
-    def _sessions(self) -> Path:
-        # <root>/<stage>/<key>.lock
-        return self.path.parent.parent / SESSIONS
-
     def _make_way(self, dead: str) -> bool:
-        claim = Lock(self.path.with_name(f"{self.path.name}.{dead}"), self._session)
+        claim = Lock(self.path.with_name(f"{self.path.name}.{dead}"), self.session)
         if not claim.take():
             return False
         try:

@@ -68,12 +68,13 @@ class Session:
 
     Attributes:
         name: names the session's file.
+        path: of that file.
     """
 
     def __init__(self, root: Path) -> None:
         self.name = uuid.uuid4().hex[:12]
         self._folder = root / SESSIONS
-        self._path = self._folder / self.name
+        self.path = self._folder / self.name
         self._used: list[str] = []
         self._pid = os.getpid()
         self._writing = threading.Lock()
@@ -104,8 +105,8 @@ class Session:
             if what in self._used:
                 return
             self._used.append(what)
-            if self._path.exists():
-                _append(self._path, f"{what}\n")
+            if self.path.exists():
+                _append(self.path, f"{what}\n")
             else:
                 self._write()
 
@@ -114,7 +115,7 @@ class Session:
         self._closed.set()
         if self._heart is not None and self._pid == os.getpid():
             with self._writing, contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
 
     def others(self) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
         """Name, process and used entries of every other session that lives."""
@@ -158,10 +159,18 @@ class Session:
             # Opened, because a network's client looks at what it remembers otherwise.
             with (self._folder / name).open() as file:
                 seen = os.fstat(file.fileno()).st_mtime
-            os.utime(self._path)
-            return self._path.stat().st_mtime - seen
         except FileNotFoundError:
             return float("inf")
+        self._show_life()
+        return self.path.stat().st_mtime - seen
+
+    def _show_life(self) -> None:
+        try:
+            os.utime(self.path)
+        except FileNotFoundError:  # taken for dead, after a pause of this process
+            with self._writing:
+                if not self._closed.is_set():
+                    self._write()
 
     def _read(self, name: str) -> tuple[dict[str, Any], set[str]]:
         with contextlib.suppress(OSError, ValueError):
@@ -176,18 +185,14 @@ class Session:
         process["host"] = socket.gethostname()
         new = self._folder / f"{self.name}.new"
         _append(new, "\n".join([json.dumps(process), *self._used]) + "\n")
-        new.replace(self._path)
+        new.replace(self.path)
 
     def _beat(self) -> None:
         while not self._closed.wait(LEASE_S / 3):
             try:
-                os.utime(self._path)
-            except FileNotFoundError:  # taken for dead, after a pause of this process
-                with self._writing, contextlib.suppress(OSError):
-                    if not self._closed.is_set():
-                        self._write()
+                self._show_life()
             except OSError as error:
-                log.debug("%s: no sign of life (%s)", self._path, error)
+                log.debug("%s: no sign of life (%s)", self.path, error)
 
 
 def _append(path: Path, text: str) -> None:

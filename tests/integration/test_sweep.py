@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import json
 import re
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from mia_lab.points import Point, State, read_point, read_points
+from mia_lab.errors import UserError
+from mia_lab.jobs import locked
+from mia_lab.points import Point, State, read_point
+from mia_lab.sweeping import READY
 from support import Command, Ran
 from wandb_files import identity, summary
 
@@ -20,6 +26,11 @@ TINY = ("-m", "+experiment=tiny", "until=split")
 def folder_of(command: Command) -> Path:
     (sweep,) = (p for p in (command.folder / "outputs/sweeps").iterdir() if p.name[0] != ".")
     return sweep
+
+
+def states(sweep: Path) -> list[State]:
+    points = [read_point(sweep / str(number)) for number in range(len(list(sweep.glob("[0-9]*"))))]
+    return [point.state for point in points if point]
 
 
 def counts(ran: Ran) -> str:
@@ -41,7 +52,97 @@ def test_done_points_are_skipped(command: Command) -> None:
     Point(done.folder, done.key, done.overrides, State.RUNNING).write()
     resumed = command(*TINY, "seed=0,1", "hydra/launcher=basic")
     assert (resumed.code, counts(resumed)) == (0, "1 done, 0 failed, 1 skipped (done before)")
-    assert [p.state for p in read_points(sweep)] == [State.DONE] * 2
+    assert states(sweep) == [State.DONE] * 2
+
+
+def test_a_damaged_note_is_run_again(command: Command) -> None:
+    assert command(*TINY, "seed=0,1").code == 0
+    (folder_of(command) / "0" / "point.json").write_text('{"key": ')
+    again = command(*TINY, "seed=0,1")
+    assert (again.code, counts(again)) == (0, "1 done, 0 failed, 1 skipped (done before)")
+
+
+def test_a_lost_result_is_computed_again(command: Command) -> None:
+    asked = ("-m", "+experiment=tiny", "attack.alpha=0,1,2")
+    assert command(*asked).code == 0
+    sweep = folder_of(command)
+    (sweep / "0" / "metrics.json").unlink()
+    (sweep / "2" / "metrics.json").write_text("{}")
+    again = command(*asked)
+    assert (again.code, counts(again)) == (0, "2 done, 0 failed, 1 skipped (done before)")
+
+
+def test_what_reads_other_runs_is_never_skipped(command: Command) -> None:
+    assert command(*TINY, "seed=0").code == 0
+    for _ in range(2):
+        listed = command("-m", "task=store", "seed=0,1")
+        assert (listed.code, counts(listed)) == (0, "2 done, 0 failed, 0 skipped")
+
+
+def test_a_job_notes_what_it_ran(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data, code or configuration may change between the command and a queued job."""
+    from mia_lab import sweeping
+
+    monkeypatch.setattr(sweeping, "point_key", lambda *_: "another time's")
+    assert command(*TINY, "seed=0,1").code == 0
+    monkeypatch.undo()
+    assert counts(command(*TINY, "seed=0,1")).endswith("2 skipped (done before)")
+
+
+def test_a_job_of_an_earlier_command_is_waited_for(command: Command) -> None:
+    """Whoever handed it in was killed: it is neither disturbed nor run a second time."""
+    assert command(*TINY, "seed=0,1").code == 0
+    sweep = folder_of(command)
+    done = read_point(sweep / "1")
+    assert done is not None
+    (sweep / "1" / "kept").touch()
+    with locked(sweep, "1") as lock:
+        assert lock.take()
+        Point(done.folder, done.key, done.overrides, State.RUNNING, where="node7:1").write()
+
+        def end() -> None:
+            done.write()
+            lock.release()
+
+        timer = threading.Timer(8, end)
+        timer.start()
+        again = command(*TINY, "seed=0,1")
+        timer.join()
+    assert (again.code, counts(again)) == (0, "0 done, 0 failed, 2 skipped (done before)")
+    assert "point 1: waiting for a job at work on it (node7:1)" in again.out + again.err
+    assert (sweep / "1" / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("seed=range(0)", "the grid has no points"),
+        ("hydra.sweep.subdir=x", "hydra.sweep.subdir=x: the folders of points are named by"),
+        ("hydra.sweeper.max_batch_size=2", "hydra.sweeper.max_batch_size=2: all points are handed"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(command: Command, asked: str, reason: str) -> None:
+    assert reason in command(*TINY, "until=split", asked).error
+
+
+def test_numbers_of_jobs_are_those_of_points(command: Command) -> None:
+    assert command(*TINY, "seed=0,1,2").code == 0
+    sweep = folder_of(command)
+    shutil.rmtree(sweep / "1")
+    again = command(*TINY, "seed=0,1,2")
+    assert "#1 : " in again.out + again.err
+
+
+def test_a_failing_collection_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise UserError("no room for the page")
+
+    monkeypatch.setattr("mia_lab.collecting.collect", broken)
+    ran = command("-m", "+experiment=tiny", "attack.alpha=0,1")
+    assert (ran.code, counts(ran)) == (2, "2 done, 0 failed, 0 skipped")
+    assert "no room for the page" in ran.error
+    ran = command("-m", "+experiment=tiny", "data.n_members=6,0")
+    assert (ran.code, counts(ran)) == (1, "1 done, 1 failed, 0 skipped")
 
 
 def test_changed_data_are_computed_again(command: Command, tmp_path: Path) -> None:
@@ -54,7 +155,9 @@ def test_changed_data_are_computed_again(command: Command, tmp_path: Path) -> No
     asked = (*TINY, "data=custom", f"data.root={tmp_path / 'pairs'}", "seed=0,1")
     assert counts(command(*asked)).startswith("2 done")
     assert counts(command(*asked)).endswith("2 skipped (done before)")
-    Image.effect_noise((64, 32), 90).convert("RGB").save(tmp_path / "pairs" / "train" / "3.png")
+    for number in range(16):  # a point counts the images it uses
+        picture = Image.effect_noise((64, 32), 90 + number).convert("RGB")
+        picture.save(tmp_path / "pairs" / "train" / f"{number}.png")
     assert counts(command(*asked)) == "2 done, 0 failed, 0 skipped"
 
 
@@ -72,8 +175,7 @@ def test_a_broken_point_harms_no_other(command: Command) -> None:
     assert ran.code == 1
     assert counts(ran) == "2 done, 2 failed, 0 skipped"
     assert "data.n_members=0: must be at least 1" in ran.out
-    states = [p.state for p in read_points(folder_of(command))]
-    assert states == [State.DONE, State.FAILED, State.DONE, State.FAILED]
+    assert states(folder_of(command)) == [State.DONE, State.FAILED] * 2
     assert "Traceback" not in ran.err
     again = command(*TINY, "data.n_members=6,0,7,900000")
     assert counts(again) == "0 done, 2 failed, 2 skipped (done before)"
@@ -110,25 +212,22 @@ def test_folders_of_others_are_left_alone(command: Command, number: str) -> None
 
 
 def test_one_command_at_a_time(command: Command) -> None:
-    from mia_lab.store.lock import Lock
-    from mia_lab.store.session import Session
-
     assert command(*TINY, "seed=0,1").code == 0
     sweep = folder_of(command)
-    session = Session(sweep.parent)
-    session.open()
-    lock = Lock(sweep / ".lock", session)
-    assert lock.take()
-    assert "is at work on this sweep" in command(*TINY, "seed=0,1").error
-    lock.release()
-    session.close()
+    with locked(sweep, READY) as lock:
+        assert lock.take()
+        assert "is at work on this sweep" in command(*TINY, "seed=0,1").error
+    assert not list((sweep / ".sessions").iterdir())
     assert command(*TINY, "seed=0,1").code == 0
 
 
 # wandb leaves temporary folders to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 def test_points_are_runs_of_one_group(command: Command) -> None:
-    ran = command("-m", "+experiment=tiny", "attack.alpha=0,1", "tracking.mode=offline")
+    # What changes no score makes runs of their own, too.
+    ran = command(
+        "-m", "+experiment=tiny", "evaluation.permutations=20,21", "tracking.mode=offline"
+    )
     assert ran.code == 0, ran.err
     sweep = folder_of(command)
     places = [sweep / "0", sweep / "1", sweep]
@@ -150,11 +249,17 @@ def test_a_gate_fails_its_points(command: Command) -> None:
     gates = "fail_if='auc/membership >= 0','auc/membership > 1'"
     ran = command("-m", "+experiment=tiny", gates)
     assert ran.code == 3
-    assert counts(ran) == "1 done, 1 failed, 0 skipped"
+    assert counts(ran) == "2 done, 0 failed, 0 skipped, fail_if holds for 1"
     assert "fail_if: auc/membership = " in ran.out
+    # It is judged all the same: collected, and not run again.
+    with (folder_of(command) / "results.csv").open(newline="") as file:
+        assert {row["point"] for row in csv.DictReader(file)} == {"0", "1"}
     for number, failed in enumerate((True, False)):
         metrics = folder_of(command) / str(number) / "metrics.json"
         assert json.loads(metrics.read_text())["gate"]["failed"] is failed
+    again = command("-m", "+experiment=tiny", gates)
+    assert again.code == 3
+    assert counts(again) == "0 done, 0 failed, 2 skipped (done before), fail_if holds for 1"
 
 
 def test_named_sweeps_compose(command: Command) -> None:
