@@ -69,6 +69,20 @@ def test_no_job_outlives_its_launcher(command: Command, number: int) -> None:
         time.sleep(0.1)
 
 
+def test_nohup_is_obeyed(command: Command) -> None:
+    """A terminal that closes ends no sweep that was told to ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = command.popen(*LONG[:-2], "demo_epochs=2", LONG[-1], "seed=1,2")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    started(process, 1)
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "2 points: 2 done" in out
+
+
 @pytest.mark.parametrize("launcher", ["slurm", "my_cluster"])
 def test_slurm_needs_slurm(command: Command, launcher: str) -> None:
     command.conf = Path(__file__).parents[2] / "experiments" / "templates" / "conf"

@@ -116,6 +116,21 @@ def test_live_session_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not known.exists()
 
 
+def test_who_was_taken_for_dead_takes_nobody_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, ours = session.Session(tmp_path), session.Session(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "machine", lambda: "another machine")
+        other.open()
+    ours.open()
+    ours.path.unlink()
+    assert ours.lives(other.name)
+    assert ours.path.exists()
+    for one in (other, ours):
+        one.close()
+
+
 def test_what_is_read_is_not_removed(tmp_path: Path) -> None:
     with Store(tmp_path) as reader:
         seen = np.load(reader.get(STAGE, write) / "n.npy", mmap_mode="r")

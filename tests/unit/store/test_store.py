@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -99,6 +100,30 @@ def test_unwritable_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"paths.store=.*cannot be written"):
         Store(tmp_path / "file" / "store").get(STAGE, write_number)
+
+
+def test_what_is_quick_is_computed_beside_an_unwritable_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "store")
+    beside = store.remember(STAGE, write_number)
+    assert (beside / "number.txt").read_text() == "42"
+    assert store.remember(STAGE, fail_if_asked) == beside
+    del store
+    gc.collect()
+    assert not beside.exists()
+
+
+def test_a_dead_lock_in_a_read_only_store_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store:
+        store.get(STAGE, write_number)
+        lock = store.path(STAGE).with_name(f"{STAGE.key}.lock")
+    lock.symlink_to("../.sessions/dead")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # to root, nothing is read-only
+    with Store(tmp_path) as store:
+        assert (store.get(STAGE, fail_if_asked) / "number.txt").read_text() == "42"
+    assert lock.is_symlink()
 
 
 def _compute_slowly(root: Path, log: Path, seconds: float) -> None:
