@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from tqdm import tqdm
 
+from mia_lab.backbones.pooling import POOLED_PIXELS, pool
 from mia_lab.config import build
 from mia_lab.config.schema import Config
+from mia_lab.difficulty.whole_image import WholeImageDifficulty, table
 from mia_lab.hardware import torch_device
 from mia_lab.plan import backbone_identity, software
 from mia_lab.store import Stage, Store, load_table, save_table
@@ -27,8 +29,6 @@ from mia_lab.types import BlindFeatures, DifficultyTable
 
 # PyTorch takes seconds to import, and reading scores does without.
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
@@ -47,9 +47,6 @@ FACTS_FILE = "backbone.json"
 
 POOLED = "features"
 """The blind baseline that pooled features belong to."""
-
-POOLED_PIXELS = 128
-"""Side of the squares that the backbone sees for them."""
 
 POOLED_BATCH = 32
 
@@ -71,7 +68,7 @@ class DifficultyStages:
         self._store = store
         self._seed = config.seed
         device = torch_device(config.trainer.accelerator)
-        self._scorers = build.difficulties(config, str(device), self._known)
+        self._backbone, self._scorers = build.difficulties(config, str(device), self._known)
         self._class = build.identity({"_target_": config.difficulty["_target_"]})
         images = pairs.source.fingerprint(pairs.ids)
         self._images = {"images": images, "image_size": pairs.image_size}
@@ -103,7 +100,8 @@ class DifficultyStages:
     def record(self) -> dict[str, str]:
         """Which networks were used, with the source and the licence of their weights, and keys."""
         record: dict[str, str] = {}
-        networks = dict.fromkeys(scorer.backbone for scorer in self._scorers)
+        scored_by = (getattr(scorer, "backbone", self._backbone) for scorer in self._scorers)
+        networks = dict.fromkeys([self._backbone, *scored_by])
         for number, network in enumerate(networks, start=1):
             name = "backbone" if number == 1 else f"backbone {number}"
             record |= {f"{name} {key}": value for key, value in network.describe().items()}
@@ -120,7 +118,7 @@ class DifficultyStages:
         """The means of features that a blind baseline is fitted to."""
         inputs = {
             **self._images,
-            "backbone": self._scorers[0].backbone.fingerprint(),
+            "backbone": self._backbone.fingerprint(),
             "pixels": POOLED_PIXELS,
             "timm": version("timm"),
         }
@@ -128,7 +126,7 @@ class DifficultyStages:
 
     def pool(self, folder: Path) -> None:
         """Write the mean of every numbered block of the configured backbone over each image."""
-        backbone = self._scorers[0].backbone
+        backbone = self._backbone
         rows: list[np.ndarray] = []
         with _bar("pooling features", len(self.pairs)) as bar:
             for batch in self.pairs.batches(POOLED_BATCH):
@@ -150,9 +148,13 @@ class DifficultyStages:
     def maps(self, ids: Sequence[str]) -> np.ndarray:
         """Error of the configured probe at each pixel of some pairs: float32 (len(ids), G, G).
 
-        Each pixel is predicted by a probe that was fitted on others, in folds.
+        Each pixel is predicted by a probe that was fitted on others, in folds. Where the score is
+        of whole images: (len(ids), 0, 0).
         """
-        scorer, pairs = self._scorers[0].mapping(), self.pairs.subset(ids)
+        first = next(iter(self._scorers), None)
+        if first is None or isinstance(first, WholeImageDifficulty):
+            return np.empty((len(ids), 0, 0), dtype=np.float32)
+        scorer, pairs = first.mapping(), self.pairs.subset(ids)
 
         def compute(folder: Path) -> None:
             factors = scorer.factors(pairs.batches(scorer.batch_size))
@@ -163,7 +165,7 @@ class DifficultyStages:
         stage = replace(whole, name="maps", inputs=shown)
         return load_table(self._store.get(stage, compute), DifficultyTable).map
 
-    def _stage(self, scorer: SingleImageDifficulty) -> Stage:
+    def _stage(self, scorer: SingleImageDifficulty | WholeImageDifficulty) -> Stage:
         inputs = {
             **self._images,
             "difficulty": scorer.identity(),
@@ -180,11 +182,22 @@ class DifficultyStages:
             folder: an empty one.
         """
         scorer = self._scorers[place]
+        if isinstance(scorer, WholeImageDifficulty):
+            save_table(folder, self._whole(scorer))
+            return
         # Asked for before the bar is drawn: extracting them has a bar of its own.
         factors = self._factors(scorer)
         with _bar("scoring difficulty", len(self.pairs)) as bar:
             table = scorer.score(factors, self._seed, lambda done: _advance(bar, done))
         save_table(folder, table)
+
+    def _whole(self, scorer: WholeImageDifficulty) -> DifficultyTable:
+        scores: list[np.ndarray] = []
+        with _bar("scoring difficulty", len(self.pairs)) as bar:
+            for batch in self.pairs.batches(POOLED_BATCH):
+                scores.append(scorer.score_images(batch))
+                bar.update(len(batch))
+        return table(self.pairs.ids, np.concatenate(scores))
 
     def _factors(self, scorer: SingleImageDifficulty) -> Iterable[FactorBatch]:
         """The pairs' factors: from the store where they fit the budget, else as they come."""
@@ -240,26 +253,6 @@ def _side_by_side(tables: list[DifficultyTable]) -> DifficultyTable:
         if field.name not in joined:
             joined[field.name] = np.concatenate(columns, axis=min(columns[0].ndim - 1, 1))
     return DifficultyTable(**joined)
-
-
-def pool(backbone: Backbone, images: Tensor) -> np.ndarray:
-    """Mean of every numbered block over each image.
-
-    Args:
-        backbone: the network, which sees the images at 128 x 128 pixels.
-        images: float32 (N, 3, H, W) in [0, 1].
-
-    Returns:
-        float64 (N, D), D channels of all blocks.
-    """
-    import torch
-    from torch.nn import functional
-
-    size = (POOLED_PIXELS, POOLED_PIXELS)
-    resized = functional.interpolate(images, size, mode="bilinear", antialias=True)
-    maps = backbone.features(resized, [*backbone.blocks])
-    pooled: np.ndarray = torch.cat([m.mean(dim=(2, 3)) for m in maps], 1).double().cpu().numpy()
-    return pooled
 
 
 def _bar(what: str, total: int) -> tqdm[Any]:

@@ -18,7 +18,7 @@ from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import Calibration, EpsilonBound, Practice
+from mia_lab.measures import Calibration, EpsilonBound, Knowledge, Practice
 from mia_lab.results import AuditResult, Dossiers
 from mia_lab.run import command_line, gallery, solver_record, wants_pictures
 from mia_lab.stages import Stages
@@ -65,6 +65,7 @@ def judge(
         difficulty=difficulty,
         alpha=config.attack.alpha,
         evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in judged),
+        knowledge={s.attack: _knowledge(config, stages, s.attack) for s in scores},
         practice=practice,
         comparisons=tuple(
             compare_attacks(s, baseline, truth, seed, groups)
@@ -83,6 +84,18 @@ def judge(
         command=command_line(),
         config=build.as_yaml(config),
     )
+
+
+def _knowledge(config: Config, stages: Stages, attack: str) -> Knowledge:
+    """What an attacker has to have; the difficulty counts where the attack reads it."""
+    needs = build.needs(config, [attack])
+    trainings = config.reference.count if needs.references else 0
+    images = len(stages.reference_pool) if trainings else 0
+    if needs.auxiliaries:
+        images = max(images, stages.count(Role.AUXILIARY))
+    given = config.reference.victim or config.victim
+    architecture = str(given.get("name", "")) if trainings else ""
+    return Knowledge(images, architecture, 1 + len(needs.altered), trainings)
 
 
 def _practice(

@@ -253,6 +253,23 @@ class Blind:
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What an attacker has to have besides the query pair.
+
+    Attributes:
+        images: others of the distribution, known non-members or for training references.
+        architecture: of reference victims; "" where there are none.
+        queries: to the victim, an image.
+        trainings: of reference victims.
+    """
+
+    images: int
+    architecture: str
+    queries: int
+    trainings: int
+
+
+@dataclass(frozen=True)
 class Slice:
     """One attack on some of the candidates.
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.config.choices import Until
 from mia_lab.config.schema import Config
@@ -77,18 +76,20 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
             return None
         with clock("reconstructions"):
             reconstructions = stages.reconstructions(victim)
+            altered = stages.altered(victim)
         if _stop_after(config, Until.reconstructions):
+            return None
+        with clock("references"):
+            stages.references()
+        if _stop_after(config, Until.references):
             return None
         with clock("difficulty"):
             difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty):
             return None
         with clock("attacks"):
-            evidence = stages.evidence(split, reconstructions, difficulty)
-            scores = tuple(
-                run_attack(name, attack, evidence, stages.scored)
-                for name, attack in attacks.items()
-            )
+            evidence = stages.evidence(split, reconstructions, difficulty, altered)
+            scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
         with clock("evaluation"):
             result = judge(config, stages, split, alike, evidence, scores)
         gate = decide(config.fail_if, summary(result)) if config.fail_if else None

@@ -7,18 +7,21 @@ victim. So changing one setting repeats only what depends on it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from mia_lab.config import build
-from mia_lab.config.choices import QueryMode, Task, Until
+from mia_lab.config.choices import QueryMode, ReferencePool, Task, Until
 from mia_lab.config.schema import Config
 from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages
+from mia_lab.errors import UserError
 from mia_lab.hardware import resolve_precision, torch_device
 from mia_lab.plan import Plan, difficulty_identity, libraries, remembered
 from mia_lab.roles import assign_roles
+from mia_lab.seeding import derive_seed
 from mia_lab.store import Stage, Store
 from mia_lab.types import Role
 
@@ -35,6 +38,8 @@ SPLIT_VERSION = 2
 VICTIM_VERSION = 2
 RECONSTRUCTIONS_VERSION = 1
 BLIND_VERSION = 1
+ALTERED_VERSION = 1
+MULTI_IMAGE_VERSION = 101
 
 
 class PlannedStages:
@@ -67,11 +72,15 @@ class PlannedStages:
         self.needs_difficulty = config.task is not Task.export and (
             config.until in (None, Until.difficulty, Until.attacks)
         )
+        self._needs = build.needs(config)
+        self.needs_references = config.until is Until.references or (
+            self.needs_difficulty and self._needs.references
+        )
         self._settings = build.resolved_victim(config, self._in_channels)
         self._is_ours = is_trained_by_us(config.victim)
         trainer = config.trainer
         self._precision = resolve_precision(trainer.precision, trainer.accelerator)
-        self.plan = self._victim_plan() | self._difficulty_plan()
+        self.plan = self._victim_plan() | self._difficulty_plan() | self._reference_plan()
         if self._is_ours and not (self.is_answered or self._is_stored(self.victim_stage)):
             self._module.prepare_data()
 
@@ -127,6 +136,52 @@ class PlannedStages:
         }
         return remembered(self.store, inputs, make)
 
+    def _reference_plan(self) -> Plan:
+        """The reference victims, in order, and their answers; no candidate's role is looked at.
+
+        Raises:
+            UserError: there is nothing to train them on.
+        """
+        if not self.needs_references:
+            return Plan({}, {})
+        asked = self.config.reference
+        pool = self.reference_pool
+        if len(pool) < 2:
+            raise UserError(
+                f"reference.pool={asked.pool.value}: reference victims are trained on half of "
+                f"{len(pool)} images; raise data.n_auxiliary, or leave out the attacks that need "
+                "references"
+            )
+        victims, answers = [], []
+        for number, half in enumerate(self.reference_members):
+            victim = self._trained_stage(self._reference_settings(number), half)
+            victims.append(victim)
+            answers.append(self._answers_stage(victim))
+        stages = {"reference": tuple(victims), "reference answers": tuple(answers)}
+        if build.is_multi_image(self.config):
+            inputs = {"references": [stage.key for stage in answers]}
+            stages["difficulty"] = (Stage("difficulty", MULTI_IMAGE_VERSION, inputs),)
+        return Plan(stages, {})
+
+    @cached_property
+    def reference_pool(self) -> tuple[str, ...]:
+        """The images that reference victims are trained on."""
+        everyone = self.config.reference.pool is ReferencePool.all
+        return self.scored if everyone else self._ids(Role.AUXILIARY)
+
+    @cached_property
+    def reference_members(self) -> tuple[tuple[str, ...], ...]:
+        """What each reference victim is trained on, by the ids and the seed alone."""
+        return splits.halves(self.reference_pool, self.config.reference.count, self.config.seed)
+
+    def _reference_settings(self, number: int) -> dict[str, Any]:
+        """Of one reference victim: those of the victim unless others are given."""
+        given = self.config.reference.victim
+        settings = self._settings if given is None else build.plain(given)
+        seed = derive_seed(self.config.seed, "reference", number) % 2**31
+        changed = {"seed": seed, "keep_epochs": [], "epoch": None}
+        return {**settings, "in_channels": self._in_channels, **changed}
+
     # What takes seconds to build, and is built when something has to be computed
 
     @cached_property
@@ -172,25 +227,35 @@ class PlannedStages:
         return self.plan.stage("victim")
 
     def _victim_stage(self, precision: str | None = None) -> Stage:
-        trainer = self.config.trainer
+        if self._is_ours:
+            return self._trained_stage(self._settings, self.members, precision)
         settings = build.identity(self._settings)
         inputs: dict[str, Any] = {"victim": settings, **self._encoded}
-        if self._is_ours:
-            settings.pop("epoch", None)  # which of its weights are audited
-            inputs |= {
-                "members": self.source.fingerprint(self.members),
-                "image_size": self.config.data.image_size,
-                "precision": precision or self._precision,
-                "threads": trainer.threads,
-            }
-            # Dropout is drawn in each process, and a compiler may round and draw otherwise.
-            if trainer.devices > 1:
-                inputs["devices"] = trainer.devices
-            if trainer.compile:
-                inputs["compiled"] = True
-        elif self._is_recorded:
+        if self._is_recorded:
             settings.pop("folder", None)  # counts by its pictures
             inputs["answers"] = cast("RecordedAnswers", self._foreign).fingerprint(self.scored)
+        return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
+
+    def _trained_stage(
+        self, settings: dict[str, Any], members: Sequence[str], precision: str | None = None
+    ) -> Stage:
+        """A victim of ours, or of the attacker's: its settings and its members."""
+        trainer = self.config.trainer
+        declared = build.identity(settings)
+        declared.pop("epoch", None)  # which of its weights are audited
+        inputs: dict[str, Any] = {
+            "victim": declared,
+            **self._encoded,
+            "members": self.source.fingerprint(members),
+            "image_size": self.config.data.image_size,
+            "precision": precision or self._precision,
+            "threads": trainer.threads,
+        }
+        # Dropout is drawn in each process, and a compiler may round and draw otherwise.
+        if trainer.devices > 1:
+            inputs["devices"] = trainer.devices
+        if trainer.compile:
+            inputs["compiled"] = True
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
 
     @property
@@ -204,18 +269,35 @@ class PlannedStages:
         return {"encoding": self.encoding.identity()} if self.encoding else {}
 
     def _reconstructions_stage(self, victim: Stage) -> Stage:
+        inputs: dict[str, Any] = {}
+        if self._is_ours and self._epoch is not None:
+            inputs["epoch"] = self._epoch
+        return self._answers_stage(victim, inputs, self._may_be_random)
+
+    def _answers_stage(
+        self, victim: Stage, more: Mapping[str, Any] | None = None, is_random: bool | None = None
+    ) -> Stage:
+        """What a model answers to all images that attacks score."""
         inputs: dict[str, Any] = {
             "victim": victim.key,
             "candidates": self.source.fingerprint(self.scored),
             "image_size": self.config.data.image_size,
             "mode": self.config.query.mode.value,
             **self._encoded,
+            **(more or {}),
         }
-        if self._is_ours and self._epoch is not None:
-            inputs["epoch"] = self._epoch
-        if self._may_be_random:
+        if self._is_asked_at_random if is_random is None else is_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
+
+    @property
+    def altered_stage(self) -> Stage:
+        """The victim's answers to altered queries."""
+        inputs = {
+            "reconstructions": self.plan.stage("reconstructions").key,
+            "alterations": list(self._needs.altered),
+        }
+        return Stage("altered", ALTERED_VERSION, inputs)
 
     def blind_stage(self, difficulty: Floats) -> Stage:
         """What tells members from non-members without a victim.
@@ -242,8 +324,11 @@ class PlannedStages:
     @property
     def _may_be_random(self) -> bool:
         """Ours answer at random in one mode only; of foreign ones we cannot know."""
-        is_asked_so = self.config.query.mode is QueryMode.train
-        return is_asked_so if self._is_ours else not self._is_recorded
+        return self._is_asked_at_random if self._is_ours else not self._is_recorded
+
+    @property
+    def _is_asked_at_random(self) -> bool:
+        return self.config.query.mode is QueryMode.train
 
     @property
     def _query_batch_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset
+from mia_lab.data.transforms import altered
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.types import IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
-from mia_lab.victims.blackbox import RecordedAnswers, Victim
+from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
 
 
 def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
@@ -82,6 +84,43 @@ def query(
         repeat=np.zeros(done, dtype=np.int64),
         error=errors,
         images=images,
+    )
+
+
+def query_altered(
+    victim: BlackBox, dataset: PairDataset, names: Sequence[str], batch_size: int, seed: int
+) -> Reconstructions:
+    """Ask a victim to translate altered images; only the errors are kept.
+
+    Args:
+        victim: whom to ask.
+        dataset: the images.
+        names: of alterations, see :func:`mia_lab.data.transforms.altered`.
+        batch_size, seed: as for :func:`query`.
+
+    Raises:
+        UserError: an answer is no image.
+    """
+    errors: list[Floats] = []
+    with tqdm(
+        total=len(names) * len(dataset), desc="querying the victim, altered", unit=" images"
+    ) as bar:
+        for name in names:
+            for batch in dataset.batches(batch_size):
+                asked = altered(batch, name)
+                with torch.random.fork_rng():
+                    torch.manual_seed(derive_seed(seed, "query", name, *batch.ids))
+                    answer = _checked(victim.translate(asked.condition), asked)
+                errors.append(reconstruction_error(answer, asked.y.numpy()))
+                bar.update(len(batch))
+    n = len(names) * len(dataset)
+    return Reconstructions(
+        model=np.array([VICTIM] * n),
+        id=np.array([*dataset.ids] * len(names)),
+        transform=np.repeat(np.array(names), len(dataset)),
+        repeat=np.zeros(n, dtype=np.int64),
+        error=np.concatenate(errors),
+        images=np.empty((n, 3, 0, 0), dtype=np.float32),
     )
 
 

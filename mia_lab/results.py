@@ -17,6 +17,7 @@ from mia_lab.measures import (
     Evaluation,
     Gate,
     GridPoint,
+    Knowledge,
     Practice,
     Reliability,
     Slice,
@@ -68,6 +69,7 @@ class AuditResult:
         difficulty: float64 per candidate, in the order of ``scores[0].id``.
         alpha: weight of the difficulty in the membership error (Eq. 3).
         evaluations: one per attack.
+        knowledge: what each attacker has to have, by the attack's name.
         practice: what each attack's scores are good for, by its name.
         comparisons: each attack against the plain reconstruction error.
         blind: attacks that never saw the victim, and the verdict on the split.
@@ -90,6 +92,7 @@ class AuditResult:
     difficulty: Floats
     alpha: float
     evaluations: tuple[Evaluation, ...]
+    knowledge: Mapping[str, Knowledge]
     practice: Mapping[str, Practice]
     comparisons: tuple[Comparison, ...]
     blind: Blind

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates, write_manifest
@@ -51,14 +50,14 @@ def score(config: Config, folder: Path, group: str) -> None:
     with store, make_tracker(config, stages.identity() | asked, folder, group) as tracker:
         with clock("reconstructions"):
             reconstructions = stages.reconstructions()
+            altered = stages.altered()
+        with clock("references"):
+            stages.references()
         with clock("difficulty"):
             difficulty = stages.difficulty()
         with clock("attacks"):
-            evidence = stages.evidence(split, reconstructions, difficulty)
-            scores = tuple(
-                run_attack(name, attack, evidence, stages.scored)
-                for name, attack in attacks.items()
-            )
+            evidence = stages.evidence(split, reconstructions, difficulty, altered)
+            scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
             record = stages.record() | solver_record(difficulty)
             found = _judge(config, split, alike, evidence, scores, record)
         _report(config, replace(found, timing_s=clock.seconds), tracker, folder)

@@ -5,30 +5,43 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
+from mia_lab.attacks import Attack, run_attack
+from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build
 from mia_lab.config.validate import PRECISIONS
 from mia_lab.data import splits
+from mia_lab.difficulty.multi_image import multi_image
 from mia_lab.difficulty_stages import read_difficulty
+from mia_lab.errors import UserError
 from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.hardware import torch_device
+from mia_lab.plan import backbone_identity, software
 from mia_lab.planned import PlannedStages
 from mia_lab.run import run_record, settings_line
-from mia_lab.store import load_table, save_table
+from mia_lab.store import Stage, load_table, save_table
 from mia_lab.types import (
+    VICTIM,
     BlindFeatures,
     BlindFits,
     DifficultyTable,
     Evidence,
     Reconstructions,
     Role,
+    ScoreTable,
     Split,
+    reference,
 )
 from mia_lab.victims.filenames import GENERATOR_FILE, LOSSES_FILE, snapshot_file
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
     from torch import nn
 
     from mia_lab.data.encoding import LabelEncoding
@@ -41,6 +54,8 @@ log = logging.getLogger(__name__)
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
 RESIDUALS_FILE = "label_residuals.json"
 TRACES_FOLDER = "traces"
+SCORES_FILE = "scores.json"
+SCORES_VERSION = 1
 
 
 class Stages(PlannedStages):
@@ -66,8 +81,6 @@ class Stages(PlannedStages):
         """The victim, trained on the members if it is ours."""
         if not self._is_ours:
             return self._foreign
-        from safetensors.torch import load_file
-
         from mia_lab.victims.blackbox import TorchBlackBox
         from mia_lab.victims.training import train
 
@@ -78,8 +91,7 @@ class Stages(PlannedStages):
             train(module, self.pairs.subset(self.members), folder, self._training(), on_epoch)
 
         folder, epoch = self.store.get(self.victim_stage, compute), self._epoch
-        weights = folder / (GENERATOR_FILE if epoch is None else snapshot_file(epoch))
-        cast("nn.Module", module.generator).load_state_dict(load_file(weights))
+        _load(module, folder / (GENERATOR_FILE if epoch is None else snapshot_file(epoch)))
         return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
 
     def _warn_of_others(self) -> None:
@@ -135,6 +147,69 @@ class Stages(PlannedStages):
         stage = self.plan.stage("reconstructions")
         return load_table(self.store.get(stage, compute), Reconstructions)
 
+    def references(self) -> tuple[Reconstructions, ...]:
+        """What the reference victims answer, each trained now if it is not stored.
+
+        With ``reference.only`` just one of them, so that several jobs train them side by side.
+        """
+        if not self.needs_references:
+            return ()
+        only, numbers = self.config.reference.only, range(self.config.reference.count)
+        return tuple(self._reference(number) for number in numbers if only in (None, number))
+
+    def _reference(self, number: int) -> Reconstructions:
+        trained = self.plan.stages["reference"][number]
+
+        def learn(folder: Path) -> None:
+            from mia_lab.victims.training import train
+
+            log.info("reference victim %d of %d", number + 1, self.config.reference.count)
+            pairs = self.pairs.subset(self.reference_members[number])
+            train(self._reference_module(number), pairs, folder, self._training())
+
+        def compute(folder: Path) -> None:
+            from mia_lab.reconstruction import query
+            from mia_lab.victims.blackbox import TorchBlackBox
+
+            module = self._reference_module(number)
+            _load(module, self.store.get(trained, learn) / GENERATOR_FILE)
+            config = self.config
+            victim = TorchBlackBox(module, config.trainer.accelerator, config.query.mode.value)
+            dataset, size = self.pairs.subset(self.scored), self._query_batch_size
+            save_table(folder, query(victim, dataset, size, config.seed, folder))
+
+        answers = self.plan.stages["reference answers"][number]
+        return load_table(self.store.get(answers, compute), Reconstructions)
+
+    def _reference_module(self, number: int) -> pl.LightningModule:
+        torch_device(self.config.trainer.accelerator)  # fails where it is not there
+        return build.trained_victim(self._reference_settings(number))
+
+    def altered(self, victim: Victim | None = None) -> Reconstructions | None:
+        """The victim's answers to altered queries; None where no attack asks for them.
+
+        Raises:
+            UserError: it has answered before, and cannot be asked again.
+        """
+        if not self._needs.altered:
+            return None
+
+        def compute(folder: Path) -> None:
+            from mia_lab.reconstruction import query_altered
+            from mia_lab.victims.blackbox import BlackBox
+
+            asked = victim or self.victim()
+            if not isinstance(asked, BlackBox):
+                raise UserError(
+                    f"victim={self.config.victim.get('name')}: holds answers to given queries, and "
+                    "attack.names has one that asks others; leave out augmented"
+                )
+            dataset, size = self.pairs.subset(self.scored), self._query_batch_size
+            names, seed = self._needs.altered, self.config.seed
+            save_table(folder, query_altered(asked, dataset, names, size, seed))
+
+        return load_table(self.store.get(self.altered_stage, compute), Reconstructions)
+
     def _remembering(self, victim: Victim) -> Victim:
         from mia_lab.victims.blackbox import BlackBox
 
@@ -146,11 +221,14 @@ class Stages(PlannedStages):
 
     def difficulty(self) -> DifficultyTable:
         """The difficulty of all scored images, under all settings."""
-        return read_difficulty(
-            self.store,
-            self.plan.stages["difficulty"],
-            lambda place, folder: self.difficulties.score(place, folder),
-        )
+
+        def compute(place: int, folder: Path) -> None:
+            if build.is_multi_image(self.config):
+                save_table(folder, multi_image(self.references(), self.reference_members))
+            else:
+                self.difficulties.score(place, folder)
+
+        return read_difficulty(self.store, self.plan.stages["difficulty"], compute)
 
     def blind(self, split: Split, difficulty: DifficultyTable) -> BlindFits:
         """What tells members from non-members without a victim."""
@@ -173,39 +251,105 @@ class Stages(PlannedStages):
     def _blind_features(self) -> dict[str, Floats]:
         """What the candidates give away by themselves: (N, F) of each blind baseline."""
         traces = load_table(self.store.path(self.split_stage) / TRACES_FOLDER, BlindFeatures)
-        pooled = self.store.get(
-            self.plan.stage("pooled"), lambda folder: self.difficulties.pool(folder)
-        )
         return {
             name: columns
-            for table in (load_table(pooled, BlindFeatures), traces)
+            for table in (self._pooled(), traces)
             for name, columns in table.sets(self.candidates).items()
         }
+
+    def _pooled(self) -> BlindFeatures:
+        folder = self.store.get(
+            self.plan.stage("pooled"), lambda folder: self.difficulties.pool(folder)
+        )
+        return load_table(folder, BlindFeatures)
 
     def count(self, role: Role) -> int:
         """How many images have a role; known before any is decoded."""
         return len(self._ids(role))
 
     def evidence(
-        self, split: Split, reconstructions: Reconstructions, difficulty: DifficultyTable
+        self,
+        split: Split,
+        reconstructions: Reconstructions,
+        difficulty: DifficultyTable,
+        altered: Reconstructions | None = None,
     ) -> Evidence:
         """What the attacks may look at: nothing of it tells the roles of candidates."""
+
+        @cache
+        def features() -> BlindFeatures:
+            return self._pooled()
+
         return Evidence(
-            split.without_candidates(),
+            self._with_references(split.without_candidates(), split),
             reconstructions,
             difficulty,
             lambda ids: self.pairs.subset(ids).batches(self.config.query.batch_size),
+            references=self.references(),
+            altered=altered,
+            features=lambda ids: next(iter(features().sets(ids).values())),
+            seed=self.config.seed,
         )
+
+    def _with_references(self, known: Split, split: Split) -> Split:
+        """Roles with those of the images that reference victims were, or were not, trained on."""
+        if not self.needs_references:
+            return known
+        place = {image: row for row, image in enumerate(split.id.tolist())}
+        rows = [place[image] for image in self.reference_pool]
+        for number, members in enumerate(self.reference_members):
+            inside = set(members)
+            role = [Role.MEMBER if i in inside else Role.NONMEMBER for i in self.reference_pool]
+            known |= Split(
+                id=split.id[rows],
+                role=np.array([str(r) for r in role]),
+                group=split.group[rows],
+                model=np.array([reference(number)] * len(rows)),
+                content=split.content[rows],
+            )
+        return known
+
+    def scores(self, name: str, attack: Attack, evidence: Evidence) -> ScoreTable:
+        """Scores of one attack on all scored images; costly ones are kept.
+
+        Raises:
+            UserError: the attack is not given what it needs, or gives no number an image.
+        """
+        if not needs_of(attack).costly:
+            return run_attack(name, attack, evidence, self.scored)
+
+        def compute(folder: Path) -> None:
+            table = run_attack(name, attack, evidence, self.scored)
+            content = {"id": table.id.tolist(), "score": table.score.tolist()}
+            (folder / SCORES_FILE).write_text(json.dumps(content))
+
+        inputs = {
+            **self.identity(),
+            "attack": build.identity(self.config.attack.available[name]),
+            "backbone": backbone_identity(build.plain(self.config.backbone)),
+            "pooled": self.plan.stage("pooled").key,
+            "auxiliaries": list(evidence.known.ids(Role.AUXILIARY)),
+            "seed": self.config.seed,
+            **software(),
+        }
+        folder = self.store.remember(Stage("scores", SCORES_VERSION, inputs), compute)
+        content = json.loads((folder / SCORES_FILE).read_text())
+        return ScoreTable(name, VICTIM, np.array(content["id"]), np.array(content["score"]))
 
     # What a result depends on, and how it came about
 
     def identity(self) -> dict[str, Any]:
         """Declared inputs of everything that attacks are given."""
         scored = self.plan.stages.get("difficulty")
-        return {
+        identity: dict[str, Any] = {
             "reconstructions": self.plan.stage("reconstructions").key,
             "difficulty": [stage.key for stage in scored] if scored else None,
         }
+        if references := self.plan.stages.get("reference answers"):
+            identity["references"] = [stage.key for stage in references]
+        if self._needs.altered:
+            identity["altered"] = self.altered_stage.key
+        return identity
 
     def record(self) -> dict[str, str]:
         """What was run, as plain strings."""
@@ -240,3 +384,9 @@ class Stages(PlannedStages):
             return f"{line}; classes known, or of exactly the palette's colours"
         mean = sum(off) / len(off)
         return f"{line}; colours {mean:.2f} levels from the palette's, at most {max(off):.2f}"
+
+
+def _load(module: pl.LightningModule, weights: Path) -> None:
+    from safetensors.torch import load_file
+
+    cast("nn.Module", module.generator).load_state_dict(load_file(weights))

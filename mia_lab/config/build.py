@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config import schema
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.attacks import Attack
+    from mia_lab.attacks.needs import Needs
     from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
     from mia_lab.difficulty.single_image import SingleImageDifficulty
+    from mia_lab.difficulty.whole_image import WholeImageDifficulty
     from mia_lab.victims.blackbox import Victim
 
 RUNTIME_KEYS = {
@@ -197,10 +199,14 @@ Known = Callable[[dict[str, Any], int, Callable[[], "Backbone"]], "Backbone"]
 """Given settings, the size of images and what builds it: a backbone, perhaps remembered."""
 
 
-def difficulties(config: Config, device: str, known: Known) -> tuple[SingleImageDifficulty, ...]:
-    """The configured difficulty score, then those of the grid's other backbones and sides.
+Difficulties = tuple["SingleImageDifficulty | WholeImageDifficulty", ...]
 
-    Each scores all layers and penalties of the grid at once.
+
+def difficulties(config: Config, device: str, known: Known) -> tuple[Backbone, Difficulties]:
+    """The configured backbone, the configured difficulty, those of the grid's backbones and sides.
+
+    Each single-image difficulty scores all layers and penalties of the grid at once. There is none
+    where the difficulty is the error of reference victims.
 
     Args:
         config: the configuration.
@@ -217,7 +223,15 @@ def difficulties(config: Config, device: str, known: Known) -> tuple[SingleImage
     from mia_lab.difficulty.features import input_size
 
     size = input_size(settings.get("preprocess", "aligned"), settings.get("grid_size", 56))
+    kind = _locate(settings["_target_"])
     networks = _backbones([plain(config.backbone), *alternatives], config.seed, size, known)
+    if is_multi_image(config):
+        return networks[0], ()
+    if hasattr(kind, "score_images"):
+        extra: dict[str, Any] = {}
+        if getattr(kind, "needs_backbone", False):
+            extra["backbone"] = networks[0]
+        return networks[0], (_build("difficulty", settings, **extra),)
     sides = dict.fromkeys([settings.pop("features_from", "input"), *grid.pop("features_from", [])])
     built = []
     for network in networks:
@@ -226,12 +240,13 @@ def difficulties(config: Config, device: str, known: Known) -> tuple[SingleImage
             score = _build("difficulty", node, backbone=network, device=device)
             if not hasattr(score, "factors_identity"):
                 raise UserError(
-                    f"difficulty._target_={node['_target_']}: is no single-image difficulty; "
-                    "derive it from mia_lab.difficulty.single_image.SingleImageDifficulty"
+                    f"difficulty._target_={node['_target_']}: is no difficulty; give it a method "
+                    "score_images(batch), or derive it from "
+                    "mia_lab.difficulty.single_image.SingleImageDifficulty"
                 )
             built.append(cast("SingleImageDifficulty", score))
             settings["maps"] = False  # of the configured setting alone
-    return tuple(built)
+    return networks[0], tuple(built)
 
 
 def grid_alphas(config: Config) -> list[float]:
@@ -275,6 +290,22 @@ def backbone(node: Any) -> dict[str, Any]:
         )
     target = "mia_lab.backbones.backbone.Backbone"
     return {"_target_": target, "weights": "pretrained", **node}
+
+
+def needs(config: Config, names: Sequence[str] | None = None) -> Needs:
+    """What some attacks (default: all that are asked for) and the difficulty need together."""
+    from mia_lab.attacks.needs import Needs, needs_of
+
+    found = Needs(references=is_multi_image(config))
+    for name in config.attack.names if names is None else names:
+        found |= needs_of(_locate(config.attack.available[name]["_target_"]))
+    return found
+
+
+def is_multi_image(config: Config) -> bool:
+    """Whether the difficulty is the error of reference victims."""
+    target: str = config.difficulty["_target_"]
+    return target == "mia_lab.difficulty.multi_image.multi_image"
 
 
 def attacks(config: Config) -> dict[str, Attack]:
@@ -326,9 +357,9 @@ def _build(key: str, node: dict[str, Any], keep_name: bool = False, **extra: Any
         raise UserError(f"{key} ({node.get('_target_')}): cannot be built: {reason}") from error
 
 
-def _locate(target: str) -> type:
+def _locate(target: str) -> Any:
     try:
-        return get_class(target)
+        return get_object(target)
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"_target_={target}: cannot be imported ({reason})") from error

@@ -23,6 +23,7 @@ class Until(Enum):
     split = "split"
     victim = "victim"
     reconstructions = "reconstructions"
+    references = "references"
     difficulty = "difficulty"
     attacks = "attacks"
 
@@ -69,6 +70,13 @@ class QueryMode(Enum):
 
     eval = "eval"
     train = "train"
+
+
+class ReferencePool(Enum):
+    """Which images reference victims are trained on, a random half each."""
+
+    auxiliary = "auxiliary"
+    all = "all"
 
 
 class TrackingMode(Enum):

@@ -19,6 +19,7 @@ from mia_lab.config.choices import (
     Layout,
     Protocol,
     QueryMode,
+    ReferencePool,
     StoreAction,
     StoreState,
     Task,
@@ -135,12 +136,54 @@ class SingleImage:
 
 
 @dataclass
+class WholeImage:
+    """A difficulty of one number an image, without settings."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class ImageStatistics(WholeImage):
+    """A statistic of one picture of each pair."""
+
+    statistic: str = MISSING
+    of: str = MISSING
+
+
+@dataclass
+class Supervised(WholeImage):
+    """A difficulty learned from labels."""
+
+    folder: str = MISSING
+    of: str = MISSING
+
+
+DIFFICULTIES = {
+    "single_image": SingleImage,
+    "whole_image": WholeImage,
+    "image_statistics": ImageStatistics,
+    "supervised": Supervised,
+}
+
+
+@dataclass
 class Attack:
     """Which attacks run, and what there is to choose from."""
 
     names: list[str] = MISSING
     alpha: float = MISSING
     available: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Reference:
+    """Victims that the attacker trains to compare with."""
+
+    count: int = MISSING
+    pool: ReferencePool = MISSING
+    victim: Any = None
+    only: int | None = None
 
 
 @dataclass
@@ -236,6 +279,7 @@ class Config:
     backbone: Backbone = field(default_factory=Backbone)
     difficulty: Any = MISSING
     attack: Attack = field(default_factory=Attack)
+    reference: Reference = field(default_factory=Reference)
     trainer: Trainer = field(default_factory=Trainer)
     tracking: Tracking = field(default_factory=Tracking)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -253,4 +297,5 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for victim in VICTIMS:
         store.store(group="schema/victim", name=victim.__name__.lower(), node=victim)
-    store.store(group="schema/difficulty", name="single_image", node=SingleImage)
+    for name, difficulty in DIFFICULTIES.items():
+        store.store(group="schema/difficulty", name=name, node=difficulty)

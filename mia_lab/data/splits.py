@@ -282,3 +282,24 @@ def _near_duplicates(
             for j in np.flatnonzero(distance <= NEAR_DUPLICATE_BITS):
                 found.append((image_id, by_role[other][j], int(distance[j])))
     return tuple(sorted(found, key=lambda pair: (pair[2], pair[0], pair[1])))
+
+
+def halves(pool: Sequence[str], count: int, seed: int) -> tuple[tuple[str, ...], ...]:
+    """Random halves of some images, in complementary pairs.
+
+    So with an even count each image lies in exactly half of them, as in the experiment matrix of
+    Carlini et al. 2022 (arXiv:2112.03570).
+
+    Args:
+        pool: ids.
+        count: how many halves.
+        seed: a half depends on it, on the ids, and on its number.
+    """
+    ordered, found = sorted(pool), []
+    for number in range(count):
+        pair, side = divmod(number, 2)
+        drawn = generator(seed, "half", pair).permutation(len(ordered))
+        middle = len(ordered) // 2
+        rows = drawn[:middle] if side == 0 else drawn[middle:]
+        found.append(tuple(ordered[row] for row in sorted(rows)))
+    return tuple(found)

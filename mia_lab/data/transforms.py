@@ -67,3 +67,38 @@ def _view(rng: np.random.Generator, slack: int, flip: bool) -> tuple[int, int, b
 def _cropped(picture: Tensor, size: int, top: int, left: int, mirrored: bool) -> Tensor:
     crop = picture[:, top : top + size, left : left + size]
     return crop.flip(-1) if mirrored else crop
+
+
+CROP = 7 / 8
+"""Side of an altered query's crop, as a share of the image's."""
+
+
+def altered(batch: PairBatch, name: str) -> PairBatch:
+    """The same pairs mirrored (``hflip``) or with one corner enlarged (``crop-0`` to ``crop-3``).
+
+    All pictures of a pair are altered alike; labels are enlarged by nearest neighbour.
+
+    Args:
+        batch: pairs of size (S, S).
+        name: of the alteration.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    size = batch.y.shape[-1]
+    side = round(size * CROP)
+    corner = {f"crop-{n}": divmod(n, 2) for n in range(4)}
+
+    def moved(picture: Tensor, labels: bool) -> Tensor:
+        if name == "hflip":
+            return picture.flip(-1)
+        if name not in corner:
+            raise ValueError(f"no alteration is called {name}")
+        top, left = ((size - side) * place for place in corner[name])
+        crop = picture[..., top : top + side, left : left + side]
+        if labels:
+            return F.interpolate(crop, size=size, mode="nearest-exact")
+        return F.interpolate(crop, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+
+    encoded = None if batch.encoded is None else moved(batch.encoded, labels=True)
+    return PairBatch(batch.ids, moved(batch.x, False), moved(batch.y, False), encoded)

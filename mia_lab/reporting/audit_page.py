@@ -109,6 +109,7 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
         "interval": text.interval,
         "bracket": bracket,
         "rate_interval": text.rate_interval,
+        "knowledge": text.knowledge,
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},
         "comparisons": [

@@ -85,7 +85,13 @@ def metrics(result: AuditResult) -> dict[str, Any]:
         "name": result.name,
         "n_members": counts.n_members,
         "n_nonmembers": counts.n_nonmembers,
-        "attacks": {e.name: _attack(e, result.practice[e.name]) for e in result.evaluations},
+        "attacks": {
+            e.name: {
+                **_attack(e, result.practice[e.name]),
+                "knowledge": vars(result.knowledge[e.name]),
+            }
+            for e in result.evaluations
+        },
         "comparisons": [_comparison(c) for c in result.comparisons],
         "blind": _blind(result.blind),
         "excess": [_comparison(c) for c in result.excess],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mia_lab.evaluation.blind import SOUND_BELOW
-from mia_lab.measures import Comparison, Estimate, Evaluation, GridPoint, Verdict
+from mia_lab.measures import Comparison, Estimate, Evaluation, GridPoint, Knowledge, Verdict
 from mia_lab.reporting.tables import best_point
 from mia_lab.results import AuditResult
 
@@ -103,8 +103,13 @@ def text_table(result: AuditResult) -> str:
     """The attacks with their intervals as aligned plain text, for the terminal."""
     rates = list(result.evaluations[0].tpr_at_fpr)
     header = ["attack", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
-    rows = [_cells(e, e.name) for e in result.evaluations]
-    rows += [_cells(e, f"{e.name} (blind)") for e in result.blind.baselines]
+    header += ["excess over blind", "has"]
+    excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
+    rows = [
+        [*_cells(e, e.name), excess.get(e.name, ""), knowledge(result.knowledge[e.name])]
+        for e in result.evaluations
+    ]
+    rows += [[*_cells(e, f"{e.name} (blind)"), "", ""] for e in result.blind.baselines]
     lines = _ruled([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
@@ -112,6 +117,17 @@ def text_table(result: AuditResult) -> str:
     lines.append(belief(result))
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
+
+
+def knowledge(has: Knowledge) -> str:
+    """What an attacker has to have, in a few words: ``1 query, 100 images, 8 trainings``."""
+    counted = ((has.queries, "quer{y}"), (has.images, "image{s}"), (has.trainings, "training{s}"))
+    words = [
+        f"{n} {word.format(y='y' if n == 1 else 'ies', s='' if n == 1 else 's')}"
+        for n, word in counted
+        if n
+    ]
+    return ", ".join(words) + (f" of {has.architecture}" if has.architecture else "")
 
 
 def grid_sentence(grid: Sequence[GridPoint]) -> str:

@@ -10,7 +10,7 @@ from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import EpsilonBound, GridPoint, Practice
+from mia_lab.measures import EpsilonBound, GridPoint, Knowledge, Practice
 from mia_lab.reporting import Picture, draw
 from mia_lab.results import AuditResult, Dossiers, Extremes, Gallery, Survey
 from mia_lab.types import ScoreTable, Split
@@ -61,6 +61,7 @@ def make_result(
         difficulty=difficulty,
         alpha=0.5,
         evaluations=tuple(evaluate(t.attack, t.score, is_member, 0, group) for t in tables),
+        knowledge={t.attack: Knowledge(0, "", 1, 0) for t in tables},
         practice={
             t.attack: Practice(
                 {

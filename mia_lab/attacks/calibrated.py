@@ -1,0 +1,171 @@
+"""Attacks that compare the victim with reference victims, which others than the attacked trained.
+
+Each takes an image's errors from the references that never saw it ("out"), and, online, from those
+that did ("in"). Who was trained on what is drawn by the attacker, and tells nothing of the victim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from mia_lab.attacks.membership import membership_error
+from mia_lab.attacks.needs import needs
+from mia_lab.errors import UserError
+from mia_lab.types import Evidence, Floats, ScoreTable
+
+
+@needs(references=True)
+def watson(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
+    """Error minus its mean over reference victims that never saw the image.
+
+    Difficulty calibration (Watson et al. 2022, arXiv:2111.08440, Eq. 3): the membership error with
+    alpha 1 whose difficulty is the error of other models; with one reference, the multi-image score
+    of Shafran et al. (Table 2).
+
+    For errors with independent Gaussian noise of deviation sigma, m references, and members that
+    the victim reconstructs better by delta, the AUC is Phi(delta / (sigma sqrt(2 (1 + 1 / m)))).
+
+    Raises:
+        UserError: all references saw one of the images.
+    """
+    errors = evidence.reconstructions.mean_error(ids, model)
+    out = _mean(_seen(evidence, ids, False), "watson")
+    return ScoreTable("watson", model, np.array(ids), -membership_error(errors, out, 1.0))
+
+
+@needs(references=True)
+def lira(
+    evidence: Evidence,
+    ids: Sequence[str],
+    model: str,
+    *,
+    online: bool = False,
+    variance: str = "pooled",
+) -> ScoreTable:
+    """Likelihood ratio of the victim's log error under Gaussians fitted to the references'.
+
+    Carlini et al. 2022 (arXiv:2112.03570, section VI), with the logarithm of the reconstruction
+    error in place of the scaled confidence. Offline: how far the error lies below those of models
+    that never saw the image, in standard deviations. Online: the log ratio of its density among
+    models that saw the image to that among models that did not.
+
+    With K models of pooled variance, and the noise of :func:`watson` on the log errors, the AUC is
+    .726, .756, .776, .795, .800 for K = 1, 2, 4, 16, 64 where delta = 1.2 sigma; the optimum, of
+    whoever knows each image's mean, is Phi(delta / (sigma sqrt 2)) = .802. (A test simulates it.)
+
+    Args:
+        evidence, ids, model: as for every attack.
+        online: use references that saw the image; needs ``reference.pool=all``.
+        variance: ``pooled`` over images, the authors' choice for few models, or ``per_image``.
+
+    Raises:
+        UserError: too few references saw, or did not see, an image.
+    """
+    name = "lira"
+    if variance not in ("pooled", "per_image"):
+        raise UserError(f"attack.available.lira.variance={variance}: must be pooled or per_image")
+    logs = np.log(_positive(evidence.reconstructions.mean_error(ids, model)))
+    out = _gaussian(_logs(_seen(evidence, ids, False)), variance, name)
+    if online:
+        seen = _gaussian(_logs(_seen(evidence, ids, True)), variance, f"{name}.online=true")
+        score = norm.logpdf(logs, *seen) - norm.logpdf(logs, *out)
+    else:
+        score = (out[0] - logs) / out[1]
+    return ScoreTable("lira", model, np.array(ids), np.asarray(score))
+
+
+@needs(references=True, auxiliaries=True)
+def rmia(
+    evidence: Evidence,
+    ids: Sequence[str],
+    model: str,
+    *,
+    gamma: float = 2.0,
+    online: bool = False,
+) -> ScoreTable:
+    """Share of known non-members that an image beats in a test of pairwise likelihood ratios.
+
+    Robust membership inference (Zarifzadeh et al. 2024, arXiv:2312.03262, Eq. 2 to 4):
+    Pr over z of [ (p(x | V) / p(x)) / (p(z | V) / p(z)) >= gamma ], z among the auxiliaries. A
+    translator has no confidence, so p(x | model) = exp(-error / b), the Laplace likelihood of its
+    answer, with b the mean difference between the victim's errors on the auxiliaries and those of
+    references that never saw them. p(x) is the mean over references that did not see x; online,
+    half of it over those that did.
+
+    Args:
+        evidence, ids, model: as for every attack.
+        gamma: how much more likely x must be; 2 as published.
+        online: use references that saw the image; needs ``reference.pool=all``.
+
+    Raises:
+        UserError: there are no auxiliaries, or too few references.
+    """
+    population = evidence.auxiliaries("rmia")
+    everyone = list(dict.fromkeys([*ids, *population]))
+    errors = evidence.reconstructions.mean_error(everyone, model)
+    out = _seen(evidence, everyone, False)
+    place = {image: row for row, image in enumerate(everyone)}
+    z = np.array([place[i] for i in population])
+    b = float(np.abs(errors - _mean(out, "rmia"))[z].mean())
+    log_p = _log_mean_exp(-out / b)
+    if online:
+        seen = _log_mean_exp(-_complete(_seen(evidence, everyone, True), "rmia.online=true") / b)
+        log_p = np.logaddexp(log_p, seen) - np.log(2)
+    ratio = -errors / b - log_p
+    x = np.array([place[i] for i in ids])
+    beats = ratio[x, None] - ratio[None, z] >= np.log(gamma)
+    others = x[:, None] != z[None]
+    score = (beats & others).sum(1) / others.sum(1)
+    return ScoreTable("rmia", model, np.array(ids), score)
+
+
+def _seen(evidence: Evidence, ids: Sequence[str], seen: bool) -> Floats:
+    """Errors (K, N) of the references that saw each image, or did not; NaN of the others."""
+    return np.where(evidence.is_in(ids) == seen, evidence.reference_errors(ids), np.nan)
+
+
+def _complete(errors: Floats, what: str, at_least: int = 1) -> Floats:
+    counts = (~np.isnan(errors)).sum(0)
+    if counts.size and counts.min() < at_least:
+        raise UserError(
+            f"attack {what}: an image has {counts.min()} reference victims of the kind it compares "
+            f"with, and needs {at_least}; raise reference.count, or see reference.pool"
+        )
+    return errors
+
+
+def _mean(errors: Floats, what: str) -> Floats:
+    mean: Floats = np.nanmean(_complete(errors, what), axis=0)
+    return mean
+
+
+def _positive(errors: Floats) -> Floats:
+    return np.maximum(errors, np.finfo(np.float64).tiny)
+
+
+def _logs(errors: Floats) -> Floats:
+    return np.log(_positive(errors))
+
+
+def _gaussian(values: Floats, variance: str, what: str) -> tuple[Floats, Floats]:
+    """Mean and standard deviation, of the next draw, for each image."""
+    per_image = variance == "per_image"
+    values = _complete(values, what, 2 if per_image else 1)
+    mean, n = np.nanmean(values, axis=0), (~np.isnan(values)).sum(0)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    if not per_image:
+        if (n - 1).sum() < 1:  # one reference: nothing tells its spread, and ranks need none
+            return mean, np.ones_like(mean)
+        return mean, np.sqrt(squares.sum() / (n - 1).sum() * (1 + 1 / n))
+    return mean, np.sqrt(np.maximum(squares / (n - 1), 1e-12))
+
+
+def _log_mean_exp(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    total: Floats = logsumexp(np.where(known, values, -np.inf), axis=0)
+    mean: Floats = total - np.log(known.sum(0))
+    return mean

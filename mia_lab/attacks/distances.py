@@ -1,0 +1,97 @@
+"""Reconstruction attacks under other distances, and over altered queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mia_lab.attacks.needs import needs
+from mia_lab.errors import UserError
+from mia_lab.types import Evidence, Floats, ScoreTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mia_lab.backbones.backbone import Backbone
+
+FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
+
+
+@needs(altered=FLIPS_AND_CROPS)
+def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
+    """Minus the reconstruction error averaged over the query, its mirror image and its crops.
+
+    Shafran et al. 2021 (arXiv:2102.07762, section on data augmentation): the attacker alters x and
+    y alike and averages Eq. 1 over the answers. A crop is a corner of 7/8 of the side, enlarged.
+
+    Raises:
+        KeyError: the model was never queried with one of the ids.
+    """
+    assert evidence.altered is not None
+    plain = evidence.reconstructions.mean_error(ids, model)
+    others = [evidence.altered.mean_error(ids, model, name) for name in FLIPS_AND_CROPS]
+    score = -np.mean([plain, *others], axis=0)
+    return ScoreTable("augmented", model, np.array(ids), score)
+
+
+@needs(costly=True)
+def distance(
+    evidence: Evidence,
+    ids: Sequence[str],
+    model: str,
+    *,
+    metric: str,
+    backbone: Backbone | None = None,
+) -> ScoreTable:
+    """Minus a distance between the victim's answer and the target, other than the L1 of Eq. 1.
+
+    Args:
+        evidence, ids, model: as for every attack.
+        metric: ``l2``, mean squared error | ``ssim``, one minus the structural similarity (Wang et
+            al. 2004) | ``perceptual``, mean squared distance of unit-length features of all blocks
+            (Zhang et al. 2018, arXiv:1801.03924, without their learned weights).
+        backbone: of the perceptual one.
+
+    Raises:
+        UserError: there is no such metric.
+        KeyError: the model was never queried with one of the ids.
+    """
+    metrics = {"l2": _l2, "ssim": _dissimilarity, "perceptual": _perceptual}
+    if metric not in metrics:
+        raise UserError(f"attack metric={metric}: unknown; choose from {', '.join(metrics)}")
+    import torch
+
+    answers, found = evidence.reconstructions, []
+    for batch in evidence.pairs(ids):
+        rows = [answers.row(i, model) for i in batch.ids]
+        answer = torch.from_numpy(np.array(answers.images[rows]))
+        with torch.inference_mode():
+            found.append(metrics[metric](answer, batch.y, backbone))
+    return ScoreTable(metric, model, np.array(ids), -np.concatenate(found).astype(np.float64))
+
+
+def _l2(a: Tensor, b: Tensor, _: object) -> Floats:
+    squares: Floats = (a.double() - b.double()).square().mean((1, 2, 3)).numpy()
+    return squares
+
+
+def _dissimilarity(a: Tensor, b: Tensor, _: object) -> Floats:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    similarity: Floats = found.double().numpy()  # type: ignore[union-attr]
+    return 1 - np.atleast_1d(similarity)
+
+
+def _perceptual(a: Tensor, b: Tensor, backbone: Backbone | None) -> Floats:
+    from torch.nn.functional import normalize
+
+    assert backbone is not None
+    blocks = [*backbone.blocks]
+    total = np.zeros(len(a))
+    for left, right in zip(backbone.features(a, blocks), backbone.features(b, blocks), strict=True):
+        gap = (normalize(left, dim=1) - normalize(right, dim=1)).square().sum(1)
+        total += gap.mean((1, 2)).double().cpu().numpy()
+    return total / len(blocks)

@@ -1,0 +1,125 @@
+"""A difficulty learned from labels, such as how long people search an image."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from mia_lab.backbones.pooling import POOLED_PIXELS, pool
+from mia_lab.difficulty.protocol import check_choice
+from mia_lab.difficulty.statistics import SIDES
+from mia_lab.errors import UserError
+from mia_lab.types import Floats, PairBatch
+
+if TYPE_CHECKING:
+    from mia_lab.backbones.backbone import Backbone
+
+log = logging.getLogger(__name__)
+
+LABELS_FILE = "labels.csv"
+FEWEST = 10
+PENALTIES = np.logspace(-1, 5, 13)
+"""Of the ridge regression, which leave-one-out errors choose from."""
+
+
+class Supervised:
+    """Ridge regression from pooled deep features to the difficulty of labelled pictures.
+
+    Shafran et al. 2021 (arXiv:2102.07762, Table 2, "supervised"), after Tudor Ionescu et al. 2016,
+    "How hard can it be? Estimating the difficulty of visual search in an image", whose labels are
+    response times of people. Scores are in the labels' unit: choose ``attack.alpha`` accordingly.
+
+    Args:
+        backbone: whose features.
+        folder: holds ``labels.csv`` with the columns ``file`` and ``difficulty``, and the files.
+        of: which picture of a pair is scored, ``target`` or ``input``.
+
+    Raises:
+        UserError: the labels, or a picture, cannot be read.
+    """
+
+    needs_backbone = True
+
+    def __init__(self, backbone: Backbone, folder: str, of: str = "target") -> None:
+        check_choice("of", of, SIDES)
+        self.backbone, self.of = backbone, of
+        self._labels = _read(Path(folder))
+        self._weights: tuple[Floats, float] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for path, difficulty in self._labels.items():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{content} {difficulty!r}\n".encode())
+        found = {"labels": digest.hexdigest(), "backbone": self.backbone.fingerprint()}
+        return {**found, "of": self.of}
+
+    def score_images(self, batch: PairBatch) -> Floats:
+        if self._weights is None:
+            self._weights = self._fit()
+        coefficients, intercept = self._weights
+        pictures = batch.y if self.of == "target" else batch.x
+        scores: Floats = pool(self.backbone, pictures) @ coefficients + intercept
+        return scores
+
+    def _fit(self) -> tuple[Floats, float]:
+        """Weights of the features as they are, and intercept."""
+        import torch
+        from sklearn.linear_model import RidgeCV
+        from sklearn.preprocessing import StandardScaler
+
+        rows = []
+        for path in self._labels:
+            try:
+                with Image.open(path) as file:
+                    small = file.convert("RGB").resize((POOLED_PIXELS, POOLED_PIXELS))
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+            picture = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
+            rows.append(pool(self.backbone, picture))
+        scaler = StandardScaler()
+        x, y = scaler.fit_transform(np.concatenate(rows)), np.array([*self._labels.values()])
+        fit = RidgeCV(PENALTIES, store_cv_results=True).fit(x, y)
+        left_out = float(fit.cv_results_[:, int(np.argmin(fit.cv_results_.mean(0)))].mean())
+        log.info(
+            "difficulty from %d labels: left-one-out R2 %.2f, penalty %g",
+            *(len(y), 1 - left_out / max(float(y.var()), 1e-300), fit.alpha_),
+        )
+        coefficients: Floats = fit.coef_ / scaler.scale_
+        return coefficients, float(fit.intercept_ - scaler.mean_ @ coefficients)
+
+
+def _read(folder: Path) -> dict[Path, float]:
+    """Difficulty of each labelled picture.
+
+    Raises:
+        UserError: the file of labels is missing, damaged, or too short.
+    """
+    path = folder / LABELS_FILE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise UserError(f"difficulty.folder={folder}: {path} cannot be read ({error})") from error
+    labels: dict[Path, float] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            labels[folder / row["file"]] = value = float(row["difficulty"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}, line {number}: needs the columns file and difficulty, a number"
+            ) from error
+        if not math.isfinite(value):
+            raise UserError(f"{path}, line {number}: difficulty={value} is not finite")
+        if not (folder / row["file"]).is_file():
+            raise UserError(f"{path}, line {number}: {folder / row['file']} does not exist")
+    if len(labels) < FEWEST:
+        raise UserError(f"{path}: {len(labels)} labels are too few to learn from; give {FEWEST}")
+    return labels

@@ -1,0 +1,148 @@
+"""Difficulties of one number an image: against direct formulas, and learned from labels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import entropy as scipy_entropy
+
+from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.pooling import pool
+from mia_lab.difficulty.multi_image import multi_image
+from mia_lab.difficulty.statistics import STATISTICS, ImageStatistics
+from mia_lab.difficulty.supervised import Supervised
+from mia_lab.difficulty.whole_image import NoDifficulty, WholeImageDifficulty
+from mia_lab.errors import UserError
+from mia_lab.types import PairBatch
+from tables import answers
+
+PICTURE = (np.arange(24 * 20 * 3) ** 2 % 251).astype(np.uint8).reshape(24, 20, 3)
+
+
+def batch(pictures: np.ndarray) -> PairBatch:
+    y = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    return PairBatch(tuple(map(str, range(len(y)))), torch.zeros_like(y), y)
+
+
+def test_statistics_equal_direct_formulas() -> None:
+    found = {
+        name: ImageStatistics(name).score_images(batch(PICTURE[None]))[0] for name in STATISTICS
+    }
+    file = io.BytesIO()
+    Image.fromarray(PICTURE).save(file, "png", optimize=True)
+    assert found["compressed_size"] == min(1, len(file.getvalue()) / PICTURE.size)
+    levels = PICTURE.astype(float) / 255
+    down = [abs(levels[i + 1, j, c] - levels[i, j, c]) for i, j, c in np.ndindex(23, 20, 3)]
+    right = [abs(levels[i, j + 1, c] - levels[i, j, c]) for i, j, c in np.ndindex(24, 19, 3)]
+    assert found["total_variation"] == pytest.approx((np.mean(down) + np.mean(right)) / 2)
+    grey = PICTURE.astype(float) @ [0.299, 0.587, 0.114]
+    counts = np.unique(np.rint(grey), return_counts=True)[1]
+    assert found["entropy"] == pytest.approx(scipy_entropy(counts, base=2) / 8)
+    padded = np.pad(grey / 255, 1, mode="symmetric")
+    kernel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    steep = 0
+    for i, j in np.ndindex(24, 20):
+        window = padded[i : i + 3, j : j + 3]
+        steep += np.hypot((window * kernel).sum(), (window * kernel.T).sum()) / 4 >= 0.25
+    assert found["edge_density"] == pytest.approx(steep / (24 * 20))
+
+
+def test_statistics_grow_with_what_is_to_be_seen() -> None:
+    flat = np.full((1, 32, 32, 3), 128, dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, flat.shape, dtype=np.uint8)
+    for name in STATISTICS:
+        low, high = ImageStatistics(name).score_images(batch(np.concatenate([flat, noise])))
+        assert 0 <= low < high <= 1
+    assert ImageStatistics("entropy", "input").score_images(batch(noise))[0] == 0
+    with pytest.raises(UserError, match=r"difficulty.statistic=colour"):
+        ImageStatistics("colour")
+
+
+def test_none_is_the_same_for_all() -> None:
+    assert NoDifficulty().score_images(batch(PICTURE[None])).tolist() == [0.0]
+    assert isinstance(NoDifficulty(), WholeImageDifficulty)
+
+
+def test_multi_image_is_the_error_of_models_that_have_not_seen_the_image() -> None:
+    tables = [answers(["a", "b"], [0.1, 0.2]), answers(["a", "b"], [0.3, 0.6])]
+    assert multi_image(tables, [["a"], []]).column(["a", "b"]).tolist() == [0.3, 0.4]
+    with pytest.raises(ValueError, match="training of every reference"):
+        multi_image(tables, [["a"], ["a"]])
+
+
+def labelled(folder: Path, n: int = 40) -> np.ndarray:
+    """Pictures whose difficulty is their brightness, which deep features can tell."""
+    rng = np.random.default_rng(1)
+    level = rng.integers(30, 220, n)
+    rows = ["file,difficulty"]
+    for number, value in enumerate(level):
+        picture = rng.integers(value - 25, value + 25, (48, 48, 3)).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{value / 100}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return level / 100
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return Backbone("tf_efficientnet_lite0", "packaged")
+
+
+def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone) -> None:
+    labelled(tmp_path)
+    score = Supervised(backbone, str(tmp_path))
+    rng = np.random.default_rng(7)
+    new = np.array([40, 80, 120, 160, 200])
+    pictures = np.stack([rng.integers(v - 25, v + 25, (48, 48, 3)).astype(np.uint8) for v in new])
+    found = score.score_images(batch(pictures))
+    assert np.corrcoef(found, new)[0, 1] > 0.95
+    # The weights are those of a plain ridge regression on standardised features.
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from mia_lab.difficulty.supervised import PENALTIES
+
+    rows, labels = [], []
+    for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]:
+        name, value = line.split(",")
+        small = Image.open(tmp_path / name).convert("RGB").resize((128, 128))
+        x = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
+        rows.append(pool(backbone, x)[0])
+        labels.append(float(value))
+    plain = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(np.stack(rows), labels)
+    expected = plain.predict(pool(backbone, batch(pictures).y))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_labels_count_by_content(tmp_path: Path, backbone: Backbone) -> None:
+    labelled(tmp_path)
+    first = Supervised(backbone, str(tmp_path)).identity()
+    (tmp_path / "labels.csv").write_text(
+        (tmp_path / "labels.csv").read_text().replace("0.png,", "0.png,9", 1)
+    )
+    assert Supervised(backbone, str(tmp_path)).identity() != first
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "0 labels are too few"),
+        ("picture,difficulty\n0.png,1\n", "line 2: needs the columns file and difficulty"),
+        ("file,difficulty\n0.png,hard\n", "line 2: needs the columns file and difficulty"),
+        ("file,difficulty\n0.png,nan\n", "line 2: difficulty=nan is not finite"),
+        ("file,difficulty\nx.png,1\n", "x.png does not exist"),
+    ],
+)
+def test_damaged_labels(tmp_path: Path, backbone: Backbone, text: str, reason: str) -> None:
+    labelled(tmp_path)
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=reason):
+        Supervised(backbone, str(tmp_path))
+    with pytest.raises(UserError, match="cannot be read"):
+        Supervised(backbone, str(tmp_path / "nowhere"))
