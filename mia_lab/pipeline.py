@@ -66,6 +66,11 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
     write_manifest(folder / "split.csv", split)
     if _stop_after(config, Until.split):
         return None
+    if config.until is Until.references:  # whoever trains these need not wait for the victim
+        with store:
+            stages.references()
+        _stop_after(config, Until.references)
+        return None
     with store, _tracker(config, stages, folder, group) as tracker:
         with clock("victim"):
             training = _TrainingLog(tracker, stages)
@@ -81,8 +86,6 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
             return None
         with clock("references"):
             stages.references()
-        if _stop_after(config, Until.references):
-            return None
         with clock("difficulty"):
             difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty):

@@ -177,7 +177,7 @@ class PlannedStages:
     def _reference_settings(self, number: int) -> dict[str, Any]:
         """Of one reference victim: those of the victim unless others are given."""
         given = self.config.reference.victim
-        settings = self._settings if given is None else build.plain(given)
+        settings = self._settings if given is None else given
         seed = derive_seed(self.config.seed, "reference", number) % 2**31
         changed = {"seed": seed, "keep_epochs": [], "epoch": None}
         return {**settings, "in_channels": self._in_channels, **changed}

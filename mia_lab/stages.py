@@ -323,11 +323,15 @@ class Stages(PlannedStages):
             content = {"id": table.id.tolist(), "score": table.score.tolist()}
             (folder / SCORES_FILE).write_text(json.dumps(content))
 
+        wanted, has = needs_of(attack), self.identity()
         inputs = {
-            **self.identity(),
             "attack": build.identity(self.config.attack.available[name]),
             "backbone": backbone_identity(build.plain(self.config.backbone)),
-            "pooled": self.plan.stage("pooled").key,
+            "reconstructions": has["reconstructions"],
+            "difficulty": has["difficulty"],
+            "references": has["references"] if wanted.references else None,
+            "altered": has["altered"] if wanted.altered else None,
+            "pooled": self.plan.stage("pooled").key if wanted.features else None,
             "auxiliaries": list(evidence.known.ids(Role.AUXILIARY)),
             "seed": self.config.seed,
             **software(),

@@ -66,6 +66,7 @@ def typed(cfg: DictConfig) -> Config:
         if config.victim[key] is not None:
             config.victim[key] = str(Path(config.victim[key]).expanduser())
     config.difficulty = plain(config.difficulty)
+    config.reference.victim = plain(config.reference.victim)
     return config
 
 

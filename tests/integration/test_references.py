@@ -1,0 +1,133 @@
+"""Attacks and difficulties that an audit can choose from, through the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import Command
+
+AUXILIARY = ("data.n_auxiliary=24", "reference.count=4")
+CALIBRATED = ["watson", "lira", "rmia", "learned"]
+
+
+def computed(command: Command) -> Counter[str]:
+    """How often each stage was computed, as the store's log tells."""
+    lines = (command.folder / "outputs/store/log.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    return Counter(e["stage"] for e in events if e["event"] == "computed")
+
+
+def column(command: Command, name: str) -> np.ndarray:
+    with (command.folder / "outputs/latest/scores.csv").open(newline="") as file:
+        return np.array([float(row[name]) for row in csv.DictReader(file)])
+
+
+def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
+    # Each in a job of its own, as on a cluster; nobody trains the victim for them.
+    apart = ("until=references", "reference.only=0,1,2,3", "attack=all")
+    ran = command("-m", "+experiment=tiny", *AUXILIARY, *apart)
+    assert ran.code == 0, ran.err
+    assert computed(command)["victim"] == computed(command)["reconstructions"] == 4
+    ran = command("+experiment=tiny", *AUXILIARY, "attack=all")
+    assert ran.code == 0, ran.err
+    found = ran.metrics["attacks"]
+    assert list(found) == [
+        *("reconstruction", "l2", "ssim", "perceptual", "augmented", "membership"),
+        *("watson", "lira", "rmia", "quantile", "shadow", "learned"),
+    ]
+    assert computed(command)["victim"] == computed(command)["reconstructions"] == 5
+    for name in CALIBRATED:
+        assert found[name]["knowledge"] == {
+            "images": 24,
+            "architecture": "pix2pix",
+            "queries": 1,
+            "trainings": 4,
+        }
+    assert found["augmented"]["knowledge"]["queries"] == 6
+    assert found["quantile"]["knowledge"] == {
+        "images": 24,
+        "architecture": "",
+        "queries": 1,
+        "trainings": 0,
+    }
+    assert "1 query, 24 images, 4 trainings of pix2pix" in ran.out
+    # Other attacks and weights train nothing, and nothing is scored twice.
+    before = computed(command)
+    names = "attack.names=[rmia,lira,watson,learned,shadow]"
+    again = command("+experiment=tiny", *AUXILIARY, names)
+    assert again.code == 0, again.err
+    assert computed(command) == before
+    for name in CALIBRATED:
+        assert again.metrics["attacks"][name]["auc"] == found[name]["auc"]
+
+
+def test_online_attacks_compare_with_references_that_saw_the_image(command: Command) -> None:
+    online = [f"attack.available.{name}.online=true" for name in ("lira", "rmia")]
+    asked = ("+experiment=tiny", *AUXILIARY, "attack.names=[lira,rmia]", *online)
+    assert "reference.pool" in command(*asked).error
+    ran = command(*asked, "reference.pool=all")
+    assert ran.code == 0, ran.err
+    assert ran.metrics["attacks"]["lira"]["knowledge"]["images"] == 35
+
+
+def test_another_architecture(command: Command) -> None:
+    other = ("+victim@reference.victim=pix2pixhd", "reference.victim.width=4")
+    small = ("reference.victim.discriminator_width=4", "reference.victim.epochs=1")
+    ran = command("+experiment=tiny", *AUXILIARY, "attack.names=[watson]", *other, *small)
+    assert ran.code == 0, ran.err
+    assert "4 trainings of pix2pixhd" in ran.out
+    assert ran.metrics["attacks"]["watson"]["knowledge"]["architecture"] == "pix2pixhd"
+
+
+def test_too_few_auxiliaries_are_an_error_before_any_training(command: Command) -> None:
+    ran = command("+experiment=tiny", "data.n_auxiliary=0", "attack.names=[watson]")
+    assert "raise data.n_auxiliary" in ran.error
+    assert computed(command)["victim"] == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("difficulty=none",),
+        ("difficulty=image_statistics", "difficulty.statistic=entropy"),
+        ("difficulty=multi_image", *AUXILIARY, "attack.names=[reconstruction,membership,watson]"),
+        ("difficulty=supervised", "difficulty.folder=labelled"),
+    ],
+)
+def test_difficulties(command: Command, asked: tuple[str, ...]) -> None:
+    labelled(command.folder / "labelled")
+    ran = command("+experiment=tiny", *asked, "attack.alpha=1")
+    assert ran.code == 0, ran.err
+    difficulty = column(command, "difficulty")
+    error = column(command, "reconstruction_error")
+    np.testing.assert_allclose(column(command, "membership_error"), error - difficulty)
+    assert (len(set(difficulty)) == 1) is (asked[0] == "difficulty=none")
+    if "multi_image" in asked[0]:  # one function
+        np.testing.assert_array_equal(
+            column(command, "watson_error"), column(command, "membership_error")
+        )
+        assert ran.metrics["attacks"]["membership"]["knowledge"]["trainings"] == 4
+
+
+def labelled(folder: Path) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["file,difficulty"]
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 20 * number + 10, (32, 32, 3)).astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+        rows.append(f"{number}.png,{number}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_a_survey_of_statistics(command: Command) -> None:
+    ran = command("task=difficulty", "+experiment=tiny", "difficulty=image_statistics")
+    assert ran.code == 0, ran.err
