@@ -29,6 +29,8 @@ from mia_lab.types import BlindFeatures, DifficultyTable
 
 # PyTorch takes seconds to import, and reading scores does without.
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
@@ -144,6 +146,10 @@ class DifficultyStages:
                 value=np.concatenate(rows),
             ),
         )
+
+    def pool_images(self, pictures: Tensor) -> np.ndarray:
+        """The same means over pictures of one's own, float32 (N, 3, H, W) in [0, 1]."""
+        return pool(self._backbone, pictures)
 
     def maps(self, ids: Sequence[str]) -> np.ndarray:
         """Error of the configured probe at each pixel of some pairs: float32 (len(ids), G, G).

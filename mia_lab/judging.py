@@ -22,7 +22,7 @@ from mia_lab.measures import Calibration, EpsilonBound, Knowledge, Practice
 from mia_lab.results import AuditResult, Dossiers
 from mia_lab.run import command_line, gallery, solver_record, wants_pictures
 from mia_lab.stages import Stages
-from mia_lab.types import VICTIM, Evidence, Role, ScoreTable, Split, Strings
+from mia_lab.types import ADAPTIVE, VICTIM, Evidence, Role, ScoreTable, Split, Strings
 
 SHOWN = 4
 """Dossiers of each kind."""
@@ -65,6 +65,7 @@ def judge(
         difficulty=difficulty,
         alpha=config.attack.alpha,
         evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in judged),
+        utility=stages.utility(evidence.reconstructions) if stages.wants_utility else None,
         knowledge={s.attack: _knowledge(config, stages, s.attack) for s in scores},
         practice=practice,
         comparisons=tuple(
@@ -95,7 +96,8 @@ def _knowledge(config: Config, stages: Stages, attack: str) -> Knowledge:
         images = max(images, stages.count(Role.AUXILIARY))
     given = config.reference.victim or config.victim
     architecture = str(given.get("name", "")) if trainings else ""
-    return Knowledge(images, architecture, 1 + len(needs.altered), trainings)
+    queries = config.query.repeats if ADAPTIVE in needs.altered else 1 + len(needs.altered)
+    return Knowledge(images, architecture, queries, trainings)
 
 
 def _practice(

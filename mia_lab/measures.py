@@ -270,6 +270,23 @@ class Knowledge:
 
 
 @dataclass(frozen=True)
+class Utility:
+    """How good the victim's answers to non-members are.
+
+    Attributes:
+        n: non-members.
+        l1: mean absolute error, in [0, 1].
+        ssim: mean structural similarity, at most 1.
+        frechet: distance of the answers' features from the targets', at least 0.
+    """
+
+    n: int
+    l1: float
+    ssim: float
+    frechet: float
+
+
+@dataclass(frozen=True)
 class Slice:
     """One attack on some of the candidates.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from mia_lab.config import build
@@ -23,7 +24,7 @@ from mia_lab.plan import Plan, difficulty_identity, libraries, remembered
 from mia_lab.roles import assign_roles
 from mia_lab.seeding import derive_seed
 from mia_lab.store import Stage, Store
-from mia_lab.types import Role
+from mia_lab.types import ADAPTIVE, Role
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ VICTIM_VERSION = 2
 RECONSTRUCTIONS_VERSION = 1
 BLIND_VERSION = 1
 ALTERED_VERSION = 1
+UTILITY_VERSION = 1
 MULTI_IMAGE_VERSION = 101
 
 
@@ -73,6 +75,7 @@ class PlannedStages:
             config.until in (None, Until.difficulty, Until.attacks)
         )
         self._needs = build.needs(config)
+        self.defense = build.defense(config)
         self.needs_references = config.until is Until.references or (
             self.needs_difficulty and self._needs.references
         )
@@ -114,6 +117,7 @@ class PlannedStages:
             "image_size": config.data.image_size,
             "query": build.plain(config.query),
             "seed": config.seed,
+            "defense": None if self.defense is None else build.identity(config.defense),
             **self._encoded,
         }
         return remembered(self.store, inputs, make)
@@ -272,6 +276,8 @@ class PlannedStages:
         inputs: dict[str, Any] = {}
         if self._is_ours and self._epoch is not None:
             inputs["epoch"] = self._epoch
+        if self.defense is not None:
+            inputs["defense"] = build.identity(self.config.defense)
         return self._answers_stage(victim, inputs, self._may_be_random)
 
     def _answers_stage(
@@ -293,11 +299,30 @@ class PlannedStages:
     @property
     def altered_stage(self) -> Stage:
         """The victim's answers to altered queries."""
-        inputs = {
+        inputs: dict[str, Any] = {
             "reconstructions": self.plan.stage("reconstructions").key,
             "alterations": list(self._needs.altered),
         }
+        if ADAPTIVE in self._needs.altered:
+            inputs |= {"repeats": self.config.query.repeats, "seed": self.config.seed}
         return Stage("altered", ALTERED_VERSION, inputs)
+
+    @property
+    def wants_utility(self) -> bool:
+        """Whether it is measured how good the answers are; where nobody says, with a defence."""
+        asked = self.config.evaluation.utility
+        return self.defense is not None if asked is None else asked
+
+    @property
+    def utility_stage(self) -> Stage:
+        """How good the victim's answers to non-members are."""
+        inputs = {
+            "reconstructions": self.plan.stage("reconstructions").key,
+            "nonmembers": self.source.fingerprint(self._ids(Role.NONMEMBER)),
+            "pooled": self.plan.stage("pooled").key,
+            "versions": {name: version(name) for name in ("torchmetrics", "timm")},
+        }
+        return Stage("utility", UTILITY_VERSION, inputs)
 
     def blind_stage(self, difficulty: Floats) -> Stage:
         """What tells members from non-members without a victim.
@@ -324,6 +349,8 @@ class PlannedStages:
     @property
     def _may_be_random(self) -> bool:
         """Ours answer at random in one mode only; of foreign ones we cannot know."""
+        if self.defense is not None:
+            return True
         return self._is_asked_at_random if self._is_ours else not self._is_recorded
 
     @property

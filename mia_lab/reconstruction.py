@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.transforms import altered
+from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
-from mia_lab.types import IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
+from mia_lab.types import ADAPTIVE, IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
 
 
@@ -45,7 +46,12 @@ def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.flo
 
 
 def query(
-    victim: Victim, dataset: PairDataset, batch_size: int, seed: int, folder: Path
+    victim: Victim,
+    dataset: PairDataset,
+    batch_size: int,
+    seed: int,
+    folder: Path,
+    defense: Defense | None = None,
 ) -> Reconstructions:
     """Ask a victim to translate every image of a dataset once.
 
@@ -56,6 +62,7 @@ def query(
         seed: a victim that answers at random draws from a generator seeded by (seed, image id)
             when queried one image at a time.
         folder: where the answers are written as they come (``images.npy``).
+        defense: what is done to them before.
 
     Raises:
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
@@ -70,7 +77,7 @@ def query(
         for batch in dataset.batches(batch_size):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(seed, "query", *batch.ids))
-                answer = _checked(_answer(victim, batch), batch)
+                answer = _checked(_answer(victim, batch, defense), batch)
             rows = slice(done, done + len(batch))
             images[rows] = answer
             errors[rows] = reconstruction_error(answer, batch.y.numpy())
@@ -88,15 +95,25 @@ def query(
 
 
 def query_altered(
-    victim: BlackBox, dataset: PairDataset, names: Sequence[str], batch_size: int, seed: int
+    victim: BlackBox,
+    dataset: PairDataset,
+    names: Sequence[str],
+    batch_size: int,
+    seed: int,
+    defense: Defense | None = None,
+    repeats: int = 1,
 ) -> Reconstructions:
     """Ask a victim to translate altered images; only the errors are kept.
+
+    Under the name :data:`ADAPTIVE` the images are as they are, asked for again and again: the error
+    is that of the mean answer against the target as the defence would have shown it.
 
     Args:
         victim: whom to ask.
         dataset: the images.
         names: of alterations, see :func:`mia_lab.data.transforms.altered`.
-        batch_size, seed: as for :func:`query`.
+        batch_size, seed, defense: as for :func:`query`.
+        repeats: of an adaptive query.
 
     Raises:
         UserError: an answer is no image.
@@ -107,11 +124,17 @@ def query_altered(
     ) as bar:
         for name in names:
             for batch in dataset.batches(batch_size):
-                asked = altered(batch, name)
+                is_adaptive = name == ADAPTIVE
+                asked = batch if is_adaptive else altered(batch, name)
                 with torch.random.fork_rng():
                     torch.manual_seed(derive_seed(seed, "query", name, *batch.ids))
-                    answer = _checked(victim.translate(asked.condition), asked)
-                errors.append(reconstruction_error(answer, asked.y.numpy()))
+                    given = [
+                        _checked(_answer(victim, asked, defense), asked)
+                        for _ in range(repeats if is_adaptive else 1)
+                    ]
+                shown = defense.expected(asked.y) if is_adaptive and defense else asked.y
+                answer = np.asarray(np.mean(given, axis=0, dtype=np.float64))
+                errors.append(reconstruction_error(answer, shown.numpy()))
                 bar.update(len(batch))
     n = len(names) * len(dataset)
     return Reconstructions(
@@ -124,10 +147,14 @@ def query_altered(
     )
 
 
-def _answer(victim: Victim, batch: PairBatch) -> object:
+def _answer(victim: Victim, batch: PairBatch, defense: Defense | None) -> object:
     if isinstance(victim, RecordedAnswers):
-        return victim.recall(batch.ids)
-    return victim.translate(batch.condition)
+        answer = victim.recall(batch.ids)
+    else:
+        answer = victim.translate(batch.condition)
+    if defense is None:
+        return answer
+    return defense.apply(torch.from_numpy(_checked(answer, batch)))
 
 
 def _checked(answer: object, batch: PairBatch) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from mia_lab.measures import (
     Practice,
     Reliability,
     Slice,
+    Utility,
 )
 from mia_lab.types import DifficultyTable, Floats, ScoreTable, Split
 
@@ -69,6 +70,7 @@ class AuditResult:
         difficulty: float64 per candidate, in the order of ``scores[0].id``.
         alpha: weight of the difficulty in the membership error (Eq. 3).
         evaluations: one per attack.
+        utility: how good the victim's answers are; None where nobody asked.
         knowledge: what each attacker has to have, by the attack's name.
         practice: what each attack's scores are good for, by its name.
         comparisons: each attack against the plain reconstruction error.
@@ -92,6 +94,7 @@ class AuditResult:
     difficulty: Floats
     alpha: float
     evaluations: tuple[Evaluation, ...]
+    utility: Utility | None
     knowledge: Mapping[str, Knowledge]
     practice: Mapping[str, Practice]
     comparisons: tuple[Comparison, ...]

@@ -20,7 +20,9 @@ from mia_lab.difficulty.multi_image import multi_image
 from mia_lab.difficulty_stages import read_difficulty
 from mia_lab.errors import UserError
 from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.hardware import torch_device
+from mia_lab.measures import Utility
 from mia_lab.plan import backbone_identity, software
 from mia_lab.planned import PlannedStages
 from mia_lab.run import run_record, settings_line
@@ -56,6 +58,7 @@ RESIDUALS_FILE = "label_residuals.json"
 TRACES_FOLDER = "traces"
 SCORES_FILE = "scores.json"
 SCORES_VERSION = 1
+UTILITY_FILE = "utility.json"
 
 
 class Stages(PlannedStages):
@@ -142,7 +145,8 @@ class Stages(PlannedStages):
 
             asked = self._remembering(victim or self.victim())
             dataset, size = self.pairs.subset(self.scored), self._query_batch_size
-            save_table(folder, query(asked, dataset, size, self.config.seed, folder))
+            seed = self.config.seed
+            save_table(folder, query(asked, dataset, size, seed, folder, self.defense))
 
         stage = self.plan.stage("reconstructions")
         return load_table(self.store.get(stage, compute), Reconstructions)
@@ -205,8 +209,9 @@ class Stages(PlannedStages):
                     "attack.names has one that asks others; leave out augmented"
                 )
             dataset, size = self.pairs.subset(self.scored), self._query_batch_size
-            names, seed = self._needs.altered, self.config.seed
-            save_table(folder, query_altered(asked, dataset, names, size, seed))
+            names, seed, repeats = self._needs.altered, self.config.seed, self.config.query.repeats
+            found = query_altered(asked, dataset, names, size, seed, self.defense, repeats)
+            save_table(folder, found)
 
         return load_table(self.store.get(self.altered_stage, compute), Reconstructions)
 
@@ -262,6 +267,36 @@ class Stages(PlannedStages):
             self.plan.stage("pooled"), lambda folder: self.difficulties.pool(folder)
         )
         return load_table(folder, BlindFeatures)
+
+    def utility(self, reconstructions: Reconstructions) -> Utility:
+        """How good the victim's answers to non-members are."""
+        ids = self._ids(Role.NONMEMBER)
+
+        def compute(folder: Path) -> None:
+            import torch
+            from torchmetrics.functional.image import structural_similarity_index_measure
+
+            similar: list[Floats] = []
+            features: tuple[list[Floats], list[Floats]] = [], []
+            for batch in self.pairs.subset(ids).batches(self.config.query.batch_size):
+                rows = [reconstructions.row(i) for i in batch.ids]
+                answer = torch.from_numpy(np.array(reconstructions.images[rows]))
+                found = structural_similarity_index_measure(
+                    answer, batch.y, data_range=1.0, reduction="none"
+                )
+                similar.append(np.atleast_1d(torch.as_tensor(found).double().numpy()))
+                for side, pictures in zip(features, (answer, batch.y), strict=True):
+                    side.append(self.difficulties.pool_images(pictures))
+            measured = Utility(
+                n=len(ids),
+                l1=float(reconstructions.mean_error(ids).mean()),
+                ssim=float(np.concatenate(similar).mean()),
+                frechet=frechet_distance(*(np.concatenate(side) for side in features)),
+            )
+            (folder / UTILITY_FILE).write_text(json.dumps(vars(measured)))
+
+        folder = self.store.remember(self.utility_stage, compute)
+        return Utility(**json.loads((folder / UTILITY_FILE).read_text()))
 
     def count(self, role: Role) -> int:
         """How many images have a role; known before any is decoded."""
@@ -372,6 +407,7 @@ class Stages(PlannedStages):
             "victim": settings_line(self._settings),
             **labels,
             "query": settings_line(build.plain(config.query)),
+            **({"defense": settings_line(config.defense)} if self.defense else {}),
             **attacks,
             **{f"stage {stage.name}": stage.key for stage in keys},
             **run_record(config),

@@ -37,6 +37,9 @@ def reference(number: int) -> str:
 IDENTITY = "identity"
 """The transform of an image that is queried as it is."""
 
+ADAPTIVE = "adaptive"
+"""The transform of an image that is queried repeatedly, by one who knows the defence."""
+
 
 class Role(StrEnum):
     """What one image is to one model; of a candidate nobody knows."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mia_lab.attacks.membership import membership_error
 from mia_lab.attacks.needs import needs
 from mia_lab.errors import UserError
-from mia_lab.types import Evidence, Floats, ScoreTable
+from mia_lab.types import ADAPTIVE, Evidence, Floats, ScoreTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +35,29 @@ def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     others = [evidence.altered.mean_error(ids, model, name) for name in FLIPS_AND_CROPS]
     score = -np.mean([plain, *others], axis=0)
     return ScoreTable("augmented", model, np.array(ids), score)
+
+
+@needs(altered=(ADAPTIVE,))
+def adaptive(
+    evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float = 0.0
+) -> ScoreTable:
+    """The membership error of an attacker who knows the defence and adapts to it.
+
+    Asks ``query.repeats`` times, averages the answers, and compares them with the target as the
+    defence would have shown it ("adaptive attacks", Tramer et al. 2020, arXiv:2002.08347). The
+    error of noise of deviation s falls to that of s / sqrt(repeats).
+
+    Args:
+        evidence, ids, model: as for every attack.
+        alpha: weight of the difficulty, as in Eq. 3; 0: none.
+
+    Raises:
+        KeyError: the model was never queried with one of the ids.
+    """
+    assert evidence.altered is not None
+    error = evidence.altered.mean_error(ids, model, ADAPTIVE)
+    score = -membership_error(error, evidence.difficulty.column(ids), alpha)
+    return ScoreTable("adaptive", model, np.array(ids), score)
 
 
 @needs(costly=True)

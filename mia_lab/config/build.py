@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
+    from mia_lab.defenses import Defense
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.difficulty.whole_image import WholeImageDifficulty
     from mia_lab.victims.blackbox import Victim
@@ -66,6 +67,7 @@ def typed(cfg: DictConfig) -> Config:
         if config.victim[key] is not None:
             config.victim[key] = str(Path(config.victim[key]).expanduser())
     config.difficulty = plain(config.difficulty)
+    config.defense = plain(config.defense)
     config.reference.victim = plain(config.reference.victim)
     return config
 
@@ -307,6 +309,25 @@ def is_multi_image(config: Config) -> bool:
     """Whether the difficulty is the error of reference victims."""
     target: str = config.difficulty["_target_"]
     return target == "mia_lab.difficulty.multi_image.multi_image"
+
+
+def defense(config: Config) -> Defense | None:
+    """What is done to the victim's answers; None: nothing.
+
+    Raises:
+        UserError: a setting is out of range, or the object lacks a method.
+    """
+    from mia_lab.defenses import Defense
+
+    if config.defense["_target_"] is None:
+        return None
+    built = _build("defense", config.defense)
+    if not isinstance(built, Defense):
+        raise UserError(
+            f"defense._target_={config.defense['_target_']}: needs the methods apply(answers) and "
+            "expected(pictures)"
+        )
+    return built
 
 
 def attacks(config: Config) -> dict[str, Attack]:

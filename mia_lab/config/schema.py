@@ -91,6 +91,7 @@ class Query:
 
     mode: QueryMode = QueryMode.eval
     batch_size: int = 16
+    repeats: int = 16
 
 
 @dataclass
@@ -177,6 +178,59 @@ class Attack:
 
 
 @dataclass
+class NoDefense:
+    """The victim's answers as they are."""
+
+    _target_: str | None = None
+    name: str = MISSING
+
+
+@dataclass
+class OutputNoise(NoDefense):
+    """Noise on the answers."""
+
+    sigma: float = MISSING
+
+
+@dataclass
+class Quantisation(NoDefense):
+    """Few levels."""
+
+    levels: int = MISSING
+
+
+@dataclass
+class Jpeg(NoDefense):
+    """Compression."""
+
+    quality: int = MISSING
+
+
+@dataclass
+class Smoothing(NoDefense):
+    """Blur."""
+
+    sigma: float = MISSING
+
+
+@dataclass
+class Resizing(NoDefense):
+    """Reduction."""
+
+    factor: float = MISSING
+
+
+DEFENSES = {
+    "none": NoDefense,
+    "output_noise": OutputNoise,
+    "quantisation": Quantisation,
+    "jpeg": Jpeg,
+    "smoothing": Smoothing,
+    "resizing": Resizing,
+}
+
+
+@dataclass
 class Reference:
     """Victims that the attacker trains to compare with."""
 
@@ -218,6 +272,7 @@ class Evaluation:
     permutations: int = MISSING
     guesses: int | None = None
     delta: float = MISSING
+    utility: bool | None = None
 
 
 @dataclass
@@ -275,6 +330,7 @@ class Config:
     scale: Scale = field(default_factory=Scale)
     data: Data = field(default_factory=Data)
     victim: Any = MISSING
+    defense: Any = MISSING
     query: Query = field(default_factory=Query)
     backbone: Backbone = field(default_factory=Backbone)
     difficulty: Any = MISSING
@@ -297,5 +353,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for victim in VICTIMS:
         store.store(group="schema/victim", name=victim.__name__.lower(), node=victim)
+    for name, defense in DEFENSES.items():
+        store.store(group="schema/defense", name=name, node=defense)
     for name, difficulty in DIFFICULTIES.items():
         store.store(group="schema/difficulty", name=name, node=difficulty)

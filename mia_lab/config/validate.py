@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config.choices import Assignment, Protocol, QueryMode, StoreAction, Task
+from mia_lab.config.choices import Assignment, Protocol, QueryMode, StoreAction, Task, Until
 from mia_lab.config.schema import Config, StoreTask, Trainer
 from mia_lab.errors import UserError
 
@@ -44,7 +44,10 @@ def validate(config: Config) -> None:
     _check_trainer(config.trainer)
     _check_devices(config)
     _check_copies(config)
-    _at_least(1, ("query.batch_size", config.query.batch_size))
+    _at_least(
+        1, ("query.batch_size", config.query.batch_size), ("query.repeats", config.query.repeats)
+    )
+    _check_reference(config)
     _check_evaluation(config)
 
 
@@ -292,10 +295,12 @@ def _check_gate(config: Config, condition: str) -> None:
     from mia_lab.evaluation.gate import check
     from mia_lab.evaluation.summary import summary_names
 
+    is_defended = config.defense["_target_"] is not None
     names = summary_names(
         config.attack.names,
         bounded=config.evaluation.guesses is not None,
         files=config.data.source != "procedural",
+        useful=is_defended if (asked := config.evaluation.utility) is None else asked,
     )
     check(condition, names)
 
@@ -325,6 +330,29 @@ def _check_copies(config: Config) -> None:
     for key, (source, value) in said.items():
         if victim.get(key, value) != value:
             raise UserError(f"victim.{key}={victim[key]}: follows {source}={value}; set that")
+
+
+def _check_reference(config: Config) -> None:
+    asked = config.reference
+    _at_least(2, ("reference.count", asked.count))
+    if asked.count % 2:
+        raise UserError(
+            f"reference.count={asked.count}: reference victims come in pairs, trained on "
+            "complementary halves; give an even number"
+        )
+    if asked.only is not None and not 0 <= asked.only < asked.count:
+        raise UserError(
+            f"reference.only={asked.only}: there are reference.count={asked.count}, from 0"
+        )
+    if asked.only is not None and config.until is not Until.references:
+        raise UserError(
+            f"reference.only={asked.only}: trains one reference victim, and no attack can do with "
+            "one; add until=references"
+        )
+    if asked.victim is not None and not is_trained_by_us(asked.victim):
+        raise UserError(
+            f"reference.victim={asked.victim.get('name')}: cannot be trained; choose pix2pix, say"
+        )
 
 
 def _check_devices(config: Config) -> None:

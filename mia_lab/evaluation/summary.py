@@ -11,6 +11,9 @@ from mia_lab.results import AuditResult
 BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
 """Blind baselines that an audit may have."""
 
+UTILITY = ("l1", "ssim", "frechet")
+"""How good the victim's answers are, where that is measured."""
+
 
 def summary(result: AuditResult) -> dict[str, float]:
     """``auc/membership``, ``blind/max``, ...; what could not be measured is left out."""
@@ -30,6 +33,9 @@ def summary(result: AuditResult) -> dict[str, float]:
     blind = result.blind
     numbers |= {"blind/max": blind.max, "blind/p_value": blind.p_value}
     numbers["blind/upper95"] = blind.upper95
+    if result.utility is not None:
+        for name in UTILITY:
+            numbers[f"utility/{name}"] = getattr(result.utility, name)
     for c in result.excess:
         numbers |= _paired("excess", c)
     for c in result.comparisons:
@@ -37,13 +43,16 @@ def summary(result: AuditResult) -> dict[str, float]:
     return numbers
 
 
-def summary_names(attacks: Sequence[str], *, bounded: bool, files: bool) -> list[str]:
+def summary_names(
+    attacks: Sequence[str], *, bounded: bool, files: bool, useful: bool = False
+) -> list[str]:
     """What :func:`summary` may hold for an audit.
 
     Args:
         attacks: their names.
         bounded: whether the privacy loss is bounded from below.
         files: whether the images come from files.
+        useful: whether it is measured how good the answers are.
     """
     measured = ["auc", "auc_ci95_low", "auc_ci95_high", "p_value"]
     measured += ["epsilon"] if bounded else []
@@ -56,6 +65,7 @@ def summary_names(attacks: Sequence[str], *, bounded: bool, files: bool) -> list
         *(f"blind/{name}" for name in BASELINES if files or name != "file"),
         *(f"blind/{name}" for name in ("max", "p_value", "upper95")),
         *(f"{metric}/{attack}" for attack in others for metric in compared),
+        *(f"utility/{name}" for name in UTILITY if useful),
     ]
 
 

@@ -62,6 +62,7 @@ def measured(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
         "blind_verdict": blind["verdict"],
         "n_members": metrics["n_members"],
         "n_nonmembers": metrics["n_nonmembers"],
+        **{f"utility_{k}": v for k, v in (metrics.get("utility") or {}).items() if k != "n"},
         **{f"seconds_{stage}": float(s) for stage, s in metrics["timing_s"].items()},
     }
     found = {True: blind["baselines"], False: metrics["attacks"]}

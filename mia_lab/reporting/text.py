@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mia_lab.evaluation.blind import SOUND_BELOW
-from mia_lab.measures import Comparison, Estimate, Evaluation, GridPoint, Knowledge, Verdict
+from mia_lab.measures import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    GridPoint,
+    Knowledge,
+    Utility,
+    Verdict,
+)
 from mia_lab.reporting.tables import best_point
 from mia_lab.results import AuditResult
 
@@ -114,6 +122,7 @@ def text_table(result: AuditResult) -> str:
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
+    lines += [utility_sentence(result.utility)] if result.utility else []
     lines.append(belief(result))
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
@@ -128,6 +137,14 @@ def knowledge(has: Knowledge) -> str:
         if n
     ]
     return ", ".join(words) + (f" of {has.architecture}" if has.architecture else "")
+
+
+def utility_sentence(found: Utility) -> str:
+    """How good the victim's answers are."""
+    return (
+        f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
+        f"Frechet distance {found.frechet:.3g}."
+    )
 
 
 def grid_sentence(grid: Sequence[GridPoint]) -> str:

@@ -1,0 +1,30 @@
+"""How good a victim's answers are, whoever it was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mia_lab.types import Floats
+
+
+def frechet_distance(first: Floats, second: Floats) -> float:
+    """Frechet distance of two samples of features, each taken for a Gaussian.
+
+    Heusel et al. 2017 (arXiv:1706.08500, Eq. 6), with features of the configured backbone in place
+    of Inception's: comparable between runs of one backbone alone. For m - 1 below the number of
+    features the covariances are singular; the trace of the root of their product is then exact all
+    the same, as the sum of singular values of a matrix of m x n.
+
+    Args:
+        first, second: (m, D) and (n, D), m and n at least 2.
+
+    Returns:
+        |mu_1 - mu_2|^2 + Tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)), at least 0.
+    """
+    a, b = (
+        (sample - sample.mean(0)) / np.sqrt(len(sample) - 1)
+        for sample in (first.astype(np.float64), second.astype(np.float64))
+    )
+    gap = np.square(first.mean(0) - second.mean(0)).sum()
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float(max(0.0, gap + np.square(a).sum() + np.square(b).sum() - 2 * cross))
