@@ -65,6 +65,7 @@ def judge(
         difficulty=difficulty,
         alpha=config.attack.alpha,
         evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in judged),
+        claim=build.privacy_claim(config, split.ids(Role.MEMBER)),
         utility=stages.utility(evidence.reconstructions) if stages.wants_utility else None,
         knowledge={s.attack: _knowledge(config, stages, s.attack) for s in scores},
         practice=practice,

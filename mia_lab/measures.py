@@ -215,6 +215,25 @@ class Practice:
     epsilon: EpsilonBound
 
 
+@dataclass(frozen=True)
+class PrivacyClaim:
+    """What a differentially private training promises: an upper bound, where an audit's is lower.
+
+    Attributes:
+        epsilon, delta: no image changes the odds of any outcome by more than e^epsilon, but with
+            probability delta.
+        noise_multiplier: deviation of the noise, in units of the bound of a gradient.
+        sampling_rate: probability that an image is in a batch.
+        steps: batches.
+    """
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+
 class Verdict(StrEnum):
     """Whether members and non-members differ before any victim is asked."""
 

@@ -19,6 +19,7 @@ from mia_lab.measures import (
     GridPoint,
     Knowledge,
     Practice,
+    PrivacyClaim,
     Reliability,
     Slice,
     Utility,
@@ -70,6 +71,7 @@ class AuditResult:
         difficulty: float64 per candidate, in the order of ``scores[0].id``.
         alpha: weight of the difficulty in the membership error (Eq. 3).
         evaluations: one per attack.
+        claim: what the victim's training promises; None where it promises nothing.
         utility: how good the victim's answers are; None where nobody asked.
         knowledge: what each attacker has to have, by the attack's name.
         practice: what each attack's scores are good for, by its name.
@@ -94,6 +96,7 @@ class AuditResult:
     difficulty: Floats
     alpha: float
     evaluations: tuple[Evaluation, ...]
+    claim: PrivacyClaim | None
     utility: Utility | None
     knowledge: Mapping[str, Knowledge]
     practice: Mapping[str, Practice]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import re
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 
 from mia_lab.cli import CONF, main, prepare
@@ -66,6 +69,18 @@ class Command:
         self.folder = folder
         self.conf = TEST_CONF
         self.environment: dict[str, str] = {}
+
+    @property
+    def computed(self) -> Counter[str]:
+        """How often each stage was computed, as the store's log tells."""
+        lines = (self.folder / "outputs/store/log.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return Counter(e["stage"] for e in events if e["event"] == "computed")
+
+    def scores(self, column: str) -> np.ndarray:
+        """A column of the newest audit's ``scores.csv``."""
+        with (self.folder / "outputs/latest/scores.csv").open(newline="") as file:
+            return np.array([float(row[column]) for row in csv.DictReader(file)])
 
     def __call__(self, *arguments: str) -> Ran:
         """Run the real entry point here: the same code, without a second import of torch."""

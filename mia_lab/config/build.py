@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mia_lab.defenses import Defense
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.difficulty.whole_image import WholeImageDifficulty
+    from mia_lab.measures import PrivacyClaim
     from mia_lab.victims.blackbox import Victim
 
 RUNTIME_KEYS = {
@@ -169,6 +170,15 @@ def trained_victim(settings: dict[str, Any]) -> pl.LightningModule:
             "is no LightningModule; see CONTRIBUTING.md"
         )
     return victim
+
+
+def privacy_claim(config: Config, members: Sequence[str]) -> PrivacyClaim | None:
+    """What the victim's training promises its members; None: nothing."""
+    if "epsilon" not in config.victim or "max_grad_norm" not in config.victim:
+        return None
+    from mia_lab.victims.private import privacy_claim
+
+    return privacy_claim(config.victim, len(members))
 
 
 def foreign_victim(config: Config, in_channels: int) -> Victim:

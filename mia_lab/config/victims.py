@@ -57,6 +57,28 @@ class Pix2PixHD(Trained):
 
 
 @dataclass
+class DpUNet:
+    """A victim of ours with a privacy guarantee."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    image_size: int = MISSING
+    in_channels: int | None = None
+    input_encoding: InputEncoding = InputEncoding.rgb
+    width: int = MISSING
+    learning_rate: float = MISSING
+    beta1: float = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    epsilon: float = MISSING
+    delta: float = MISSING
+    max_grad_norm: float = MISSING
+    seed: int = MISSING
+    keep_epochs: list[int] = field(default_factory=list)
+    epoch: int | None = None
+
+
+@dataclass
 class Pretrained:
     """A victim from a file of weights."""
 
@@ -117,5 +139,5 @@ class Outputs:
     image_size: int = MISSING
 
 
-VICTIMS = (Pix2Pix, Pix2PixHD, Pretrained, Exported, Onnx, Http, Outputs)
+VICTIMS = (Pix2Pix, Pix2PixHD, DpUNet, Pretrained, Exported, Onnx, Http, Outputs)
 """All members of the group that have keys of their own."""

@@ -110,6 +110,7 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
         "bracket": bracket,
         "rate_interval": text.rate_interval,
         "knowledge": text.knowledge,
+        "claim": text.claim_sentence(result) if result.claim else "",
         "utility": text.utility_sentence(result.utility) if result.utility else "",
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},

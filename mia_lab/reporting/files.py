@@ -99,6 +99,7 @@ def metrics(result: AuditResult) -> dict[str, Any]:
         "alpha_curve": None if result.alpha_curve is None else _lists(result.alpha_curve),
         "grid": grid_rows(result.grid),
         "near_duplicates": len(result.near_duplicates),
+        "claim": None if result.claim is None else vars(result.claim),
         "utility": None if result.utility is None else vars(result.utility),
         "gate": None if result.gate is None else vars(result.gate),
         "timing_s": dict(result.timing_s),

@@ -123,6 +123,7 @@ def text_table(result: AuditResult) -> str:
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
     lines += [utility_sentence(result.utility)] if result.utility else []
+    lines += [claim_sentence(result)] if result.claim else []
     lines.append(belief(result))
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
@@ -144,6 +145,24 @@ def utility_sentence(found: Utility) -> str:
     return (
         f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
         f"Frechet distance {found.frechet:.3g}."
+    )
+
+
+def claim_sentence(result: AuditResult) -> str:
+    """What the training promises, beside what the audit could show."""
+    claim = result.claim
+    assert claim is not None
+    bounds = [p.epsilon for p in result.practice.values() if p.epsilon.value is not None]
+    best = max(bounds, key=lambda bound: bound.value or 0.0, default=None)
+    shown = (
+        "the audit bounds nothing from below (see evaluation.guesses)"
+        if best is None
+        else f"the audit shows that epsilon is at least {best.value:.3f} at delta {best.delta:g}"
+    )
+    return (
+        f"The training promises epsilon {claim.epsilon:g} at delta {claim.delta:g} (noise "
+        f"{claim.noise_multiplier:.3g}, {claim.steps} steps at sampling rate "
+        f"{claim.sampling_rate:.3g}); {shown}."
     )
 
 

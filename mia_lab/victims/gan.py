@@ -47,7 +47,7 @@ class TranslationGAN(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.hparams["seed"], "weights"))
             yield
-            self.apply(_initialise)
+            self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
@@ -135,14 +135,14 @@ def check_hparams(hparams: Mapping[str, Any], rules: Rules) -> None:
     """Refuse hyper-parameters out of range.
 
     Args:
-        hparams: of a :class:`TranslationGAN`.
+        hparams: of a victim; keys that it has not are passed over.
         rules: of the subclass: for each key what it must be, in words and as a predicate.
 
     Raises:
         UserError: naming the key and its range.
     """
     for key, (wanted, holds) in {**_RULES, **rules}.items():
-        if not holds(hparams[key]):
+        if key in hparams and not holds(hparams[key]):
             raise UserError(f"victim.{key}={hparams[key]}: must be {wanted}")
     epochs, kept, audited = (hparams[k] for k in ("epochs", "keep_epochs", "epoch"))
     for epoch in kept:
@@ -181,7 +181,7 @@ _RULES: Rules = {
 }
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Normal initial weights with standard deviation 0.02 (Isola et al. 2017, section 6.2)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)

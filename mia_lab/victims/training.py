@@ -19,8 +19,9 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
+from torch.utils.data import DataLoader
 
-from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.data.dataset import Item, PairDataset, training_loader
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.store.disk import whole_file
@@ -124,10 +125,8 @@ def _train(
     on_epoch: EpochHook | None = None,
 ) -> None:
     """What every training process does; the first one writes."""
-    hparams, n = module.hparams, settings.processes
-    loader = training_loader(
-        dataset, hparams["batch_size"] // n, hparams["seed"], settings.workers, rank, n
-    )
+    hparams = module.hparams
+    loader = _loader(module, dataset, settings, rank)
     resume = folder / "resume" / "last.ckpt"
     encoding = hparams.get("input_encoding", "rgb")
     generator = cast(nn.Module, module.generator)
@@ -155,6 +154,23 @@ def _train(
         export(generator, folder / GENERATOR_FILE, encoding)
         _write_losses(folder / LOSSES_FILE, history.rows)
         shutil.rmtree(resume.parent, ignore_errors=True)
+
+
+def _loader(
+    module: pl.LightningModule, dataset: PairDataset, settings: TrainingSettings, rank: int
+) -> DataLoader[Item]:
+    """Batches of a training process; a module may have a way of its own to draw them."""
+    hparams, n = module.hparams, settings.processes
+    if not hasattr(module, "training_loader"):
+        size, seed = hparams["batch_size"] // n, hparams["seed"]
+        return training_loader(dataset, size, seed, settings.workers, rank, n)
+    if n > 1:
+        raise UserError(
+            f"trainer.devices={n}: {type(module).__name__} draws its batches itself, for one "
+            "process; use trainer.devices=1"
+        )
+    own: DataLoader[Item] = cast(Any, module).training_loader(dataset)
+    return own
 
 
 def _hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +14,12 @@ AUXILIARY = ("data.n_auxiliary=24", "reference.count=4")
 CALIBRATED = ["watson", "lira", "rmia", "learned"]
 
 
-def computed(command: Command) -> Counter[str]:
-    """How often each stage was computed, as the store's log tells."""
-    lines = (command.folder / "outputs/store/log.jsonl").read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    return Counter(e["stage"] for e in events if e["event"] == "computed")
-
-
-def column(command: Command, name: str) -> np.ndarray:
-    with (command.folder / "outputs/latest/scores.csv").open(newline="") as file:
-        return np.array([float(row[name]) for row in csv.DictReader(file)])
-
-
 def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
     # Each in a job of its own, as on a cluster; nobody trains the victim for them.
     apart = ("until=references", "reference.only=0,1,2,3", "attack=all")
     ran = command("-m", "+experiment=tiny", *AUXILIARY, *apart)
     assert ran.code == 0, ran.err
-    assert computed(command)["victim"] == computed(command)["reconstructions"] == 4
+    assert command.computed["victim"] == command.computed["reconstructions"] == 4
     ran = command("+experiment=tiny", *AUXILIARY, "attack=all")
     assert ran.code == 0, ran.err
     found = ran.metrics["attacks"]
@@ -42,7 +27,7 @@ def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
         *("reconstruction", "l2", "ssim", "perceptual", "augmented", "membership"),
         *("watson", "lira", "rmia", "quantile", "shadow", "learned"),
     ]
-    assert computed(command)["victim"] == computed(command)["reconstructions"] == 5
+    assert command.computed["victim"] == command.computed["reconstructions"] == 5
     for name in CALIBRATED:
         assert found[name]["knowledge"] == {
             "images": 24,
@@ -59,11 +44,11 @@ def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
     }
     assert "1 query, 24 images, 4 trainings of pix2pix" in ran.out
     # Other attacks and weights train nothing, and nothing is scored twice.
-    before = computed(command)
+    before = command.computed
     names = "attack.names=[rmia,lira,watson,learned,shadow]"
     again = command("+experiment=tiny", *AUXILIARY, names)
     assert again.code == 0, again.err
-    assert computed(command) == before
+    assert command.computed == before
     for name in CALIBRATED:
         assert again.metrics["attacks"][name]["auc"] == found[name]["auc"]
 
@@ -89,7 +74,7 @@ def test_another_architecture(command: Command) -> None:
 def test_too_few_auxiliaries_are_an_error_before_any_training(command: Command) -> None:
     ran = command("+experiment=tiny", "data.n_auxiliary=0", "attack.names=[watson]")
     assert "raise data.n_auxiliary" in ran.error
-    assert computed(command)["victim"] == 0
+    assert command.computed["victim"] == 0
 
 
 @pytest.mark.parametrize(
@@ -105,13 +90,13 @@ def test_difficulties(command: Command, asked: tuple[str, ...]) -> None:
     labelled(command.folder / "labelled")
     ran = command("+experiment=tiny", *asked, "attack.alpha=1")
     assert ran.code == 0, ran.err
-    difficulty = column(command, "difficulty")
-    error = column(command, "reconstruction_error")
-    np.testing.assert_allclose(column(command, "membership_error"), error - difficulty)
+    difficulty = command.scores("difficulty")
+    error = command.scores("reconstruction_error")
+    np.testing.assert_allclose(command.scores("membership_error"), error - difficulty)
     assert (len(set(difficulty)) == 1) is (asked[0] == "difficulty=none")
     if "multi_image" in asked[0]:  # one function
         np.testing.assert_array_equal(
-            column(command, "watson_error"), column(command, "membership_error")
+            command.scores("watson_error"), command.scores("membership_error")
         )
         assert ran.metrics["attacks"]["membership"]["knowledge"]["trainings"] == 4
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ ALPHAS = ("0.5", "1")
 
 READ_S = 4.0
 """CPU seconds of a job that finds everything in the store."""
-
-
-def computed(store: Path) -> Counter[str]:
-    """How often each stage was computed, as the store's log tells."""
-    lines = (store / "log.jsonl").read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    return Counter(e["stage"] for e in events if e["event"] == "computed")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -67,13 +59,13 @@ def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_victims_train_once_in_two_processes(command: Command) -> None:
     sweep = swept(command, "victim=pix2pix,pix2pixhd", "attack.alpha=0.5,1")
-    count = computed(command.folder / "outputs/store")
+    count = command.computed
     assert (count["victim"], count["features"], count["pooled"], count["blind"]) == (2, 1, 1, 1)
     alone = command("+experiment=tiny", "victim=pix2pixhd", "attack.alpha=1", "paths.store=other")
     assert alone.code == 0, alone.err
     assert numbers(sweep / "3") == numbers(command.folder / "outputs/latest")
     assert read_cost_s(command) <= READ_S
-    assert computed(command.folder / "outputs/store") == count
+    assert command.computed == count
 
 
 @pytest.mark.slow
@@ -91,7 +83,7 @@ def test_ninety_six_points(command: Command) -> None:
     started = cpu_s()
     sweep = swept(command, *grid, "hydra.launcher.processes=4")
     sweep_s = cpu_s() - started
-    count = computed(command.folder / "outputs/store")
+    count = command.computed
     print(f"computed: {dict(count)}; {sweep_s:.0f} CPU s")
     assert (count["victim"], count["reconstructions"]) == (2, 2)
     assert (count["features"], count["pooled"], count["difficulty"]) == (1, 1, 24)

@@ -6,7 +6,9 @@ from torch import nn
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """``batch``: batch norm with weights; ``instance``: instance norm without any.
+    """``batch``, ``group``: with weights; ``instance``: instance norm without any.
+
+    Groups hold 8 channels, or all of them where they are fewer or no multiple.
 
     Raises:
         ValueError: another name.
@@ -15,4 +17,6 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     if norm == "instance":
         return nn.InstanceNorm2d(channels)
-    raise ValueError(f"norm={norm}: must be batch or instance")
+    if norm == "group":
+        return nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)
+    raise ValueError(f"norm={norm}: must be batch, instance or group")

@@ -21,7 +21,7 @@ class UNet(nn.Module):
         in_channels, out_channels: channels of input and output.
         width: channels of the first level (``ngf``); doubled level by level up to eightfold.
         dropout: probability in the decoder levels next to the innermost (three at 256 px).
-        norm: ``batch`` or ``instance``; with ``instance`` all convolutions have biases.
+        norm: ``batch``, ``instance`` or ``group``; with ``instance`` all convolutions have biases.
 
     Attributes:
         arguments: what builds it again.

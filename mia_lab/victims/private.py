@@ -1,0 +1,237 @@
+"""A victim with a privacy guarantee: a U-Net trained by DP-SGD, without a discriminator."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from mia_lab.data.dataset import Item, PairDataset, collate
+from mia_lab.measures import PrivacyClaim
+from mia_lab.seeding import derive_seed, generator
+from mia_lab.types import PairBatch
+from mia_lab.victims.gan import at_least, check_hparams, initialise
+from mia_lab.victims.networks import network_range, translate_unit_range
+from mia_lab.victims.networks.unet import UNet
+
+
+class PrivateUNet(pl.LightningModule):
+    """The generator of pix2pix with group norm, trained on the L1 term alone by DP-SGD.
+
+    Abadi et al. 2016 (arXiv:1607.00133), by Opacus: batches drawn by a coin for each image, each
+    image's gradient clipped, Gaussian noise on their sum, and the privacy spent by the moments
+    (Renyi) accountant. Batch norm and a discriminator would mix images; group norm (Wu, He 2018,
+    arXiv:1803.08494) does not.
+
+    The noise is pseudo-random, from the seed: whoever knows the seed can subtract it.
+
+    The arguments are those of ``conf/victim/dp_unet.yaml``.
+
+    Args:
+        image_size: side of the square images, a power of two, at least 32.
+        in_channels: channels of the input domain.
+        width: channels of the first level.
+        learning_rate, beta1: Adam.
+        epochs: passes over the members, on average.
+        batch_size: expected images a step.
+        epsilon, delta: what is promised; the noise follows from them.
+        max_grad_norm: bound of an image's gradient.
+        seed: of weights, batches and noise.
+        input_encoding: ``rgb`` or ``one_hot``.
+        keep_epochs: epochs whose weights are kept.
+        epoch: the one of them that is audited; None: the last.
+
+    Raises:
+        UserError: a value is out of range; the message names its key.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        in_channels: int,
+        width: int,
+        learning_rate: float,
+        beta1: float,
+        epochs: int,
+        batch_size: int,
+        epsilon: float,
+        delta: float,
+        max_grad_norm: float,
+        seed: int,
+        input_encoding: str = "rgb",
+        keep_epochs: Sequence[int] = (),
+        epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        keep_epochs = list(keep_epochs)
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        check_hparams(self.hparams, _RULES)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "weights"))
+            self.generator = UNet(image_size, in_channels, 3, width, dropout=0, norm="group")
+            self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
+        return translate_unit_range(self.generator, x, self.hparams["input_encoding"])
+
+    def training_loader(self, dataset: PairDataset) -> DataLoader[Item]:
+        """Batches drawn by a coin for each image, as the accountant supposes."""
+        self._n = len(dataset)
+        rate = self.hparams["batch_size"] / self._n
+        batches = PoissonBatches(len(dataset), min(1.0, rate), self.hparams["seed"])
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=_collated(dataset))
+
+    def on_fit_start(self) -> None:
+        from opacus.grad_sample import GradSampleModule
+
+        # Hooks that keep each image's gradient; not a child, so that checkpoints know nothing.
+        self._hooks = [GradSampleModule(self.generator)]
+
+    def on_fit_end(self) -> None:
+        for hooks in self._hooks:
+            hooks.remove_hooks()
+            for parameter in self.generator.parameters():
+                for name in LEFT_BEHIND & vars(parameter).keys():
+                    delattr(parameter, name)
+        self._hooks = []
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> None:
+        optimizer = cast(Any, self.optimizers()).optimizer
+        optimizer.generator.manual_seed(
+            derive_seed(self.hparams["seed"], "noise", self.current_epoch, batch_idx)
+        )
+        cast(Any, self.optimizers()).zero_grad()
+        if not len(batch):  # the coins drew nobody: noise alone
+            for parameter in self.generator.parameters():
+                shape = (0, *parameter.shape)
+                parameter.grad_sample = parameter.new_zeros(shape)  # type: ignore[attr-defined]
+        else:
+            x, y = network_range(batch.condition, self.hparams["input_encoding"]), 2 * batch.y - 1
+            loss = F.l1_loss(self.generator(x), y)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*backward hook is firing.*")
+                self.manual_backward(loss)
+            self.log("l1", loss.detach() / 2, on_step=False, on_epoch=True, batch_size=len(batch))
+        cast(Any, self.optimizers()).step()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        from opacus.optimizers import DPOptimizer
+
+        hparams = self.hparams
+        adam = torch.optim.Adam(
+            self.generator.parameters(), hparams["learning_rate"], (hparams["beta1"], 0.999)
+        )
+        optimizer: torch.optim.Optimizer = DPOptimizer(
+            adam,
+            noise_multiplier=privacy_claim(hparams, self._n).noise_multiplier,
+            max_grad_norm=hparams["max_grad_norm"],
+            expected_batch_size=min(hparams["batch_size"], self._n),
+            generator=torch.Generator(self.device),
+        )
+        return optimizer
+
+
+ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(12, 64), 128, 256, 512, 1024, 2048, 4096]
+"""Of the Renyi divergence: Opacus's, and larger ones for little noise spent."""
+
+LEFT_BEHIND = {"grad_sample", "summed_grad", "_forward_counter", "_current_grad_sample"}
+"""What Opacus hangs on parameters."""
+
+
+class PoissonBatches(BatchSampler):
+    """Batches that each image enters by a coin of its own; a batch may be empty.
+
+    Args:
+        n: images.
+        rate: probability of each.
+        seed: batch b of epoch e depends on (seed, e, b) alone, so that training can resume.
+    """
+
+    def __init__(self, n: int, rate: float, seed: int) -> None:
+        self._n, self._rate, self._seed = n, rate, seed
+        self._epoch = _Epoch()
+        self.sampler = self._epoch
+        self.batch_size, self.drop_last = max(1, round(n * rate)), False
+
+    def __len__(self) -> int:
+        return math.ceil(1 / self._rate)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in range(len(self)):
+            rng = generator(self._seed, "coins", self._epoch.epoch, number)
+            yield [row for row, coin in enumerate(rng.random(self._n)) if coin < self._rate]
+
+
+class _Epoch(Sampler[int]):
+    """Where Lightning says which epoch it is."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+
+def _collated(dataset: PairDataset) -> Any:
+    def collated(items: Sequence[Item]) -> PairBatch:
+        if items:
+            return collate(items, dataset.encoding)
+        one = collate([dataset[0]], dataset.encoding)
+        none = None if one.encoded is None else one.encoded[:0]
+        return PairBatch((), one.x[:0], one.y[:0], none)
+
+    return collated
+
+
+def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
+    """What the training of a :class:`PrivateUNet` promises.
+
+    Args:
+        settings: its hyper-parameters.
+        n: members.
+    """
+    from opacus.accountants.utils import get_noise_multiplier
+
+    rate = min(1.0, settings["batch_size"] / n)
+    steps = settings["epochs"] * math.ceil(1 / rate)
+    with warnings.catch_warnings():  # of noise that is tried on the way
+        warnings.filterwarnings("ignore", message="Optimal order is the")
+        noise = get_noise_multiplier(
+            target_epsilon=settings["epsilon"],
+            target_delta=settings["delta"],
+            sample_rate=rate,
+            steps=steps,
+            accountant="rdp",
+            epsilon_tolerance=0.01 * settings["epsilon"],
+            alphas=ORDERS,
+        )
+    return PrivacyClaim(
+        epsilon=settings["epsilon"],
+        delta=settings["delta"],
+        noise_multiplier=float(noise),
+        sampling_rate=rate,
+        steps=steps,
+    )
+
+
+_RULES = {
+    "image_size": (
+        "a power of two, at least 32",
+        lambda v: v >= 32 and not v & (v - 1),
+    ),
+    "epsilon": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
+    "delta": ("between 0 and 1, such as 1e-5", lambda v: 0 < v < 1),
+    "max_grad_norm": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
+    "batch_size": at_least(1),
+}
