@@ -17,8 +17,9 @@ from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
+from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import Calibration, EpsilonBound, Knowledge, Practice
+from mia_lab.measures import Calibration, EpsilonBound, Knowledge, Normality, Practice
 from mia_lab.results import AuditResult, Dossiers
 from mia_lab.run import command_line, gallery, solver_record, wants_pictures
 from mia_lab.stages import Stages
@@ -65,6 +66,7 @@ def judge(
         difficulty=difficulty,
         alpha=config.attack.alpha,
         evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in judged),
+        normality=_normality(evidence, ids),
         claim=build.privacy_claim(config, split.ids(Role.MEMBER)),
         utility=stages.utility(evidence.reconstructions) if stages.wants_utility else None,
         knowledge={s.attack: _knowledge(config, stages, s.attack) for s in scores},
@@ -86,6 +88,14 @@ def judge(
         command=command_line(),
         config=build.as_yaml(config),
     )
+
+
+def _normality(evidence: Evidence, ids: Sequence[str]) -> Normality | None:
+    """Of the log errors of references on candidates that they did not see."""
+    if not evidence.references:
+        return None
+    unseen = np.where(evidence.is_in(ids), np.nan, evidence.reference_errors(ids))
+    return normality(np.log(np.maximum(unseen, np.finfo(np.float64).tiny)))
 
 
 def _knowledge(config: Config, stages: Stages, attack: str) -> Knowledge:

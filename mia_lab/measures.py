@@ -306,6 +306,25 @@ class Utility:
 
 
 @dataclass(frozen=True)
+class Normality:
+    """How far log errors of reference victims are from Gaussian, image by image.
+
+    Attributes:
+        n: residuals from the images' means.
+        skewness, excess_kurtosis: of them; both 0 for a Gaussian.
+        p_value: Shapiro and Wilk's, as if the residuals were independent.
+        expected, observed: float64 (Q,), quantiles of a Gaussian and of the residuals.
+    """
+
+    n: int
+    skewness: float
+    excess_kurtosis: float
+    p_value: float
+    expected: Floats
+    observed: Floats
+
+
+@dataclass(frozen=True)
 class Slice:
     """One attack on some of the candidates.
 

@@ -18,6 +18,7 @@ from mia_lab.measures import (
     Gate,
     GridPoint,
     Knowledge,
+    Normality,
     Practice,
     PrivacyClaim,
     Reliability,
@@ -71,6 +72,7 @@ class AuditResult:
         difficulty: float64 per candidate, in the order of ``scores[0].id``.
         alpha: weight of the difficulty in the membership error (Eq. 3).
         evaluations: one per attack.
+        normality: of the references' log errors; None where no attack compares with references.
         claim: what the victim's training promises; None where it promises nothing.
         utility: how good the victim's answers are; None where nobody asked.
         knowledge: what each attacker has to have, by the attack's name.
@@ -96,6 +98,7 @@ class AuditResult:
     difficulty: Floats
     alpha: float
     evaluations: tuple[Evaluation, ...]
+    normality: Normality | None
     claim: PrivacyClaim | None
     utility: Utility | None
     knowledge: Mapping[str, Knowledge]

@@ -13,18 +13,29 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours: distinct for all common forms of colour vision. What never saw the victim
-# is grey, and told apart by its dashes.
+# Okabe & Ito's colours for the two attacks that are always there, Tol's for the others: distinct
+# for common forms of colour vision. What never saw the victim is grey, told apart by its dashes.
 ATTACK_COLOURS = {
     "reconstruction": "#0072B2",
     "membership": "#D55E00",
+    "l2": "#56B4E9",
+    "ssim": "#88CCEE",
+    "perceptual": "#332288",
+    "augmented": "#44AA99",
+    "adaptive": "#117733",
+    "watson": "#CC79A7",
+    "lira": "#882255",
+    "rmia": "#AA4499",
+    "quantile": "#999933",
+    "shadow": "#DDAA33",
+    "learned": "#009E73",
     "difficulty": "#6E6E6E",
     "features": "#3D3D3D",
     "statistics": "#8A8A8A",
     "jpeg": "#555555",
     "file": "#A0A0A0",
 }
-_FURTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_FURTHER_COLOURS = ("#E69F00", "#6699CC", "#997700", "#661100")
 MEMBER_COLOUR, NONMEMBER_COLOUR = "#000000", "#E69F00"
 INK, QUIET, GRID = "#222222", "#6E6E6E", "#DDDDDD"
 WIDTH = 4.6  # inches: text of 9 pt stays readable where the picture is as wide as a phone

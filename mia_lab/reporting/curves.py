@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.measures import AlphaCurve, Calibration, Evaluation, Roc
+from mia_lab.measures import AlphaCurve, Calibration, Evaluation, Normality, Roc
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,
@@ -162,6 +162,22 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_xlabel("predicted probability of being a member")
     axes.set_ylabel("share of members among these images")
+    tidy(axes)
+    legend_below(figure, axes)
+    return figure
+
+
+def normality_figure(found: Normality) -> Figure:
+    """Quantiles of the references' standardised log errors against those of a Gaussian."""
+    figure = new_figure(4.6)
+    axes = figure.add_subplot()
+    ends = [min(found.expected[0], found.observed[0]), max(found.expected[-1], found.observed[-1])]
+    axes.plot(ends, ends, color="#AAAAAA", lw=1, ls=":", label="Gaussian", zorder=1)
+    label = f"{found.n} log errors"
+    axes.plot(found.expected, found.observed, ".", ms=4, color=INK, label=label)
+    axes.set_xlabel("quantile of a Gaussian (standard deviations)")
+    axes.set_ylabel("quantile of the residuals")
+    axes.set_aspect("equal")
     tidy(axes)
     legend_below(figure, axes)
     return figure

@@ -14,6 +14,7 @@ from mia_lab.reporting.canvas import (
 )
 from mia_lab.reporting.curves import (
     alpha_figure,
+    normality_figure,
     reliability_figure,
     roc_figure,
     roc_log_figure,
@@ -22,7 +23,7 @@ from mia_lab.reporting.distributions import Sample, histogram_figure, scatter_fi
 from mia_lab.reporting.dossier import dossier_pictures
 from mia_lab.reporting.heatmap import heatmap, panels
 from mia_lab.reporting.tables import best_point, grid_axes, score_columns
-from mia_lab.reporting.text import interval, rate, verdict
+from mia_lab.reporting.text import interval, p_text, rate, verdict
 from mia_lab.results import AuditResult
 
 __all__ = ["Picture", "attack_colours", "draw", "grid_pictures"]
@@ -32,14 +33,15 @@ def draw(result: AuditResult) -> tuple[Picture, ...]:
     """All pictures of a result, by name.
 
     ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
-    difficulty; ``alpha``, ``reliability``, ``grid``, ``grid-2``, ... and ``dossiers-1``, ... where
-    the result has what they show.
+    difficulty; ``alpha``, ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and
+    ``dossiers-1``, ... where the result has what they show.
     """
     return (
         *_roc_pictures(result),
         *_distribution_pictures(result),
         *_alpha_pictures(result),
         *_reliability_pictures(result),
+        *_normality_pictures(result),
         *grid_pictures(result.grid),
         *dossier_pictures(result.dossiers),
     )
@@ -148,6 +150,22 @@ def _reliability_pictures(result: AuditResult) -> list[Picture]:
             "Predicted probabilities against what came true",
             f"Share of members in bins of predicted probability. Brier scores: {scores}.",
             png(reliability_figure(found)),
+        )
+    ]
+
+
+def _normality_pictures(result: AuditResult) -> list[Picture]:
+    found = result.normality
+    if found is None:
+        return []
+    return [
+        Picture(
+            "normality",
+            "Are the references' log errors Gaussian?",
+            f"Quantiles of {found.n} residuals of log errors from each image's mean: skewness "
+            f"{found.skewness:.2f}, excess kurtosis {found.excess_kurtosis:.2f}, "
+            f"{p_text(found.p_value)} by Shapiro and Wilk's test.",
+            png(normality_figure(found)),
         )
     ]
 

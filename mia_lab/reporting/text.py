@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.measures import (
@@ -111,13 +112,16 @@ def text_table(result: AuditResult) -> str:
     """The attacks with their intervals as aligned plain text, for the terminal."""
     rates = list(result.evaluations[0].tpr_at_fpr)
     header = ["attack", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
-    header += ["excess over blind", "has"]
+    header.append("excess over blind")
     excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
-    rows = [
-        [*_cells(e, e.name), excess.get(e.name, ""), knowledge(result.knowledge[e.name])]
-        for e in result.evaluations
-    ]
-    rows += [[*_cells(e, f"{e.name} (blind)"), "", ""] for e in result.blind.baselines]
+    rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
+    rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
+    has = [knowledge(result.knowledge[e.name]) for e in result.evaluations]
+    if len(set(has)) > 1:  # else each asks once, and has nothing else
+        header.append("the attacker has")
+        rows = [
+            [*row, *more] for row, more in zip_longest(rows, ([h] for h in has), fillvalue=[""])
+        ]
     lines = _ruled([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")

@@ -53,3 +53,14 @@ def test_black_box(templates: Command) -> None:
     ran = run(templates, "victim=my_black_box", "data.protocol=official", "victim.brightness=1")
     assert ran.code == 0
     assert scores.read_text() != before
+
+
+def test_difficulty_and_defense(templates: Command) -> None:
+    tiny = ("victim.width=4", "victim.discriminator_width=4", "victim.epochs=1")
+    mine = ("difficulty=my_difficulty", "defense=my_defense")
+    ran = run(templates, "attack.names=[reconstruction,adaptive,membership]", *mine, *tiny)
+    assert ran.code == 0, ran.err
+    assert ran.metrics["utility"] is not None
+    assert len(set(templates.scores("difficulty"))) == 12
+    # A source that changes is another defence: who cannot know its version reads it.
+    assert "my_defense" in ran.metrics["record"]["defense"]

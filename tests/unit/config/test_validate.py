@@ -129,7 +129,11 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("attack.alpha=nan", "attack.alpha=nan: must be a finite number"),
         ("attack.alpha=inf", "attack.alpha=inf: must be a finite number"),
         ("attack.names=[]", "name at least one attack"),
-        ("attack.names=[lira]", "attack.names=lira: unknown; choose from reconstruction, member"),
+        ("attack.names=[gan]", "attack.names=gan: unknown; choose from reconstruction, l2, ssim"),
+        ("reference.count=3", "reference.count=3: reference victims come in pairs"),
+        ("reference.only=8 until=references", "reference.only=8: there are reference.count=8"),
+        ("reference.only=1", "reference.only=1: .* add until=references"),
+        ("query.repeats=0", "query.repeats=0: must be at least 1"),
         ("attack.names=[membership,membership]", "names an attack twice"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu: unknown; choose from auto, cpu, gpu"),
         (

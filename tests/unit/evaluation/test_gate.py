@@ -107,6 +107,7 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         difficulty=rng.random(300),
         alpha=0.5,
         evaluations=tuple(evaluate(t.attack, t.score, truth) for t in tables),
+        normality=None,
         claim=None,
         utility=None,
         knowledge={},

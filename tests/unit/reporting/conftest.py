@@ -61,6 +61,7 @@ def make_result(
         difficulty=difficulty,
         alpha=0.5,
         evaluations=tuple(evaluate(t.attack, t.score, is_member, 0, group) for t in tables),
+        normality=None,
         claim=None,
         utility=None,
         knowledge={t.attack: Knowledge(0, "", 1, 0) for t in tables},

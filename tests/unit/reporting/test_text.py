@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import replace
 
 import pytest
 
-from mia_lab.measures import Estimate, Verdict
+from mia_lab.measures import Estimate, Knowledge, Verdict
 from mia_lab.reporting import text_table, verdict
 from mia_lab.reporting.text import belief, interval, p_text, percent, rate, rate_interval
 
@@ -15,7 +16,12 @@ def test_table_is_aligned(result):
     assert counts == "40 members, 40 non-members"
     assert header.startswith("attack")
     assert {len(line) for line in (header, rule, *rows[:2])} == {len(rule)}
+    assert header.endswith("excess over blind")
+    has = {**result.knowledge, "membership": Knowledge(100, "pix2pix", 16, 8)}
+    _, header, _, *rows = text_table(replace(result, knowledge=has)).splitlines()
+    assert header.endswith("  the attacker has")
     assert rows[0].endswith("  1 query")
+    assert rows[1].endswith("  16 queries, 100 images, 8 trainings of pix2pix")
     assert rows[1].split()[0] == "membership"
     assert f"{result.evaluations[1].auc:.3f}" in rows[1]
     assert "not resolvable" in rows[1]

@@ -108,6 +108,7 @@ def test_a_step_takes_the_sum_of_clipped_gradients_and_noise(images) -> None:
     assert abs(noise.mean()) < 4 * noise.std() / math.sqrt(noise.size)
 
 
+@pytest.mark.filterwarnings("ignore:Optimal order:UserWarning")  # within the tight accountant
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0])
 def test_what_is_promised_is_what_the_accountant_says(epsilon: float) -> None:
     claim = privacy_claim({**SETTINGS, "epsilon": epsilon, "epochs": 40}, 100)

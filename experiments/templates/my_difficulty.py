@@ -1,0 +1,21 @@
+"""A difficulty of your own: how colourful is the picture that is to be generated?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mia_lab.types import PairBatch
+
+
+class Colourfulness:
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = power
+
+    def identity(self) -> dict[str, float]:
+        """What the scores depend on besides the images and this file: JSON values."""
+        return {"power": self.power}
+
+    def score_images(self, batch: PairBatch) -> np.ndarray:
+        """One finite number an image, higher = harder: float64 (N,)."""
+        spread = batch.y.double().std(dim=1).mean(dim=(1, 2)).numpy()
+        return np.asarray(spread**self.power)
