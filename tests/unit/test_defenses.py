@@ -31,7 +31,10 @@ def test_noise_has_the_deviation_asked_for(pictures: torch.Tensor) -> None:
     noise = OutputNoise(0.05).apply(middle) - middle
     assert float(noise.std()) == pytest.approx(0.05, rel=0.02)
     assert float(OutputNoise(1.0).apply(pictures).min()) == 0.0
-    assert OutputNoise(0.05).expected(pictures) is pictures
+    assert OutputNoise(0.0).expected(pictures) is pictures
+    level = torch.tensor([0.0, 0.02, 0.3, 0.9, 1.0])
+    many = OutputNoise(0.2).apply(level.repeat(400_000, 1)).mean(0)
+    np.testing.assert_allclose(OutputNoise(0.2).expected(level).numpy(), many.numpy(), atol=1.5e-3)
 
 
 def test_quantisation(pictures: torch.Tensor) -> None:
