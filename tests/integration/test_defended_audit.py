@@ -33,7 +33,7 @@ def test_a_defense_never_changes_the_stored_victim(command: Command) -> None:
 
 
 def test_averaging_recovers_what_noise_hides(command: Command) -> None:
-    """Noise of deviation .2 adds .16 to an error; the mean of 64 answers has an eighth of it."""
+    """Noise of deviation .2 adds .07 to these errors; the mean of 64 answers has an eighth of it."""
     assert command("+experiment=tiny", ATTACKS).code == 0
     plain = command.scores("reconstruction_error")
     ran = command(
@@ -41,7 +41,7 @@ def test_averaging_recovers_what_noise_hides(command: Command) -> None:
     )
     assert ran.code == 0, ran.err
     noisy, mean = command.scores("reconstruction_error"), command.scores("adaptive_error")
-    assert np.abs(mean - plain).max() < np.abs(noisy - plain).min() / 4
+    assert np.abs(mean - plain).mean() < np.abs(noisy - plain).mean() / 5
 
 
 def test_a_gate_may_ask_for_utility(command: Command) -> None:
