@@ -55,7 +55,8 @@ class OutputNoise:
         below, above = torch.special.ndtr(low), torch.special.ndtr(high)
         density = ((-(low**2) / 2).exp() - (-(high**2) / 2).exp()) / math.sqrt(2 * math.pi)
         mean = pictures * (above - below) + self.sigma * density + (1 - above)
-        return mean.to(pictures.dtype)
+        seen: Tensor = mean.to(pictures.dtype)
+        return seen
 
 
 class _Deterministic:
