@@ -22,6 +22,7 @@ from mia_lab.backbones.pooling import POOLED_PIXELS, pool
 from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.difficulty.whole_image import WholeImageDifficulty, table
+from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.plan import backbone_identity, software
 from mia_lab.store import Stage, Store, load_table, save_table
@@ -201,7 +202,13 @@ class DifficultyStages:
         scores: list[np.ndarray] = []
         with _bar("scoring difficulty", len(self.pairs)) as bar:
             for batch in self.pairs.batches(POOLED_BATCH):
-                scores.append(scorer.score_images(batch))
+                found = np.asarray(scorer.score_images(batch), dtype=np.float64)
+                if found.shape != (len(batch),) or not np.isfinite(found).all():
+                    raise UserError(
+                        f"difficulty: score_images must give one finite number an image, and gave "
+                        f"{found.shape} for the {len(batch)} from {batch.ids[0]} on"
+                    )
+                scores.append(found)
                 bar.update(len(batch))
         return table(self.pairs.ids, np.concatenate(scores))
 

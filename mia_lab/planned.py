@@ -149,6 +149,11 @@ class PlannedStages:
         if not self.needs_references:
             return Plan({}, {})
         asked = self.config.reference
+        if asked.victim is None and not self._is_ours:
+            raise UserError(
+                f"victim={self.config.victim.get('name')}: cannot be trained, and what compares "
+                "with reference victims needs some; add +victim@reference.victim=pix2pix, say"
+            )
         pool = self.reference_pool
         if len(pool) < 2:
             raise UserError(

@@ -28,6 +28,7 @@ from mia_lab.planned import PlannedStages
 from mia_lab.run import run_record, settings_line
 from mia_lab.store import Stage, load_table, save_table
 from mia_lab.types import (
+    ADAPTIVE,
     VICTIM,
     BlindFeatures,
     BlindFits,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.types import Floats
-    from mia_lab.victims.blackbox import Victim
+    from mia_lab.victims.blackbox import BlackBox, Victim
     from mia_lab.victims.training import EpochHook, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,8 @@ class Stages(PlannedStages):
                     f"victim={self.config.victim.get('name')}: holds answers to given queries, and "
                     "attack.names has one that asks others; leave out augmented"
                 )
+            if ADAPTIVE not in self._needs.altered:  # who adapts wants another answer each time
+                asked = cast("BlackBox", self._remembering(asked))
             dataset, size = self.pairs.subset(self.scored), self._query_batch_size
             names, seed, repeats = self._needs.altered, self.config.seed, self.config.query.repeats
             found = query_altered(asked, dataset, names, size, seed, self.defense, repeats)

@@ -28,6 +28,8 @@ DASHES = ((5, 2), (1, 1.4), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1))
 """Of the blind baselines, whose greys alone would not tell them apart."""
 
 _MARKERS = "osD^v"
+BANDS = 4
+"""So many attacks are drawn with their bands; more would hide each other."""
 _BELOW = 2.5
 """How far the logarithmic axes go below the lowest rate that can be resolved, as a factor."""
 
@@ -38,7 +40,7 @@ def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -
     _bands(axes, evaluations)
     for e, style in _styles(evaluations, blind):
         axes.plot(e.roc.fpr, e.roc.tpr, **style)
-    _chance(axes, 0)
+    _chance(axes, 0, len(evaluations) <= BANDS)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     legend_below(figure, axes)
     return figure
@@ -57,7 +59,7 @@ def roc_log_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation
     for e, style in _styles(evaluations, blind):
         fpr, tpr = on_log_axes(e.roc, resolved)
         axes.plot(fpr, np.maximum(tpr, lowest / 10), **style)
-    _chance(axes, lowest)
+    _chance(axes, lowest, len(evaluations) <= BANDS)
     axes.axvspan(lowest, resolved, color="#EEEEEE", lw=0, zorder=0)
     axes.text(
         np.sqrt(lowest * resolved),
@@ -138,7 +140,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     Args:
         calibrations: by attack.
     """
-    figure = new_figure(5.2)
+    figure = new_figure(4.6 + 0.2 * (len(calibrations) + 1))
     axes = figure.add_subplot()
     colours = attack_colours(calibrations)
     for number, (name, found) in enumerate(calibrations.items()):
@@ -193,16 +195,18 @@ def _roc_axes(n_curves: int) -> tuple[Figure, Axes]:
 
 
 def _bands(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
+    """Of so few attacks that each can be told from the others."""
     colours = attack_colours(e.name for e in evaluations)
-    for e in evaluations:
+    for e in evaluations if len(evaluations) <= BANDS else ():
         band = e.band
         axes.fill_between(band.fpr, band.low, band.high, color=colours[e.name], alpha=0.13, lw=0)
 
 
-def _chance(axes: Axes, lowest: float) -> None:
+def _chance(axes: Axes, lowest: float, has_bands: bool) -> None:
     """The diagonal, and what the bands are, as the last entries of the legend."""
     axes.plot([lowest, 1], [lowest, 1], color="#AAAAAA", lw=1, ls=":", label="chance", zorder=1)
-    axes.fill_between([], [], [], color=QUIET, alpha=0.3, lw=0, label="95 % band at each rate")
+    if has_bands:
+        axes.fill_between([], [], [], color=QUIET, alpha=0.3, lw=0, label="95 % band at each rate")
 
 
 def _styles(

@@ -77,6 +77,8 @@ def measured(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
 
 def _row(name: str, is_blind: bool, e: Mapping[str, Any], metrics: Mapping[str, Any]) -> Row:
     row: Row = {"attack": name, "blind": is_blind} | _limits("auc", e["auc"], e["auc_ci95"])
+    knows = e.get("knowledge", {})  # a blind baseline asks no victim
+    row |= {key: knows.get(key) for key in ("queries", "images", "trainings")}
     for fpr, rate in e["tpr_at_fpr"].items():
         value, ci95 = (None, None) if rate is None else (rate["value"], rate["ci95"])
         row |= _limits(f"tpr_at_fpr_{fpr}", value, ci95)

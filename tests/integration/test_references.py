@@ -116,3 +116,22 @@ def labelled(folder: Path) -> None:
 def test_a_survey_of_statistics(command: Command) -> None:
     ran = command("task=difficulty", "+experiment=tiny", "difficulty=image_statistics")
     assert ran.code == 0, ran.err
+
+
+def test_a_victim_of_somebody_else_needs_references_of_another_make(command: Command) -> None:
+    assert command("+experiment=tiny").code == 0
+    (weights,) = command.folder.glob("outputs/store/victim/*/victim.safetensors")
+    roles = [f"train/{n:06d},{'auxiliary' if n > 7 else 'candidate'}" for n in range(24)]
+    (command.folder / "who.csv").write_text("\n".join(["id,role", *roles]) + "\n")
+    asked = (
+        *("task=score", "victim=pretrained", f"victim.checkpoint={weights}", "score.fpr=0.3"),
+        *("data.protocol=manifest", "data.manifest=who.csv", "data.image_size=32"),
+        *("attack.names=[watson,augmented,learned]", "reference.count=4", "trainer.threads=1"),
+        *("tracking.mode=disabled", "report.images=false"),
+    )
+    assert "+victim@reference.victim=pix2pix" in command(*asked).error
+    other = ("+victim@reference.victim=pix2pix", "reference.victim.width=4")
+    small = ("reference.victim.discriminator_width=4", "reference.victim.epochs=1")
+    ran = command(*asked, *other, *small)
+    assert ran.code == 0, ran.err
+    assert command.computed["victim"] == 5
