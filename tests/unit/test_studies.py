@@ -49,3 +49,12 @@ def test_the_gate_is_right_about_real_and_planted_differences() -> None:
     caught = module.alarms(rows("blind/power.csv"))
     for strong in ("brightness 20 %", "JPEG 75 against 95", "difficulty 1 SD"):
         assert caught[strong] == (10, 10)
+
+
+def test_attacks_are_as_the_table_says() -> None:
+    module = study("attacks/table.py")
+    text = (EXPERIMENTS / "attacks/README.md").read_text()
+    assert module.table(module.read()) in text
+    found = {(r["attack"], r["epochs"]): float(r["auc"]) for r in module.read()}
+    assert found["learned", "20"] > found["membership", "20"] > found["reconstruction", "20"]
+    assert found["membership", "80"] > found["reconstruction", "80"] > found["augmented", "80"]
