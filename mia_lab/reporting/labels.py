@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("scale", "data", "victim", "difficulty", "backbone")
+GROUPS = ("scale", "data", "victim", "defense", "difficulty", "backbone")
 """Parts of a configuration that have a name, which says what it implies."""
 
 IGNORED = frozenset(

@@ -58,3 +58,12 @@ def test_attacks_are_as_the_table_says() -> None:
     found = {(r["attack"], r["epochs"]): float(r["auc"]) for r in module.read()}
     assert found["learned", "20"] > found["membership", "20"] > found["reconstruction", "20"]
     assert found["membership", "80"] > found["reconstruction", "80"] > found["augmented", "80"]
+
+
+def test_defenses_are_as_the_tables_say() -> None:
+    module = study("defenses/table.py")
+    assert module.tables() in (EXPERIMENTS / "defenses/README.md").read_text()
+    noise = {
+        (r["attack"], float(r["defense.sigma"])): float(r["auc"]) for r in module.read("noise.csv")
+    }
+    assert noise["adaptive", 0.8] - noise["reconstruction", 0.8] > 0.05
