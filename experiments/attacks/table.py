@@ -1,4 +1,4 @@
-"""The table of the README from results.csv: `python table.py`."""
+"""The tables of the README from its CSV files: `python table.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def read() -> list[dict[str, str]]:
-    with (HERE / "results.csv").open(newline="") as file:
+def read(name: str = "results.csv") -> list[dict[str, str]]:
+    with (HERE / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -31,6 +31,21 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def difficulties() -> str:
+    """A row a difficulty and weight: what the membership error finds with it."""
+    rows = [
+        *((row, row["difficulty"]) for row in read("difficulties.csv")),
+        *((row, row["difficulty.statistic"]) for row in read("statistics.csv")),
+    ]
+    lines = [["difficulty", "alpha", "AUC of the membership error", "gain over reconstruction"]]
+    lines.append(["---"] * 4)
+    for row, name in rows:
+        if row["attack"] == "membership":
+            gain = _interval(row, "difference", "+")
+            lines.append([name, f"{float(row['alpha']):g}", _interval(row, "auc"), gain])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def _cells(row: dict[str, str]) -> list[str]:
     rates = ", ".join(f"{100 * float(row[f'tpr_at_fpr_{fpr}']):.0f} %" for fpr in ("0.01", "0.1"))
     return [_interval(row, "auc"), rates, _interval(row, "excess", "+") if row["excess"] else ""]
@@ -42,4 +57,4 @@ def _interval(row: dict[str, str], name: str, sign: str = "") -> str:
 
 
 if __name__ == "__main__":
-    print(table(read()))
+    print(table(read()), difficulties(), sep="\n\n")

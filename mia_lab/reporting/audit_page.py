@@ -109,7 +109,7 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
         "interval": text.interval,
         "bracket": bracket,
         "rate_interval": text.rate_interval,
-        "knowledge": text.knowledge,
+        "knowledge": text.told_knowledge(result),
         "claim": text.claim_sentence(result) if result.claim else "",
         "utility": text.utility_sentence(result.utility) if result.utility else "",
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),

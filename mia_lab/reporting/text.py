@@ -20,6 +20,9 @@ from mia_lab.results import AuditResult
 
 NOT_RESOLVABLE = "not resolvable"
 
+BEST = 4
+"""So many attacks are in the headline."""
+
 
 def interval(value: float, ci95: tuple[float, float], sign: str = "") -> str:
     """A number with its interval, three decimals: ``0.979 [0.961, 0.989]``.
@@ -68,8 +71,10 @@ def finding(result: AuditResult) -> str:
     attacks = sorted(result.evaluations, key=lambda e: e.auc, reverse=True)
     told = any(e.auc_ci95[0] > 0.5 for e in attacks)
     can = "can be told" if told else "could not be told reliably"
-    found = ", ".join(f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks)
-    return f"Members {can} from non-members: {found}."
+    found = [f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:BEST]]
+    if len(attacks) > BEST:
+        found.append(f"{len(attacks) - BEST} others below")
+    return f"Members {can} from non-members: {', '.join(found)}."
 
 
 def belief(result: AuditResult) -> str:
@@ -116,12 +121,9 @@ def text_table(result: AuditResult) -> str:
     excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
     rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
     rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
-    has = [knowledge(result.knowledge[e.name]) for e in result.evaluations]
-    if len(set(has)) > 1:  # else each asks once, and has nothing else
+    if has := told_knowledge(result):
         header.append("the attacker has")
-        rows = [
-            [*row, *more] for row, more in zip_longest(rows, ([h] for h in has), fillvalue=[""])
-        ]
+        rows = [[*row, told] for row, told in zip_longest(rows, has.values(), fillvalue="")]
     lines = _ruled([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
@@ -131,6 +133,12 @@ def text_table(result: AuditResult) -> str:
     lines.append(belief(result))
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
+
+
+def told_knowledge(result: AuditResult) -> dict[str, str]:
+    """What each attacker has, by attack; nothing where all have the same, one query."""
+    told = {e.name: knowledge(result.knowledge[e.name]) for e in result.evaluations}
+    return told if len(set(told.values())) > 1 else {}
 
 
 def knowledge(has: Knowledge) -> str:

@@ -55,6 +55,7 @@ def test_attacks_are_as_the_table_says() -> None:
     module = study("attacks/table.py")
     text = (EXPERIMENTS / "attacks/README.md").read_text()
     assert module.table(module.read()) in text
+    assert module.difficulties() in text
     found = {(r["attack"], r["epochs"]): float(r["auc"]) for r in module.read()}
     assert found["learned", "20"] > found["membership", "20"] > found["reconstruction", "20"]
     assert found["membership", "80"] > found["reconstruction", "80"] > found["augmented", "80"]
