@@ -21,7 +21,6 @@ from tqdm import tqdm
 from mia_lab.backbones.pooling import POOLED_PIXELS, pool
 from mia_lab.config import build
 from mia_lab.config.schema import Config
-from mia_lab.difficulty.whole_image import WholeImageDifficulty, table
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.plan import backbone_identity, software
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from mia_lab.data.dataset import PairDataset
     from mia_lab.difficulty.score import FactorBatch
     from mia_lab.difficulty.single_image import SingleImageDifficulty
+    from mia_lab.difficulty.whole_image import WholeImageDifficulty
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +158,8 @@ class DifficultyStages:
         Each pixel is predicted by a probe that was fitted on others, in folds. Where the score is
         of whole images: (len(ids), 0, 0).
         """
+        from mia_lab.difficulty.whole_image import WholeImageDifficulty
+
         first = next(iter(self._scorers), None)
         if first is None or isinstance(first, WholeImageDifficulty):
             return np.empty((len(ids), 0, 0), dtype=np.float32)
@@ -188,6 +190,8 @@ class DifficultyStages:
             place: which of :meth:`stages`.
             folder: an empty one.
         """
+        from mia_lab.difficulty.whole_image import WholeImageDifficulty
+
         scorer = self._scorers[place]
         if isinstance(scorer, WholeImageDifficulty):
             save_table(folder, self._whole(scorer))
@@ -199,6 +203,8 @@ class DifficultyStages:
         save_table(folder, table)
 
     def _whole(self, scorer: WholeImageDifficulty) -> DifficultyTable:
+        from mia_lab.difficulty.whole_image import table
+
         scores: list[np.ndarray] = []
         with _bar("scoring difficulty", len(self.pairs)) as bar:
             for batch in self.pairs.batches(POOLED_BATCH):

@@ -16,7 +16,6 @@ from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build
 from mia_lab.config.validate import PRECISIONS
 from mia_lab.data import splits
-from mia_lab.difficulty.multi_image import multi_image
 from mia_lab.difficulty_stages import read_difficulty
 from mia_lab.errors import UserError
 from mia_lab.evaluation.blind_fits import fit_baselines
@@ -232,6 +231,8 @@ class Stages(PlannedStages):
 
         def compute(place: int, folder: Path) -> None:
             if build.is_multi_image(self.config):
+                from mia_lab.difficulty.multi_image import multi_image
+
                 save_table(folder, multi_image(self.references(), self.reference_members))
             else:
                 self.difficulties.score(place, folder)

@@ -136,9 +136,9 @@ def text_table(result: AuditResult) -> str:
 
 
 def told_knowledge(result: AuditResult) -> dict[str, str]:
-    """What each attacker has, by attack; nothing where all have the same, one query."""
+    """What each attacker has, by attack; nothing where none has more than one query."""
     told = {e.name: knowledge(result.knowledge[e.name]) for e in result.evaluations}
-    return told if len(set(told.values())) > 1 else {}
+    return told if set(told.values()) != {"1 query"} else {}
 
 
 def knowledge(has: Knowledge) -> str:

@@ -24,7 +24,7 @@ def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
     assert ran.code == 0, ran.err
     found = ran.metrics["attacks"]
     assert list(found) == [
-        *("reconstruction", "l2", "ssim", "perceptual", "augmented", "membership"),
+        *("reconstruction", "l2", "ssim", "perceptual", "augmented", "adaptive", "membership"),
         *("watson", "lira", "rmia", "quantile", "shadow", "learned"),
     ]
     assert command.computed["victim"] == command.computed["reconstructions"] == 5

@@ -143,5 +143,5 @@ def test_smallest_image_and_stride(network: UNet | ResNetGenerator | LocalEnhanc
 
 
 def test_unknown_norm() -> None:
-    with pytest.raises(ValueError, match="norm=group: must be batch or instance"):
-        norm_layer("group", 4)
+    with pytest.raises(ValueError, match="norm=layer: must be batch, instance or group"):
+        norm_layer("layer", 4)
