@@ -327,10 +327,10 @@ def defense(config: Config) -> Defense | None:
     Raises:
         UserError: a setting is out of range, or the object lacks a method.
     """
-    from mia_lab.defenses import Defense
-
     if config.defense["_target_"] is None:
         return None
+    from mia_lab.defenses import Defense
+
     built = _build("defense", config.defense)
     if not isinstance(built, Defense):
         raise UserError(
