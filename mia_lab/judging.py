@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.attacks.calibrated import unseen_log_errors
 from mia_lab.config import build
 from mia_lab.config.choices import Assignment, Protocol
 from mia_lab.config.schema import Config
@@ -92,10 +93,7 @@ def judge(
 
 def _normality(evidence: Evidence, ids: Sequence[str]) -> Normality | None:
     """Of the log errors of references on candidates that they did not see."""
-    if not evidence.references:
-        return None
-    unseen = np.where(evidence.is_in(ids), np.nan, evidence.reference_errors(ids))
-    return normality(np.log(np.maximum(unseen, np.finfo(np.float64).tiny)))
+    return normality(unseen_log_errors(evidence, ids)) if evidence.references else None
 
 
 def _knowledge(config: Config, stages: Stages, attack: str) -> Knowledge:

@@ -85,13 +85,13 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
         if _stop_after(config, Until.reconstructions):
             return None
         with clock("references"):
-            stages.references()
+            references = stages.references()
         with clock("difficulty"):
             difficulty = stages.difficulty()
         if _stop_after(config, Until.difficulty):
             return None
         with clock("attacks"):
-            evidence = stages.evidence(split, reconstructions, difficulty, altered)
+            evidence = stages.evidence(split, reconstructions, difficulty, altered, references)
             scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
         with clock("evaluation"):
             result = judge(config, stages, split, alike, evidence, scores)

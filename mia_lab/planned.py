@@ -41,7 +41,7 @@ RECONSTRUCTIONS_VERSION = 1
 BLIND_VERSION = 1
 ALTERED_VERSION = 1
 UTILITY_VERSION = 1
-MULTI_IMAGE_VERSION = 101
+MULTI_IMAGE_VERSION = 1
 
 
 class PlannedStages:
@@ -211,8 +211,12 @@ class PlannedStages:
 
     @cached_property
     def _module(self) -> pl.LightningModule:
+        return self._built(self._settings)
+
+    def _built(self, settings: dict[str, Any]) -> pl.LightningModule:
+        """An untrained victim of ours, or of the attacker's."""
         torch_device(self.config.trainer.accelerator)  # fails where it is not there
-        return build.trained_victim(self._settings)
+        return build.trained_victim(settings)
 
     @cached_property
     def _foreign(self) -> Victim:

@@ -52,11 +52,11 @@ def score(config: Config, folder: Path, group: str) -> None:
             reconstructions = stages.reconstructions()
             altered = stages.altered()
         with clock("references"):
-            stages.references()
+            references = stages.references()
         with clock("difficulty"):
             difficulty = stages.difficulty()
         with clock("attacks"):
-            evidence = stages.evidence(split, reconstructions, difficulty, altered)
+            evidence = stages.evidence(split, reconstructions, difficulty, altered, references)
             scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
             record = stages.record() | solver_record(difficulty)
             found = _judge(config, split, alike, evidence, scores, record)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mia_lab.attacks import Attack, run_attack
+from mia_lab.attacks.distances import structural_similarity
 from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build
 from mia_lab.config.validate import PRECISIONS
@@ -20,7 +21,6 @@ from mia_lab.difficulty_stages import read_difficulty
 from mia_lab.errors import UserError
 from mia_lab.evaluation.blind_fits import fit_baselines
 from mia_lab.evaluation.utility import frechet_distance
-from mia_lab.hardware import torch_device
 from mia_lab.measures import Utility
 from mia_lab.plan import backbone_identity, software
 from mia_lab.planned import PlannedStages
@@ -84,18 +84,27 @@ class Stages(PlannedStages):
         """The victim, trained on the members if it is ours."""
         if not self._is_ours:
             return self._foreign
-        from mia_lab.victims.blackbox import TorchBlackBox
         from mia_lab.victims.training import train
 
-        module, trainer = self._module, self.config.trainer
+        module = self._module
 
         def compute(folder: Path) -> None:
             self._warn_of_others()
             train(module, self.pairs.subset(self.members), folder, self._training(), on_epoch)
 
         folder, epoch = self.store.get(self.victim_stage, compute), self._epoch
-        _load(module, folder / (GENERATOR_FILE if epoch is None else snapshot_file(epoch)))
-        return TorchBlackBox(module, trainer.accelerator, self.config.query.mode.value)
+        weights = folder / (GENERATOR_FILE if epoch is None else snapshot_file(epoch))
+        return self._black_box(module, weights)
+
+    def _black_box(self, module: pl.LightningModule, weights: Path) -> Victim:
+        """A trained model of ours, or of the attacker's, to be asked."""
+        from safetensors.torch import load_file
+
+        from mia_lab.victims.blackbox import TorchBlackBox
+
+        cast("nn.Module", module.generator).load_state_dict(load_file(weights))
+        config = self.config
+        return TorchBlackBox(module, config.trainer.accelerator, config.query.mode.value)
 
     def _warn_of_others(self) -> None:
         """A machine without a GPU trains in another precision than the one with it."""
@@ -169,25 +178,19 @@ class Stages(PlannedStages):
 
             log.info("reference victim %d of %d", number + 1, self.config.reference.count)
             pairs = self.pairs.subset(self.reference_members[number])
-            train(self._reference_module(number), pairs, folder, self._training())
+            module = self._built(self._reference_settings(number))
+            train(module, pairs, folder, self._training())
 
         def compute(folder: Path) -> None:
             from mia_lab.reconstruction import query
-            from mia_lab.victims.blackbox import TorchBlackBox
 
-            module = self._reference_module(number)
-            _load(module, self.store.get(trained, learn) / GENERATOR_FILE)
-            config = self.config
-            victim = TorchBlackBox(module, config.trainer.accelerator, config.query.mode.value)
+            weights = self.store.get(trained, learn) / GENERATOR_FILE
+            victim = self._black_box(self._built(self._reference_settings(number)), weights)
             dataset, size = self.pairs.subset(self.scored), self._query_batch_size
-            save_table(folder, query(victim, dataset, size, config.seed, folder))
+            save_table(folder, query(victim, dataset, size, self.config.seed, folder))
 
         answers = self.plan.stages["reference answers"][number]
         return load_table(self.store.get(answers, compute), Reconstructions)
-
-    def _reference_module(self, number: int) -> pl.LightningModule:
-        torch_device(self.config.trainer.accelerator)  # fails where it is not there
-        return build.trained_victim(self._reference_settings(number))
 
     def altered(self, victim: Victim | None = None) -> Reconstructions | None:
         """The victim's answers to altered queries; None where no attack asks for them.
@@ -278,17 +281,13 @@ class Stages(PlannedStages):
 
         def compute(folder: Path) -> None:
             import torch
-            from torchmetrics.functional.image import structural_similarity_index_measure
 
             similar: list[Floats] = []
             features: tuple[list[Floats], list[Floats]] = [], []
             for batch in self.pairs.subset(ids).batches(self.config.query.batch_size):
                 rows = [reconstructions.row(i) for i in batch.ids]
                 answer = torch.from_numpy(np.array(reconstructions.images[rows]))
-                found = structural_similarity_index_measure(
-                    answer, batch.y, data_range=1.0, reduction="none"
-                )
-                similar.append(np.atleast_1d(torch.as_tensor(found).double().numpy()))
+                similar.append(structural_similarity(answer, batch.y))
                 for side, pictures in zip(features, (answer, batch.y), strict=True):
                     side.append(self.difficulties.pool_images(pictures))
             measured = Utility(
@@ -312,6 +311,7 @@ class Stages(PlannedStages):
         reconstructions: Reconstructions,
         difficulty: DifficultyTable,
         altered: Reconstructions | None = None,
+        references: tuple[Reconstructions, ...] = (),
     ) -> Evidence:
         """What the attacks may look at: nothing of it tells the roles of candidates."""
 
@@ -324,7 +324,7 @@ class Stages(PlannedStages):
             reconstructions,
             difficulty,
             lambda ids: self.pairs.subset(ids).batches(self.config.query.batch_size),
-            references=self.references(),
+            references=references,
             altered=altered,
             features=lambda ids: next(iter(features().sets(ids).values())),
             seed=self.config.seed,
@@ -354,7 +354,8 @@ class Stages(PlannedStages):
         Raises:
             UserError: the attack is not given what it needs, or gives no number an image.
         """
-        if not needs_of(attack).costly:
+        wanted, has = needs_of(attack), self.identity()
+        if not wanted.costly:
             return run_attack(name, attack, evidence, self.scored)
 
         def compute(folder: Path) -> None:
@@ -362,7 +363,6 @@ class Stages(PlannedStages):
             content = {"id": table.id.tolist(), "score": table.score.tolist()}
             (folder / SCORES_FILE).write_text(json.dumps(content))
 
-        wanted, has = needs_of(attack), self.identity()
         inputs = {
             "attack": build.identity(self.config.attack.available[name]),
             "backbone": backbone_identity(build.plain(self.config.backbone)),
@@ -428,9 +428,3 @@ class Stages(PlannedStages):
             return f"{line}; classes known, or of exactly the palette's colours"
         mean = sum(off) / len(off)
         return f"{line}; colours {mean:.2f} levels from the palette's, at most {max(off):.2f}"
-
-
-def _load(module: pl.LightningModule, weights: Path) -> None:
-    from safetensors.torch import load_file
-
-    cast("nn.Module", module.generator).load_state_dict(load_file(weights))

@@ -68,8 +68,8 @@ def lira(
     name = "lira"
     if variance not in ("pooled", "per_image"):
         raise UserError(f"attack.available.lira.variance={variance}: must be pooled or per_image")
-    logs = np.log(_positive(evidence.reconstructions.mean_error(ids, model)))
-    out = _gaussian(_logs(_seen(evidence, ids, False)), variance, name)
+    logs = _logs(evidence.reconstructions.mean_error(ids, model))
+    out = _gaussian(unseen_log_errors(evidence, ids), variance, name)
     if online:
         seen = _gaussian(_logs(_seen(evidence, ids, True)), variance, f"{name}.online=true")
         score = norm.logpdf(logs, *seen) - norm.logpdf(logs, *out)
@@ -123,6 +123,11 @@ def rmia(
     return ScoreTable("rmia", model, np.array(ids), score)
 
 
+def unseen_log_errors(evidence: Evidence, ids: Sequence[str]) -> Floats:
+    """Log errors (K, N) of the references that never saw each image; NaN of the others."""
+    return _logs(_seen(evidence, ids, False))
+
+
 def _seen(evidence: Evidence, ids: Sequence[str], seen: bool) -> Floats:
     """Errors (K, N) of the references that saw each image, or did not; NaN of the others."""
     return np.where(evidence.is_in(ids) == seen, evidence.reference_errors(ids), np.nan)
@@ -143,12 +148,9 @@ def _mean(errors: Floats, what: str) -> Floats:
     return mean
 
 
-def _positive(errors: Floats) -> Floats:
-    return np.maximum(errors, np.finfo(np.float64).tiny)
-
-
 def _logs(errors: Floats) -> Floats:
-    return np.log(_positive(errors))
+    logs: Floats = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
+    return logs
 
 
 def _gaussian(values: Floats, variance: str, what: str) -> tuple[Floats, Floats]:

@@ -101,12 +101,17 @@ def _l2(a: Tensor, b: Tensor, _: object) -> Floats:
     return squares
 
 
-def _dissimilarity(a: Tensor, b: Tensor, _: object) -> Floats:
+def structural_similarity(a: Tensor, b: Tensor) -> Floats:
+    """SSIM (Wang et al. 2004) of two batches float32 (N, 3, H, W) in [0, 1]: (N,), at most 1."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     similarity: Floats = found.double().numpy()  # type: ignore[union-attr]
-    return 1 - np.atleast_1d(similarity)
+    return np.atleast_1d(similarity)
+
+
+def _dissimilarity(a: Tensor, b: Tensor, _: object) -> Floats:
+    return 1 - structural_similarity(a, b)
 
 
 def _perceptual(a: Tensor, b: Tensor, backbone: Backbone | None) -> Floats:

@@ -19,21 +19,27 @@ class Trained:
     in_channels: int | None = None
     input_encoding: InputEncoding = InputEncoding.rgb
     width: int = MISSING
-    discriminator_width: int = MISSING
     learning_rate: float = MISSING
     beta1: float = MISSING
     epochs: int = MISSING
-    decay_fraction: float = MISSING
     batch_size: int = MISSING
-    load_scale: float = MISSING
-    flip: bool = MISSING
     seed: int = MISSING
     keep_epochs: list[int] = field(default_factory=list)
     epoch: int | None = None
 
 
 @dataclass
-class Pix2Pix(Trained):
+class Adversarial(Trained):
+    """What those have that are trained against a discriminator."""
+
+    discriminator_width: int = MISSING
+    decay_fraction: float = MISSING
+    load_scale: float = MISSING
+    flip: bool = MISSING
+
+
+@dataclass
+class Pix2Pix(Adversarial):
     """A victim of ours: pix2pix."""
 
     generator: str = MISSING
@@ -44,7 +50,7 @@ class Pix2Pix(Trained):
 
 
 @dataclass
-class Pix2PixHD(Trained):
+class Pix2PixHD(Adversarial):
     """A victim of ours: pix2pixHD."""
 
     n_downsamplings: int = MISSING
@@ -57,25 +63,12 @@ class Pix2PixHD(Trained):
 
 
 @dataclass
-class DpUNet:
+class DpUNet(Trained):
     """A victim of ours with a privacy guarantee."""
 
-    _target_: str = MISSING
-    name: str = MISSING
-    image_size: int = MISSING
-    in_channels: int | None = None
-    input_encoding: InputEncoding = InputEncoding.rgb
-    width: int = MISSING
-    learning_rate: float = MISSING
-    beta1: float = MISSING
-    epochs: int = MISSING
-    batch_size: int = MISSING
     epsilon: float = MISSING
     delta: float = MISSING
     max_grad_norm: float = MISSING
-    seed: int = MISSING
-    keep_epochs: list[int] = field(default_factory=list)
-    epoch: int | None = None
 
 
 @dataclass
