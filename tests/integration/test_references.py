@@ -114,7 +114,8 @@ def labelled(folder: Path) -> None:
 
 
 def test_a_survey_of_statistics(command: Command) -> None:
-    roles = [f"train/{n:06d},auxiliary" for n in range(12)]  # all of the source would take a minute
+    # All of the source would take a minute.
+    roles = [f"train/{n:06d},{'member' if n % 2 else 'nonmember'}" for n in range(12)]
     (command.folder / "some.csv").write_text("\n".join(["id,role", *roles]) + "\n")
     some = ("data.protocol=manifest", "data.manifest=some.csv")
     ran = command("task=difficulty", "+experiment=tiny", "difficulty=image_statistics", *some)
