@@ -15,9 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mia_lab.config import build
 from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.resolved import typed
 from mia_lab.config.schema import Config, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import GateFailedError, UserError
@@ -139,7 +139,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _checked(cfg: DictConfig) -> Config:
-    config = build.typed(cfg)
+    config = typed(cfg)
     validate(config)
     return config
 

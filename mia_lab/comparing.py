@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from mia_lab.config import build
+from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
-from mia_lab.config.validate import run_folders
+from mia_lab.config.validate_tasks import run_folders
 from mia_lab.errors import UserError
 from mia_lab.evaluation.evaluate import compare_attacks
 from mia_lab.evaluation.multiple import holm
@@ -48,7 +48,7 @@ def compare(config: Config, folder: Path) -> None:
         folders = run_folders(config.compare.runs)
         labels, common = run_labels([_configuration(f) for f in folders], folders)
         runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
-    (folder / "config.yaml").write_text(build.as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config))
     with clock("paired tests"):
         paired = paired_tests(runs, config.seed)
     found = RunComparison(

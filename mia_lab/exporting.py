@@ -12,10 +12,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
-from mia_lab.config import build
+from mia_lab.config.checks import is_trained_by_us
 from mia_lab.config.choices import Protocol
+from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
-from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.run import point_latest
@@ -47,7 +47,7 @@ def export(config: Config, folder: Path) -> None:
             as it does.
     """
     stages = Stages(config, Store(Path(config.paths.store)))
-    (folder / "config.yaml").write_text(build.as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config))
     # Who was a member of a victim that we did not train is not for us to draw.
     known = is_trained_by_us(config.victim) or config.data.protocol is not Protocol.resplit
     if known:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mia_lab.config import build
 from mia_lab.config.choices import Task
+from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import GateFailedError, UserError
@@ -48,9 +49,9 @@ def point_key(config: Config, source: PairSource | None = None) -> str:
     """
     if config.task in (Task.collect, Task.compare, Task.store):
         return ""
-    source = build.source(config) if source is None else source
+    source = build.source(config.data) if source is None else source
     roles = {} if config.task is Task.difficulty else assign_roles(config, source)
-    settings = build.plain(config)
+    settings = plain(config)
     for elsewhere in ("paths", "name"):
         settings.pop(elsewhere)
     inputs = {
@@ -60,10 +61,19 @@ def point_key(config: Config, source: PairSource | None = None) -> str:
         **difficulty_identity(config),
         "roles": roles,
         "data": source.fingerprint(sorted(roles) or all_ids(source)),
+        "elsewhere": _elsewhere(config),
         "manifest": _content(config.data.manifest),
         **software(),
     }
     return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+
+
+def _elsewhere(config: Config) -> str | None:
+    """Content of the images that only reference victims see."""
+    if config.reference.data is None:
+        return None
+    source = build.source(config.reference.data)
+    return source.fingerprint(source.ids("train"))
 
 
 def _content(file: str | None) -> str | None:

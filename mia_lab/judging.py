@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.attacks.calibrated import unseen_log_errors
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.config import build
 from mia_lab.config.choices import Assignment, Protocol
+from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates
 from mia_lab.evaluation.blind import excess, judge_fits
@@ -20,11 +22,12 @@ from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
 from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import Calibration, EpsilonBound, Knowledge, Normality, Practice
+from mia_lab.measures import Knowledge, Normality
+from mia_lab.practice import Calibration, EpsilonBound, Practice
 from mia_lab.results import AuditResult, Dossiers
 from mia_lab.run import command_line, gallery, solver_record, wants_pictures
 from mia_lab.stages import Stages
-from mia_lab.types import ADAPTIVE, VICTIM, Evidence, Role, ScoreTable, Split, Strings
+from mia_lab.types import ADAPTIVE, VICTIM, Role, ScoreTable, Split, Strings
 
 SHOWN = 4
 """Dossiers of each kind."""
@@ -87,7 +90,7 @@ def judge(
         timing_s={},
         record=stages.record() | solver_record(evidence.difficulty),
         command=command_line(),
-        config=build.as_yaml(config),
+        config=as_yaml(config),
     )
 
 
@@ -100,7 +103,7 @@ def _knowledge(config: Config, stages: Stages, attack: str) -> Knowledge:
     """What an attacker has to have; the difficulty counts where the attack reads it."""
     needs = build.needs(config, [attack])
     trainings = config.reference.count if needs.references else 0
-    images = len(stages.reference_pool) if trainings else 0
+    images = len(stages.reference_victims.pool) if trainings else 0
     if needs.auxiliaries:
         images = max(images, stages.count(Role.AUXILIARY))
     given = config.reference.victim or config.victim

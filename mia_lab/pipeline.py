@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from mia_lab.config import build
 from mia_lab.config.choices import Until
+from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.evaluation.gate import decide
 from mia_lab.evaluation.summary import summary
 from mia_lab.judging import judge
-from mia_lab.measures import Gate
+from mia_lab.practice import Gate
 from mia_lab.reporting.figures import draw
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
@@ -60,7 +61,7 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
     with clock("checks"):
         store = Store(Path(config.paths.store))
         stages = Stages(config, store)
-    (folder / "config.yaml").write_text(build.as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config))
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
@@ -107,13 +108,8 @@ def _stop_after(config: Config, stage: Until) -> bool:
 
 
 def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
-    asked = {
-        "alphas": build.grid_alphas(config),
-        "attack": build.plain(config.attack),
-        "evaluation": build.plain(config.evaluation),
-        "fail_if": config.fail_if,
-    }
-    return make_tracker(config, stages.identity() | asked, folder, group)
+    identity = {"audit": stages.audit_stage.key, "fail_if": config.fail_if}
+    return make_tracker(config, identity, folder, group)
 
 
 class _TrainingLog:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.config import build
+from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
 from mia_lab.store import Stage, Store, file_sha256
 
@@ -79,14 +80,14 @@ def remembered(store: Store, inputs: Mapping[str, Any], make: Callable[[], Plan]
 
 def difficulty_identity(config: Config) -> dict[str, Any]:
     """Settings of the difficulty and of its backbones, with the content of files they name."""
-    settings = build.plain(config.difficulty)
+    settings = plain(config.difficulty)
     for key in ("batch_size", "keep_gb"):  # change no number
         settings.pop(key, None)
     grid = {key: value for key, value in settings.get("grid", {}).items() if key != "alpha"}
     others = [backbone_identity(build.backbone(node)) for node in grid.pop("backbone", [])]
     return {
         "difficulty": build.identity({**settings, "grid": {**grid, "backbone": others}}),
-        "backbone": backbone_identity(build.plain(config.backbone)),
+        "backbone": backbone_identity(plain(config.backbone)),
     }
 
 

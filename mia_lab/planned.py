@@ -6,41 +6,36 @@ victim. So changing one setting repeats only what depends on it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from mia_lab.config import build
-from mia_lab.config.choices import QueryMode, ReferencePool, Task, Until
+from mia_lab.config.checks import is_trained_by_us
+from mia_lab.config.choices import QueryMode, Task, Until
+from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
-from mia_lab.config.validate import is_trained_by_us
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages
-from mia_lab.errors import UserError
 from mia_lab.hardware import resolve_precision, torch_device
-from mia_lab.plan import Plan, difficulty_identity, libraries, remembered
+from mia_lab.plan import Plan, difficulty_identity, remembered
+from mia_lab.references import References
 from mia_lab.roles import assign_roles
-from mia_lab.seeding import derive_seed
 from mia_lab.store import Stage, Store
-from mia_lab.types import ADAPTIVE, Role
+from mia_lab.types import Role
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.data.dataset import PairDataset
-    from mia_lab.types import Floats
+    from mia_lab.data.source import PairSource
     from mia_lab.victims.blackbox import RecordedAnswers, Victim
 
 # Raised by hand when a stage's code changes the numbers it produces.
 SPLIT_VERSION = 2
 VICTIM_VERSION = 2
 RECONSTRUCTIONS_VERSION = 1
-BLIND_VERSION = 1
-ALTERED_VERSION = 1
-UTILITY_VERSION = 1
 MULTI_IMAGE_VERSION = 1
 
 
@@ -61,7 +56,7 @@ class PlannedStages:
     def __init__(self, config: Config, store: Store) -> None:
         self.config = config
         self.store = store
-        self.source = build.source(config)
+        self.source = build.source(config.data)
         self._rows = assign_roles(config, self.source)
         self.ids = tuple(sorted(self._rows))
         self.members = self._ids(Role.MEMBER)
@@ -69,7 +64,7 @@ class PlannedStages:
         self.candidates = self._ids(*attacked)
         # Known non-members fix thresholds.
         self.scored = self._ids(*attacked, Role.AUXILIARY)
-        self.encoding = build.encoding(config, self.source)
+        self.encoding = build.encoding(config.data, self.source)
         self._in_channels = self.encoding.channels if self.encoding else 3
         self.needs_difficulty = config.task is not Task.export and (
             config.until in (None, Until.difficulty, Until.attacks)
@@ -115,7 +110,7 @@ class PlannedStages:
             "victim": build.identity(self._settings),
             "scored": self.source.fingerprint(self.scored),
             "image_size": config.data.image_size,
-            "query": build.plain(config.query),
+            "query": plain(config.query),
             "seed": config.seed,
             "defense": None if self.defense is None else build.identity(config.defense),
             **self._encoded,
@@ -141,29 +136,18 @@ class PlannedStages:
         return remembered(self.store, inputs, make)
 
     def _reference_plan(self) -> Plan:
-        """The reference victims, in order, and their answers; no candidate's role is looked at.
+        """The reference victims, in order, and their answers.
 
         Raises:
-            UserError: there is nothing to train them on.
+            UserError: they cannot be trained.
         """
         if not self.needs_references:
             return Plan({}, {})
-        asked = self.config.reference
-        if asked.victim is None and not self._is_ours:
-            raise UserError(
-                f"victim={self.config.victim.get('name')}: cannot be trained, and what compares "
-                "with reference victims needs some; add +victim@reference.victim=pix2pix, say"
-            )
-        pool = self.reference_pool
-        if len(pool) < 2:
-            raise UserError(
-                f"reference.pool={asked.pool.value}: reference victims are trained on half of "
-                f"{len(pool)} images; raise data.n_auxiliary, or leave out the attacks that need "
-                "references"
-            )
-        victims, answers = [], []
-        for number, half in enumerate(self.reference_members):
-            victim = self._trained_stage(self._reference_settings(number), half)
+        ours, victims, answers = self.reference_victims, [], []
+        ours.check(self._settings)
+        for number, half in enumerate(ours.members):
+            settings = ours.settings(self._settings, number)
+            victim = self._trained_stage(settings, ours.source, half)
             victims.append(victim)
             answers.append(self._answers_stage(victim))
         stages = {"reference": tuple(victims), "reference answers": tuple(answers)}
@@ -173,23 +157,10 @@ class PlannedStages:
         return Plan(stages, {})
 
     @cached_property
-    def reference_pool(self) -> tuple[str, ...]:
-        """The images that reference victims are trained on."""
-        everyone = self.config.reference.pool is ReferencePool.all
-        return self.scored if everyone else self._ids(Role.AUXILIARY)
-
-    @cached_property
-    def reference_members(self) -> tuple[tuple[str, ...], ...]:
-        """What each reference victim is trained on, by the ids and the seed alone."""
-        return splits.halves(self.reference_pool, self.config.reference.count, self.config.seed)
-
-    def _reference_settings(self, number: int) -> dict[str, Any]:
-        """Of one reference victim: those of the victim unless others are given."""
-        given = self.config.reference.victim
-        settings = self._settings if given is None else given
-        seed = derive_seed(self.config.seed, "reference", number) % 2**31
-        changed = {"seed": seed, "keep_epochs": [], "epoch": None}
-        return {**settings, "in_channels": self._in_channels, **changed}
+    def reference_victims(self) -> References:
+        """What the attacker's victims are trained on."""
+        auxiliaries = self._ids(Role.AUXILIARY)
+        return References(self.config, self.source, self.encoding, self.scored, auxiliaries)
 
     # What takes seconds to build, and is built when something has to be computed
 
@@ -241,7 +212,7 @@ class PlannedStages:
 
     def _victim_stage(self, precision: str | None = None) -> Stage:
         if self._is_ours:
-            return self._trained_stage(self._settings, self.members, precision)
+            return self._trained_stage(self._settings, self.source, self.members, precision)
         settings = build.identity(self._settings)
         inputs: dict[str, Any] = {"victim": settings, **self._encoded}
         if self._is_recorded:
@@ -250,7 +221,11 @@ class PlannedStages:
         return Stage("victim", VICTIM_VERSION, inputs, resumable=True)
 
     def _trained_stage(
-        self, settings: dict[str, Any], members: Sequence[str], precision: str | None = None
+        self,
+        settings: dict[str, Any],
+        source: PairSource,
+        members: Sequence[str],
+        precision: str | None = None,
     ) -> Stage:
         """A victim of ours, or of the attacker's: its settings and its members."""
         trainer = self.config.trainer
@@ -259,7 +234,7 @@ class PlannedStages:
         inputs: dict[str, Any] = {
             "victim": declared,
             **self._encoded,
-            "members": self.source.fingerprint(members),
+            "members": source.fingerprint(members),
             "image_size": self.config.data.image_size,
             "precision": precision or self._precision,
             "threads": trainer.threads,
@@ -304,50 +279,6 @@ class PlannedStages:
         if self._is_asked_at_random if is_random is None else is_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
-
-    @property
-    def altered_stage(self) -> Stage:
-        """The victim's answers to altered queries."""
-        inputs: dict[str, Any] = {
-            "reconstructions": self.plan.stage("reconstructions").key,
-            "alterations": list(self._needs.altered),
-        }
-        if ADAPTIVE in self._needs.altered:
-            inputs |= {"repeats": self.config.query.repeats, "seed": self.config.seed}
-        return Stage("altered", ALTERED_VERSION, inputs)
-
-    @property
-    def wants_utility(self) -> bool:
-        """Whether it is measured how good the answers are; where nobody says, with a defence."""
-        asked = self.config.evaluation.utility
-        return self.defense is not None if asked is None else asked
-
-    @property
-    def utility_stage(self) -> Stage:
-        """How good the victim's answers to non-members are."""
-        inputs = {
-            "reconstructions": self.plan.stage("reconstructions").key,
-            "nonmembers": self.source.fingerprint(self._ids(Role.NONMEMBER)),
-            "pooled": self.plan.stage("pooled").key,
-            "versions": {name: version(name) for name in ("torchmetrics", "timm")},
-        }
-        return Stage("utility", UTILITY_VERSION, inputs)
-
-    def blind_stage(self, difficulty: Floats) -> Stage:
-        """What tells members from non-members without a victim.
-
-        Args:
-            difficulty: (N,) of the candidates, which counts by its numbers: many settings give it.
-        """
-        inputs = {
-            "split": self.split_stage.key,
-            "difficulty": hashlib.sha256(difficulty.tobytes()).hexdigest(),
-            "pooled": self.plan.stage("pooled").key,
-            "seed": self.config.seed,
-            "permutations": self.config.evaluation.permutations,
-            "libraries": {name: libraries()[name] for name in ("numpy", "scipy", "scikit-learn")},
-        }
-        return Stage("blind", BLIND_VERSION, inputs)
 
     @property
     def _epoch(self) -> int | None:

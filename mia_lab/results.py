@@ -13,18 +13,15 @@ from mia_lab.measures import (
     AlphaCurve,
     Blind,
     Comparison,
-    Decision,
     Evaluation,
-    Gate,
     GridPoint,
     Knowledge,
     Normality,
-    Practice,
-    PrivacyClaim,
     Reliability,
     Slice,
     Utility,
 )
+from mia_lab.practice import Decision, Gate, Practice, PrivacyClaim
 from mia_lab.types import DifficultyTable, Floats, ScoreTable, Split
 
 

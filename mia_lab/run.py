@@ -18,15 +18,16 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from mia_lab.config import build
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.choices import Task, Until
+from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
 from mia_lab.plan import libraries
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.results import Gallery
 from mia_lab.store import Stage
-from mia_lab.types import DifficultyTable, Evidence
+from mia_lab.types import DifficultyTable
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def make_tracker(config: Config, identity: Mapping[str, Any], folder: Path, grou
         group=tracking.group or group,
         job_type=config.task.value,
         name=f"{config.name}-{folder.name}",
-        config=build.plain(config) | {"layers": _layers(config)},
+        config=plain(config) | {"layers": _layers(config)},
         tags=(config.data.name, _victim(config), config.data.protocol.value, scale),
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
         log_images=tracking.images if config.report.images else False,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.config import build
+from mia_lab.config.resolved import as_yaml, plain
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates, write_manifest
 from mia_lab.errors import UserError
@@ -19,7 +21,7 @@ from mia_lab.results import Gallery, Scoring
 from mia_lab.run import Clock, gallery, make_tracker, point_latest, shown, solver_record
 from mia_lab.stages import Stages
 from mia_lab.store import Store
-from mia_lab.types import Evidence, Role, ScoreTable, Split
+from mia_lab.types import Role, ScoreTable, Split
 
 GALLERY_ROWS = 6
 """Images shown: the most likely members."""
@@ -42,11 +44,11 @@ def score(config: Config, folder: Path, group: str) -> None:
         store = Store(Path(config.paths.store))
         stages = Stages(config, store)
         _check_resolution(config.score.fpr, stages.count(Role.AUXILIARY))
-    (folder / "config.yaml").write_text(build.as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config))
     with clock("split"):
         split, alike = stages.split()
     write_manifest(folder / "split.csv", split)
-    asked = {"attack": build.plain(config.attack), "fpr": config.score.fpr}
+    asked = {"attack": plain(config.attack), "fpr": config.score.fpr}
     with store, make_tracker(config, stages.identity() | asked, folder, group) as tracker:
         with clock("reconstructions"):
             reconstructions = stages.reconstructions()

@@ -10,6 +10,7 @@ import torch
 
 from mia_lab.config import build
 from mia_lab.config.choices import Protocol
+from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
@@ -42,12 +43,12 @@ def survey(config: Config, folder: Path, group: str) -> None:
     torch.set_num_threads(config.trainer.threads)
     clock = Clock()
     with clock("checks"):
-        source = build.source(config)
+        source = build.source(config.data)
         # Every pair is read once: keeping it would take memory for nothing.
         pairs = PairDataset(source, _ids(config, source), config.data.image_size, cache_bytes=0)
         store = Store(Path(config.paths.store))
         stages = DifficultyStages(config, store, pairs)
-    (folder / "config.yaml").write_text(build.as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config))
     identity = {"difficulty": [stage.key for stage in stages.stages()]}
     with store, make_tracker(config, identity, folder, group) as tracker:
         with clock("difficulty"):

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from mia_lab.config import build
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.resolved import plain, typed
 from mia_lab.config.schema import Config
 from mia_lab.config.validate import validate
 from mia_lab.data.source import PairSource
@@ -166,7 +167,7 @@ def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
         cfg: DictConfig = loader.load_sweep_config(sweeper.config, list(job))
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]
-        config = build.typed(cfg)
+        config = typed(cfg)
         validate(config)
     except CONFIGURATION_ERRORS as error:
         return Asked(tuple(job), None, explain(error))
@@ -241,8 +242,8 @@ def _key(point: Asked, sources: dict[str, PairSource]) -> tuple[str, str]:
     if point.config is None:
         return "", point.reason
     try:
-        data = canonical_json(build.plain(point.config.data))
-        source = sources.setdefault(data, build.source(point.config))
+        data = canonical_json(plain(point.config.data))
+        source = sources.setdefault(data, build.source(point.config.data))
         return point_key(point.config, source), ""
     except (UserError, OSError) as error:
         return "", reason_of(error)

@@ -5,15 +5,13 @@ Rows are joined by id (and model), never by position. Images are float32 NCHW RG
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mia_lab.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -289,82 +287,6 @@ class BlindFits:
     name: Strings
     score: Floats
     null: Floats
-
-
-def _no_features(_: Sequence[str]) -> Floats:
-    raise UserError("an attack wants pooled features, and does not say so; see Needs.features")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything an attack may look at.
-
-    Attributes:
-        known: the roles of reference models' images and of auxiliaries, never those of the
-            candidates under attack (see :meth:`Split.without_candidates`).
-        reconstructions: the victim's answers.
-        difficulty: of all images.
-        pairs: the images with the given ids, in batches; an attacker holds the query pairs.
-        references: answers of each reference victim, under the name :data:`VICTIM`; those of
-            number k were trained on ``known.ids(Role.MEMBER, model=reference(k))``.
-        altered: the victim's answers to altered queries; only their errors are kept.
-        features: pooled features (N, F) of the images with the given ids.
-        seed: of whatever an attack draws at random.
-    """
-
-    known: Split
-    reconstructions: Reconstructions
-    difficulty: DifficultyTable
-    pairs: Callable[[Sequence[str]], Iterable[PairBatch]]
-    references: tuple[Reconstructions, ...] = ()
-    altered: Reconstructions | None = None
-    features: Callable[[Sequence[str]], Floats] = _no_features
-    seed: int = 0
-
-    def auxiliaries(self, attack: str, at_least: int = 1) -> tuple[str, ...]:
-        """Known non-members.
-
-        Raises:
-            UserError: there are too few for an attack.
-        """
-        found = self.known.ids(Role.AUXILIARY)
-        if len(found) < at_least:
-            raise UserError(
-                f"attack {attack}: needs {at_least} auxiliaries or more, and there are "
-                f"{len(found)}; raise data.n_auxiliary"
-            )
-        return found
-
-    def pool(self, number: int = 0) -> tuple[str, ...]:
-        """Images that a reference victim was trained on or could have been."""
-        return self.known.candidates(model=reference(number))
-
-    def is_in(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Which reference was trained on which image: bool (K, len(ids))."""
-        members = (
-            set(self.known.ids(Role.MEMBER, model=reference(k)))
-            for k in range(len(self.references))
-        )
-        return np.array([[i in inside for i in ids] for inside in members], dtype=bool)
-
-    def reference_errors(self, ids: Sequence[str]) -> Floats:
-        """Errors of each reference: float64 (K, len(ids))."""
-        return np.array([answers.mean_error(ids) for answers in self.references])
-
-    def turn(self, number: int) -> Evidence:
-        """What one has where a reference is the victim, and the others are its references."""
-        others = [k for k in range(len(self.references)) if k != number]
-        names = {reference(k): reference(place) for place, k in enumerate(others)}
-        rows = np.isin(self.known.model, [*names])
-        known = Split(*(getattr(self.known, field.name)[rows] for field in fields(Split)))
-        renamed = np.array([names[str(m)] for m in known.model], dtype=np.str_)
-        return replace(
-            self,
-            known=replace(known, model=renamed),
-            reconstructions=self.references[number],
-            references=tuple(self.references[k] for k in others),
-            altered=None,
-        )
 
 
 @dataclass(frozen=True)

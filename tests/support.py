@@ -24,7 +24,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from mia_lab.cli import CONF, main, prepare
-from mia_lab.config import build
+from mia_lab.config.resolved import typed
 from mia_lab.config.schema import Config
 
 TEST_CONF = Path(__file__).parent / "conf"
@@ -34,7 +34,7 @@ def composed(*overrides: str) -> Config:
     """The configuration a command line composes, typed but not validated."""
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build.typed(compose("config", list(overrides)))
+        return typed(compose("config", list(overrides)))
 
 
 @dataclass(frozen=True)

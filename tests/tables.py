@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.types import (
     DifficultyTable,
-    Evidence,
     Floats,
     PairBatch,
     Reconstructions,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mia_lab.types import Evidence, ScoreTable
+from mia_lab.attacks.evidence import Evidence
+from mia_lab.types import ScoreTable
 
 
 def ratio(evidence: Evidence, ids: Sequence[str], model: str, *, floor: float) -> ScoreTable:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.errors import UserError
-from mia_lab.types import VICTIM, Evidence, ScoreTable
+from mia_lab.types import VICTIM, ScoreTable
 
 
 class Attack(Protocol):

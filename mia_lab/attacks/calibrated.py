@@ -12,10 +12,11 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
 from mia_lab.attacks.needs import needs
 from mia_lab.errors import UserError
-from mia_lab.types import Evidence, Floats, ScoreTable
+from mia_lab.types import Floats, ScoreTable
 
 
 @needs(references=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
 from mia_lab.attacks.needs import needs
 from mia_lab.errors import UserError
-from mia_lab.types import ADAPTIVE, Evidence, Floats, ScoreTable
+from mia_lab.types import ADAPTIVE, Floats, ScoreTable
 
 if TYPE_CHECKING:
     from torch import Tensor

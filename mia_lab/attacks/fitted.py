@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.attacks.calibrated import lira, watson
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.needs import needs
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
-from mia_lab.types import VICTIM, Evidence, Floats, ScoreTable
+from mia_lab.types import VICTIM, Floats, ScoreTable
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -93,7 +94,7 @@ def _quantile_regression(fpr: float, components: int, penalty: float) -> Pipelin
     return make_pipeline(inputs, QuantileRegressor(quantile=fpr, alpha=penalty, solver="highs"))
 
 
-@needs(references=True, costly=True)
+@needs(references=True, turns=True, costly=True)
 def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Log odds of a logistic regression on error, difficulty and calibrated errors.
 
@@ -139,7 +140,7 @@ def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
     return scaled
 
 
-@needs(references=True, costly=True)
+@needs(references=True, turns=True, costly=True)
 def shadow(
     evidence: Evidence,
     ids: Sequence[str],

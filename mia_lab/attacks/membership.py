@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mia_lab.types import Evidence, Floats, ScoreTable
+from mia_lab.attacks.evidence import Evidence
+from mia_lab.types import Floats, ScoreTable
 
 
 def membership_error(

@@ -17,6 +17,7 @@ class Needs:
     Attributes:
         auxiliaries: known non-members.
         references: victims that the attacker trains.
+        turns: whether each of these is attacked in turn, as a victim whose members are known.
         altered: names of altered queries, see :func:`mia_lab.data.transforms.altered`.
         features: pooled features of a network.
         costly: whether its scores take so long that they are kept in the store.
@@ -24,6 +25,7 @@ class Needs:
 
     auxiliaries: bool = False
     references: bool = False
+    turns: bool = False
     altered: tuple[str, ...] = ()
     features: bool = False
     costly: bool = False
@@ -32,6 +34,7 @@ class Needs:
         return Needs(
             self.auxiliaries or other.auxiliaries,
             self.references or other.references,
+            self.turns or other.turns,
             tuple(dict.fromkeys([*self.altered, *other.altered])),
             self.features or other.features,
             self.costly or other.costly,

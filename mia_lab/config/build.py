@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, is_dataclass
-from enum import Enum
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config import schema
 from mia_lab.config.choices import InputEncoding
 from mia_lab.config.explain import unknown_key
-from mia_lab.config.schema import Config
+from mia_lab.config.resolved import FILE_KEYS, plain
+from mia_lab.config.schema import Config, Data
 from mia_lab.errors import UserError
 from mia_lab.store import file_sha256
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from mia_lab.defenses import Defense
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.difficulty.whole_image import WholeImageDifficulty
-    from mia_lab.measures import PrivacyClaim
+    from mia_lab.practice import PrivacyClaim
     from mia_lab.victims.blackbox import Victim
 
 RUNTIME_KEYS = {
@@ -42,81 +41,14 @@ RUNTIME_KEYS = {
 }
 """Keys of a component that never change its numbers beyond rounding."""
 
-FILE_KEYS = {"checkpoint", "perceptual_weights", "folder"}
-"""Keys that name a file or a folder."""
 
-
-def typed(cfg: DictConfig) -> Config:
-    """The composed configuration as a dataclass; victim and difficulty become plain dicts.
-
-    Raises:
-        UserError: a mandatory value was not given, or ``+key=value`` added an unknown key.
-    """
-    _refuse_added_keys(cfg)
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise UserError(f"{missing[0]}: no value given; add {missing[0]}=... to the command")
-    config = cast(Config, OmegaConf.to_object(cfg))
-    _expand_home(config)
-    data = config.data
-    if data.source == "folder" and data.root is None and config.paths.data:
-        data.root = str(Path(config.paths.data) / data.name)
-    if "root" in data.sources.get(data.source, {}):
-        data.sources[data.source]["root"] = data.root
-    config.victim = plain(config.victim)
-    for key in FILE_KEYS & config.victim.keys():
-        if config.victim[key] is not None:
-            config.victim[key] = str(Path(config.victim[key]).expanduser())
-    config.difficulty = plain(config.difficulty)
-    config.defense = plain(config.defense)
-    config.reference.victim = plain(config.reference.victim)
-    return config
-
-
-def _expand_home(config: Config) -> None:
-    """A tilde in a configuration file means the home folder; no shell has expanded it."""
-    paths, data = config.paths, config.data
-    for section, keys in ((paths, ("data", "outputs", "store")), (data, ("manifest", "root"))):
-        for key in keys:
-            if (value := getattr(section, key)) is not None:
-                setattr(section, key, str(Path(value).expanduser()))
-
-
-def _refuse_added_keys(node: DictConfig, path: str = "") -> None:
-    """``+key=value`` adds keys that no dataclass has; OmegaConf would take them silently."""
-    kind = OmegaConf.get_type(node)
-    known = {f.name for f in fields(kind)} if is_dataclass(kind) else None
-    for key in map(str, node):
-        full_key = f"{path}{key}"
-        if known is not None and key not in known:
-            raise UserError(unknown_key(full_key, key, known))
-        child = None if OmegaConf.is_missing(node, key) else node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
-            _refuse_added_keys(child, f"{full_key}.")
-
-
-def plain(node: Any) -> Any:
-    """Dataclasses and enums as JSON values."""
-    if is_dataclass(node) and not isinstance(node, type):
-        node = asdict(node)
-    if isinstance(node, dict):
-        return {key: plain(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [plain(value) for value in node]
-    return node.value if isinstance(node, Enum) else node
-
-
-def as_yaml(config: Config) -> str:
-    """The resolved configuration, as the run used it."""
-    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
-
-
-def source(config: Config) -> PairSource:
+def source(data: Data) -> PairSource:
     """The dataset that ``data.source`` names."""
-    return cast("PairSource", _build(f"data.sources.{config.data.source}", _node(config)))
+    node = plain(data.sources[data.source])
+    return cast("PairSource", _build(f"data.sources.{data.source}", node))
 
 
-def encoding(config: Config, source: PairSource) -> LabelEncoding | None:
+def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding | None:
     """What victims are given instead of pictures; None: pictures.
 
     Raises:
@@ -124,13 +56,12 @@ def encoding(config: Config, source: PairSource) -> LabelEncoding | None:
     """
     from mia_lab.data.encoding import LabelEncoding
 
-    data = config.data
     if data.input_encoding is InputEncoding.rgb:
         return None
     if data.palette is None:
         raise UserError(
-            "data.input_encoding=one_hot: needs the colours of the labels, "
-            "data.palette=[[R,G,B],...]; or use data.input_encoding=rgb"
+            f"{key}.input_encoding=one_hot: needs the colours of the labels, "
+            f"{key}.palette=[[R,G,B],...]; or use {key}.input_encoding=rgb"
         )
     return LabelEncoding(data.palette, data.instances and getattr(source, "has_instances", False))
 
@@ -372,10 +303,6 @@ def _content_sha256(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path)}\t{file_sha256(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _node(config: Config) -> dict[str, Any]:
-    return cast(dict[str, Any], plain(config.data.sources[config.data.source]))
 
 
 def _build(key: str, node: dict[str, Any], keep_name: bool = False, **extra: Any) -> Any:

@@ -26,6 +26,8 @@ from mia_lab.config.choices import (
     TrackingMode,
     Until,
 )
+from mia_lab.config.defenses import DEFENSES
+from mia_lab.config.difficulties import DIFFICULTIES
 from mia_lab.config.victims import VICTIMS
 
 
@@ -104,71 +106,6 @@ class Backbone:
 
 
 @dataclass
-class Grid:
-    """Further settings of the difficulty score; all combinations are evaluated in one run."""
-
-    layers: list[Any] = field(default_factory=list)
-    ridge: list[Any] = field(default_factory=list)
-    alpha: list[float] = field(default_factory=list)
-    features_from: list[str] = field(default_factory=list)
-    backbone: list[Any] = field(default_factory=list)
-
-
-@dataclass
-class SingleImage:
-    """The single-image difficulty score."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-    layers: list[Any] = MISSING
-    ridge: Any = MISSING
-    features_from: str = MISSING
-    preprocess: str = MISSING
-    grid_size: int = MISSING
-    protocol: str = MISSING
-    folds: int = MISSING
-    repeats: int = MISSING
-    error: str = MISSING
-    precision: str = MISSING
-    maps: bool = MISSING
-    keep_gb: float = MISSING
-    batch_size: int = MISSING
-    grid: Grid = field(default_factory=Grid)
-
-
-@dataclass
-class WholeImage:
-    """A difficulty of one number an image, without settings."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-
-
-@dataclass
-class ImageStatistics(WholeImage):
-    """A statistic of one picture of each pair."""
-
-    statistic: str = MISSING
-    of: str = MISSING
-
-
-@dataclass
-class Supervised(WholeImage):
-    """A difficulty learned from labels."""
-
-    folder: str = MISSING
-    of: str = MISSING
-
-
-DIFFICULTIES = {
-    "single_image": SingleImage,
-    "whole_image": WholeImage,
-    "image_statistics": ImageStatistics,
-    "supervised": Supervised,
-}
-
-
-@dataclass
 class Attack:
     """Which attacks run, and what there is to choose from."""
 
@@ -178,64 +115,12 @@ class Attack:
 
 
 @dataclass
-class NoDefense:
-    """The victim's answers as they are."""
-
-    _target_: str | None = None
-    name: str = MISSING
-
-
-@dataclass
-class OutputNoise(NoDefense):
-    """Noise on the answers."""
-
-    sigma: float = MISSING
-
-
-@dataclass
-class Quantisation(NoDefense):
-    """Few levels."""
-
-    levels: int = MISSING
-
-
-@dataclass
-class Jpeg(NoDefense):
-    """Compression."""
-
-    quality: int = MISSING
-
-
-@dataclass
-class Smoothing(NoDefense):
-    """Blur."""
-
-    sigma: float = MISSING
-
-
-@dataclass
-class Resizing(NoDefense):
-    """Reduction."""
-
-    factor: float = MISSING
-
-
-DEFENSES = {
-    "none": NoDefense,
-    "output_noise": OutputNoise,
-    "quantisation": Quantisation,
-    "jpeg": Jpeg,
-    "smoothing": Smoothing,
-    "resizing": Resizing,
-}
-
-
-@dataclass
 class Reference:
     """Victims that the attacker trains to compare with."""
 
     count: int = MISSING
     pool: ReferencePool = MISSING
+    data: Data | None = None
     victim: Any = None
     only: int | None = None
 

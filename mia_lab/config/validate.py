@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from mia_lab.config.choices import Assignment, Protocol, QueryMode, StoreAction, Task, Until
-from mia_lab.config.schema import Config, StoreTask, Trainer
+from mia_lab.config.checks import at_least, is_trained_by_us, one_of
+from mia_lab.config.choices import Assignment, Protocol, QueryMode, ReferencePool, Task, Until
+from mia_lab.config.schema import Config, Data, Trainer
+from mia_lab.config.validate_tasks import CHECKS
 from mia_lab.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -23,18 +22,10 @@ def validate(config: Config) -> None:
     Raises:
         UserError: naming the key, and the choices or the remedy.
     """
-    _check_data(config)
+    _check_data("data", config.data)
     _check_manifest(config)
-    if config.task is Task.score:
-        _check_score(config)
-    if config.task is Task.export:
-        _check_export(config)
-    if config.task is Task.compare:
-        _check_compare(config)
-    if config.task is Task.collect:
-        _check_collect(config)
-    if config.task is Task.store:
-        _check_store(config.store)
+    if config.task in CHECKS:
+        CHECKS[config.task](config)
     if config.task in (Task.audit, Task.score):
         _check_victim(config)
         _check_attacks(config)
@@ -44,36 +35,31 @@ def validate(config: Config) -> None:
     _check_trainer(config.trainer)
     _check_devices(config)
     _check_copies(config)
-    _at_least(
+    at_least(
         1, ("query.batch_size", config.query.batch_size), ("query.repeats", config.query.repeats)
     )
     _check_reference(config)
     _check_evaluation(config)
 
 
-def is_trained_by_us(victim: dict[str, Any]) -> bool:
-    """Victims that we train have epochs; all others come as they are."""
-    return "epochs" in victim
-
-
-def _check_data(config: Config) -> None:
-    data = config.data
-    _one_of("data.source", data.source, data.sources)
-    _at_least(16, ("data.image_size", data.image_size))
+def _check_data(key: str, data: Data) -> None:
+    """Of the victim's images, or of those that only reference victims see."""
+    one_of(f"{key}.source", data.source, data.sources)
+    at_least(16, (f"{key}.image_size", data.image_size))
     if data.n_auxiliary is not None:
-        _at_least(0, ("data.n_auxiliary", data.n_auxiliary))
-    for key in ("n_members", "n_nonmembers"):
-        if (count := getattr(data, key)) is not None:
-            _at_least(1, (f"data.{key}", count))
+        at_least(0, (f"{key}.n_auxiliary", data.n_auxiliary))
+    for number in ("n_members", "n_nonmembers"):
+        if (count := getattr(data, number)) is not None:
+            at_least(1, (f"{key}.{number}", count))
     if data.source != "folder":
         return
     if data.root is None:
         raise UserError(
-            "data.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
-            f"{data.name}/, or give data.root=DIR"
+            f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
+            f"{data.name}/, or give {key}.root=DIR"
         )
     if not Path(data.root).is_dir():
-        raise UserError(f"data.root={data.root}: no such folder")
+        raise UserError(f"{key}.root={data.root}: no such folder")
 
 
 def _check_victim(config: Config) -> None:
@@ -103,7 +89,7 @@ def _check_manifest(config: Config) -> None:
 def _check_evaluation(config: Config) -> None:
     data, asked = config.data, config.evaluation
     # With fewer, no p-value could be below 0.05.
-    _at_least(20, ("evaluation.permutations", asked.permutations))
+    at_least(20, ("evaluation.permutations", asked.permutations))
     if not 0 <= asked.delta < 1:
         raise UserError(f"evaluation.delta={asked.delta}: must lie in [0, 1), such as 1e-5")
     coins = data.assignment is Assignment.bernoulli
@@ -113,7 +99,7 @@ def _check_evaluation(config: Config) -> None:
             "data.protocol=resplit and no data.group_by"
         )
     if asked.guesses is not None:
-        _at_least(2, ("evaluation.guesses", asked.guesses))
+        at_least(2, ("evaluation.guesses", asked.guesses))
         if not coins:
             raise UserError(
                 f"evaluation.guesses={asked.guesses}: a bound of epsilon holds where each member "
@@ -126,7 +112,7 @@ def _check_attacks(config: Config) -> None:
     if not attack.names:
         raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
     for name in attack.names:
-        _one_of("attack.names", name, attack.available)
+        one_of("attack.names", name, attack.available)
     if len(set(attack.names)) < len(attack.names):
         raise UserError(f"attack.names={attack.names}: names an attack twice")
     if not math.isfinite(attack.alpha):
@@ -157,132 +143,6 @@ def _check_task(config: Config) -> None:
             )
 
 
-def _check_export(config: Config) -> None:
-    if config.query.mode is QueryMode.train:
-        raise UserError(
-            "query.mode=train: exported programs answer in evaluation mode; use query.mode=eval"
-        )
-    if config.until is not None:
-        raise UserError(
-            f"until={config.until.value} stops an audit, and task=export is none; leave it out"
-        )
-
-
-def _check_score(config: Config) -> None:
-    if config.data.protocol is not Protocol.manifest:
-        raise UserError(
-            f"data.protocol={config.data.protocol.value}: task=score needs to know whom to score; "
-            "give data.protocol=manifest and data.manifest=FILE.csv with a column id"
-        )
-    if is_trained_by_us(config.victim):
-        raise UserError(
-            f"victim={config.victim.get('name')} is trained by us, on members we know; task=score "
-            "asks about a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
-        )
-    if not 0 < config.score.fpr < 1:
-        raise UserError(f"score.fpr={config.score.fpr}: must lie between 0 and 1, such as 0.05")
-    if config.until is not None:
-        raise UserError(
-            f"until={config.until.value} stops an audit, and task=score is none; leave it out"
-        )
-    if any(config.difficulty.get("grid", {}).values()):
-        raise UserError(
-            "difficulty.grid compares settings by what an audit knows, and task=score knows no "
-            "roles; leave it out"
-        )
-
-
-def _check_store(task: StoreTask) -> None:
-    for key in ("older_than_days", "max_gb"):
-        if (value := getattr(task, key)) is not None:
-            _at_least(0, (f"store.{key}", value))
-    pruning = task.action is StoreAction.prune
-    if not pruning and (task.dry_run or task.max_gb is not None):
-        raise UserError(
-            f"store.action={task.action.value}: store.max_gb and store.dry_run are for pruning; "
-            "use store.action=prune, or leave them out"
-        )
-    if pruning and (task.stage, task.state, task.older_than_days, task.max_gb) == (None,) * 4:
-        raise UserError(
-            "store.action=prune: say what, store.stage=victim, store.state=damaged, "
-            "store.max_gb=50 or store.older_than_days=30 (0 for everything)"
-        )
-
-
-def _check_compare(config: Config) -> None:
-    if config.until is not None:
-        raise UserError(
-            f"until={config.until.value} stops an audit, and task=compare is none; leave it out"
-        )
-    folders = run_folders(config.compare.runs)
-    if len(folders) < 2:
-        raise UserError(
-            f"compare.runs={config.compare.runs}: name at least two folders of finished audits, "
-            "such as [outputs/runs/facades_pix2pix/A,outputs/runs/facades_pix2pix/B]"
-        )
-    seen: dict[Path, Path] = {}
-    for folder in folders:
-        _check_finished(folder)
-        if (twin := seen.setdefault(folder.resolve(), folder)) is not folder:
-            also = f", also as {twin}" if str(twin) != str(folder) else ""
-            raise UserError(f"compare.runs: names {folder} twice{also}; name each run once")
-
-
-def _check_finished(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"compare.runs={folder}: no such folder; name folders of finished audits")
-    for file, other in (("metrics.json", ""), ("scores.csv", "scores.parquet"), ("split.csv", "")):
-        if not (folder / file).is_file() and not (other and (folder / other).is_file()):
-            raise UserError(
-                f"compare.runs={folder}: holds no {file}, which task=audit writes when it is done; "
-                "run the audit again, or leave the folder out"
-            )
-
-
-def _check_collect(config: Config) -> None:
-    if config.until is not None:
-        raise UserError(
-            f"until={config.until.value} stops an audit, and task=collect is none; leave it out"
-        )
-    if not config.collect.dir:
-        raise UserError(
-            "collect.dir: which sweep? Give its folder, collect.dir=outputs/sweeps/NAME"
-        )
-    sweep = Path(config.collect.dir).expanduser()
-    if not sweep.is_dir():
-        raise UserError(f"collect.dir={sweep}: no such folder; give that of a sweep")
-    if not any(p.is_dir() and p.name.isdecimal() for p in sweep.iterdir()):
-        raise UserError(
-            f"collect.dir={sweep}: holds no points of a sweep, which are folders named 0, 1, ...; "
-            "give the folder that -m has made below outputs/sweeps"
-        )
-
-
-def run_folders(names: Iterable[str]) -> list[Path]:
-    """The folders that ``compare.runs`` names, patterns such as ``outputs/sweeps/X/*`` expanded.
-
-    Raises:
-        UserError: a pattern matches no folder.
-    """
-    found: list[Path] = []
-    for name in names:
-        path = Path(name).expanduser()
-        if path.exists() or not set("*?[") & set(name):
-            found.append(path)
-            continue
-        pattern = str(path.relative_to(path.anchor))
-        matches = [p for p in Path(path.anchor).glob(pattern) if p.is_dir() and p.name[0] != "."]
-        if not matches:
-            raise UserError(f"compare.runs={name}: matches no folder")
-        found += sorted(matches, key=_natural)
-    return found
-
-
-def _natural(path: Path) -> list[str | int]:
-    """Sweeps number their jobs: 2 comes before 10."""
-    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", str(path))]
-
-
 def _check_gate(config: Config, condition: str) -> None:
     other_task = None if config.task is Task.audit else config.task
     for key, value in (("task", other_task), ("until", config.until)):
@@ -306,13 +166,13 @@ def _check_gate(config: Config, condition: str) -> None:
 
 
 def _check_trainer(trainer: Trainer) -> None:
-    _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    _one_of("trainer.precision", trainer.precision, PRECISIONS)
-    _one_of("trainer.strategy", trainer.strategy, STRATEGIES)
-    _at_least(1, ("trainer.threads", trainer.threads), ("trainer.devices", trainer.devices))
+    one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    one_of("trainer.precision", trainer.precision, PRECISIONS)
+    one_of("trainer.strategy", trainer.strategy, STRATEGIES)
+    at_least(1, ("trainer.threads", trainer.threads), ("trainer.devices", trainer.devices))
     if trainer.workers is not None:
-        _at_least(0, ("trainer.workers", trainer.workers))
-    _at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
+        at_least(0, ("trainer.workers", trainer.workers))
+    at_least(0, ("trainer.checkpoint_every_s", trainer.checkpoint_every_s))
     if trainer.devices > 1 and trainer.strategy != "ddp":
         raise UserError(f"trainer.devices={trainer.devices}: more than one needs trainer=ddp")
 
@@ -334,7 +194,7 @@ def _check_copies(config: Config) -> None:
 
 def _check_reference(config: Config) -> None:
     asked = config.reference
-    _at_least(2, ("reference.count", asked.count))
+    at_least(2, ("reference.count", asked.count))
     if asked.count % 2:
         raise UserError(
             f"reference.count={asked.count}: reference victims come in pairs, trained on "
@@ -349,6 +209,13 @@ def _check_reference(config: Config) -> None:
             f"reference.only={asked.only}: trains one reference victim, and no attack can do with "
             "one; add until=references"
         )
+    if asked.data is not None:
+        _check_data("reference.data", asked.data)
+        if asked.pool is not ReferencePool.auxiliary:
+            raise UserError(
+                f"reference.pool={asked.pool.value}: is not drawn from where reference.data gives "
+                "other images; leave one of them out"
+            )
     if asked.victim is not None and not is_trained_by_us(asked.victim):
         raise UserError(
             f"reference.victim={asked.victim.get('name')}: cannot be trained; choose pix2pix, say"
@@ -362,14 +229,3 @@ def _check_devices(config: Config) -> None:
             f"trainer.devices={devices}: cannot divide victim.batch_size={batch_size} into equal "
             "parts; change either"
         )
-
-
-def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise UserError(f"{key}={value}: unknown; choose from {', '.join(choices)}")
-
-
-def _at_least(minimum: int, *values: tuple[str, float]) -> None:
-    for key, value in values:
-        if not value >= minimum:
-            raise UserError(f"{key}={value}: must be at least {minimum}")

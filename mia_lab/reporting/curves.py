@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.measures import AlphaCurve, Calibration, Evaluation, Normality, Roc
+from mia_lab.measures import AlphaCurve, Evaluation, Normality, Roc
+from mia_lab.practice import Calibration
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,

@@ -8,15 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mia_lab.measures import (
-    AlphaCurve,
-    Blind,
-    Comparison,
-    Estimate,
-    Evaluation,
-    OperatingPoint,
-    Practice,
-)
+from mia_lab.measures import AlphaCurve, Blind, Comparison, Estimate, Evaluation
+from mia_lab.practice import OperatingPoint, Practice
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tables import columns_of, grid_rows, score_columns
 from mia_lab.results import AuditResult

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.measures import Decision
+from mia_lab.practice import Decision
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
 from mia_lab.reporting.dossier import samples_figure
 from mia_lab.reporting.files import write_csv, write_json, write_pictures

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mia_lab.measures import Comparison, Estimate, Evaluation, OperatingPoint, Roc
+from mia_lab.measures import Comparison, Estimate, Evaluation, Roc
+from mia_lab.practice import OperatingPoint
 from mia_lab.reporting.tables import columns_of, grid_rows, score_columns
 from mia_lab.results import AuditResult
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from mia_lab.data.dataset import Item, PairDataset, collate
-from mia_lab.measures import PrivacyClaim
+from mia_lab.practice import PrivacyClaim
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import PairBatch
 from mia_lab.victims.gan import at_least, check_hparams, initialise

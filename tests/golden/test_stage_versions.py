@@ -1,9 +1,9 @@
 """What the stored stages computed when their versions were last raised.
 
 A failure here means that stored results no longer are what the code would compute. If that is
-intended, raise the stage's version in `mia_lab/planned.py` or
-`mia_lab/difficulty_stages.py` (or the generators' `CODE_VERSION`), and
-only then write the new numbers here.
+intended, raise the stage's version in `mia_lab/planned.py`, `mia_lab/stages.py` or
+`mia_lab/difficulty_stages.py` (or the generators' `CODE_VERSION`), and only then write the new
+numbers here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mia_lab import planned
+from mia_lab import planned, stages
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
@@ -75,7 +75,7 @@ def test_blind_version() -> None:
     truth = np.arange(40) < 20
     features = {"pixels": rng.normal(size=(40, 6)) + truth[:, None]}
     fits = fit_baselines(rng.normal(size=40), features, truth, seed=3, permutations=40)
-    assert planned.BLIND_VERSION == 1
+    assert stages.BLIND_VERSION == 1
     assert fits.name.tolist() == ["difficulty", "pixels"]
     np.testing.assert_allclose(fits.score[1, :3], BLIND_SCORES, atol=1e-5)
     np.testing.assert_allclose(fits.null.mean(axis=0), BLIND_NULL, atol=1e-5)

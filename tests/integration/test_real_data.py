@@ -18,7 +18,7 @@ SIZES = {"facades": (400, 106), "maps": (1096, 700), "cityscapes": (1500, 349)}
 def test_layouts_and_directions(real_data: Path, name: str) -> None:
     """Label maps are flat and photos are not: the input must be the label map."""
     config = composed(f"data={name}", "data.source=folder", f"paths.data={real_data}")
-    source = build.source(config)
+    source = build.source(config.data)
     assert (len(source.ids("train")), len(source.ids("test"))) == SIZES[name]
     for image_id in (*source.ids("train")[:5], *source.ids("test")[:5]):
         pair = source.load(image_id)

@@ -139,3 +139,37 @@ def test_a_victim_of_somebody_else_needs_references_of_another_make(command: Com
     ran = command(*asked, *other, *small)
     assert ran.code == 0, ran.err
     assert command.computed["victim"] == 5
+
+
+ELSEWHERE = ("+data@reference.data=cityscapes", "reference.data.image_size=32")
+
+
+def test_references_trained_elsewhere(command: Command) -> None:
+    asked = ("+experiment=tiny", "reference.count=2", "difficulty=multi_image", "attack.alpha=1")
+    asked += ("attack.names=[membership,watson,lira]",)
+    ran = command(*asked, *ELSEWHERE, "reference.data.n_auxiliary=10")
+    found = ran.metrics["attacks"]
+    # None of ours was in their training, so all of them count for each image.
+    assert found["membership"]["auc"] == found["watson"]["auc"]
+    assert found["watson"]["knowledge"]["images"] == 10
+    assert command.computed["victim"] == command.computed["reconstructions"] == 3
+    # They are not those of the victim's own kind.
+    here = command(*asked)
+    assert here.metrics["attacks"]["watson"]["auc"] != found["watson"]["auc"]
+    assert command.computed["victim"] == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("attack.names=[learned]", "leave out shadow and learned"),
+        ("reference.data.image_size=64", "gives 3 channels at 64 pixels"),
+        ("reference.data.input_encoding=one_hot", "channels at 32 pixels"),
+        ("reference.data.source=folder", "reference.data.source=folder: where?"),
+        ("reference.pool=all", "leave one of them out"),
+        ("reference.data.n_auxiliary=1", "half of 1 images"),
+    ],
+)
+def test_elsewhere_has_to_fit(command: Command, wrong: str, message: str) -> None:
+    asked = ("+experiment=tiny", *ELSEWHERE, "attack.names=[lira]")
+    assert message in command(*asked, wrong).error

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership, membership_error
 from mia_lab.attacks.reconstruction import reconstruction
-from mia_lab.types import Evidence, Reconstructions, Split
+from mia_lab.types import Reconstructions, Split
 from tables import difficulty_table
 
 IDS = ["a", "b", "c"]

@@ -11,9 +11,9 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from mia_lab.attacks.calibrated import lira, rmia, watson
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership
 from mia_lab.errors import UserError
-from mia_lab.types import Evidence
 from tables import answers, made_evidence
 
 N = 6000

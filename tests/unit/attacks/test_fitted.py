@@ -12,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from mia_lab.attacks import Attack
 from mia_lab.attacks.calibrated import lira, rmia, watson
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.fitted import learned, quantile, shadow
 from mia_lab.attacks.membership import membership
 from mia_lab.data.splits import halves
 from mia_lab.errors import UserError
-from mia_lab.types import Evidence, PairBatch
+from mia_lab.types import PairBatch
 from tables import answers, made_evidence
 
 

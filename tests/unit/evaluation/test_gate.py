@@ -12,7 +12,7 @@ from mia_lab.evaluation.decision import hindsight
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.gate import check, decide, parse, sentence
 from mia_lab.evaluation.summary import BASELINES, summary, summary_names
-from mia_lab.measures import Practice
+from mia_lab.practice import Practice
 from mia_lab.results import AuditResult
 from mia_lab.types import ScoreTable, Split
 

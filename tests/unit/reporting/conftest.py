@@ -10,7 +10,8 @@ from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import EpsilonBound, GridPoint, Knowledge, Practice
+from mia_lab.measures import GridPoint, Knowledge
+from mia_lab.practice import EpsilonBound, Practice
 from mia_lab.reporting import Picture, draw
 from mia_lab.results import AuditResult, Dossiers, Extremes, Gallery, Survey
 from mia_lab.types import ScoreTable, Split

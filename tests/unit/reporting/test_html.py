@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation import gate
-from mia_lab.measures import EpsilonBound, Gate, Verdict
+from mia_lab.measures import Verdict
+from mia_lab.practice import EpsilonBound, Gate
 from mia_lab.reporting import Picture, draw, write_html
 from mia_lab.reporting.html import render
 from mia_lab.reporting.tables import score_columns

@@ -1,0 +1,71 @@
+"""AUC against the victim's epoch: one training a line, audited along the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shared
+from matplotlib.figure import Figure
+
+FILE = Path(__file__).with_name("results.csv")
+
+RUNS = {
+    "results": (
+        "+experiment=facades_pix2pix,maps_pix2pix data.source=folder demo_epochs=80 "
+        "'victim.keep_epochs=[5,10,20,40]' victim.epoch=5,10,20,40,80 seed=0,1,2"
+    )
+}
+
+SCORES = ("reconstruction", "membership")
+BLIND = "difficulty"
+
+
+def by_epoch(data: str, attack: str) -> dict[int, list[shared.Row]]:
+    found: dict[int, list[shared.Row]] = {}
+    for row in shared.rows(FILE, data=data, attack=attack):
+        found.setdefault(int(row["epoch"] or row["epochs"]), []).append(row)
+    return dict(sorted(found.items()))
+
+
+def tables() -> dict[str, str]:
+    lines = []
+    for data in ("facades", "maps"):
+        scores = {name: by_epoch(data, name) for name in (*SCORES, BLIND)}
+        for epoch, rows in scores["membership"].items():
+            lines.append(
+                [
+                    shared.NAMES[data],
+                    str(epoch),
+                    *(shared.text(shared.mean(scores[name][epoch], "auc")) for name in SCORES),
+                    shared.text(shared.mean(rows, "difference"), "+"),
+                    shared.text(shared.mean(scores[BLIND][epoch], "auc")),
+                ]
+            )
+    heads = ["data", "epoch", "AUC L_rec", "AUC L_mem", "difference", "difficulty alone (blind)"]
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(shared.rows(FILE))}
+
+
+def figures() -> dict[str, Figure]:
+    figure = shared.canvas()
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = shared.colours([*SCORES, BLIND])
+    for axes, data in zip(panels, ("facades", "maps"), strict=True):
+        for name in (*SCORES, BLIND):
+            found = by_epoch(data, name)
+            means = [shared.mean(rows, "auc").value for rows in found.values()]
+            label = name if name != BLIND else "difficulty alone (blind)"
+            style = "--" if name == BLIND else "-"
+            axes.plot([*found], means, style, color=colours[name], label=label)
+            for epoch, rows in found.items():
+                seeds = [float(row["auc"]) for row in rows]
+                axes.plot([epoch] * len(seeds), seeds, ".", color=colours[name], ms=5)
+        axes.set_xscale("log")
+        axes.set_xticks([*found], [str(epoch) for epoch in found])
+        axes.minorticks_off()
+        axes.set(xlabel="epochs of the victim's training", title=shared.NAMES[data])
+        axes.title.set_fontsize(9)
+        shared.style(axes)
+    panels[0].set_ylabel("AUC; a dot a seed")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return {"auc-epoch": figure}

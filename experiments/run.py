@@ -1,0 +1,271 @@
+"""Run studies and rebuild what they show: `python experiments/run.py [--check] [STUDY ...]`.
+
+A study is a folder with a `study.py`:
+
+    RUNS: name of a CSV file -> what follows `python -m mia_lab -m` on a command line
+    tables() -> name of a block of the study's README -> Markdown, from the CSV files
+    figures() -> name of a PNG -> matplotlib figure, from the CSV files
+
+Each point of a sweep is an audit of its own. Its rows are written as soon as it ends, under the key
+of all that its numbers depend on; a point whose key has rows is not run again. With `--check`
+nothing is run: tables and figures must come out of the CSV files as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mia_lab.cli import CONF, prepare
+from mia_lab.collecting import gather
+from mia_lab.config.resolved import typed
+from mia_lab.config.validate import validate
+from mia_lab.reporting.sweep_table import SETTINGS
+from mia_lab.stages import Stages
+from mia_lab.store import Store
+
+HERE = Path(__file__).resolve().parent
+OUTPUTS = HERE.parent / "outputs"
+ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.images=false")
+"""Said of every point: its numbers do not hang on how many cores there are."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One audit of a study.
+
+    Attributes:
+        overrides: what is typed for it.
+        key: of all that its numbers depend on.
+        device: on which it would run.
+    """
+
+    overrides: tuple[str, ...]
+    key: str
+    device: str
+
+
+def points_of(line: str) -> list[Point]:
+    """The points of a sweep, in the order of the grid."""
+    parsed = OverridesParser.create().parse_overrides(shlex.split(line))
+    axes = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in parsed
+    ]
+    return [_point(overrides) for overrides in itertools.product(*axes)]
+
+
+def _point(overrides: tuple[str, ...]) -> Point:
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = typed(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
+    validate(config)
+    stages = Stages(config, Store(Path(config.paths.store)))
+    return Point(overrides, stages.audit_stage.key, _device(config.trainer.accelerator))
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU, {platform.machine()}"
+
+
+def run(study: Path, name: str, line: str, jobs: int) -> None:
+    """Run the points of one CSV file that have no rows in it yet."""
+    file, points = study / f"{name}.csv", points_of(line)
+    order = {point.key: place for place, point in enumerate(points)}
+    rows = [row for row in read(file) if row["key"] in order]
+    grid = [row for row in read(_grid(file)) if row["key"] in order]
+    wanted = [point for point in points if point.key not in {row["key"] for row in rows}]
+    print(f"{study.name}/{name}: {len(points) - len(wanted)} of {len(points)} points are there")
+    failed: list[str] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(_audit, point, study.name): point for point in wanted}
+        for done, future in enumerate(as_completed(running), 1):
+            if (error := future.exception()) is not None:
+                failed.append(str(error))
+                continue
+            found, settings = future.result()
+            rows, grid = [*rows, *found], [*grid, *settings]
+            for target, table in ((file, rows), (_grid(file), grid)):
+                if table:
+                    write(target, sorted(table, key=lambda row: order[row["key"]]))
+            told = " ".join(running[future].overrides)
+            print(f"{study.name}/{name}: {done} of {len(wanted)}: {told}", flush=True)
+    if failed:
+        raise SystemExit("\n\n".join(failed))
+
+
+def _audit(point: Point, study: str) -> tuple[list[Row], list[Row]]:
+    """Run one audit, and its rows: one an attack, and one a setting of a grid."""
+    folder = OUTPUTS / "studies" / study / point.key[:12] / "0"
+    command = [sys.executable, "-m", "mia_lab", *point.overrides, *ALWAYS]
+    started = time.monotonic()
+    ran = subprocess.run(
+        [*command, f"paths.outputs={OUTPUTS}", f"hydra.run.dir={folder}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\n{ran.stderr[-2000:]}")
+    (found,) = (point for point in gather(folder.parent).points if point.measured)
+    shared = {
+        "key": point.key,
+        "commit": found.record["commit"],
+        "device": point.device,
+        "overrides": " ".join(point.overrides),
+    }
+    settings = {name: _text(found.settings.get(key)) for name, key in SETTINGS.items()}
+    spent = {"seconds": round(time.monotonic() - started, 1)}
+    rows = [
+        {**shared, **settings, **{k: v for k, v in row.items() if "seconds" not in k}, **spent}
+        for row in found.measured
+    ]
+    grid = json.loads((folder / "metrics.json").read_text())["grid"]
+    return rows, [{**shared, **settings, **_flat(setting)} for setting in grid or ()]
+
+
+def _flat(setting: Mapping[str, Any]) -> Row:
+    low, high = setting["auc_ci95"]
+    others = {k: v for k, v in setting.items() if k != "auc_ci95"}
+    return {**others, "auc_ci95_low": low, "auc_ci95_high": high}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _grid(file: Path) -> Path:
+    return file.with_name(f"{file.stem}-grid.csv")
+
+
+def read(file: Path) -> list[Row]:
+    """Rows of a CSV file; none where there is no file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def write(file: Path, rows: Sequence[Row]) -> None:
+    """Replace a CSV file at once."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text.getvalue())
+    partial.replace(file)
+
+
+def load(study: Path) -> ModuleType:
+    """The module of a study."""
+    spec = importlib.util.spec_from_file_location(f"study_{study.name}", study / "study.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rebuilt(text: str, tables: Mapping[str, str]) -> str:
+    """A README with its blocks replaced.
+
+    Raises:
+        SystemExit: it lacks a block.
+    """
+    for name, table in tables.items():
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        pattern = re.compile(f"({re.escape(start)}).*?({re.escape(end)})", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"the README has no block {start.strip()} ... {end}")
+        text = pattern.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+    return text
+
+
+def rebuild(study: Path, *, check: bool) -> list[str]:
+    """Write tables and figures from the CSV files, or name what is not as they say."""
+    module, readme = load(study), study / "README.md"
+    text = readme.read_text()
+    new, wrong = rebuilt(text, module.tables()), []
+    if new != text:
+        wrong.append(f"{study.name}/README.md")
+        if not check:
+            readme.write_text(new)
+    for name, figure in module.figures().items():
+        file, drawn = study / f"{name}.png", _png(figure)
+        if not (file.is_file() and _alike(file.read_bytes(), drawn)):
+            wrong.append(f"{study.name}/{name}.png")
+            if not check:
+                file.write_bytes(drawn)
+    return wrong
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _alike(first: bytes, second: bytes) -> bool:
+    """Whether two pictures are the same but for rounding."""
+    a, b = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (first, second))
+    return a.shape == b.shape and float(np.abs(a - b).mean()) < 0.05
+
+
+def main() -> None:
+    known = sorted(file.parent.name for file in HERE.glob("*/study.py"))
+    parser = argparse.ArgumentParser(description="Run studies, and rebuild what they show.")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(known))
+    parser.add_argument("--check", action="store_true", help="run nothing, change nothing")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="audits at a time")
+    asked = parser.parse_args()
+    for name in asked.studies:
+        if name not in known:
+            parser.error(f"{name}: no such study; choose from {', '.join(known)}")
+    wrong: list[str] = []
+    for name in asked.studies or known:
+        study = HERE / name
+        if not asked.check:
+            for file, line in load(study).RUNS.items():
+                run(study, file, line, asked.jobs)
+        wrong += rebuild(study, check=asked.check)
+    if asked.check and wrong:
+        raise SystemExit(f"not what the CSV files say: {', '.join(wrong)}; run make studies")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What the tables and figures of all studies share."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mia_lab.evaluation.repeats import Mean, mean_over_repeats
+from mia_lab.reporting.canvas import attack_colours
+
+Row = dict[str, str]
+
+NAMES = {"facades": "Facades", "maps": "Maps", "cityscapes": "Cityscapes"}
+
+
+def rows(file: Path, **wanted: str) -> list[Row]:
+    """Rows of a CSV file, those alone that have the wanted values."""
+    with file.open(newline="") as opened:
+        found = list(csv.DictReader(opened))
+    return select(found, **wanted)
+
+
+def select(found: Iterable[Row], **wanted: str) -> list[Row]:
+    """Those rows that have the wanted values."""
+    return [row for row in found if all(row[k] == v for k, v in wanted.items())]
+
+
+def override(row: Row, key: str, default: str = "") -> str:
+    """The value that was typed for a key of the configuration."""
+    typed = dict(part.partition("=")[::2] for part in row["overrides"].split())
+    return typed.get(key, default)
+
+
+def mean(found: Sequence[Row], column: str) -> Mean:
+    """Over seeds, with Student's 95 % interval."""
+    return mean_over_repeats([float(row[column]) for row in found])
+
+
+def text(value: Mean, sign: str = "") -> str:
+    """As a cell of a table."""
+    if value.ci95 is None:
+        return f"{value.value:{sign}.3f}"
+    low, high = value.ci95
+    return f"{value.value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def interval(row: Row, name: str, sign: str = "") -> str:
+    """An estimate of one audit with its own interval, as a cell of a table."""
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_ci95_low", "_ci95_high"))
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join(
+        "| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines]
+    )
+
+
+def origin(found: Sequence[Row]) -> str:
+    """Where rows come from: commit, device, seeds and time."""
+    commits, devices, seeds = (
+        ", ".join(sorted({row[key] for row in found})) for key in ("commit", "device", "seed")
+    )
+    audits = {row["key"]: float(row["seconds"]) for row in found}
+    hours = sum(audits.values()) / 3600
+    return (
+        f"{len(audits)} audits, commit {commits}, {devices}, seeds {seeds}; {hours:.1f} hours of "
+        "one core, two at a time."
+    )
+
+
+def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
+    """An empty figure."""
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def style(axes: Axes, *, chance: str | None = "y") -> None:
+    """Quiet spines, and a line at an AUC of 0.5."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if chance == "y":
+        axes.axhline(0.5, color="#AAAAAA", lw=1, ls=":")
+    elif chance == "x":
+        axes.axvline(0.5, color="#AAAAAA", lw=1, ls=":")
+
+
+def colours(attacks: Sequence[str]) -> dict[str, str]:
+    """The colours that attacks have everywhere."""
+    return attack_colours(list(attacks))

@@ -1,0 +1,111 @@
+"""Table 1: what both scores find, victim by victim, dataset by dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shared
+from matplotlib.figure import Figure
+
+FILE = Path(__file__).with_name("results.csv")
+
+RUNS = {
+    "results": (
+        "+experiment=facades_pix2pix,maps_pix2pix,cityscapes_pix2pix,"
+        "facades_pix2pixhd,maps_pix2pixhd,cityscapes_pix2pixhd "
+        "data.source=folder data.protocol=resplit,official demo_epochs=20 seed=0,1,2"
+    )
+}
+
+PUBLISHED = {
+    ("pix2pix", "facades"): (0.9339, 0.9662),
+    ("pix2pix", "maps"): (0.8419, 0.9054),
+    ("pix2pix", "cityscapes"): (0.7744, 0.8223),
+    ("pix2pixhd", "facades"): (0.9891, 0.9902),
+    ("pix2pixhd", "maps"): (0.9573, 0.9989),
+    ("pix2pixhd", "cityscapes"): (0.9604, 0.9919),
+}
+"""Shafran et al. 2021, Table 1: AUC of the reconstruction and of the membership error."""
+
+SCORES = ("reconstruction", "membership")
+
+
+def protocol(row: shared.Row) -> str:
+    return shared.override(row, "data.protocol")
+
+
+def cells() -> list[tuple[str, str, str, dict[str, list[shared.Row]]]]:
+    """Protocol, victim, dataset, and the rows of both scores, a seed each."""
+    found = shared.rows(FILE, blind="False")
+    return [
+        (split, victim, data, {name: _cell(found, split, victim, data, name) for name in SCORES})
+        for split in ("resplit", "official")
+        for victim, data in PUBLISHED
+    ]
+
+
+def _cell(
+    found: list[shared.Row], split: str, victim: str, data: str, attack: str
+) -> list[shared.Row]:
+    rows = shared.select(found, victim=victim, data=data, attack=attack)
+    return [row for row in rows if protocol(row) == split]
+
+
+def signs(rows: list[shared.Row]) -> str:
+    """The sign of each seed's paired difference, in bold where its interval excludes zero."""
+    found = []
+    for row in rows:
+        value, low, high = (
+            float(row[f"difference{end}"]) for end in ("", "_ci95_low", "_ci95_high")
+        )
+        sign = "+" if value > 0 else "-" if value < 0 else "0"
+        found.append(f"**{sign}**" if low > 0 or high < 0 else sign)
+    return " ".join(found)
+
+
+def tables() -> dict[str, str]:
+    lines: dict[str, list[list[str]]] = {"resplit": [], "official": []}
+    for split, victim, data, found in cells():
+        if not found["membership"]:
+            continue
+        lines[split].append(
+            [
+                f"{victim}, {shared.NAMES[data]}",
+                *(shared.text(shared.mean(found[name], "auc")) for name in SCORES),
+                shared.text(shared.mean(found["membership"], "difference"), "+"),
+                signs(found["membership"]),
+                shared.text(shared.mean(found["membership"], "excess"), "+"),
+                " → ".join(f"{value:.3f}" for value in PUBLISHED[victim, data]),
+            ]
+        )
+    heads = [
+        *("victim, data", "AUC L_rec", "AUC L_mem", "difference", "its sign, by seed"),
+        *("L_mem's excess over blind", "published L_rec → L_mem"),
+    ]
+    tables = {split: shared.markdown(heads, rows) for split, rows in lines.items()}
+    return tables | {"origin": shared.origin(shared.rows(FILE))}
+
+
+def figures() -> dict[str, Figure]:
+    figure = shared.canvas(7.2, 3.4)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    colours = shared.colours(SCORES)
+    for axes, split in zip(panels, ("resplit", "official"), strict=True):
+        shown = [cell for cell in cells() if cell[0] == split and cell[3]["membership"]]
+        for place, (_, _, _, found) in enumerate(reversed(shown)):
+            for offset, name in zip((0.14, -0.14), SCORES, strict=True):
+                values = [float(row["auc"]) for row in found[name]]
+                axes.plot(values, [place + offset] * len(values), ".", color=colours[name], ms=5)
+                axes.plot(
+                    shared.mean(found[name], "auc").value, place + offset, "|",
+                    color=colours[name], ms=12, mew=2, label=name if place == 0 else None,
+                )  # fmt: skip
+        labels = [f"{victim}\n{shared.NAMES[data]}" for _, victim, data, _ in reversed(shown)]
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        heading = "random re-split" if split == "resplit" else "published train and test folders"
+        axes.set_title(heading, fontsize=9)
+        axes.set_xlabel("AUC; a dot a seed, a bar their mean")
+        shared.style(axes, chance="x")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return {"auc": figure}
