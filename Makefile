@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PACKAGES := mia_lab tests experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-slurm lint format typecheck clean
+.PHONY: help setup demo test coverage test-slow test-slurm studies studies-check lint format typecheck clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,14 +23,25 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Audit a small model on generated facades, in about a minute
 	$(BIN)/python -m mia_lab +experiment=facades_pix2pix
 
-test: $(READY) ## Run the tests with coverage
+QUICK := -m "not slow and not slurm" -n 2 --dist worksteal --durations 25
+
+test: $(READY) ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK)
+
+coverage: $(READY) ## The same under a tracer, which takes half as long again
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not slow and not slurm" -n 2 --dist worksteal --durations 25
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest $(QUICK)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
 test-slow: $(READY) ## Run the tests that train or simulate for minutes
 	$(BIN)/python -m pytest -m slow
+
+studies: $(READY) ## Run studies on real data, those in STUDIES or all, as far as rows are missing
+	$(BIN)/python experiments/run.py $(STUDIES)
+
+studies-check: $(READY) ## Check that tables and figures of the studies are what their CSV files say
+	$(BIN)/python experiments/run.py --check $(STUDIES)
 
 test-slurm: $(READY) ## Run the tests on a SLURM cluster that they start (root, Debian)
 	command -v slurmctld >/dev/null || apt-get install -y --no-install-recommends \

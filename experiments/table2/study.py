@@ -1,0 +1,100 @@
+"""Table 2: other difficulty scores in place of the probe's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shared
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+
+VICTIMS = "+experiment={} data.source=folder demo_epochs=20 seed=0,1,2"
+BOTH = "maps_pix2pix,cityscapes_pix2pix"
+STATISTICS = "compressed_size,edge_density,total_variation,entropy"
+
+RUNS = {
+    "results": VICTIMS.format(BOTH)
+    + " difficulty=none,single_image,multi_image attack.alpha=0.5,1",
+    "statistics": VICTIMS.format(BOTH)
+    + f" difficulty=image_statistics difficulty.statistic={STATISTICS} attack.alpha=0.05,0.5,1",
+    "maps-elsewhere": VICTIMS.format("maps_pix2pix")
+    + " +data@reference.data=cityscapes reference.data.n_auxiliary=100"
+    " difficulty=multi_image attack.alpha=0.5,1",
+    "cityscapes-elsewhere": VICTIMS.format("cityscapes_pix2pix")
+    + " +data@reference.data=maps reference.data.n_auxiliary=100"
+    " difficulty=multi_image attack.alpha=0.5,1",
+}
+
+DATA = ("maps", "cityscapes")
+
+
+def _all() -> list[tuple[str, shared.Row]]:
+    """All rows of the membership attack, with the name of the difficulty."""
+    found = []
+    for file in RUNS:
+        for row in shared.rows(HERE / f"{file}.csv", attack="membership"):
+            name = shared.override(row, "difficulty")
+            if file == "statistics":
+                name = shared.override(row, "difficulty.statistic").replace("_", " ")
+            elif "elsewhere" in file:
+                name = "multi_image, of other data"
+            found.append((name, row))
+    return found
+
+
+def _settings() -> dict[tuple[str, str], list[shared.Row]]:
+    found: dict[tuple[str, str], list[shared.Row]] = {}
+    for name, row in _all():
+        if name != "none" or float(row["alpha"]) == 1:
+            found.setdefault((name, f"{float(row['alpha']):g}"), []).append(row)
+    return found
+
+
+def tables() -> dict[str, str]:
+    lines = []
+    for (name, alpha), rows in _settings().items():
+        line = [name, "" if name == "none" else alpha]
+        for data in DATA:
+            mine = shared.select(rows, data=data)
+            line.append(shared.text(shared.mean(mine, "auc")))
+            gain = "" if name == "none" else shared.text(shared.mean(mine, "difference"), "+")
+            line.append(gain)
+        lines.append(line)
+    heads = ["difficulty", "alpha"]
+    for data in DATA:
+        heads += [f"{shared.NAMES[data]}: AUC L_mem", "less L_rec's"]
+    return {
+        "table": shared.markdown(heads, lines),
+        "origin": shared.origin([row for _, row in _all()]),
+    }
+
+
+def figures() -> dict[str, Figure]:
+    found = _settings()
+    figure = shared.canvas(7.2, 3.6)
+    panels = figure.subplots(1, 2, sharey=True)
+    names = list(dict.fromkeys(name for name, _ in found))
+    shades = {"0.05": "#BBBBBB", "0.5": "#E69F00", "1": "#D55E00"}
+    for axes, data in zip(panels, DATA, strict=True):
+        for (name, alpha), rows in found.items():
+            if name == "none":
+                continue
+            mine = shared.select(rows, data=data)
+            at = len(names) - names.index(name) + {"0.05": 0.22, "0.5": 0.0, "1": -0.22}[alpha]
+            values = [float(row["difference"]) for row in mine]
+            axes.plot(values, [at] * len(values), ".", color=shades[alpha], ms=5)
+            gain = shared.mean(mine, "difference").value
+            axes.plot(gain, at, "|", color=shades[alpha], ms=9, mew=2)
+        axes.axvline(0, color="#AAAAAA", lw=1, ls=":")
+        axes.set_title(shared.NAMES[data], fontsize=9)
+        axes.set_xlabel("gain in AUC over L_rec; a dot a seed")
+        shared.style(axes, chance=None)
+    ticks = [name for name in names if name != "none"]
+    panels[0].set_yticks([len(names) - names.index(name) for name in ticks], ticks, fontsize=8)
+    handles = [
+        panels[0].plot([], [], ".", color=shade, label=f"alpha {alpha}")[0]
+        for alpha, shade in shades.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return {"gain": figure}
