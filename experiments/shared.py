@@ -37,7 +37,12 @@ def override(row: Row, key: str, default: str = "") -> str:
 
 def mean(found: Sequence[Row], column: str) -> Mean:
     """Over seeds, with Student's 95 % interval."""
-    return mean_over_repeats([float(row[column]) for row in found])
+    return mean_of([float(row[column]) for row in found])
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """Over seeds, with Student's 95 % interval."""
+    return mean_over_repeats(values)
 
 
 def text(value: Mean, sign: str = "") -> str:

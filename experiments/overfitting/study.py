@@ -7,13 +7,17 @@ from pathlib import Path
 import shared
 from matplotlib.figure import Figure
 
-FILE = Path(__file__).with_name("results.csv")
+HERE = Path(__file__).parent
+
+EPOCHS = {"facades": (2, 4, 8, 16, 32), "maps": (5, 10, 20, 40, 80)}
 
 RUNS = {
-    "results": (
-        "+experiment=facades_pix2pix,maps_pix2pix data.source=folder demo_epochs=80 "
-        "'victim.keep_epochs=[5,10,20,40]' victim.epoch=5,10,20,40,80 seed=0,1,2"
+    data: (
+        f"+experiment={data}_pix2pix data.source=folder demo_epochs={epochs[-1]} seed=0,1,2 "
+        f"'victim.keep_epochs=[{','.join(map(str, epochs[:-1]))}]' "
+        f"victim.epoch={','.join(map(str, epochs))}"
     )
+    for data, epochs in EPOCHS.items()
 }
 
 SCORES = ("reconstruction", "membership")
@@ -22,14 +26,14 @@ BLIND = "difficulty"
 
 def by_epoch(data: str, attack: str) -> dict[int, list[shared.Row]]:
     found: dict[int, list[shared.Row]] = {}
-    for row in shared.rows(FILE, data=data, attack=attack):
+    for row in shared.rows(HERE / f"{data}.csv", attack=attack):
         found.setdefault(int(row["epoch"] or row["epochs"]), []).append(row)
     return dict(sorted(found.items()))
 
 
 def tables() -> dict[str, str]:
     lines = []
-    for data in ("facades", "maps"):
+    for data in EPOCHS:
         scores = {name: by_epoch(data, name) for name in (*SCORES, BLIND)}
         for epoch, rows in scores["membership"].items():
             lines.append(
@@ -42,14 +46,19 @@ def tables() -> dict[str, str]:
                 ]
             )
     heads = ["data", "epoch", "AUC L_rec", "AUC L_mem", "difference", "difficulty alone (blind)"]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(shared.rows(FILE))}
+    return {
+        "table": shared.markdown(heads, lines),
+        "origin": shared.origin(
+            [row for data in RUNS for row in shared.rows(HERE / f"{data}.csv")]
+        ),
+    }
 
 
 def figures() -> dict[str, Figure]:
     figure = shared.canvas()
     panels = figure.subplots(1, 2, sharey=True)
     colours = shared.colours([*SCORES, BLIND])
-    for axes, data in zip(panels, ("facades", "maps"), strict=True):
+    for axes, data in zip(panels, EPOCHS, strict=True):
         for name in (*SCORES, BLIND):
             found = by_epoch(data, name)
             means = [shared.mean(rows, "auc").value for rows in found.values()]

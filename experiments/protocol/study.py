@@ -7,7 +7,7 @@ from pathlib import Path
 import shared
 from matplotlib.figure import Figure
 
-FILE = Path(__file__).parents[1] / "table1/results.csv"
+TABLE1 = Path(__file__).parents[1] / "table1"
 
 RUNS: dict[str, str] = {}
 """It reads the audits of table1."""
@@ -15,9 +15,13 @@ RUNS: dict[str, str] = {}
 SPLITS = {"official": "published folders", "resplit": "random re-split"}
 
 
+def _rows() -> list[shared.Row]:
+    return [row for data in shared.NAMES for row in shared.rows(TABLE1 / f"{data}.csv")]
+
+
 def cells() -> list[tuple[str, str, str, list[shared.Row], list[shared.Row]]]:
     """Split, victim, dataset, rows of the membership and of the reconstruction score."""
-    found = shared.rows(FILE, blind="False")
+    found = shared.select(_rows(), blind="False")
     made = []
     for victim in dict.fromkeys(row["victim"] for row in found):
         for data in shared.NAMES:
@@ -54,7 +58,7 @@ def tables() -> dict[str, str]:
         *("victim, data", "split", "best blind AUC", "which", "verdict"),
         *("AUC L_rec", "AUC L_mem", "L_mem's excess over blind"),
     ]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(shared.rows(FILE))}
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(_rows())}
 
 
 def figures() -> dict[str, Figure]:

@@ -43,7 +43,9 @@ def tables() -> dict[str, str]:
         line = [name, has]
         for cell in rows:
             gain = (
-                "" if name == "reconstruction" else shared.text(shared.mean(cell, "difference"), "+")
+                ""
+                if name == "reconstruction"
+                else shared.text(shared.mean(cell, "difference"), "+")
             )
             line += [*_cells(cell), shared.text(shared.mean(cell, "excess"), "+"), gain]
         lines.append(line)
