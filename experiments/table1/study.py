@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 
 EPOCHS = {"facades": 8, "maps": 20, "cityscapes": 15}
-"""Where neither score is at its ceiling yet, by the reconstruction error of pix2pix; see overfitting."""
+"""Where the reconstruction error of pix2pix is not at its ceiling yet; see overfitting."""
 
 RUNS = {
     data: (
