@@ -5,6 +5,7 @@ A study is a folder with a `study.py`:
     RUNS: name of a CSV file -> what follows `python -m mia_lab -m` on a command line
     tables() -> name of a block of the study's README -> Markdown, from the CSV files
     figures() -> name of a PNG -> matplotlib figure, from the CSV files
+    SCORES: names of the CSV files beside which the scores of all images are kept; may be left out
 
 Each point of a sweep is an audit of its own. Its rows are written as soon as it ends, under the key
 of all that its numbers depend on; a point whose key has rows is not run again. With `--check`
@@ -100,33 +101,38 @@ def _device(accelerator: str) -> str:
 
 
 def run(study: Path, name: str, line: str, jobs: int) -> None:
-    """Run the points of one CSV file that have no rows in it yet."""
-    file, points = study / f"{name}.csv", points_of(line)
+    """Run the points of one CSV file that have no rows in it yet.
+
+    Raises:
+        SystemExit: some failed; the others' rows are there.
+    """
+    points = points_of(line)
     order = {point.key: place for place, point in enumerate(points)}
-    rows = [row for row in read(file) if row["key"] in order]
-    grid = [row for row in read(_grid(file)) if row["key"] in order]
-    wanted = [point for point in points if point.key not in {row["key"] for row in rows}]
+    tables = {suffix: read(study / f"{name}{suffix}.csv") for suffix in ("", "-grid", "-scores")}
+    known = {row["key"] for row in tables[""]}
+    wanted = [point for point in points if point.key not in known]
+    keeps = name in getattr(load(study), "SCORES", ())
     print(f"{study.name}/{name}: {len(points) - len(wanted)} of {len(points)} points are there")
     failed: list[str] = []
     with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_audit, point, study.name): point for point in wanted}
+        running = {pool.submit(_audit, point, study.name, keeps): point for point in wanted}
         for done, future in enumerate(as_completed(running), 1):
             if (error := future.exception()) is not None:
                 failed.append(str(error))
                 continue
-            found, settings = future.result()
-            rows, grid = [*rows, *found], [*grid, *settings]
-            for target, table in ((file, rows), (_grid(file), grid)):
-                if table:
-                    write(target, sorted(table, key=lambda row: order[row["key"]]))
+            for suffix, rows in future.result().items():
+                tables[suffix] = [row for row in tables[suffix] if row["key"] in order] + rows
+                if tables[suffix]:
+                    tables[suffix].sort(key=lambda row: order[row["key"]])
+                    write(study / f"{name}{suffix}.csv", tables[suffix])
             told = " ".join(running[future].overrides)
             print(f"{study.name}/{name}: {done} of {len(wanted)}: {told}", flush=True)
     if failed:
         raise SystemExit("\n\n".join(failed))
 
 
-def _audit(point: Point, study: str) -> tuple[list[Row], list[Row]]:
-    """Run one audit, and its rows: one an attack, and one a setting of a grid."""
+def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]:
+    """Run one audit: a row an attack, a row a setting of its grid, a row an image if wanted."""
     folder = OUTPUTS / "studies" / study / point.key[:12] / "0"
     command = [sys.executable, "-m", "mia_lab", *point.overrides, *ALWAYS]
     started = time.monotonic()
@@ -144,15 +150,18 @@ def _audit(point: Point, study: str) -> tuple[list[Row], list[Row]]:
         "commit": found.record["commit"],
         "device": point.device,
         "overrides": " ".join(point.overrides),
+        **{name: _text(found.settings.get(key)) for name, key in SETTINGS.items()},
     }
-    settings = {name: _text(found.settings.get(key)) for name, key in SETTINGS.items()}
     spent = {"seconds": round(time.monotonic() - started, 1)}
-    rows = [
-        {**shared, **settings, **{k: v for k, v in row.items() if "seconds" not in k}, **spent}
-        for row in found.measured
+    measured = [
+        {k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.measured
     ]
-    grid = json.loads((folder / "metrics.json").read_text())["grid"]
-    return rows, [{**shared, **settings, **_flat(setting)} for setting in grid or ()]
+    grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
+    return {
+        "": [{**shared, **row, **spent} for row in measured],
+        "-grid": [{**shared, **_flat(setting)} for setting in grid],
+        "-scores": [{**shared, **r} for r in read(folder / "scores.csv")] if keeps_scores else [],
+    }
 
 
 def _flat(setting: Mapping[str, Any]) -> Row:
@@ -165,10 +174,6 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "" if value is None else str(value)
-
-
-def _grid(file: Path) -> Path:
-    return file.with_name(f"{file.stem}-grid.csv")
 
 
 def read(file: Path) -> list[Row]:

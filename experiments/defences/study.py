@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 
-VICTIM = "+experiment=maps_pix2pix data.source=folder demo_epochs=20 seed=0,1,2"
+VICTIM = "+experiment=maps_pix2pix data.source=folder demo_epochs=20"
 
 RUNS = {
     "kinds": f"{VICTIM} defense=none,output_noise,quantisation,jpeg,smoothing,resizing"
-    " evaluation.utility=true 'attack.names=[reconstruction,adaptive,membership]'",
+    " evaluation.utility=true 'attack.names=[reconstruction,adaptive,membership]' seed=0,1,2",
     "noise": f"{VICTIM} defense=output_noise defense.sigma=0,0.1,0.2,0.4,0.8"
-    " 'attack.names=[reconstruction,adaptive]'",
-    "private": f"{VICTIM} victim=dp_unet victim.epsilon=1,8,1000 evaluation.utility=true",
+    " 'attack.names=[reconstruction,adaptive]' seed=0,1,2",
+    "private": f"{VICTIM} victim=dp_unet victim.epsilon=1,1000 evaluation.utility=true seed=0",
 }
 
 ATTACKS = ("reconstruction", "adaptive", "membership")

@@ -18,8 +18,8 @@ SEEDS = {
 }
 
 GRID = (
-    "difficulty.preprocess=aligned,official "
-    "'difficulty.grid.layers=[[1],[2],[3],[4],[1,2]]' 'difficulty.grid.ridge=[0,auto,100]' "
+    "data.n_auxiliary=0 difficulty.preprocess=aligned,official "
+    "'difficulty.grid.layers=[[1],[4]]' 'difficulty.grid.ridge=[0,auto]' "
     "'difficulty.grid.features_from=[target]' 'difficulty.grid.alpha=[1]'"
 )
 
@@ -31,7 +31,7 @@ BACKBONES = (
 RUNS = {
     f"{step}-{data}": (
         f"+experiment={data}_pix2pix data.source=folder demo_epochs={EPOCHS[data]} "
-        f"seed={seeds} {GRID}"
+        f"{GRID} seed={seeds}"
     )
     for step, sets in SEEDS.items()
     for data, seeds in sets.items()
@@ -69,7 +69,7 @@ def gains(file: str) -> dict[Setting, list[float]]:
     }
     found: dict[Setting, list[float]] = {}
     for row in shared.rows(HERE / f"{file}-grid.csv"):
-        framing = shared.override(row, "difficulty.preprocess", "aligned")
+        framing = shared.override(row, "data.n_auxiliary=0 difficulty.preprocess", "aligned")
         ridge = row["ridge"] if row["ridge"] == "auto" else f"{float(row['ridge']):g}"
         at = (framing, row["features_from"], row["layers"], ridge, f"{float(row['alpha']):g}")
         found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])

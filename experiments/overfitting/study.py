@@ -13,9 +13,9 @@ EPOCHS = {"facades": (2, 4, 8, 16, 32), "maps": (5, 10, 20, 40, 80)}
 
 RUNS = {
     data: (
-        f"+experiment={data}_pix2pix data.source=folder demo_epochs={epochs[-1]} seed=0,1,2 "
+        f"+experiment={data}_pix2pix data.source=folder demo_epochs={epochs[-1]} "
         f"'victim.keep_epochs=[{','.join(map(str, epochs[:-1]))}]' "
-        f"victim.epoch={','.join(map(str, epochs))}"
+        f"victim.epoch={','.join(map(str, epochs))} seed=0,1,2"
     )
     for data, epochs in EPOCHS.items()
 }

@@ -9,21 +9,25 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 
-VICTIMS = "+experiment={} data.source=folder demo_epochs=20 seed=0,1,2"
+VICTIMS = "+experiment={} data.source=folder demo_epochs=20"
 BOTH = "maps_pix2pix,cityscapes_pix2pix"
 STATISTICS = "compressed_size,edge_density,total_variation,entropy"
 
+SEEDS = " seed=0,1,2"
+
 RUNS = {
     "results": VICTIMS.format(BOTH)
-    + " difficulty=none,single_image,multi_image attack.alpha=0.5,1",
+    + " difficulty=none,single_image,multi_image attack.alpha=0.5,1"
+    + SEEDS,
     "statistics": VICTIMS.format(BOTH)
-    + f" difficulty=image_statistics difficulty.statistic={STATISTICS} attack.alpha=0.05,0.5,1",
+    + f" difficulty=image_statistics difficulty.statistic={STATISTICS} attack.alpha=0.05,0.5,1"
+    + SEEDS,
     "maps-elsewhere": VICTIMS.format("maps_pix2pix")
-    + " +data@reference.data=cityscapes reference.data.n_auxiliary=100"
-    " difficulty=multi_image attack.alpha=0.5,1",
+    + " +data@reference.data=cityscapes reference.data.n_auxiliary=100 reference.count=2"
+    " difficulty=multi_image attack.alpha=0.5,1" + SEEDS,
     "cityscapes-elsewhere": VICTIMS.format("cityscapes_pix2pix")
-    + " +data@reference.data=maps reference.data.n_auxiliary=100"
-    " difficulty=multi_image attack.alpha=0.5,1",
+    + " +data@reference.data=maps reference.data.n_auxiliary=100 reference.count=2"
+    " difficulty=multi_image attack.alpha=0.5,1" + SEEDS,
 }
 
 DATA = ("maps", "cityscapes")

@@ -12,7 +12,7 @@ FILE = Path(__file__).with_name("results.csv")
 RUNS = {
     "results": (
         "+experiment=maps_pix2pix,cityscapes_pix2pix data.source=folder demo_epochs=20 "
-        "seed=0,1,2 attack=all"
+        "attack=all seed=0,1,2"
     )
 }
 

@@ -1,0 +1,62 @@
+"""Which images are easy, and which are hard? Generated ones, so that they may be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shared
+from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
+
+from mia_lab.cli import CONF, prepare
+from mia_lab.config import build
+from mia_lab.config.resolved import typed
+
+HERE = Path(__file__).parent
+
+RUNS = {data: f"+experiment={data}_pix2pix demo_epochs=8 seed=0" for data in shared.NAMES}
+SCORES = tuple(RUNS)
+
+SHOWN = 4
+"""Of the easiest and of the hardest."""
+
+
+def ordered(data: str) -> list[shared.Row]:
+    """All scored images, easiest first."""
+    found = shared.rows(HERE / f"{data}-scores.csv")
+    return sorted(found, key=lambda row: (float(row["difficulty"]), row["id"]))
+
+
+def tables() -> dict[str, str]:
+    lines = []
+    for data, name in shared.NAMES.items():
+        found = [float(row["difficulty"]) for row in ordered(data)]
+        spread = [f"{found[round(q * (len(found) - 1))]:.4f}" for q in (0, 0.25, 0.5, 0.75, 1)]
+        lines.append([name, *spread])
+    heads = ["generated", "easiest", "quarter", "median", "three quarters", "hardest"]
+    everything = [row for data in RUNS for row in shared.rows(HERE / f"{data}.csv")]
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(everything)}
+
+
+def figures() -> dict[str, Figure]:
+    return {data: _pictures(data) for data in RUNS}
+
+
+def _pictures(data: str) -> Figure:
+    """Inputs above targets."""
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        source = build.source(typed(compose("config", RUNS[data].split())).data)
+    found = ordered(data)
+    figure = shared.canvas(7.2, 2.5)
+    panels = figure.subplots(2, 2 * SHOWN)
+    for column, row in enumerate([*found[:SHOWN], *found[-SHOWN:]]):
+        pair = source.load(row["id"])
+        for axes, picture in zip(panels[:, column], (pair.x, pair.y), strict=True):
+            axes.imshow(picture)
+            axes.axis("off")
+        panels[0, column].set_title(f"{float(row['difficulty']):.3f}", fontsize=9)
+    figure.text(0.25, 0.99, "easiest", ha="center", va="top", fontsize=9)
+    figure.text(0.75, 0.99, "hardest", ha="center", va="top", fontsize=9)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.93))
+    return figure

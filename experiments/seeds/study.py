@@ -1,0 +1,91 @@
+"""Does the demo's verdict depend on its seed?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shared
+from matplotlib.figure import Figure
+
+from mia_lab.reporting.canvas import MEMBER_COLOUR, NONMEMBER_COLOUR
+
+HERE = Path(__file__).parent
+
+RUNS = {
+    "results": "+experiment=facades_pix2pix seed=0,1,2,3,4,5,6,7,8,9",
+    "demo": "+experiment=facades_pix2pix seed=0",
+}
+SCORES = ("demo",)
+
+NAMES = ("reconstruction", "membership", "difficulty")
+
+
+def tables() -> dict[str, str]:
+    found = shared.rows(HERE / "results.csv")
+    lines = []
+    for seed in dict.fromkeys(row["seed"] for row in found):
+        mine = {row["attack"]: row for row in shared.select(found, seed=seed)}
+        cells = [shared.interval(mine[name], "auc") for name in NAMES]
+        gain = shared.interval(mine["membership"], "difference", "+")
+        verdict = mine["membership"]["blind_verdict"]
+        lines.append([seed, *cells[:2], gain, cells[2], verdict])
+    heads = ["seed", "AUC L_rec", "AUC L_mem", "difference", "difficulty alone (blind)", "split"]
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(found)}
+
+
+def figures() -> dict[str, Figure]:
+    return {"auc": _aucs(), "scatter": _scatter()}
+
+
+def _aucs() -> Figure:
+    figure = shared.canvas(7.0, 3.2)
+    axes = figure.subplots()
+    colours = shared.colours(NAMES)
+    found = shared.rows(HERE / "results.csv")
+    for offset, name in enumerate(NAMES):
+        mine = shared.select(found, attack=name)
+        auc = np.array([float(row["auc"]) for row in mine])
+        low, high = (
+            np.array([float(row[f"auc_ci95_{end}"]) for row in mine]) for end in ("low", "high")
+        )
+        x = [int(row["seed"]) + 0.2 * (offset - 1) for row in mine]
+        label = name if name != "difficulty" else "difficulty alone (blind)"
+        axes.errorbar(
+            x, auc, (auc - low, high - auc), fmt="o", ms=4, color=colours[name], label=label
+        )
+    axes.set(xlabel="seed", ylabel="AUC, 95 % interval", xticks=range(10))
+    shared.style(axes)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _scatter() -> Figure:
+    """Error against difficulty, and the line of equal membership error that divides best."""
+    figure = shared.canvas(4.8, 3.6)
+    axes = figure.subplots()
+    found = shared.rows(HERE / "demo-scores.csv")
+    alpha = float(found[0]["alpha"])
+    x, y = (
+        np.array([float(row[key]) for row in found])
+        for key in ("difficulty", "reconstruction_error")
+    )
+    inside = np.array([row["is_member"] == "1" for row in found])
+    for is_member, colour, marker in ((False, NONMEMBER_COLOUR, "x"), (True, MEMBER_COLOUR, "o")):
+        rows = inside == is_member
+        label = "members" if is_member else "non-members"
+        fill = "none" if is_member else colour
+        axes.scatter(x[rows], y[rows], s=16, marker=marker, facecolors=fill, lw=0.9,
+                     edgecolors=colour if is_member else None, label=label)  # fmt: skip
+    error = y - alpha * x
+    cuts = np.sort(error)
+    rates = [(error[inside] <= cut).mean() - (error[~inside] <= cut).mean() for cut in cuts]
+    ends = np.array([x.min(), x.max()])
+    axes.plot(ends, cuts[int(np.argmax(rates))] + alpha * ends, color="#D55E00", lw=1.2,
+              label="equal membership error")  # fmt: skip
+    axes.set(
+        xlabel="difficulty (mean absolute error)", ylabel="reconstruction error (mean absolute)"
+    )
+    shared.style(axes, chance=None)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    return figure
