@@ -12,7 +12,8 @@ FILE = Path(__file__).with_name("results.csv")
 RUNS = {
     "results": (
         "+experiment=maps_pix2pix data.source=folder demo_epochs=20 reference.count=2 "
-        "data.n_auxiliary=10,25,50,100,200 'attack.names=[reconstruction,membership,watson,shadow]' seed=0,1,2"
+        "data.n_auxiliary=10,25,50,100,200 "
+        "'attack.names=[reconstruction,membership,watson,shadow]' seed=0,1,2"
     )
 }
 

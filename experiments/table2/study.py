@@ -9,25 +9,26 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 
-VICTIMS = "+experiment={} data.source=folder demo_epochs=20"
-BOTH = "maps_pix2pix,cityscapes_pix2pix"
+BOTH = "+experiment=maps_pix2pix,cityscapes_pix2pix data.source=folder demo_epochs=20"
 STATISTICS = "compressed_size,edge_density,total_variation,entropy"
 
-SEEDS = " seed=0,1,2"
+
+def _elsewhere(data: str, other: str) -> str:
+    return (
+        f"+experiment={data}_pix2pix data.source=folder demo_epochs=20 difficulty=multi_image "
+        f"+data@reference.data={other} reference.data.n_auxiliary=100 reference.count=2 "
+        "attack.alpha=0.5,1 seed=0,1,2"
+    )
+
 
 RUNS = {
-    "results": VICTIMS.format(BOTH)
-    + " difficulty=none,single_image,multi_image attack.alpha=0.5,1"
-    + SEEDS,
-    "statistics": VICTIMS.format(BOTH)
-    + f" difficulty=image_statistics difficulty.statistic={STATISTICS} attack.alpha=0.05,0.5,1"
-    + SEEDS,
-    "maps-elsewhere": VICTIMS.format("maps_pix2pix")
-    + " +data@reference.data=cityscapes reference.data.n_auxiliary=100 reference.count=2"
-    " difficulty=multi_image attack.alpha=0.5,1" + SEEDS,
-    "cityscapes-elsewhere": VICTIMS.format("cityscapes_pix2pix")
-    + " +data@reference.data=maps reference.data.n_auxiliary=100 reference.count=2"
-    " difficulty=multi_image attack.alpha=0.5,1" + SEEDS,
+    "results": f"{BOTH} difficulty=none,single_image,multi_image attack.alpha=0.5,1 seed=0,1,2",
+    "statistics": (
+        f"{BOTH} difficulty=image_statistics difficulty.statistic={STATISTICS} "
+        "attack.alpha=0.05,0.5,1 seed=0,1,2"
+    ),
+    "maps-elsewhere": _elsewhere("maps", "cityscapes"),
+    "cityscapes-elsewhere": _elsewhere("cityscapes", "maps"),
 }
 
 DATA = ("maps", "cityscapes")
