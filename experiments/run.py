@@ -44,6 +44,7 @@ from mia_lab.cli import CONF, prepare
 from mia_lab.collecting import gather
 from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate
+from mia_lab.errors import UserError
 from mia_lab.reporting.sweep_table import SETTINGS
 from mia_lab.stages import Stages
 from mia_lab.store import Store
@@ -108,7 +109,12 @@ def run(study: Path, name: str, line: str, jobs: int) -> None:
     """
     points = points_of(line)
     order = {point.key: place for place, point in enumerate(points)}
-    tables = {suffix: read(study / f"{name}{suffix}.csv") for suffix in ("", "-grid", "-scores")}
+    tables: dict[str, list[Row]] = {}
+    for suffix in ("", "-grid", "-scores"):
+        found = read(study / f"{name}{suffix}.csv")
+        tables[suffix] = [row for row in found if row.get("key") in order]
+        if len(tables[suffix]) < len(found):  # of settings that are asked for no more
+            write(study / f"{name}{suffix}.csv", tables[suffix])
     known = {row["key"] for row in tables[""]}
     wanted = [point for point in points if point.key not in known]
     keeps = name in getattr(load(study), "SCORES", ())
@@ -121,7 +127,7 @@ def run(study: Path, name: str, line: str, jobs: int) -> None:
                 failed.append(str(error))
                 continue
             for suffix, rows in future.result().items():
-                tables[suffix] = [row for row in tables[suffix] if row["key"] in order] + rows
+                tables[suffix] += rows
                 if tables[suffix]:
                     tables[suffix].sort(key=lambda row: order[row["key"]])
                     write(study / f"{name}{suffix}.csv", tables[suffix])
@@ -224,6 +230,12 @@ def rebuilt(text: str, tables: Mapping[str, str]) -> str:
 def rebuild(study: Path, *, check: bool) -> list[str]:
     """Write tables and figures from the CSV files, or name what is not as they say."""
     module, readme = load(study), study / "README.md"
+    missing = [name for name in module.RUNS if not (study / f"{name}.csv").is_file()]
+    if missing and len(missing) == len(module.RUNS):
+        print(f"{study.name}: was not run yet")
+        return []
+    if missing:
+        return [f"{study.name}/{name}.csv" for name in missing]
     text = readme.read_text()
     new, wrong = rebuilt(text, module.tables()), []
     if new != text:
@@ -264,9 +276,11 @@ def main() -> None:
     wrong: list[str] = []
     for name in asked.studies or known:
         study = HERE / name
-        if not asked.check:
-            for file, line in load(study).RUNS.items():
+        try:
+            for file, line in load(study).RUNS.items() if not asked.check else ():
                 run(study, file, line, asked.jobs)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
         wrong += rebuild(study, check=asked.check)
     if asked.check and wrong:
         raise SystemExit(f"not what the CSV files say: {', '.join(wrong)}; run make studies")

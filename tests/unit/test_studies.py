@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from scipy import stats
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -51,20 +54,72 @@ def test_the_gate_is_right_about_real_and_planted_differences() -> None:
         assert caught[strong] == (10, 10)
 
 
-def test_attacks_are_as_the_table_says() -> None:
-    module = study("attacks/table.py")
-    text = (EXPERIMENTS / "attacks/README.md").read_text()
-    assert module.table(module.read()) in text
-    assert module.difficulties() in text
-    found = {(r["attack"], r["epochs"]): float(r["auc"]) for r in module.read()}
-    assert found["learned", "20"] > found["membership", "20"] > found["reconstruction", "20"]
-    assert found["membership", "80"] > found["reconstruction", "80"] > found["augmented", "80"]
+STUDIES = sorted(file.parent.name for file in EXPERIMENTS.glob("*/study.py"))
 
 
-def test_defenses_are_as_the_tables_say() -> None:
-    module = study("defenses/table.py")
-    assert module.tables() in (EXPERIMENTS / "defenses/README.md").read_text()
-    noise = {
-        (r["attack"], float(r["defense.sigma"])): float(r["auc"]) for r in module.read("noise.csv")
-    }
-    assert noise["adaptive", 0.8] - noise["reconstruction", 0.8] > 0.05
+@pytest.fixture(scope="module")
+def run() -> Iterator[ModuleType]:
+    """The runner; its folder is where it and the studies import from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        yield importlib.import_module("run")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_tables_and_figures_are_what_the_files_say(run: ModuleType, name: str) -> None:
+    assert run.rebuild(EXPERIMENTS / name, check=True) == []
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*/study.py")), ids=STUDIES)
+def test_rows_name_their_origin(run: ModuleType, file: Path) -> None:
+    for name in run.load(file.parent).RUNS:
+        for row in run.read(file.parent / f"{name}.csv"):
+            assert len(row["key"]) == 64
+            assert len(row["commit"]) == 40
+            assert row["device"]
+            assert f"seed={row['seed']}" in row["overrides"].split()
+
+
+def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "table1"
+    shutil.copytree(EXPERIMENTS / "table1", folder)
+    assert run.rebuild(folder, check=True) == []
+    file = folder / "maps.csv"
+    lines = run.read(file)
+    run.write(file, [row | {"auc": "0.75"} for row in lines])
+    assert run.rebuild(folder, check=True) == ["table1/README.md", "table1/auc.png"]
+    run.rebuild(folder, check=False)
+    assert "0.750 [0.750, 0.750]" in (folder / "README.md").read_text()
+    assert run.rebuild(folder, check=True) == []
+    run.write(file, lines)
+    run.rebuild(folder, check=False)
+    for name in ("README.md", "auc.png"):
+        assert (folder / name).read_bytes() == (EXPERIMENTS / "table1" / name).read_bytes()
+    (folder / "maps.csv").unlink()
+    assert run.rebuild(folder, check=True) == ["table1/maps.csv"]
+
+
+def test_only_points_without_rows_are_run(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "OUTPUTS", tmp_path / "outputs")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "study.py").write_text("SCORES = ('results',)")
+    small = "+experiment=facades_pix2pix data.image_size=32 data.n_members=6 data.n_nonmembers=5"
+    line = f"{small} data.n_auxiliary=2 victim.width=4 victim.discriminator_width=4 demo_epochs=1"
+    file = folder / "results.csv"
+    run.run(folder, "results", f"{line} seed=0", 1)
+    first = run.read(file)
+    assert {row["attack"] for row in first} >= {"reconstruction", "membership", "difficulty"}
+    assert len(run.read(folder / "results-scores.csv")) == 11
+    # What is there stays, to the byte; a setting that is asked for no more loses its rows.
+    run.run(folder, "results", f"{line} seed=0,1", 1)
+    assert [row for row in run.read(file) if row["seed"] == "0"] == first
+    assert [row["seed"] for row in run.read(file)] == ["0"] * len(first) + ["1"] * len(first)
+    before = file.read_bytes()
+    run.run(folder, "results", f"{line} seed=0,1", 1)
+    assert file.read_bytes() == before
+    run.run(folder, "results", f"{line} seed=1", 1)
+    assert {row["seed"] for row in run.read(file)} == {"1"}
+    assert len(run.read(folder / "results-scores.csv")) == 11
