@@ -1,0 +1,70 @@
+"""How long would the paper's trainings take here? `python measure.py` times ten steps a victim."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from mia_lab.cli import CONF, prepare
+from mia_lab.config.resolved import typed
+from mia_lab.config.validate import validate
+from mia_lab.run import commit
+from mia_lab.stages import Stages
+from mia_lab.store import Store
+
+HERE = Path(__file__).parent
+STEPS = 10
+EPOCHS = 200
+IMAGES = {"facades": 400, "maps": 1096}
+"""The published train folders."""
+
+PER_EPOCH = f"data.n_members={STEPS} data.n_nonmembers={STEPS} data.n_auxiliary=0"
+
+
+def measure(data: str, victim: str) -> dict[str, str]:
+    """Time of ten steps of batch 1 at 256 px, the first ten left out."""
+    prepare()
+    asked = f"+experiment={data}_{victim} data.source=folder scale=paper scale.perceptual=lite0 until=victim"
+    overrides = f"{asked} {PER_EPOCH} victim.epochs=2 trainer.accelerator=cpu".split()
+    ended: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = typed(compose("config", [*overrides, f"paths.outputs={folder}"]))
+        validate(config)
+        config.trainer.threads = os.cpu_count() or 1
+        with Store(Path(folder)) as store:
+            Stages(config, store).victim(lambda *_: ended.append(time.perf_counter()))
+    second = (ended[1] - ended[0]) / STEPS
+    return {
+        "victim": victim,
+        "data": data,
+        "batch_size": str(config.victim["batch_size"]),
+        "seconds_a_step": f"{second:.3f}",
+        "extrapolated_hours": f"{second * IMAGES[data] * EPOCHS / 3600:.0f}",
+        "overrides": " ".join(overrides),
+        "seed": str(config.seed),
+        "device": f"CPU, {platform.machine()}, {config.trainer.threads} threads",
+        "torch": torch.__version__,
+        "commit": commit(),
+    }
+
+
+def main() -> None:
+    rows = [measure(data, victim) for victim in ("pix2pix", "pix2pixhd") for data in IMAGES]
+    with (HERE / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
