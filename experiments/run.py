@@ -165,15 +165,9 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
     grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
     return {
         "": [{**shared, **row, **spent} for row in measured],
-        "-grid": [{**shared, **_flat(setting)} for setting in grid],
+        "-grid": [{**shared, **setting} for setting in grid],
         "-scores": [{**shared, **r} for r in read(folder / "scores.csv")] if keeps_scores else [],
     }
-
-
-def _flat(setting: Mapping[str, Any]) -> Row:
-    low, high = setting["auc_ci95"]
-    others = {k: v for k, v in setting.items() if k != "auc_ci95"}
-    return {**others, "auc_ci95_low": low, "auc_ci95_high": high}
 
 
 def _text(value: object) -> str:

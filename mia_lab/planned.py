@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from mia_lab.attacks.needs import Given
 from mia_lab.config import build
 from mia_lab.config.checks import is_trained_by_us
-from mia_lab.config.choices import QueryMode, Task, Until
+from mia_lab.config.choices import QueryMode, ReferencePool, Task, Until
 from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
 from mia_lab.data import splits
 from mia_lab.difficulty_stages import DifficultyStages
+from mia_lab.errors import UserError
 from mia_lab.hardware import resolve_precision, torch_device
 from mia_lab.plan import Plan, difficulty_identity, remembered
 from mia_lab.references import References
@@ -78,6 +80,13 @@ class PlannedStages:
         self._is_ours = is_trained_by_us(config.victim)
         trainer = config.trainer
         self._precision = resolve_precision(trainer.precision, trainer.accelerator)
+        if self.needs_difficulty:
+            self._check_attacks()
+            if self.wants_utility and len(self._ids(Role.NONMEMBER)) < 2:
+                raise UserError(
+                    "evaluation.utility: takes two non-members at least; raise data.n_nonmembers, "
+                    "or set evaluation.utility=false"
+                )
         self.plan = self._victim_plan() | self._difficulty_plan() | self._reference_plan()
         if self._is_ours and not (self.is_answered or self._is_stored(self.victim_stage)):
             self._module.prepare_data()
@@ -150,17 +159,38 @@ class PlannedStages:
             victim = self._trained_stage(settings, ours.source, half)
             victims.append(victim)
             answers.append(self._answers_stage(victim))
+        self._look_at(ours.settings(self._settings, 0), victims[0], answers[0])
         stages = {"reference": tuple(victims), "reference answers": tuple(answers)}
         if build.is_multi_image(self.config):
             inputs = {"references": [stage.key for stage in answers]}
             stages["difficulty"] = (Stage("difficulty", MULTI_IMAGE_VERSION, inputs),)
         return Plan(stages, {})
 
+    def _look_at(self, settings: dict[str, Any], trained: Stage, answers: Stage) -> None:
+        """Build a reference victim once, so that wrong settings are told before a training."""
+        if not (self._is_stored(answers) or self._is_stored(trained)):
+            self._built(settings).prepare_data()
+
+    def _check_attacks(self) -> None:
+        """Attacks that lack something are told before any training, too."""
+        count = self.config.reference.count if self.needs_references else 0
+        elsewhere = self.config.reference.data is not None
+        in_all = self.config.reference.pool is ReferencePool.all and not elsewhere
+        given = Given(
+            references=count,
+            unseen=count if elsewhere else count // 2,
+            seen=count // 2 if in_all else 0,
+            auxiliaries=len(self._ids(Role.AUXILIARY)),
+            image_size=self.config.data.image_size,
+        )
+        build.check_attacks(self.config, given)
+
     @cached_property
     def reference_victims(self) -> References:
         """What the attacker's victims are trained on."""
+        groups = {i: row["group"] for i, row in self._rows.items() if "group" in row}
         auxiliaries = self._ids(Role.AUXILIARY)
-        return References(self.config, self.source, self.encoding, self.scored, auxiliaries)
+        return References(self.config, self.source, self.encoding, self.scored, auxiliaries, groups)
 
     # What takes seconds to build, and is built when something has to be computed
 
@@ -279,6 +309,12 @@ class PlannedStages:
         if self._is_asked_at_random if is_random is None else is_random:
             inputs |= {"seed": self.config.seed, "batch_size": self._query_batch_size}
         return Stage("reconstructions", RECONSTRUCTIONS_VERSION, inputs)
+
+    @property
+    def wants_utility(self) -> bool:
+        """Whether it is measured how good the answers are; where nobody says, with a defence."""
+        asked = self.config.evaluation.utility
+        return self.defense is not None if asked is None else asked
 
     @property
     def _epoch(self) -> int | None:

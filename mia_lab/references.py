@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class References:
         encoding: what the victim is given instead of pictures.
         scored: the images that attacks score.
         auxiliaries: those of them that are known non-members.
+        groups: of images that belong together.
 
     Attributes:
         is_elsewhere: whether the pool has none of the victim's images.
@@ -45,25 +46,36 @@ class References:
         encoding: LabelEncoding | None,
         scored: Sequence[str],
         auxiliaries: Sequence[str],
+        groups: Mapping[str, str],
     ) -> None:
         self._config = config
         elsewhere = config.reference.data
         self.is_elsewhere = elsewhere is not None
+        self._ours, self._scored = source, scored
         self.source, self._encoding = source, encoding
+        self._their_encoding = encoding
+        self._groups: Mapping[str, str] = groups
         if elsewhere is None:
             everyone = config.reference.pool is ReferencePool.all
             self.pool = tuple(scored if everyone else auxiliaries)
         else:
             self.source = build.source(elsewhere)
-            self._encoding = build.encoding(elsewhere, self.source, "reference.data")
+            self._groups = {}
+            self._their_encoding = build.encoding(elsewhere, self.source, "reference.data")
             ids = sorted(self.source.ids("train"))
+            if len(ids) < (elsewhere.n_auxiliary or 0):
+                raise UserError(
+                    f"reference.data.n_auxiliary={elsewhere.n_auxiliary}: {elsewhere.name} has "
+                    f"{len(ids)} images to train on; give fewer, or null for all"
+                )
             drawn = generator(config.seed, "reference pool").permutation(len(ids))
             self.pool = tuple(ids[row] for row in sorted(drawn[: elsewhere.n_auxiliary]))
 
     @cached_property
     def members(self) -> tuple[tuple[str, ...], ...]:
         """What each is trained on, by the ids and the seed alone."""
-        return halves(self.pool, self._config.reference.count, self._config.seed)
+        count, seed = self._config.reference.count, self._config.seed
+        return halves(self.pool, count, seed, self._groups)
 
     @property
     def seen(self) -> tuple[tuple[str, ...], ...]:
@@ -93,8 +105,10 @@ class References:
         given = self._config.reference.victim
         settings = victim if given is None else given
         seed = derive_seed(self._config.seed, "reference", number) % 2**31
-        changed = {"seed": seed, "keep_epochs": [], "epoch": None}
-        return {**settings, "in_channels": self._channels, **changed}
+        channels = self._encoding.channels if self._encoding else 3
+        wanted = {"in_channels": channels, "keep_epochs": [], "epoch": None}
+        ours = {key: value for key, value in wanted.items() if key in settings}
+        return {**settings, **ours, "seed": seed}
 
     def pairs(self, number: int, ours: PairDataset) -> PairDataset:
         """What one of them is trained on, in a dataset with the victim's images if it has them."""
@@ -121,19 +135,35 @@ class References:
                 "victims needs some; add +victim@reference.victim=pix2pix, say"
             )
         if len(self.pool) < 2:
+            key = "reference.data.n_auxiliary" if self.is_elsewhere else "data.n_auxiliary"
             raise UserError(
                 f"reference.pool={asked.pool.value}: reference victims are trained on half of "
-                f"{len(self.pool)} images; raise data.n_auxiliary, or leave out the attacks that "
-                "need references"
+                f"{len(self.pool)} images; raise {key}, or leave out the attacks that need "
+                "references"
             )
         if asked.data is None:
             return
-        wanted = (victim.get("in_channels", self._channels), config.data.image_size)
-        if (found := (self._channels, asked.data.image_size)) != wanted:
+        if asked.data.image_size != config.data.image_size:
             raise UserError(
-                f"reference.data: gives {found[0]} channels at {found[1]} pixels, the victim takes "
-                f"{wanted[0]} at {wanted[1]}; set reference.data.input_encoding or "
-                "reference.data.image_size"
+                f"reference.data.image_size={asked.data.image_size}: the victim's images have "
+                f"{config.data.image_size} pixels, data.image_size; set both alike"
+            )
+        ours, theirs = (
+            None if encoding is None else encoding.identity()
+            for encoding in (self._encoding, self._their_encoding)
+        )
+        if ours != theirs:
+            raise UserError(
+                "reference.data.input_encoding: reference victims have to read inputs as the "
+                "victim's are written, of the same classes and colours; "
+                "use data.input_encoding=rgb for both"
+            )
+        known = {self._ours.fingerprint([image]) for image in self._scored}
+        if twin := next((i for i in self.pool if self.source.fingerprint([i]) in known), None):
+            raise UserError(
+                f"reference.data={asked.data.name}: {twin} is among the images that attacks score, "
+                "so a reference might have been trained on it; leave reference.data out to train "
+                "on the auxiliaries"
             )
         if build.needs(config).turns:
             raise UserError(
@@ -141,7 +171,3 @@ class References:
                 "that attacks the reference victims themselves, which takes images of the victim's "
                 "kind; leave out shadow and learned, or reference.data"
             )
-
-    @property
-    def _channels(self) -> int:
-        return self._encoding.channels if self._encoding else 3

@@ -119,12 +119,6 @@ class Stages(VictimStages):
         return load_table(folder, BlindFeatures)
 
     @property
-    def wants_utility(self) -> bool:
-        """Whether it is measured how good the answers are; where nobody says, with a defence."""
-        asked = self.config.evaluation.utility
-        return self.defense is not None if asked is None else asked
-
-    @property
     def utility_stage(self) -> Stage:
         """How good the victim's answers to non-members are."""
         inputs = {

@@ -31,8 +31,9 @@ PER_EPOCH = f"data.n_members={STEPS} data.n_nonmembers={STEPS} data.n_auxiliary=
 def measure(data: str, victim: str) -> dict[str, str]:
     """Time of ten steps of batch 1 at 256 px, the first ten left out."""
     prepare()
-    asked = f"+experiment={data}_{victim} data.source=folder scale=paper scale.perceptual=lite0 until=victim"
-    overrides = f"{asked} {PER_EPOCH} victim.epochs=2 trainer.accelerator=cpu".split()
+    asked = f"+experiment={data}_{victim} data.source=folder scale=paper scale.perceptual=lite0"
+    few = f"{PER_EPOCH} victim.epochs=2 trainer.accelerator=cpu until=victim"
+    overrides = f"{asked} {few}".split()
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -14,9 +14,9 @@ from scipy.stats import norm
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import needs
+from mia_lab.attacks.needs import Given, needs
 from mia_lab.errors import UserError
-from mia_lab.types import Floats, ScoreTable
+from mia_lab.types import Floats, Role, ScoreTable
 
 
 @needs(references=True)
@@ -38,7 +38,18 @@ def watson(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     return ScoreTable("watson", model, np.array(ids), -membership_error(errors, out, 1.0))
 
 
-@needs(references=True)
+def _check_lira(given: Given, *, online: bool = False, variance: str = "pooled") -> None:
+    name = "attack.available.lira"
+    if variance not in ("pooled", "per_image"):
+        raise UserError(f"{name}.variance={variance}: must be pooled or per_image")
+    if variance == "per_image":
+        given.enough(f"{name}.variance=per_image", "unseen", 2, "raise reference.count")
+    if online:
+        least = 2 if variance == "per_image" else 1
+        given.enough(f"{name}.online=true", "seen", least, "set reference.pool=all")
+
+
+@needs(references=True, check=_check_lira)
 def lira(
     evidence: Evidence,
     ids: Sequence[str],
@@ -61,25 +72,33 @@ def lira(
     Args:
         evidence, ids, model: as for every attack.
         online: use references that saw the image; needs ``reference.pool=all``.
-        variance: ``pooled`` over images, the authors' choice for few models, or ``per_image``.
+        variance: ``pooled`` over images, around each image's mean, for few models (the authors take
+            one deviation of all images together), or ``per_image``.
 
     Raises:
         UserError: too few references saw, or did not see, an image.
     """
+    _check_lira(evidence.given(), online=online, variance=variance)
     name = "lira"
-    if variance not in ("pooled", "per_image"):
-        raise UserError(f"attack.available.lira.variance={variance}: must be pooled or per_image")
-    logs = _logs(evidence.reconstructions.mean_error(ids, model))
+    error = logs(evidence.reconstructions.mean_error(ids, model))
     out = _gaussian(unseen_log_errors(evidence, ids), variance, name)
     if online:
-        seen = _gaussian(_logs(_seen(evidence, ids, True)), variance, f"{name}.online=true")
-        score = norm.logpdf(logs, *seen) - norm.logpdf(logs, *out)
+        seen = _gaussian(logs(_seen(evidence, ids, True)), variance, f"{name}.online=true")
+        score = norm.logpdf(error, *seen) - norm.logpdf(error, *out)
     else:
-        score = (out[0] - logs) / out[1]
+        score = (out[0] - error) / out[1]
     return ScoreTable("lira", model, np.array(ids), np.asarray(score))
 
 
-@needs(references=True, auxiliaries=True)
+def _check_rmia(given: Given, *, gamma: float = 2.0, online: bool = False) -> None:
+    if not gamma > 0:
+        raise UserError(f"attack.available.rmia.gamma={gamma}: must be above 0")
+    given.enough("attack rmia", "auxiliaries", 2, "raise data.n_auxiliary")
+    if online:
+        given.enough("attack.available.rmia.online=true", "seen", 1, "set reference.pool=all")
+
+
+@needs(references=True, auxiliaries=True, check=_check_rmia)
 def rmia(
     evidence: Evidence,
     ids: Sequence[str],
@@ -94,8 +113,9 @@ def rmia(
     Pr over z of [ (p(x | V) / p(x)) / (p(z | V) / p(z)) >= gamma ], z among the auxiliaries. A
     translator has no confidence, so p(x | model) = exp(-error / b), the Laplace likelihood of its
     answer, with b the mean difference between the victim's errors on the auxiliaries and those of
-    references that never saw them. p(x) is the mean over references that did not see x; online,
-    half of it over those that did.
+    references that never saw them. p(x) is the mean over references that did not see x (offline,
+    the paper's Eq. 10 with a = 1: what training on x would add is not guessed); online, half of it
+    over those that did.
 
     Args:
         evidence, ids, model: as for every attack.
@@ -103,9 +123,10 @@ def rmia(
         online: use references that saw the image; needs ``reference.pool=all``.
 
     Raises:
-        UserError: there are no auxiliaries, or too few references.
+        UserError: there are fewer than two auxiliaries, or too few references.
     """
-    population = evidence.auxiliaries("rmia")
+    _check_rmia(evidence.given(), gamma=gamma, online=online)
+    population = evidence.known.ids(Role.AUXILIARY)
     everyone = list(dict.fromkeys([*ids, *population]))
     errors = evidence.reconstructions.mean_error(everyone, model)
     out = _seen(evidence, everyone, False)
@@ -126,7 +147,7 @@ def rmia(
 
 def unseen_log_errors(evidence: Evidence, ids: Sequence[str]) -> Floats:
     """Log errors (K, N) of the references that never saw each image; NaN of the others."""
-    return _logs(_seen(evidence, ids, False))
+    return logs(_seen(evidence, ids, False))
 
 
 def _seen(evidence: Evidence, ids: Sequence[str], seen: bool) -> Floats:
@@ -149,9 +170,10 @@ def _mean(errors: Floats, what: str) -> Floats:
     return mean
 
 
-def _logs(errors: Floats) -> Floats:
-    logs: Floats = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
-    return logs
+def logs(errors: Floats) -> Floats:
+    """Logarithms of errors; an answer without any counts as nearly without."""
+    found: Floats = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
+    return found
 
 
 def _gaussian(values: Floats, variance: str, what: str) -> tuple[Floats, Floats]:
@@ -164,7 +186,7 @@ def _gaussian(values: Floats, variance: str, what: str) -> tuple[Floats, Floats]
         if (n - 1).sum() < 1:  # one reference: nothing tells its spread, and ranks need none
             return mean, np.ones_like(mean)
         return mean, np.sqrt(squares.sum() / (n - 1).sum() * (1 + 1 / n))
-    return mean, np.sqrt(np.maximum(squares / (n - 1), 1e-12))
+    return mean, np.sqrt(np.maximum(squares / (n - 1) * (1 + 1 / n), 1e-12))
 
 
 def _log_mean_exp(values: Floats) -> Floats:

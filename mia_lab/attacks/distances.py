@@ -9,7 +9,7 @@ import numpy as np
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import needs
+from mia_lab.attacks.needs import Given, needs
 from mia_lab.errors import UserError
 from mia_lab.types import ADAPTIVE, Floats, ScoreTable
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mia_lab.backbones.backbone import Backbone
 
 FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
+
+
+METRICS = ("l2", "ssim", "perceptual")
 
 
 @needs(altered=FLIPS_AND_CROPS)
@@ -38,7 +41,7 @@ def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     return ScoreTable("augmented", model, np.array(ids), score)
 
 
-@needs(altered=(ADAPTIVE,))
+@needs(altered=(ADAPTIVE,), difficulty=True)
 def adaptive(
     evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float = 0.0
 ) -> ScoreTable:
@@ -61,7 +64,12 @@ def adaptive(
     return ScoreTable("adaptive", model, np.array(ids), score)
 
 
-@needs(costly=True)
+def _check_distance(given: Given, *, metric: str, **_: object) -> None:
+    if metric not in METRICS:
+        raise UserError(f"attack metric={metric}: unknown; choose from {', '.join(METRICS)}")
+
+
+@needs(costly=True, check=_check_distance)
 def distance(
     evidence: Evidence,
     ids: Sequence[str],
@@ -83,9 +91,8 @@ def distance(
         UserError: there is no such metric.
         KeyError: the model was never queried with one of the ids.
     """
+    _check_distance(Given(), metric=metric)
     metrics = {"l2": _l2, "ssim": _dissimilarity, "perceptual": _perceptual}
-    if metric not in metrics:
-        raise UserError(f"attack metric={metric}: unknown; choose from {', '.join(metrics)}")
     import torch
 
     answers, found = evidence.reconstructions, []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.attacks.needs import Given
 from mia_lab.errors import UserError
 from mia_lab.types import (
     DifficultyTable,
@@ -50,19 +51,15 @@ class Evidence:
     features: Callable[[Sequence[str]], Floats] = _no_features
     seed: int = 0
 
-    def auxiliaries(self, attack: str, at_least: int = 1) -> tuple[str, ...]:
-        """Known non-members.
-
-        Raises:
-            UserError: there are too few for an attack.
-        """
-        found = self.known.ids(Role.AUXILIARY)
-        if len(found) < at_least:
-            raise UserError(
-                f"attack {attack}: needs {at_least} auxiliaries or more, and there are "
-                f"{len(found)}; raise data.n_auxiliary"
-            )
-        return found
+    def given(self) -> Given:
+        """How much of everything there is; of references, what can be compared is not counted."""
+        return Given(
+            references=len(self.references),
+            unseen=len(self.references),
+            seen=len(self.references),
+            auxiliaries=len(self.known.ids(Role.AUXILIARY)),
+            image_size=int(self.reconstructions.images.shape[-1]),
+        )
 
     def pool(self, number: int = 0) -> tuple[str, ...]:
         """Images that a reference victim was trained on or could have been."""

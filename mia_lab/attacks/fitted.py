@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.attacks.calibrated import lira, watson
+from mia_lab.attacks.calibrated import lira, logs, watson
 from mia_lab.attacks.evidence import Evidence
-from mia_lab.attacks.needs import needs
+from mia_lab.attacks.needs import Given, needs
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
-from mia_lab.types import VICTIM, Floats, ScoreTable
+from mia_lab.types import VICTIM, Floats, Role, ScoreTable
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -23,7 +24,14 @@ FOLDS = 5
 """Parts in which auxiliaries are scored by fits that have not seen them."""
 
 
-@needs(auxiliaries=True, features=True, costly=True)
+def _check_quantile(given: Given, *, fpr: float = 0.1, **_: object) -> None:
+    if not 0 < fpr < 1:
+        raise UserError(f"attack.available.quantile.fpr={fpr}: must lie between 0 and 1")
+    least = max(20, math.ceil(1 / fpr) - 1)
+    given.enough(f"attack quantile at level {fpr}", "auxiliaries", least, "raise data.n_auxiliary")
+
+
+@needs(auxiliaries=True, features=True, difficulty=True, costly=True, check=_check_quantile)
 def quantile(
     evidence: Evidence,
     ids: Sequence[str],
@@ -48,16 +56,17 @@ def quantile(
         penalty: of the coefficients' absolute values.
 
     Raises:
-        UserError: there are fewer than 20 auxiliaries.
+        UserError: there are fewer than 20 auxiliaries, or too few for the level.
     """
-    auxiliaries = evidence.auxiliaries("quantile", at_least=20)
+    _check_quantile(evidence.given(), fpr=fpr)
+    auxiliaries = evidence.known.ids(Role.AUXILIARY)
 
     def columns(images: Sequence[str]) -> Floats:
         difficulty = evidence.difficulty.column(images)[:, None]
         more = [evidence.features(images)] if components else []
         return np.concatenate([difficulty, *more], axis=1)
 
-    x, y = columns(auxiliaries), np.log(evidence.reconstructions.mean_error(auxiliaries, model))
+    x, y = columns(auxiliaries), logs(evidence.reconstructions.mean_error(auxiliaries, model))
     fit = _quantile_regression(fpr, min(components, len(y) // FOLDS), penalty)
     rng = np.random.default_rng(derive_seed(evidence.seed, "quantile"))
     fold = rng.permutation(len(y)) % FOLDS
@@ -70,13 +79,13 @@ def quantile(
         if new:
             predicted[k] = fit.predict(queried)
     residual = y - unseen
-    rank = max(int(np.floor(fpr * (len(y) + 1))), 1) - 1
+    rank = int(np.floor(fpr * (len(y) + 1))) - 1
     # CV+: of every auxiliary, what the fit that has not seen it says, off by as much as it was.
     bounds = np.sort(predicted[fold] + residual[:, None], axis=0)[rank]
     limit = dict(zip(auxiliaries, unseen + np.sort(residual)[rank], strict=True))
     limit |= dict(zip(new, bounds, strict=True))
     expected = np.array([limit[i] for i in ids])
-    score = expected - np.log(evidence.reconstructions.mean_error(ids, model))
+    score = expected - logs(evidence.reconstructions.mean_error(ids, model))
     return ScoreTable("quantile", model, np.array(ids), score)
 
 
@@ -94,7 +103,12 @@ def _quantile_regression(fpr: float, components: int, penalty: float) -> Pipelin
     return make_pipeline(inputs, QuantileRegressor(quantile=fpr, alpha=penalty, solver="highs"))
 
 
-@needs(references=True, turns=True, costly=True)
+def _check_learned(given: Given) -> None:
+    remedy = "each is compared with two others; raise reference.count"
+    given.enough("attack learned", "references", 3, remedy)
+
+
+@needs(references=True, turns=True, difficulty=True, costly=True, check=_check_learned)
 def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Log odds of a logistic regression on error, difficulty and calibrated errors.
 
@@ -108,11 +122,7 @@ def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """
     from sklearn.linear_model import LogisticRegression
 
-    if len(evidence.references) < 3:
-        raise UserError(
-            f"attack learned: reference.count={len(evidence.references)}, and each reference is "
-            "compared with two others; raise it to 3 or more"
-        )
+    _check_learned(evidence.given())
     columns, labels = [], []
     for k in range(len(evidence.references)):
         turn = evidence.turn(k)
@@ -128,7 +138,7 @@ def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
 def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
     found = np.stack(
         [
-            np.log(evidence.reconstructions.mean_error(ids, model)),
+            logs(evidence.reconstructions.mean_error(ids, model)),
             evidence.difficulty.column(ids),
             watson(evidence, ids, model).score,
             lira(evidence, ids, model).score,
@@ -140,7 +150,19 @@ def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
     return scaled
 
 
-@needs(references=True, turns=True, costly=True)
+def _check_shadow(given: Given, *, patch: int = 16, epochs: int = 20, references: int = 1) -> None:
+    name = "attack.available.shadow"
+    if min(references, epochs) < 1:
+        raise UserError(f"{name}: references and epochs must be at least 1")
+    given.enough(f"{name}.references={references}", "references", references, "give fewer")
+    if not 4 <= patch <= given.image_size:
+        raise UserError(
+            f"{name}.patch={patch}: must lie between 4 and the side of the images, "
+            f"{given.image_size} pixels"
+        )
+
+
+@needs(references=True, turns=True, costly=True, check=_check_shadow)
 def shadow(
     evidence: Evidence,
     ids: Sequence[str],
@@ -168,11 +190,8 @@ def shadow(
     """
     import torch
 
-    if not 1 <= references <= len(evidence.references):
-        raise UserError(
-            f"attack.available.shadow.references={references}: there are "
-            f"{len(evidence.references)} (reference.count)"
-        )
+    given = evidence.given()
+    _check_shadow(given, patch=patch, epochs=epochs, references=references)
     patches, labels = [], []
     for k in range(references):
         pool = evidence.pool(k)
@@ -228,10 +247,6 @@ def _patches(evidence: Evidence, ids: Sequence[str], model: str, patch: int) -> 
         rows = [answers.row(i, model) for i in batch.ids]
         maps = np.abs(np.asarray(answers.images[rows]) - batch.y.numpy())
         n, channels, height, width = maps.shape
-        if min(height, width) < patch:
-            raise UserError(
-                f"attack.available.shadow.patch={patch}: the images have {height} x {width} pixels"
-            )
         across, down = width // patch, height // patch
         cut = maps[:, :, : down * patch, : across * patch]
         cut = cut.reshape(n, channels, down, patch, across, patch).transpose(0, 2, 4, 1, 3, 5)

@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from mia_lab.errors import UserError
+
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an attacker of this configuration has, known before anything is computed.
+
+    Attributes:
+        references: victims that the attacker trains.
+        unseen: how many of them never saw an image, at least.
+        seen: how many of them saw an image, at least.
+        auxiliaries: known non-members.
+        image_size: side of the images, in pixels.
+    """
+
+    references: int = 0
+    unseen: int = 0
+    seen: int = 0
+    auxiliaries: int = 0
+    image_size: int = 0
+
+    def enough(self, what: str, key: str, wanted: int, remedy: str) -> None:
+        """Refuse too little.
+
+        Args:
+            what: attack, or one of its settings.
+            key: an attribute of this.
+            wanted: its least value.
+            remedy: what to set.
+
+        Raises:
+            UserError: there is less.
+        """
+        if (found := getattr(self, key)) < wanted:
+            kind = {
+                "unseen": "references that did not see an image",
+                "seen": "references that saw an image",
+            }.get(key, key)
+            raise UserError(f"{what}: takes {wanted} {kind}, and there are {found}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +60,9 @@ class Needs:
         turns: whether each of these is attacked in turn, as a victim whose members are known.
         altered: names of altered queries, see :func:`mia_lab.data.transforms.altered`.
         features: pooled features of a network.
+        difficulty: a difficulty of each image.
         costly: whether its scores take so long that they are kept in the store.
+        check: ``check(given, **settings)`` raises a :class:`UserError` where it cannot work.
     """
 
     auxiliaries: bool = False
@@ -28,7 +70,9 @@ class Needs:
     turns: bool = False
     altered: tuple[str, ...] = ()
     features: bool = False
+    difficulty: bool = False
     costly: bool = False
+    check: Callable[..., None] | None = field(default=None, compare=False)
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
@@ -37,6 +81,7 @@ class Needs:
             self.turns or other.turns,
             tuple(dict.fromkeys([*self.altered, *other.altered])),
             self.features or other.features,
+            self.difficulty or other.difficulty,
             self.costly or other.costly,
         )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mia_lab.attacks import Attack
-    from mia_lab.attacks.needs import Needs
+    from mia_lab.attacks.needs import Given, Needs
     from mia_lab.backbones.backbone import Backbone
     from mia_lab.data.encoding import LabelEncoding
     from mia_lab.data.source import PairSource
@@ -240,10 +240,32 @@ def needs(config: Config, names: Sequence[str] | None = None) -> Needs:
     """What some attacks (default: all that are asked for) and the difficulty need together."""
     from mia_lab.attacks.needs import Needs, needs_of
 
-    found = Needs(references=is_multi_image(config))
+    found = Needs()
     for name in config.attack.names if names is None else names:
         found |= needs_of(_locate(config.attack.available[name]["_target_"]))
-    return found
+    is_read = names is None or found.difficulty
+    return found | Needs(references=is_multi_image(config) and is_read)
+
+
+def check_attacks(config: Config, given: Given) -> None:
+    """Refuse attacks that cannot work, before anything is trained for them.
+
+    Raises:
+        UserError: a setting is unknown or out of range, or the attacker has too little.
+    """
+    from mia_lab.attacks.needs import needs_of
+
+    for name in config.attack.names:
+        settings = dict(config.attack.available[name])
+        attack = _locate(settings.pop("_target_"))
+        if not settings.pop("_partial_", False):
+            continue
+        try:
+            inspect.signature(attack).bind(None, (), "", **settings)
+        except TypeError as error:
+            raise UserError(f"attack.available.{name}: {error}") from error
+        if (check := needs_of(attack).check) is not None:
+            check(given, **settings)
 
 
 def is_multi_image(config: Config) -> bool:

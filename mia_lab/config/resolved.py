@@ -33,12 +33,13 @@ def typed(cfg: DictConfig) -> Config:
         if data is not None:
             _find_root(data, config.paths.data)
     config.victim = plain(config.victim)
-    for key in FILE_KEYS & config.victim.keys():
-        if config.victim[key] is not None:
-            config.victim[key] = str(Path(config.victim[key]).expanduser())
     config.difficulty = plain(config.difficulty)
     config.defense = plain(config.defense)
     config.reference.victim = plain(config.reference.victim)
+    for settings in (config.victim, config.difficulty, config.reference.victim or {}):
+        for key in FILE_KEYS & settings.keys():
+            if settings[key] is not None:
+                settings[key] = str(Path(settings[key]).expanduser())
     return config
 
 

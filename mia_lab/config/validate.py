@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from mia_lab.config.build import is_multi_image
 from mia_lab.config.checks import at_least, is_trained_by_us, one_of
 from mia_lab.config.choices import Assignment, Protocol, QueryMode, ReferencePool, Task, Until
 from mia_lab.config.schema import Config, Data, Trainer
@@ -131,6 +132,11 @@ def _check_task(config: Config) -> None:
             f"{config.attack.names} leaves out; add membership, or drop the grid"
         )
     if config.task is Task.difficulty:
+        if is_multi_image(config):
+            raise UserError(
+                "difficulty=multi_image: is the error of reference victims, which task=difficulty "
+                "does not train; run an audit"
+            )
         if alphas:
             raise UserError(
                 f"difficulty.grid.alpha={alphas} weighs the difficulty in an attack, and "

@@ -284,7 +284,9 @@ def _near_duplicates(
     return tuple(sorted(found, key=lambda pair: (pair[2], pair[0], pair[1])))
 
 
-def halves(pool: Sequence[str], count: int, seed: int) -> tuple[tuple[str, ...], ...]:
+def halves(
+    pool: Sequence[str], count: int, seed: int, groups: Mapping[str, str] | None = None
+) -> tuple[tuple[str, ...], ...]:
     """Random halves of some images, in complementary pairs.
 
     So with an even count each image lies in exactly half of them, as in the experiment matrix of
@@ -294,12 +296,24 @@ def halves(pool: Sequence[str], count: int, seed: int) -> tuple[tuple[str, ...],
         pool: ids.
         count: how many halves.
         seed: a half depends on it, on the ids, and on its number.
+        groups: of images that belong together and are drawn as wholes, so that a half may be larger
+            than its complement; an image without one is its own.
     """
     ordered, found = sorted(pool), []
+    known = groups or {}
+    wholes: dict[str, list[str]] = {}
+    for image in ordered:
+        wholes.setdefault(known.get(image, image), []).append(image)
+    names = list(wholes)
     for number in range(count):
         pair, side = divmod(number, 2)
-        drawn = generator(seed, "half", pair).permutation(len(ordered))
-        middle = len(ordered) // 2
-        rows = drawn[:middle] if side == 0 else drawn[middle:]
-        found.append(tuple(ordered[row] for row in sorted(rows)))
+        drawn = [names[i] for i in generator(seed, "half", pair).permutation(len(names))]
+        first: list[str] = []
+        for name in drawn:
+            if len(first) + len(wholes[name]) > len(ordered) // 2:
+                break
+            first += wholes[name]
+        inside = set(first)
+        rows = first if side == 0 else [image for image in ordered if image not in inside]
+        found.append(tuple(sorted(rows)))
     return tuple(found)

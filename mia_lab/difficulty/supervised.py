@@ -111,13 +111,16 @@ def _read(folder: Path) -> dict[Path, float]:
     labels: dict[Path, float] = {}
     for number, row in enumerate(rows, start=2):
         try:
-            labels[folder / row["file"]] = value = float(row["difficulty"])
+            picture, value = folder / row["file"], float(row["difficulty"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}, line {number}: needs the columns file and difficulty, a number"
             ) from error
         if not math.isfinite(value):
             raise UserError(f"{path}, line {number}: difficulty={value} is not finite")
+        if picture in labels:
+            raise UserError(f"{path}, line {number}: names {row['file']} again; label it once")
+        labels[picture] = value
         if not (folder / row["file"]).is_file():
             raise UserError(f"{path}, line {number}: {folder / row['file']} does not exist")
     if len(labels) < FEWEST:

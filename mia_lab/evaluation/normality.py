@@ -36,7 +36,8 @@ def normality(logs: Floats) -> Normality | None:
         return None
     residual /= spread
     shown = np.linspace(0, residual.size - 1, min(KEPT, residual.size)).round().astype(int)
-    thinned = residual[np.linspace(0, residual.size - 1, min(TESTED, residual.size)).astype(int)]
+    tested = min(TESTED, residual.size)
+    thinned = np.random.default_rng(0).choice(residual, tested, replace=False)
     return Normality(
         n=int(residual.size),
         skewness=float(stats.skew(residual)),

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from mia_lab.data.dataset import Item, PairDataset, collate
+from mia_lab.errors import UserError
 from mia_lab.practice import PrivacyClaim
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import PairBatch
@@ -200,6 +201,9 @@ def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
     Args:
         settings: its hyper-parameters.
         n: members.
+
+    Raises:
+        UserError: no noise keeps the promise.
     """
     from opacus.accountants.utils import get_noise_multiplier
 
@@ -207,15 +211,21 @@ def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
     steps = settings["epochs"] * math.ceil(1 / rate)
     with warnings.catch_warnings():  # of noise that is tried on the way
         warnings.filterwarnings("ignore", message="Optimal order is the")
-        noise = get_noise_multiplier(
-            target_epsilon=settings["epsilon"],
-            target_delta=settings["delta"],
-            sample_rate=rate,
-            steps=steps,
-            accountant="rdp",
-            epsilon_tolerance=0.01 * settings["epsilon"],
-            alphas=ORDERS,
-        )
+        try:
+            noise = get_noise_multiplier(
+                target_epsilon=settings["epsilon"],
+                target_delta=settings["delta"],
+                sample_rate=rate,
+                steps=steps,
+                accountant="rdp",
+                epsilon_tolerance=0.01 * settings["epsilon"],
+                alphas=ORDERS,
+            )
+        except ValueError as error:
+            raise UserError(
+                f"victim.epsilon={settings['epsilon']}: cannot be promised for {steps} batches at "
+                f"a rate of {rate:.3g} ({error}); raise it, or lower victim.epochs"
+            ) from error
     return PrivacyClaim(
         epsilon=settings["epsilon"],
         delta=settings["delta"],

@@ -163,13 +163,46 @@ def test_references_trained_elsewhere(command: Command) -> None:
     ("wrong", "message"),
     [
         ("attack.names=[learned]", "leave out shadow and learned"),
-        ("reference.data.image_size=64", "gives 3 channels at 64 pixels"),
-        ("reference.data.input_encoding=one_hot", "channels at 32 pixels"),
+        ("reference.data.image_size=64", "the victim's images have 32 pixels"),
+        ("reference.data.input_encoding=one_hot", "of the same classes and colours"),
         ("reference.data.source=folder", "reference.data.source=folder: where?"),
         ("reference.pool=all", "leave one of them out"),
-        ("reference.data.n_auxiliary=1", "half of 1 images"),
+        ("reference.data.n_auxiliary=1", "half of 1 images; raise reference.data.n_auxiliary"),
+        ("reference.data.n_auxiliary=2000", "has 1000 images"),
+        ("data=cityscapes", "is among the images that attacks score"),
     ],
 )
 def test_elsewhere_has_to_fit(command: Command, wrong: str, message: str) -> None:
     asked = ("+experiment=tiny", *ELSEWHERE, "attack.names=[lira]")
     assert message in command(*asked, wrong).error
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["attack.names=[lira]", "attack.available.lira.online=true"], "set reference.pool=all"),
+        (["attack.names=[lira]", "+attack.available.lira.onlin=true"], "'onlin'"),
+        (["attack.names=[lira]", "attack.available.lira.variance=x"], "pooled or per_image"),
+        (["attack.names=[learned]", "reference.count=2"], "takes 3 references"),
+        (["attack.names=[shadow]", "attack.available.shadow.patch=999"], "32 pixels"),
+        (["attack.names=[quantile]"], "takes 20 auxiliaries, and there are 2"),
+        (["attack.names=[ssim]", "attack.available.ssim.metric=x"], "choose from l2, ssim"),
+        (
+            [
+                "attack.names=[lira]",
+                "+victim@reference.victim=pix2pix",
+                "reference.victim.learning_rate=-1",
+            ],
+            "learning_rate=-1",
+        ),
+        (["difficulty=multi_image", "task=difficulty"], "which task=difficulty does not train"),
+        (["evaluation.utility=true", "data.n_nonmembers=1"], "raise data.n_nonmembers"),
+    ],
+)
+def test_what_cannot_work_is_told_before_any_training(
+    command: Command, settings: list[str], message: str
+) -> None:
+    assert message in command("+experiment=tiny", *settings).error
+    assert (
+        not (command.folder / "outputs/store/log.jsonl").exists() or not command.computed["victim"]
+    )

@@ -112,7 +112,8 @@ def test_online_lira_is_the_ratio_of_two_densities() -> None:
 def test_per_image_variance() -> None:
     evidence, ids, _ = simulated(8, log=True)
     logs = np.log([r.error for r in evidence.references])
-    expected = (logs.mean(0) - np.log(evidence.reconstructions.error)) / logs.std(0, ddof=1)
+    gap = logs.mean(0) - np.log(evidence.reconstructions.error)
+    expected = gap / (logs.std(0, ddof=1) * np.sqrt(1 + 1 / 8))  # of the next draw
     found = lira(evidence, ids, "victim", variance="per_image").score
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -152,7 +153,7 @@ def test_what_is_missing_is_named() -> None:
     evidence, ids, _ = simulated(2, log=True)
     with pytest.raises(UserError, match=r"lira.online=true.*reference.pool"):
         lira(evidence, ids, "victim", online=True)
-    with pytest.raises(UserError, match=r"rmia: needs 1 auxiliaries.*data.n_auxiliary"):
+    with pytest.raises(UserError, match=r"rmia: takes 2 auxiliaries.*data.n_auxiliary"):
         rmia(evidence, ids, "victim")
     with pytest.raises(UserError, match="must be pooled or per_image"):
         lira(evidence, ids, "victim", variance="each")

@@ -90,7 +90,7 @@ def test_learned_weights_find_what_a_fixed_alpha_leaves() -> None:
 def test_learned_wants_three_references() -> None:
     evidence, ids, _ = gaps(1)
     few = replace(evidence, references=evidence.references[:2])
-    with pytest.raises(UserError, match=r"reference.count=2"):
+    with pytest.raises(UserError, match=r"takes 3 references.*there are 2.*reference.count"):
         learned(few, ids, "victim")
 
 
@@ -129,9 +129,11 @@ def test_shadow_finds_planted_patches() -> None:
     evidence, ids, member = planted()
     score = shadow(evidence, ids, "victim", patch=16, epochs=10).score
     assert roc_auc_score(member, score) > 0.95
-    with pytest.raises(UserError, match=r"shadow.patch=64: the images have 32 x 32"):
+    with pytest.raises(UserError, match=r"shadow.patch=64: must lie between 4 and .* 32 pixels"):
         shadow(evidence, ids, "victim", patch=64)
-    with pytest.raises(UserError, match=r"shadow.references=3: there are 2"):
+    with pytest.raises(
+        UserError, match=r"shadow.references=3: takes 3 references, and there are 2"
+    ):
         shadow(evidence, ids, "victim", references=3)
 
 

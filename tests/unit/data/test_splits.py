@@ -18,6 +18,7 @@ from mia_lab.data.splits import (
     assign_official,
     assign_resplit,
     build_split,
+    halves,
     read_manifest,
     write_manifest,
 )
@@ -280,3 +281,14 @@ def test_auxiliaries_are_what_is_left_up_to_a_hundred() -> None:
     grouped = assign_groups(POOL, GROUPS, Counts(6, 6, None), seed=0)
     taken = {row["group"] for row in grouped.values() if row["role"] != Role.AUXILIARY}
     assert count(grouped, Role.AUXILIARY) == sum(name not in taken for name in GROUPS.values()) > 0
+
+
+def test_halves_of_groups_are_complements() -> None:
+    pool = [f"{i:02d}" for i in range(31)]
+    groups = {image: f"g{int(image) // 4}" for image in pool}
+    found = halves(pool, 4, seed=3, groups=groups)
+    for first, second in (found[:2], found[2:]):
+        assert sorted([*first, *second]) == pool
+        assert not {groups[i] for i in first} & {groups[i] for i in second}
+        assert 12 <= len(first) <= 15
+    assert found[0] != found[2]
