@@ -16,7 +16,6 @@ RUNS = {
     " evaluation.utility=true 'attack.names=[reconstruction,adaptive,membership]' seed=0,1,2",
     "noise": f"{VICTIM} defense=output_noise defense.sigma=0,0.1,0.2,0.4,0.8"
     " 'attack.names=[reconstruction,adaptive]' seed=0,1,2",
-    "private": f"{VICTIM} victim=dp_unet victim.epsilon=1,1000 evaluation.utility=true seed=0",
 }
 
 ATTACKS = ("reconstruction", "adaptive", "membership")
@@ -47,9 +46,6 @@ def tables() -> dict[str, str]:
     return {
         "kinds": _table("kinds", "defense", "defence", ATTACKS),
         "noise": _table("noise", "defense.sigma", "deviation", ATTACKS[:2]),
-        "private": _table(
-            "private", "victim.epsilon", "promised epsilon", ("reconstruction", "membership")
-        ),
         "origin": shared.origin(everything),
     }
 
