@@ -51,7 +51,7 @@ from mia_lab.store import Store
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
-ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.images=false")
+ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.pictures=false")
 """Said of every point: its numbers do not hang on how many cores there are."""
 
 Row = dict[str, Any]

@@ -136,7 +136,7 @@ def alpha_figure(curve: AlphaCurve, alpha: float) -> Figure:
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Share of members against predicted probability, by bin, with Clopper-Pearson intervals.
+    """Share of members against predicted probability, by bin; of few, with Clopper-Pearson intervals.
 
     Args:
         calibrations: by attack.
@@ -144,6 +144,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     figure = new_figure(4.6 + 0.2 * (len(calibrations) + 1))
     axes = figure.add_subplot()
     colours = attack_colours(calibrations)
+    is_legible = len(calibrations) <= BANDS  # bars of more hide each other
     for number, (name, found) in enumerate(calibrations.items()):
         low, high = found.observed_ci95.T
         # Beside each other where two attacks predict the same.
@@ -156,8 +157,8 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
             ls="-",
             ms=5.5,
             lw=1,
-            elinewidth=1.2,
-            capsize=2.5,
+            elinewidth=1.2 if is_legible else 0,
+            capsize=2.5 if is_legible else 0,
             color=colours[name],
             label=f"{name}, Brier score {found.brier:.3f}",
         )

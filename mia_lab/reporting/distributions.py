@@ -47,10 +47,17 @@ class Sample:
 
 def histogram_figure(samples: Sequence[Sample]) -> Figure:
     """Errors of members against non-members, one panel an attack, with the thresholds."""
-    figure = new_figure(2.35 * len(samples) + 1.05)
-    panels = figure.subplots(len(samples), squeeze=False)[:, 0]
-    for axes, sample in zip(panels, samples, strict=True):
+    columns = 1 if len(samples) <= 4 else 2
+    rows = -(-len(samples) // columns)
+    figure = new_figure((2.35 if columns == 1 else 1.75) * rows + 1.05)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, sample in zip(panels, samples, strict=False):
         _panel(axes, sample)
+        if columns > 1:
+            axes.set_xlabel(f"{sample.attack} error", fontsize=8)
+            axes.set_ylabel("images (%)", fontsize=8)
+    for axes in panels[len(samples) :]:
+        axes.remove()
     legend_below(figure, panels[0])
     return figure
 
