@@ -89,10 +89,15 @@ def _leakage() -> Figure:
         axes.plot([x, x], [min(values.values()), max(values.values())], color="#CCCCCC", lw=1)
         for name, value in values.items():
             axes.plot(x, value, "o", ms=5, color=colours[name])
+        below = kind == "none"  # beside another one
         axes.annotate(
-            kind.replace("_", " "), (x, max(values.values())), xytext=(0, 5), ha="center",
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
+            kind.replace("_", " "),
+            (x, (min if below else max)(values.values())),
+            xytext=(0, -14 if below else 6),
+            ha="center",
+            textcoords="offset points",
+            fontsize=8,
+        )
     for name in ATTACKS:
         axes.plot([], [], "o", color=colours[name], label=name)
     axes.set(

@@ -136,7 +136,7 @@ def alpha_figure(curve: AlphaCurve, alpha: float) -> Figure:
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Share of members against predicted probability, by bin; of few, with Clopper-Pearson intervals.
+    """Share of members against predicted probability by bin, of few with their intervals.
 
     Args:
         calibrations: by attack.
