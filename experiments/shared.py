@@ -68,9 +68,8 @@ def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def origin(found: Sequence[Row]) -> str:
     """Where rows come from: commit, device, seeds and time."""
-    commits, devices, seeds = (
-        ", ".join(sorted({row[key] for row in found})) for key in ("commit", "device", "seed")
-    )
+    commits = ", ".join(sorted({row["commit"][:7] for row in found}))
+    devices, seeds = (", ".join(sorted({row[key] for row in found})) for key in ("device", "seed"))
     audits = {row["key"]: float(row["seconds"]) for row in found}
     hours = sum(audits.values()) / 3600
     return (

@@ -131,7 +131,11 @@ def shown(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
 
 def commit() -> str:
     """Of the checkout that this code runs from; what an installed package is instead."""
-    found = [_git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")]
+    code = ("--", ".", "../conf")  # documents and studies change no number
+    found = [
+        _git("rev-parse", "HEAD"),
+        _git("status", "--porcelain", "--untracked-files=no", *code),
+    ]
     if not found[0]:
         return "installed package, no checkout"
     return found[0] + (" with uncommitted changes" if found[1] else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_rows_name_their_origin(run: ModuleType, file: Path) -> None:
     for name in run.load(file.parent).RUNS:
         for row in run.read(file.parent / f"{name}.csv"):
             assert len(row["key"]) == 64
-            assert len(row["commit"]) == 40
+            assert re.match("[0-9a-f]{40}", row["commit"])
             assert row["device"]
             assert f"seed={row['seed']}" in row["overrides"].split()
 
