@@ -104,7 +104,7 @@ def _quantile_regression(fpr: float, components: int, penalty: float) -> Pipelin
 
 
 def _check_learned(given: Given) -> None:
-    remedy = "each is compared with two others; raise reference.count"
+    remedy = "each is compared with two others; set reference.count=4"
     given.enough("attack learned", "references", 3, remedy)
 
 

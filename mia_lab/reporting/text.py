@@ -80,7 +80,9 @@ def finding(result: AuditResult) -> str:
 def belief(result: AuditResult) -> str:
     """Whether the finding is about the victim: what attacks say that never saw it."""
     blind, counts = result.blind, result.evaluations[0]
-    best = f"the best, {blind.best}, has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
+    shown = next((e.auc for e in blind.baselines if e.name == blind.best), blind.max)
+    side = " reversed," if shown < 0.5 < blind.max else ""
+    best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
     if blind.verdict is Verdict.CONFOUNDED:
         return (
             "This split is confounded: members and non-members differ before any victim is asked "
@@ -156,7 +158,7 @@ def utility_sentence(found: Utility) -> str:
     """How good the victim's answers are."""
     return (
         f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
-        f"Frechet distance {found.frechet:.3g}."
+        f"Frechet distance {found.frechet:.0f}."
     )
 
 

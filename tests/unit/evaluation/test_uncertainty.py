@@ -6,6 +6,7 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from mia_lab.evaluation import auc, auc_interval, compare
+from mia_lab.evaluation.bootstrap import compare_bootstrap
 from mia_lab.evaluation.uncertainty import delong_covariance, newcombe_interval
 
 Z = float(ndtri(0.975))
@@ -125,6 +126,14 @@ def test_scores_of_equal_order_do_not_differ():
     difference, (low, high), p = compare(scores, np.exp(scores), is_member)
     assert (difference, p) == (0, 1)
     assert low < 0 < high
+
+
+def test_a_score_does_not_differ_from_itself():
+    rng = np.random.default_rng(8)
+    is_member = np.arange(60) < 30
+    scores = rng.normal(size=60) + is_member
+    assert compare(scores, scores.copy(), is_member) == (0, (0, 0), 1)
+    assert compare_bootstrap(scores, scores.copy(), is_member, rng) == ((0, 0), 1)
 
 
 def test_comparison_of_two_perfect_attacks():

@@ -53,6 +53,14 @@ def test_belief_says_what_the_blind_baselines_say(result, said):
     assert re.search(expected[said], text)
 
 
+def test_a_reversed_baseline_is_called_so(result):
+    first = dataclasses.replace(result.blind.baselines[0], auc=0.3)
+    baselines = (first, *result.blind.baselines[1:])
+    blind = dataclasses.replace(result.blind, baselines=baselines, best=first.name, max=0.7)
+    text = belief(dataclasses.replace(result, blind=blind))
+    assert f"the best, {first.name}, reversed, has AUC 0.700" in text
+
+
 def test_a_confounded_split_where_nothing_is_beyond_the_baseline(result):
     blind = dataclasses.replace(result.blind, verdict=Verdict.CONFOUNDED)
     nothing = tuple(
