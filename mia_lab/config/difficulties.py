@@ -62,6 +62,7 @@ class Supervised(WholeImage):
     """A difficulty learned from labels."""
 
     folder: str = MISSING
+    image_size: int = MISSING
     of: str = MISSING
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from mia_lab.backbones.pooling import POOLED_PIXELS, pool
+from mia_lab.backbones.pooling import pool
+from mia_lab.data.transforms import resize
 from mia_lab.difficulty.protocol import check_choice
 from mia_lab.difficulty.statistics import SIDES
 from mia_lab.errors import UserError
@@ -39,6 +40,8 @@ class Supervised:
     Args:
         backbone: whose features.
         folder: holds ``labels.csv`` with the columns ``file`` and ``difficulty``, and the files.
+        image_size: of the pictures to score; labelled ones are reduced to it, so that they are as
+            sharp.
         of: which picture of a pair is scored, ``target`` or ``input``.
 
     Raises:
@@ -47,9 +50,11 @@ class Supervised:
 
     needs_backbone = True
 
-    def __init__(self, backbone: Backbone, folder: str, of: str = "target") -> None:
+    def __init__(
+        self, backbone: Backbone, folder: str, image_size: int, of: str = "target"
+    ) -> None:
         check_choice("of", of, SIDES)
-        self.backbone, self.of = backbone, of
+        self.backbone, self.image_size, self.of = backbone, image_size, of
         self._labels = _read(Path(folder))
         self._weights: tuple[Floats, float] | None = None
 
@@ -59,7 +64,7 @@ class Supervised:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{content} {difficulty!r}\n".encode())
         found = {"labels": digest.hexdigest(), "backbone": self.backbone.fingerprint()}
-        return {**found, "of": self.of}
+        return {**found, "image_size": self.image_size, "of": self.of}
 
     def score_images(self, batch: PairBatch) -> Floats:
         if self._weights is None:
@@ -79,11 +84,10 @@ class Supervised:
         for path in self._labels:
             try:
                 with Image.open(path) as file:
-                    small = file.convert("RGB").resize((POOLED_PIXELS, POOLED_PIXELS))
+                    small = resize(file.convert("RGB"), self.image_size)
             except OSError as error:
                 raise UserError(f"{path}: cannot be read as a picture ({error})") from error
-            picture = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
-            rows.append(pool(self.backbone, picture))
+            rows.append(pool(self.backbone, torch.from_numpy(small)[None] / 255))
         scaler = StandardScaler()
         x, y = scaler.fit_transform(np.concatenate(rows)), np.array([*self._labels.values()])
         fit = RidgeCV(PENALTIES, store_cv_results=True).fit(x, y)

@@ -95,7 +95,7 @@ def backbone() -> Backbone:
 
 def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone) -> None:
     labelled(tmp_path)
-    score = Supervised(backbone, str(tmp_path))
+    score = Supervised(backbone, str(tmp_path), 48)
     rng = np.random.default_rng(7)
     new = np.array([40, 80, 120, 160, 200])
     pictures = np.stack([rng.integers(v - 25, v + 25, (48, 48, 3)).astype(np.uint8) for v in new])
@@ -111,7 +111,7 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
     rows, labels = [], []
     for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]:
         name, value = line.split(",")
-        small = Image.open(tmp_path / name).convert("RGB").resize((128, 128))
+        small = Image.open(tmp_path / name).convert("RGB")  # of the right size already
         x = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
         rows.append(pool(backbone, x)[0])
         labels.append(float(value))
@@ -122,11 +122,11 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
 
 def test_labels_count_by_content(tmp_path: Path, backbone: Backbone) -> None:
     labelled(tmp_path)
-    first = Supervised(backbone, str(tmp_path)).identity()
+    first = Supervised(backbone, str(tmp_path), 48).identity()
     (tmp_path / "labels.csv").write_text(
         (tmp_path / "labels.csv").read_text().replace("0.png,", "0.png,9", 1)
     )
-    assert Supervised(backbone, str(tmp_path)).identity() != first
+    assert Supervised(backbone, str(tmp_path), 48).identity() != first
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,13 @@ def test_labels_count_by_content(tmp_path: Path, backbone: Backbone) -> None:
         ("file,difficulty\n0.png,hard\n", "line 2: needs the columns file and difficulty"),
         ("file,difficulty\n0.png,nan\n", "line 2: difficulty=nan is not finite"),
         ("file,difficulty\nx.png,1\n", "x.png does not exist"),
+        ("file,difficulty\n0.png,1\n0.png,2\n", "line 3: names 0.png again"),
     ],
 )
 def test_damaged_labels(tmp_path: Path, backbone: Backbone, text: str, reason: str) -> None:
     labelled(tmp_path)
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=reason):
-        Supervised(backbone, str(tmp_path))
+        Supervised(backbone, str(tmp_path), 48)
     with pytest.raises(UserError, match="cannot be read"):
-        Supervised(backbone, str(tmp_path / "nowhere"))
+        Supervised(backbone, str(tmp_path / "nowhere"), 48)
