@@ -29,7 +29,11 @@ from mia_lab.results import Sweep
 STATES = ("done", "failed", "running", "planned", "damaged", "other")
 """All there are, in the order in which they are named."""
 
-WORDS = {"running": "running or killed", "planned": "not begun", "other": "not an audit"}
+WORDS = {
+    "running": "running or killed",
+    "planned": "not begun or interrupted",
+    "other": "not a whole audit",
+}
 
 PRINTED = 30
 """Points listed in the terminal."""
@@ -87,7 +91,7 @@ def sweep_summary(found: Sweep) -> dict[str, float]:
 
 
 def states(found: Sweep) -> str:
-    """How many points are in which state: ``34 done, 1 failed, 1 not begun``."""
+    """How many points are in which state: ``34 done, 1 failed``."""
     counts = Counter(point.state for point in found.points)
     said = [f"{counts[s]} {WORDS.get(s, s)}" for s in STATES if counts[s]]
     return ", ".join([*said, *([f"{len(found.missing)} missing"] if found.missing else [])])

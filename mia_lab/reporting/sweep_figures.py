@@ -198,6 +198,8 @@ def curve_figure(lines: dict[str, list[Dot]], axis: str, *, joined: bool) -> Fig
     for i, (name, dots) in enumerate(lines.items()):
         shift = 0.12 * gap * (i - (len(lines) - 1) / 2)  # so that intervals don't cover each other
         _line(axes, dots, position, shift, colours[name], name, joined and numeric)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.03), min(high, 1.03))  # two seeds' interval may be wider than an AUC
     shown = places[:: -(-len(places) // CROWDED)]
     axes.set_xticks([position[place] for place in shown], [tick(place) for place in shown])
     if not numeric and max(map(len, places)) > 6:

@@ -186,7 +186,7 @@ def test_a_half_finished_sweep(sweep: Path) -> None:
     assert [p.number for p in found.done] == [*range(12), 21]
     assert found.missing == (19,)
     assert report.states(found) == (
-        "13 done, 1 failed, 1 running or killed, 1 not begun, 3 damaged, 2 not an audit, 1 missing"
+        "13 done, 1 failed, 1 running or killed, 1 not begun or interrupted, 3 damaged, 2 not a whole audit, 1 missing"
     )
     page = (sweep / "report.html").read_text()
     for reason in (
@@ -212,7 +212,7 @@ def test_without_notes_what_is_there_counts(sweep: Path) -> None:
     for note in sweep.glob("*/point.json"):
         note.unlink()
     (sweep / "11" / "metrics.json").unlink()
-    assert report.states(gather(sweep)) == "11 done, 1 not begun"
+    assert report.states(gather(sweep)) == "11 done, 1 not begun or interrupted"
 
 
 def test_nothing_finished_is_refused(tmp_path: Path) -> None:
