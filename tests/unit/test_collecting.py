@@ -186,7 +186,8 @@ def test_a_half_finished_sweep(sweep: Path) -> None:
     assert [p.number for p in found.done] == [*range(12), 21]
     assert found.missing == (19,)
     assert report.states(found) == (
-        "13 done, 1 failed, 1 running or killed, 1 not begun or interrupted, 3 damaged, 2 not a whole audit, 1 missing"
+        "13 done, 1 failed, 1 running or killed, 1 not begun or interrupted, 3 damaged, "
+        "2 not a whole audit, 1 missing"
     )
     page = (sweep / "report.html").read_text()
     for reason in (
