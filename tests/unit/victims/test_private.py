@@ -123,6 +123,11 @@ def test_what_is_promised_is_what_the_accountant_says(epsilon: float) -> None:
     assert tight.get_epsilon(1e-5) <= spent  # another accountant promises no less
 
 
+def test_a_promise_that_no_noise_keeps_is_refused() -> None:
+    with pytest.raises(UserError, match=r"victim.epsilon=0.0001: cannot be promised"):
+        privacy_claim({**SETTINGS, "epsilon": 1e-4, "epochs": 40}, 100)
+
+
 def test_coins_draw_batches() -> None:
     batches = PoissonBatches(100, 0.08, seed=3)
     drawn = []
