@@ -35,6 +35,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import shared
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
@@ -151,7 +152,7 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
     if ran.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{ran.stderr[-2000:]}")
     (found,) = (point for point in gather(folder.parent).points if point.measured)
-    shared = {
+    origin = {
         "key": point.key,
         "commit": found.record["commit"],
         "device": point.device,
@@ -164,9 +165,9 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
     ]
     grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
     return {
-        "": [{**shared, **row, **spent} for row in measured],
-        "-grid": [{**shared, **setting} for setting in grid],
-        "-scores": [{**shared, **r} for r in read(folder / "scores.csv")] if keeps_scores else [],
+        "": [{**origin, **row, **spent} for row in measured],
+        "-grid": [{**origin, **setting} for setting in grid],
+        "-scores": [{**origin, **r} for r in read(folder / "scores.csv")] if keeps_scores else [],
     }
 
 
@@ -178,10 +179,7 @@ def _text(value: object) -> str:
 
 def read(file: Path) -> list[Row]:
     """Rows of a CSV file; none where there is no file."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as opened:
-        return list(csv.DictReader(opened))
+    return [*shared.read(file)] if file.is_file() else []
 
 
 def write(file: Path, rows: Sequence[Row]) -> None:

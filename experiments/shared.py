@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -17,11 +17,15 @@ Row = dict[str, str]
 NAMES = {"facades": "Facades", "maps": "Maps", "cityscapes": "Cityscapes"}
 
 
+def read(file: Path) -> list[Row]:
+    """All rows of a CSV file."""
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
 def rows(file: Path, **wanted: str) -> list[Row]:
     """Rows of a CSV file, those alone that have the wanted values."""
-    with file.open(newline="") as opened:
-        found = list(csv.DictReader(opened))
-    return select(found, **wanted)
+    return select(read(file), **wanted)
 
 
 def select(found: Iterable[Row], **wanted: str) -> list[Row]:
@@ -90,6 +94,17 @@ def style(axes: Axes, *, chance: str | None = "y") -> None:
         axes.axhline(0.5, color="#AAAAAA", lw=1, ls=":")
     elif chance == "x":
         axes.axvline(0.5, color="#AAAAAA", lw=1, ls=":")
+
+
+def line(
+    axes: Axes, found: Mapping[float, Sequence[Row]], colour: str, label: str, dashes: str = "-"
+) -> None:
+    """The mean AUC over seeds at each value of what varies, and a dot a seed."""
+    means = [mean(rows, "auc").value for rows in found.values()]
+    axes.plot([*found], means, dashes, color=colour, label=label)
+    for at, rows in found.items():
+        seeds = [float(row["auc"]) for row in rows]
+        axes.plot([at] * len(seeds), seeds, ".", color=colour, ms=5)
 
 
 def colours(attacks: Sequence[str]) -> dict[str, str]:

@@ -43,12 +43,8 @@ def figures() -> dict[str, Figure]:
     colours = shared.colours(ATTACKS)
     for name in ATTACKS:
         found = by_size(name)
-        means = [shared.mean(rows, "auc").value for rows in found.values()]
         needs = name in ("watson", "shadow")
-        axes.plot([*found], means, "-" if needs else "--", color=colours[name], label=name)
-        for size, rows in found.items():
-            seeds = [float(row["auc"]) for row in rows]
-            axes.plot([size] * len(seeds), seeds, ".", color=colours[name], ms=5)
+        shared.line(axes, found, colours[name], name, "-" if needs else "--")
     axes.set_xscale("log")
     axes.set_xticks([*found], [str(size) for size in found])
     axes.minorticks_off()

@@ -59,15 +59,10 @@ def _noise() -> Figure:
     axes = figure.subplots()
     colours = shared.colours(ATTACKS)
     for name in ATTACKS[:2]:
-        found = shared.rows(HERE / "noise.csv", attack=name)
-        sigma = [float(shared.override(row, "defense.sigma")) for row in found]
-        axes.plot(sigma, [float(row["auc"]) for row in found], ".", color=colours[name], ms=5)
-        levels = sorted(set(sigma))
-        means = [
-            shared.mean([r for r, s in zip(found, sigma, strict=True) if s == level], "auc").value
-            for level in levels
-        ]
-        axes.plot(levels, means, color=colours[name], label=name)
+        found: dict[float, list[shared.Row]] = {}
+        for row in shared.rows(HERE / "noise.csv", attack=name):
+            found.setdefault(float(shared.override(row, "defense.sigma")), []).append(row)
+        shared.line(axes, found, colours[name], name)
     axes.set(xlabel="deviation of the noise, of a range of 1", ylabel="AUC; a dot a seed")
     shared.style(axes)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)

@@ -61,13 +61,9 @@ def figures() -> dict[str, Figure]:
     for axes, data in zip(panels, EPOCHS, strict=True):
         for name in (*SCORES, BLIND):
             found = by_epoch(data, name)
-            means = [shared.mean(rows, "auc").value for rows in found.values()]
             label = name if name != BLIND else "difficulty alone (blind)"
             style = "--" if name == BLIND else "-"
-            axes.plot([*found], means, style, color=colours[name], label=label)
-            for epoch, rows in found.items():
-                seeds = [float(row["auc"]) for row in rows]
-                axes.plot([epoch] * len(seeds), seeds, ".", color=colours[name], ms=5)
+            shared.line(axes, found, colours[name], label, style)
         axes.set_xscale("log")
         axes.set_xticks([*found], [str(epoch) for epoch in found])
         axes.minorticks_off()

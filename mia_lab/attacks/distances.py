@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
 
 
-METRICS = ("l2", "ssim", "perceptual")
-
-
 @needs(altered=FLIPS_AND_CROPS)
 def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Minus the reconstruction error averaged over the query, its mirror image and its crops.
@@ -92,7 +89,6 @@ def distance(
         KeyError: the model was never queried with one of the ids.
     """
     _check_distance(Given(), metric=metric)
-    metrics = {"l2": _l2, "ssim": _dissimilarity, "perceptual": _perceptual}
     import torch
 
     answers, found = evidence.reconstructions, []
@@ -100,7 +96,7 @@ def distance(
         rows = [answers.row(i, model) for i in batch.ids]
         answer = torch.from_numpy(np.array(answers.images[rows]))
         with torch.inference_mode():
-            found.append(metrics[metric](answer, batch.y, backbone))
+            found.append(METRICS[metric](answer, batch.y, backbone))
     return ScoreTable(metric, model, np.array(ids), -np.concatenate(found).astype(np.float64))
 
 
@@ -132,3 +128,6 @@ def _perceptual(a: Tensor, b: Tensor, backbone: Backbone | None) -> Floats:
         gap = (normalize(left, dim=1) - normalize(right, dim=1)).square().sum(1)
         total += gap.mean((1, 2)).double().cpu().numpy()
     return total / len(blocks)
+
+
+METRICS = {"l2": _l2, "ssim": _dissimilarity, "perceptual": _perceptual}
