@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := mia_lab tests experiments
+unexport PYTHONDONTWRITEBYTECODE  # else each of the many processes compiles the package anew
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test coverage test-slow test-slurm studies studies-check lint format typecheck clean

@@ -69,7 +69,7 @@ def gains(file: str) -> dict[Setting, list[float]]:
     }
     found: dict[Setting, list[float]] = {}
     for row in shared.rows(HERE / f"{file}-grid.csv"):
-        framing = shared.override(row, "data.n_auxiliary=0 difficulty.preprocess", "aligned")
+        framing = shared.override(row, "difficulty.preprocess")
         ridge = row["ridge"] if row["ridge"] == "auto" else f"{float(row['ridge']):g}"
         at = (framing, row["features_from"], row["layers"], ridge, f"{float(row['alpha']):g}")
         found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])

@@ -85,7 +85,7 @@ def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None
     folder = tmp_path / "table1"
     shutil.copytree(EXPERIMENTS / "table1", folder)
     assert run.rebuild(folder, check=True) == []
-    file = folder / "maps.csv"
+    file = folder / "maps_pix2pix.csv"
     lines = run.read(file)
     run.write(file, [row | {"auc": "0.75"} for row in lines])
     assert run.rebuild(folder, check=True) == ["table1/README.md", "table1/auc.png"]
@@ -96,8 +96,8 @@ def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None
     run.rebuild(folder, check=False)
     for name in ("README.md", "auc.png"):
         assert (folder / name).read_bytes() == (EXPERIMENTS / "table1" / name).read_bytes()
-    (folder / "maps.csv").unlink()
-    assert run.rebuild(folder, check=True) == ["table1/maps.csv"]
+    file.unlink()
+    assert run.rebuild(folder, check=True) == ["table1/maps_pix2pix.csv"]
 
 
 def test_only_points_without_rows_are_run(
