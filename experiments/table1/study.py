@@ -17,7 +17,7 @@ EPOCHS = {
     "maps_pix2pixhd": 60,
     "cityscapes_pix2pixhd": 30,
 }
-"""Where pix2pix gives away many members, not all (see overfitting); pix2pixHD learns more slowly."""
+"""Where pix2pix gives many members away, not all (see overfitting); pix2pixHD learns slowly."""
 
 RUNS = {
     experiment: (
