@@ -78,7 +78,7 @@ def origin(found: Sequence[Row]) -> str:
     hours = sum(audits.values()) / 3600
     return (
         f"{len(audits)} audits, commit {commits}, {devices}, seeds {seeds}; {hours:.1f} hours of "
-        "one core, two at a time."
+        "one core, beside what other studies had computed before."
     )
 
 

@@ -11,21 +11,26 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 
 RUNS = {
-    "results": (
-        "+experiment=maps_pix2pix,maps_pix2pixhd data.source=folder demo_epochs=20 seed=0,1,2 "
+    victim: (
+        f"+experiment=maps_{victim} data.source=folder demo_epochs={epochs} seed=0,1,2 "
         "'difficulty.grid.layers=[[1],[2],[3],[4]]' 'difficulty.grid.ridge=[0.01,100]'"
     )
+    for victim, epochs in {"pix2pix": 20, "pix2pixhd": 60}.items()
 }
+"""Victims of table1."""
+
+
+def _rows(suffix: str = "") -> list[shared.Row]:
+    return [row for victim in RUNS for row in shared.rows(HERE / f"{victim}{suffix}.csv")]
 
 
 def _cells() -> dict[tuple[str, str, str], list[float]]:
     """Gain of the membership over the reconstruction error, by victim, layers and penalty."""
     plain = {
-        row["key"]: float(row["auc"])
-        for row in shared.rows(HERE / "results.csv", attack="reconstruction")
+        row["key"]: float(row["auc"]) for row in shared.select(_rows(), attack="reconstruction")
     }
     found: dict[tuple[str, str, str], list[float]] = {}
-    for row in shared.rows(HERE / "results-grid.csv"):
+    for row in _rows("-grid"):
         at = (row["victim"], row["layers"], f"{float(row['ridge']):g}")
         found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])
     return found
@@ -49,8 +54,7 @@ def tables() -> dict[str, str]:
         for layer in layers
     ]
     heads = ["victim", "blocks", *(f"gain at ridge {ridge}" for ridge in ridges)]
-    found = shared.rows(HERE / "results.csv")
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(found)}
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(_rows())}
 
 
 def figures() -> dict[str, Figure]:
