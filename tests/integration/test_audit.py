@@ -109,7 +109,7 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
     everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
     everything |= {"plan", "blind"}
     assert computed() == everything | {"backbone"}
-    assert computed("attack.alpha=1") == set()
+    assert computed("attack.alpha=0.5") == set()
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
     assert computed("difficulty.layers=[2]") == {"plan", "difficulty", "blind"}
     assert computed("query.mode=train") == {"reconstructions"}

@@ -27,7 +27,7 @@ def audits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = Command(tmp_path_factory.mktemp("audits"))
     for name, *overrides in (
         ("base",),
-        ("other", "attack.alpha=1", "difficulty.layers=[2]"),
+        ("other", "attack.alpha=0.5", "difficulty.layers=[2]"),
         ("seeded", "seed=1"),
     ):
         ran = command(*TINY, *overrides, f"hydra.run.dir=runs/{name}")
@@ -56,7 +56,7 @@ def test_runs_side_by_side(command: Command) -> None:
     folder = compared(command("task=compare", "compare.runs=[runs/base,runs/other,runs/seeded]"))
     assert {p.name for p in folder.iterdir()} >= FILES
     rows = table(folder / "comparison.csv")
-    labels = [COMMON, "difficulty.layers=[2] attack.alpha=1", "seed=1"]
+    labels = [COMMON, "difficulty.layers=[2] attack.alpha=0.5", "seed=1"]
     attacks = ["reconstruction", "membership"]
     assert [(r["run"], r["attack"]) for r in rows] == [(x, a) for x in labels for a in attacks]
     for row in rows:
@@ -92,7 +92,7 @@ def test_runs_side_by_side(command: Command) -> None:
     assert "equal scores" in reasons[labels[0], labels[1]]
     assert re.fullmatch(r"\d+ of \d+ candidates are in both splits", reasons[labels[0], labels[2]])
     page = (folder / "report.html").read_text()
-    assert "attack.alpha=1" in page
+    assert "attack.alpha=0.5" in page
     assert "candidates are in both splits" in page
     assert "compare.runs=[runs/base,runs/other,runs/seeded]" in page
 

@@ -203,7 +203,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         *AUDIT,
         "difficulty.grid.layers=[[2],[1,4]]",
         "difficulty.grid.ridge=[0.01,100]",
-        "difficulty.grid.alpha=[1]",
+        "difficulty.grid.alpha=[0.5]",
     )
     grid = rows(ran, "grid.csv")
     assert len(grid) == 3 * 3 * 2
@@ -229,8 +229,8 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         assert (ran.folder / "outputs/latest" / name).is_file()
 
     # A point of the grid is what a run of its own says.
-    alone = command(*AUDIT, "difficulty.layers=[1,4]", "difficulty.ridge=100", "attack.alpha=1")
-    point = next(r for r in grid if (r["layers"], r["ridge"], r["alpha"]) == ("1,4", "100", "1"))
+    alone = command(*AUDIT, "difficulty.layers=[1,4]", "difficulty.ridge=100", "attack.alpha=0.5")
+    point = next(r for r in grid if (r["layers"], r["ridge"], r["alpha"]) == ("1,4", "100", "0.5"))
     assert alone.metrics["attacks"]["membership"]["auc"] == float(point["auc"])
     assert computed(alone) == ["difficulty", "blind"]
 

@@ -88,7 +88,7 @@ def test_too_few_auxiliaries_are_an_error_before_any_training(command: Command) 
 )
 def test_difficulties(command: Command, asked: tuple[str, ...]) -> None:
     labelled(command.folder / "labelled")
-    ran = command("+experiment=tiny", *asked, "attack.alpha=1")
+    ran = command("+experiment=tiny", *asked)
     assert ran.code == 0, ran.err
     difficulty = command.scores("difficulty")
     error = command.scores("reconstruction_error")
@@ -145,7 +145,7 @@ ELSEWHERE = ("+data@reference.data=cityscapes", "reference.data.image_size=32")
 
 
 def test_references_trained_elsewhere(command: Command) -> None:
-    asked = ("+experiment=tiny", "reference.count=2", "difficulty=multi_image", "attack.alpha=1")
+    asked = ("+experiment=tiny", "reference.count=2", "difficulty=multi_image")
     asked += ("attack.names=[membership,watson,lira]",)
     ran = command(*asked, *ELSEWHERE, "reference.data.n_auxiliary=10")
     found = ran.metrics["attacks"]

@@ -41,9 +41,11 @@ def test_what_does_not_matter_is_left_out() -> None:
 
 
 def test_what_most_runs_share_goes_without_saying() -> None:
-    names, common = labels("", "attack.alpha=1", "difficulty.layers=[2]", "seed=1 victim.epochs=1")
-    assert names == [COMMON, "attack.alpha=1", "difficulty.layers=[2]", "seed=1 victim.epochs=1"]
-    assert common == "seed=0 victim.epochs=8 difficulty.layers=[1,2,3,4] attack.alpha=0.5"
+    names, common = labels(
+        "", "attack.alpha=0.5", "difficulty.layers=[2]", "seed=1 victim.epochs=1"
+    )
+    assert names == [COMMON, "attack.alpha=0.5", "difficulty.layers=[2]", "seed=1 victim.epochs=1"]
+    assert common == "seed=0 victim.epochs=8 difficulty.layers=[1,2,3,4] attack.alpha=1"
 
 
 def test_no_two_labels_are_alike() -> None:
@@ -58,7 +60,7 @@ def test_no_two_labels_are_alike() -> None:
 
 
 def test_labels_stay_short() -> None:
-    many = "seed=1 victim.epochs=1 attack.alpha=1 difficulty.ridge=2 difficulty.repeats=2"
+    many = "seed=1 victim.epochs=1 attack.alpha=0.5 difficulty.ridge=2 difficulty.repeats=2"
     (first, second), _ = labels("", f"{many} data.n_members=3")
     assert second == "seed=1 data.n_members=3 victim.epochs=1 difficulty.ridge=2 +2 more"
     assert first.startswith("seed=0 ")
