@@ -154,7 +154,9 @@ def figures() -> dict[str, Figure]:
     for at, x in first.items():
         marker = "o" if at[1] == "input" else "x"
         axes.plot(x, second[at], marker, color=styles[at[-1]], ms=4)
-    for name, at in {"former default": tuple(FORMER.values()), "chosen": chosen()}.items():
+    former = tuple(FORMER.values())
+    marked = {"former default": former, "chosen": chosen(), "default": (*former[:-1], "1")}
+    for name, at in marked.items():
         x, y = first[at], second[at]
         axes.plot(x, y, "s", mfc="none", color="black", ms=9)
         axes.annotate(name, (x, y), xytext=(8, -12), textcoords="offset points", fontsize=9)
