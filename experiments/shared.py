@@ -71,15 +71,11 @@ def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def origin(found: Sequence[Row]) -> str:
-    """Where rows come from: commit, device, seeds and time."""
+    """Where rows come from: commit, device and seeds."""
     commits = ", ".join(sorted({row["commit"][:7] for row in found}))
     devices, seeds = (", ".join(sorted({row[key] for row in found})) for key in ("device", "seed"))
-    audits = {row["key"]: float(row["seconds"]) for row in found}
-    hours = sum(audits.values()) / 3600
-    return (
-        f"{len(audits)} audits, commit {commits}, {devices}, seeds {seeds}; {hours:.1f} hours of "
-        "one core, beside what other studies had computed before."
-    )
+    n_audits = len({row["key"] for row in found})
+    return f"{n_audits} audits, commit {commits}, {devices}, seeds {seeds}."
 
 
 def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
