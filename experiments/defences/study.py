@@ -16,6 +16,8 @@ RUNS = {
     " evaluation.utility=true 'attack.names=[reconstruction,adaptive,membership]' seed=0,1,2",
     "noise": f"{VICTIM} defense=output_noise defense.sigma=0,0.1,0.2,0.4,0.8"
     " 'attack.names=[reconstruction,adaptive]' seed=0,1,2",
+    "private": "+experiment=maps_pix2pix victim=dp_unet data.source=folder demo_epochs=80"
+    " victim.epsilon=1,10,1000 evaluation.utility=true seed=0",
 }
 
 ATTACKS = ("reconstruction", "adaptive", "membership")
@@ -35,7 +37,12 @@ def _table(file: str, axis: str, head: str, attacks: tuple[str, ...]) -> str:
     for value in dict.fromkeys(shared.override(row, axis) for row in found):
         mine = [row for row in found if shared.override(row, axis) == value]
         scores = [shared.select(mine, attack=name) for name in attacks]
-        aucs = [shared.text(shared.mean(rows, "auc")) for rows in scores]
+        aucs = [
+            shared.text(shared.mean(rows, "auc"))
+            if len(rows) > 1
+            else shared.interval(*rows, "auc")
+            for rows in scores
+        ]
         lines.append([value.replace("_", " "), *aucs, *_utility(scores[0])])
     heads = [head, *(f"AUC {name}" for name in attacks), "L1", "SSIM", "Frechet distance"]
     return shared.markdown(heads, lines)
@@ -46,6 +53,7 @@ def tables() -> dict[str, str]:
     return {
         "kinds": _table("kinds", "defense", "defence", ATTACKS),
         "noise": _table("noise", "defense.sigma", "deviation", ATTACKS[:2]),
+        "private": _table("private", "victim.epsilon", "epsilon", ("reconstruction", "membership")),
         "origin": shared.origin(everything),
     }
 
