@@ -92,12 +92,13 @@ def _leakage() -> Figure:
         axes.plot([x, x], [min(values.values()), max(values.values())], color="#CCCCCC", lw=1)
         for name, value in values.items():
             axes.plot(x, value, "o", ms=5, color=colours[name])
-        below = kind == "none"  # beside another one
         axes.annotate(
             kind.replace("_", " "),
-            (x, (min if below else max)(values.values())),
-            xytext=(0, -14 if below else 6),
+            (x, max(values.values())),
+            xytext=(0, 6),
+            rotation=90,
             ha="center",
+            va="bottom",
             textcoords="offset points",
             fontsize=8,
         )
@@ -106,7 +107,8 @@ def _leakage() -> Figure:
     axes.set(
         xlabel="structural similarity of the answers to the photos", ylabel="AUC, mean of seeds"
     )
-    axes.margins(x=0.12, y=0.12)
+    axes.margins(x=0.08, y=0.1)
+    axes.set_ylim(0.48, 1.0)
     shared.style(axes)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
