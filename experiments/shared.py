@@ -103,6 +103,15 @@ def line(
         axes.plot([at] * len(seeds), seeds, ".", color=colour, ms=5)
 
 
+def dots(
+    axes: Axes, found: Sequence[Row], column: str, at: float, colour: str, label: str | None = None
+) -> None:
+    """A dot a seed and a bar at their mean, at a height."""
+    values = [float(row[column]) for row in found]
+    axes.plot(values, [at] * len(values), ".", color=colour, ms=5)
+    axes.plot(mean_of(values).value, at, "|", color=colour, ms=9, mew=2, label=label)
+
+
 def colours(attacks: Sequence[str]) -> dict[str, str]:
     """The colours that attacks have everywhere."""
     return attack_colours(list(attacks))

@@ -51,12 +51,8 @@ def figures() -> dict[str, Figure]:
         found = shared.rows(HERE / f"{name}.csv")
         for offset, attack in zip((0.2, 0, -0.2), ATTACKS, strict=True):
             mine = shared.select(found, attack=attack)
-            values = [float(row["auc"]) for row in mine]
-            axes.plot(values, [place + offset] * len(values), ".", color=colours[attack], ms=6)
-            axes.plot(
-                shared.mean(mine, "auc").value, place + offset, "|", ms=12, mew=2,
-                color=colours[attack], label=attack if place == 0 else None,
-            )  # fmt: skip
+            label = attack if place == 0 else None
+            shared.dots(axes, mine, "auc", place + offset, colours[attack], label)
     labels = [victim.replace("; ", "\n") for victim in reversed(VICTIMS.values())]
     axes.set_yticks(range(len(VICTIMS)), labels, fontsize=8)
     axes.set_xlabel("AUC; a dot a seed, a bar their mean")

@@ -108,12 +108,8 @@ def figures() -> dict[str, Figure]:
         shown = [cell for cell in cells() if cell[0] == split and cell[3]["membership"]]
         for place, (_, _, _, found) in enumerate(reversed(shown)):
             for offset, name in zip((0.14, -0.14), SCORES, strict=True):
-                values = [float(row["auc"]) for row in found[name]]
-                axes.plot(values, [place + offset] * len(values), ".", color=colours[name], ms=5)
-                axes.plot(
-                    shared.mean(found[name], "auc").value, place + offset, "|",
-                    color=colours[name], ms=12, mew=2, label=name if place == 0 else None,
-                )  # fmt: skip
+                label = name if place == 0 else None
+                shared.dots(axes, found[name], "auc", place + offset, colours[name], label)
         labels = [f"{victim}\n{shared.NAMES[data]}" for _, victim, data, _ in reversed(shown)]
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         heading = "random re-split" if split == "resplit" else "published train and test folders"

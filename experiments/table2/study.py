@@ -87,10 +87,7 @@ def figures() -> dict[str, Figure]:
                 continue
             mine = shared.select(rows, data=data)
             at = len(names) - names.index(name) + {"0.05": 0.22, "0.5": 0.0, "1": -0.22}[alpha]
-            values = [float(row["difference"]) for row in mine]
-            axes.plot(values, [at] * len(values), ".", color=shades[alpha], ms=5)
-            gain = shared.mean(mine, "difference").value
-            axes.plot(gain, at, "|", color=shades[alpha], ms=9, mew=2)
+            shared.dots(axes, mine, "difference", at, shades[alpha])
         axes.axvline(0, color="#AAAAAA", lw=1, ls=":")
         axes.set_title(shared.NAMES[data], fontsize=9)
         axes.set_xlabel("gain in AUC over L_rec; a dot a seed")

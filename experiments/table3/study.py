@@ -69,10 +69,7 @@ def figures() -> dict[str, Figure]:
     for axes, data in zip(panels, DATA, strict=True):
         for place, name in enumerate(order):
             rows = shared.select(found, attack=name, data=data)
-            values = [float(row["auc"]) for row in rows]
-            axes.plot(values, [place] * len(values), ".", color=colours[name], ms=6)
-            at = shared.mean(rows, "auc").value
-            axes.plot(at, place, "|", color=colours[name], ms=14, mew=2)
+            shared.dots(axes, rows, "auc", place, colours[name])
         axes.set_title(shared.NAMES[data], fontsize=9)
         axes.set_xlabel("AUC; a dot a seed, a bar their mean")
         shared.style(axes, chance="x")
