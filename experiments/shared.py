@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -37,6 +37,22 @@ def override(row: Row, key: str, default: str = "") -> str:
     """The value that was typed for a key of the configuration."""
     typed = dict(part.partition("=")[::2] for part in row["overrides"].split())
     return typed.get(key, default)
+
+
+def grid_gains(
+    file: Path, setting: Callable[[Row], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[float]]:
+    """Gain of the membership over the reconstruction error, an audit each, by setting of a grid.
+
+    Args:
+        file: with the rows of attacks; those of the grid's settings lie beside it.
+        setting: names that of a row.
+    """
+    plain = {row["key"]: float(row["auc"]) for row in rows(file, attack="reconstruction")}
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in read(file.with_name(f"{file.stem}-grid.csv")):
+        found.setdefault(setting(row), []).append(float(row["auc"]) - plain[row["key"]])
+    return found
 
 
 def mean(found: Sequence[Row], column: str) -> Mean:

@@ -47,38 +47,25 @@ RUNS = {
 TIE = 0.002
 """Differences of mean gain below this are none: seeds move it by ten times as much."""
 
-FORMER = {
-    "preprocess": "aligned",
-    "features_from": "input",
-    "layers": "1,2,3,4",
-    "ridge": "1",
-    "alpha": "0.5",
-}
+FORMER = ("aligned", "input", "1,2,3,4", "1", "0.5")
+DEFAULT = (*FORMER[:-1], "1")
+"""Framing, side, blocks, ridge and weight."""
 
-HEADS = {
-    "preprocess": "framing",
-    "features_from": "features of",
-    "layers": "blocks",
-    "ridge": "ridge",
-    "alpha": "alpha",
-}
+HEADS = ("framing", "features of the", "blocks", "ridge")
+"""What the settings but the weight are called in the table."""
 
 Setting = tuple[str, ...]
 
 
+def _setting(row: shared.Row) -> Setting:
+    ridge = row["ridge"] if row["ridge"] == "auto" else f"{float(row['ridge']):g}"
+    framing = shared.override(row, "difficulty.preprocess")
+    return framing, row["features_from"], row["layers"], ridge, f"{float(row['alpha']):g}"
+
+
 def gains(file: str) -> dict[Setting, list[float]]:
     """Gain of the membership over the reconstruction error, a seed each, by setting."""
-    plain = {
-        row["key"]: float(row["auc"])
-        for row in shared.rows(HERE / f"{file}.csv", attack="reconstruction")
-    }
-    found: dict[Setting, list[float]] = {}
-    for row in shared.rows(HERE / f"{file}-grid.csv"):
-        framing = shared.override(row, "difficulty.preprocess")
-        ridge = row["ridge"] if row["ridge"] == "auto" else f"{float(row['ridge']):g}"
-        at = (framing, row["features_from"], row["layers"], ridge, f"{float(row['alpha']):g}")
-        found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])
-    return found
+    return shared.grid_gains(HERE / f"{file}.csv", _setting)
 
 
 def _files(step: str) -> list[str]:
@@ -98,30 +85,37 @@ def chosen() -> Setting:
     """Of the settings as good as the best where it may be looked at, the one nearest the former."""
     means = mean_gains("choose")
     good = [at for at, gain in means.items() if gain > max(means.values()) - TIE]
-    return min(good, key=lambda at: sum(a != b for a, b in zip(at, FORMER.values(), strict=True)))
+    return min(good, key=lambda at: sum(a != b for a, b in zip(at, FORMER, strict=True)))
 
 
-def _shown() -> dict[str, Setting]:
-    """The former default, what differs from it in one place, and the chosen one."""
-    former = tuple(FORMER.values())
-    values = [list(dict.fromkeys(at[i] for at in gains("choose-maps"))) for i in range(len(FORMER))]
-    found = {"former default": former}
-    for place, name in enumerate(FORMER):
-        for value in values[place]:
-            if value != former[place]:
-                changed = (*former[:place], value, *former[place + 1 :])
-                found[f"{HEADS[name]} {value}"] = changed
-    return found | {f"chosen: {', '.join(chosen())}": chosen()}
+def _shown() -> list[tuple[str, Setting]]:
+    """For each weight, the former default and what differs from it in one more place."""
+    former = FORMER[:-1]
+    *places, last = zip(*gains("choose-maps"), strict=True)
+    found = []
+    for alpha in dict.fromkeys(last):
+        found.append(("all four blocks of the input, aligned, ridge 1", (*former, alpha)))
+        for place, values in enumerate(places):
+            for value in dict.fromkeys(values):
+                if value != former[place]:
+                    at = (*former[:place], value, *former[place + 1 :], alpha)
+                    found.append((f"{HEADS[place]} {value}", at))
+    return found
 
 
 def tables() -> dict[str, str]:
     files = [*_files("choose"), *_files("confirm")]
     found = {file: gains(file) for file in files}
+    marks = {FORMER: " (former default)", chosen(): " (chosen)", DEFAULT: " (default)"}
     lines = [
-        [name, *(shared.text(shared.mean_of(found[file][at]), "+") for file in files)]
-        for name, at in _shown().items()
+        [
+            at[-1],
+            name + marks.get(at, ""),
+            *(shared.text(shared.mean_of(found[file][at]), "+") for file in files),
+        ]
+        for name, at in _shown()
     ]
-    heads = ["setting"]
+    heads = ["alpha", "setting"]
     for step, sets in SEEDS.items():
         heads += [f"{step}: {shared.NAMES[data]}, seeds {seeds}" for data, seeds in sets.items()]
     everything = [row for file in RUNS for row in shared.rows(HERE / f"{file}.csv")]
@@ -133,14 +127,10 @@ def tables() -> dict[str, str]:
 
 
 def _backbones() -> str:
-    plain = {
-        row["key"]: float(row["auc"])
-        for row in shared.rows(HERE / "backbones.csv", attack="reconstruction")
-    }
-    found: dict[tuple[str, ...], list[float]] = {}
-    for row in shared.rows(HERE / "backbones-grid.csv"):
-        at = (row["backbone"], row["layers"], f"{float(row['alpha']):g}")
-        found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])
+    found = shared.grid_gains(
+        HERE / "backbones.csv",
+        lambda row: (row["backbone"], row["layers"], f"{float(row['alpha']):g}"),
+    )
     lines = [[*at, shared.text(shared.mean_of(values), "+")] for at, values in found.items()]
     return shared.markdown(["backbone", "blocks", "alpha", "gain on Maps"], lines)
 
@@ -154,8 +144,7 @@ def figures() -> dict[str, Figure]:
     for at, x in first.items():
         marker = "o" if at[1] == "input" else "x"
         axes.plot(x, second[at], marker, color=styles[at[-1]], ms=4)
-    former = tuple(FORMER.values())
-    marked = {"former default": former, "chosen": chosen(), "default": (*former[:-1], "1")}
+    marked = {"former default": FORMER, "chosen": chosen(), "default": DEFAULT}
     for name, at in marked.items():
         x, y = first[at], second[at]
         axes.plot(x, y, "s", mfc="none", color="black", ms=9)

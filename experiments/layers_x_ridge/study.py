@@ -20,23 +20,16 @@ RUNS = {
 """Victims of table1."""
 
 
-def _rows(suffix: str = "") -> list[shared.Row]:
-    return [row for victim in RUNS for row in shared.rows(HERE / f"{victim}{suffix}.csv")]
+def _setting(row: shared.Row) -> tuple[str, ...]:
+    return row["victim"], row["layers"], f"{float(row['ridge']):g}"
 
 
-def _cells() -> dict[tuple[str, str, str], list[float]]:
-    """Gain of the membership over the reconstruction error, by victim, layers and penalty."""
-    plain = {
-        row["key"]: float(row["auc"]) for row in shared.select(_rows(), attack="reconstruction")
-    }
-    found: dict[tuple[str, str, str], list[float]] = {}
-    for row in _rows("-grid"):
-        at = (row["victim"], row["layers"], f"{float(row['ridge']):g}")
-        found.setdefault(at, []).append(float(row["auc"]) - plain[row["key"]])
-    return found
+def _cells() -> dict[tuple[str, ...], list[float]]:
+    tables = [shared.grid_gains(HERE / f"{victim}.csv", _setting) for victim in RUNS]
+    return {at: gains for table in tables for at, gains in table.items()}
 
 
-def _axes(cells: dict[tuple[str, str, str], list[float]]) -> tuple[list[str], ...]:
+def _axes(cells: dict[tuple[str, ...], list[float]]) -> tuple[list[str], ...]:
     victims, layers, ridges = (list(dict.fromkeys(at[i] for at in cells)) for i in range(3))
     return victims, sorted(layers, key=lambda name: (len(name), name)), sorted(ridges, key=float)
 
@@ -54,7 +47,8 @@ def tables() -> dict[str, str]:
         for layer in layers
     ]
     heads = ["victim", "blocks", *(f"gain at ridge {ridge}" for ridge in ridges)]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(_rows())}
+    found = [row for victim in RUNS for row in shared.rows(HERE / f"{victim}.csv")]
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(found)}
 
 
 def figures() -> dict[str, Figure]:

@@ -12,18 +12,21 @@ TABLE1 = Path(__file__).parents[1] / "table1"
 RUNS: dict[str, str] = {}
 """It reads the audits of table1."""
 
+VICTIMS = ("pix2pix", "pix2pixhd")
+
 SPLITS = {"official": "published folders", "resplit": "random re-split"}
 
 
 def _rows() -> list[shared.Row]:
-    return [row for file in sorted(TABLE1.glob("*.csv")) for row in shared.rows(file)]
+    files = [TABLE1 / f"{data}_{victim}.csv" for victim in VICTIMS for data in shared.NAMES]
+    return [row for file in files for row in shared.rows(file)]
 
 
 def cells() -> list[tuple[str, str, str, list[shared.Row], list[shared.Row]]]:
     """Split, victim, dataset, rows of the membership and of the reconstruction score."""
     found = shared.select(_rows(), blind="False")
     made = []
-    for victim in dict.fromkeys(row["victim"] for row in found):
+    for victim in VICTIMS:
         for data in shared.NAMES:
             for split in SPLITS:
                 rows = [
@@ -63,10 +66,9 @@ def tables() -> dict[str, str]:
 
 def figures() -> dict[str, Figure]:
     figure = shared.canvas(7.2, 3.2)
-    victims = list(dict.fromkeys(victim for _, victim, *_ in cells()))
-    panels = figure.subplots(1, len(victims), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(VICTIMS), sharey=True)
     colours = shared.colours(["membership", "difficulty"])
-    for axes, victim in zip(panels, victims, strict=True):
+    for axes, victim in zip(panels, VICTIMS, strict=True):
         shown = [cell for cell in cells() if cell[1] == victim]
         for place, (_, _, _, member, _) in enumerate(shown):
             blind = shared.mean(member, "blind_max").value

@@ -54,7 +54,21 @@ def tables() -> dict[str, str]:
         for data in DATA:
             line += [*_cells(shared.select(found, attack=name, data=data)), "", ""]
         lines.append(line)
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(found)}
+    return {
+        "table": shared.markdown(heads, lines),
+        "learned": "\n".join(f"- {shared.NAMES[data]}: {_learned(found, data)}" for data in DATA),
+        "origin": shared.origin(found),
+    }
+
+
+def _learned(found: list[shared.Row], data: str) -> str:
+    """Its gain over the membership error, in pairs of seeds."""
+    both = [
+        {row["seed"]: float(row["auc"]) for row in shared.select(found, attack=name, data=data)}
+        for name in ("learned", "membership")
+    ]
+    gains = [both[0][seed] - both[1][seed] for seed in both[0]]
+    return shared.text(shared.mean_of(gains), "+")
 
 
 def figures() -> dict[str, Figure]:

@@ -13,14 +13,14 @@ from mia_lab.types import Floats, ScoreTable
 
 
 def membership_error(
-    reconstruction_error: ArrayLike, difficulty: ArrayLike, alpha: float = 0.5
+    reconstruction_error: ArrayLike, difficulty: ArrayLike, alpha: float = 1.0
 ) -> Floats:
     """L_mem = L_rec - alpha * L_diff (Shafran et al. 2021, arXiv:2102.07762, Eq. 3).
 
     Args:
         reconstruction_error: (N,) mean absolute errors of the victim, in [0, 1].
         difficulty: (N,) difficulty scores of the same images, in the same unit.
-        alpha: weight of the difficulty; 0.5 in the paper.
+        alpha: weight of the difficulty; 0.5 in the paper, 1 in its authors' code.
 
     Returns:
         float64 (N,); lower means more likely a member.

@@ -100,6 +100,41 @@ def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None
     assert run.rebuild(folder, check=True) == ["table1/maps_pix2pix.csv"]
 
 
+def test_a_point_that_was_not_run_is_found(run: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "seeds"
+    shutil.copytree(EXPERIMENTS / "seeds", folder)
+    file = folder / "results.csv"
+    run.write(file, [row for row in run.read(file) if row["seed"] != "3"])
+    assert run.rebuild(folder, check=True) == ["seeds/results.csv"]
+
+
+def test_a_dot_that_moved_is_found(run: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "seeds"
+    shutil.copytree(EXPERIMENTS / "seeds", folder)
+    file = folder / "demo-scores.csv"
+    first, *others = run.read(file)
+    moved = first | {"difficulty": float(first["difficulty"]) + 0.02}
+    for lines in ([moved, *others], others):
+        run.write(file, lines)
+        assert run.rebuild(folder, check=True) == ["seeds/scatter.png"]
+
+
+def test_rows_stay_until_others_replace_them(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [{"key": "0" * 64, "overrides": "seed=0"}]
+    run.write(tmp_path / "results.csv", old)
+    (tmp_path / "study.py").write_text("")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(run, "_audit", fails)
+    with pytest.raises(SystemExit, match="no room"):
+        run.run(tmp_path, "results", "+experiment=facades_pix2pix seed=0", 1)
+    assert run.read(tmp_path / "results.csv") == old
+
+
 def test_only_points_without_rows_are_run(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
