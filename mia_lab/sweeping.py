@@ -280,7 +280,12 @@ def _collect(
     folder: Path, configs: Sequence[Config], points: Sequence[Point]
 ) -> UserError | OSError | None:
     """What ``task=collect`` does, if there is an audit to collect; why it could not be done."""
-    whole = [c for c in configs if c.task is Task.audit and c.until in (None, Until.attacks)]
+    audits = [c for c in configs if c.task is Task.audit]
+    whole = [c for c in audits if c.until in (None, Until.attacks)]
+    if audits and not whole:
+        print(
+            "the audits stopped where until= says; the same command without it goes on from there"
+        )
     if not whole or not any((point.folder / RESULT).is_file() for point in points):
         return None
     from mia_lab.collecting import collect, sweep_tracker

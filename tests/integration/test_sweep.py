@@ -41,6 +41,7 @@ def counts(ran: Ran) -> str:
 def test_done_points_are_skipped(command: Command) -> None:
     first = command(*TINY, "seed=0,1")
     assert (first.code, counts(first)) == (0, "2 done, 0 failed, 0 skipped")
+    assert "the same command without it goes on from there" in first.out
     sweep = folder_of(command)
     when = [(sweep / n / "point.json").stat().st_mtime_ns for n in "01"]
     again = command(*TINY, "seed=0,1")
