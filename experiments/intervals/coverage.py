@@ -11,22 +11,31 @@ one that does not.
 from __future__ import annotations
 
 import csv
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy.special import ndtr, ndtri
 from tqdm import tqdm
 
 from mia_lab.evaluation import auc, auc_interval
 from mia_lab.evaluation.bootstrap import auc_bootstrap_interval, tpr_draws, tpr_interval
+from mia_lab.run import commit
 
 HERE = Path(__file__).parent
 DRAWS = 2000
 AREAS = (0.5, 0.8, 0.95, 0.98)
 COLUMNS = ("interval", "n", "clusters", "rho", "auc", "true", "coverage", "width", "draws")
+ORIGIN = {
+    "device": f"CPU, {platform.machine()}",
+    "versions": f"numpy {np.__version__}, scipy {scipy.__version__}",
+    "commit": commit(),
+}
+"""Seeds follow from the other columns: see `independent` and `clustered`."""
 
 
 def independent(n: int, area: float) -> Iterator[dict[str, Any]]:
@@ -93,7 +102,7 @@ def row(
         np.diff(limits).mean().round(4),
         DRAWS,
     )
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(COLUMNS, values, strict=True)) | ORIGIN
 
 
 def tables(rows: list[dict[str, str]]) -> str:
@@ -142,7 +151,7 @@ def main() -> None:
     scores = np.random.default_rng(0).normal(size=400_000) + np.sqrt(2) * ndtri(0.8) * is_member
     assert abs(auc(scores, is_member) - 0.8) < 0.005
     with (HERE / "coverage.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, [*COLUMNS, *ORIGIN], lineterminator="\n")
         writer.writeheader()
         for n in (50, 200):
             for area in AREAS:
