@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from mia_lab.difficulty_stages import POOLED, pool
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.decision import proportion_interval
 from mia_lab.measures import Blind
+from mia_lab.run import commit
 from mia_lab.types import PairBatch
 
 HERE = Path(__file__).parent
@@ -42,6 +44,7 @@ PERMUTATIONS = 200
 COLUMNS = ("case", "seed", "n_members", "n_nonmembers", "verdict", "p_value", "best", "max",
            "upper95", "permutations")  # fmt: skip
 BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
+ORIGIN = {"device": f"CPU, {platform.machine()}", "commit": commit()}
 
 REAL = {
     "facades": ("side_by_side", "BtoA", "test"),
@@ -242,10 +245,11 @@ def main(parts: Sequence[str]) -> None:
         return
     for part in parts or ("real", "power", "null"):
         with (HERE / f"{part}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, (*COLUMNS, *BASELINES), lineterminator="\n", restval="")
+            columns = (*COLUMNS, *BASELINES, *ORIGIN)
+            writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
             writer.writeheader()
             for row in {"real": real, "power": power, "null": null}[part]():
-                writer.writerow(row)
+                writer.writerow(row | ORIGIN)
                 file.flush()
 
 
