@@ -3,13 +3,15 @@
 A study is a folder with a `study.py`:
 
     RUNS: name of a CSV file -> what follows `python -m mia_lab -m` on a command line
+    SCORES: names of the CSV files of `RUNS` beside which the scores of all images are kept
+    MEASURED: name of a CSV file -> its measurements, for what is no audit
     tables() -> name of a block of the study's README -> Markdown, from the CSV files
     figures() -> name of a PNG -> matplotlib figure, from the CSV files
-    SCORES: names of the CSV files beside which the scores of all images are kept; may be left out
 
-Each point of a sweep is an audit of its own. Its rows are written as soon as it ends, under the key
-of all that its numbers depend on; a point whose key has rows is not run again. With `--check`
-nothing is run: tables and figures must come out of the CSV files as they are.
+The first three may be left out. Each point of a sweep is an audit of its own. Its rows are written
+as soon as it ends, under the key of all that its numbers depend on; a point whose key has rows is
+not run again. Nor is a measurement: delete its rows to have it made again. With `--check` nothing
+is run: tables and figures must come out of the CSV files as they are.
 """
 
 from __future__ import annotations
@@ -27,19 +29,22 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import shared
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm import tqdm
 
 from mia_lab.cli import CONF, prepare
 from mia_lab.collecting import gather
@@ -47,6 +52,7 @@ from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.reporting.sweep_table import SETTINGS
+from mia_lab.run import commit
 from mia_lab.stages import Stages
 from mia_lab.store import Store
 
@@ -56,6 +62,8 @@ ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.pictures=false"
 """Said of every point: its numbers do not hang on how many cores there are."""
 
 Row = dict[str, Any]
+
+LIBRARIES = ("torch", "pytorch-lightning", "numpy", "scipy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,6 @@ def _point(overrides: tuple[str, ...]) -> Point:
 
 
 def _device(accelerator: str) -> str:
-    import torch
-
     if accelerator != "cpu" and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
     return f"CPU, {platform.machine()}"
@@ -177,6 +183,29 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
+    """Make the measurements of one CSV file that have no rows in it yet."""
+    file = study / f"{name}.csv"
+    rows, every = read(file), [*measurements()]
+    wanted = [(what, work) for what, work in every if not _measured(what, rows)]
+    print(f"{study.name}/{name}: {len(every) - len(wanted)} of {len(every)} measurements are there")
+    for what, work in tqdm(
+        wanted, f"{study.name}/{name}", unit=" measurements", disable=not wanted
+    ):
+        made = [*work()]
+        origin = {
+            "device": f"CPU, {platform.machine()}, {torch.get_num_threads()} threads",
+            "versions": ", ".join(f"{library} {version(library)}" for library in LIBRARIES),
+            "commit": commit(),
+        }
+        rows += [{**what, **row, **origin} for row in made]
+        write(file, rows)
+
+
+def _measured(what: Row, rows: Iterable[Row]) -> bool:
+    return any(all(row.get(key) == str(value) for key, value in what.items()) for row in rows)
+
+
 def read(file: Path) -> list[Row]:
     """Rows of a CSV file; none where there is no file."""
     return [*shared.read(file)] if file.is_file() else []
@@ -204,6 +233,16 @@ def load(study: Path) -> ModuleType:
     return module
 
 
+def runs(module: ModuleType) -> dict[str, str]:
+    """The sweeps of a study."""
+    return getattr(module, "RUNS", {})
+
+
+def measured(module: ModuleType) -> dict[str, shared.Measurements]:
+    """What a study measures without audits."""
+    return getattr(module, "MEASURED", {})
+
+
 def rebuilt(text: str, tables: Mapping[str, str]) -> str:
     """A README with its blocks replaced.
 
@@ -224,10 +263,14 @@ def rebuild(study: Path, *, check: bool) -> list[str]:
     module, readme = load(study), study / "README.md"
     wrong = [
         f"{study.name}/{name}.csv"
-        for name, line in module.RUNS.items()
+        for name, line in runs(module).items()
         if {row["overrides"] for row in read(study / f"{name}.csv")}
         != {" ".join(overrides) for overrides in expanded(line)}
     ]
+    for name, measurements in measured(module).items():
+        rows = read(study / f"{name}.csv")
+        if not all(_measured(what, rows) for what, _ in measurements()):
+            wrong.append(f"{study.name}/{name}.csv")
     if wrong:
         return wrong
     text = readme.read_text()
@@ -260,6 +303,17 @@ def _alike(first: bytes, second: bytes) -> bool:
     return bool(difference.mean() < 0.05 and (difference > 32).mean() < 1e-4)
 
 
+def _bring_up_to_date(study: Path, jobs: int) -> None:
+    module = load(study)
+    try:
+        for name, line in runs(module).items():
+            run(study, name, line, jobs)
+        for name, measurements in measured(module).items():
+            measure(study, name, measurements)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
 def main() -> None:
     known = sorted(file.parent.name for file in HERE.glob("*/study.py"))
     parser = argparse.ArgumentParser(description="Run studies, and rebuild what they show.")
@@ -273,11 +327,8 @@ def main() -> None:
     wrong: list[str] = []
     for name in asked.studies or known:
         study = HERE / name
-        try:
-            for file, line in load(study).RUNS.items() if not asked.check else ():
-                run(study, file, line, asked.jobs)
-        except UserError as error:
-            raise SystemExit(f"error: {error}") from None
+        if not asked.check:
+            _bring_up_to_date(study, asked.jobs)
         wrong += rebuild(study, check=asked.check)
     if asked.check and wrong:
         raise SystemExit(f"not what the CSV files say: {', '.join(wrong)}; run make studies")

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mia_lab.errors import UserError
 from mia_lab.evaluation.repeats import Mean, mean_over_repeats
 from mia_lab.reporting.canvas import attack_colours
 
 Row = dict[str, str]
 
+Measurement = tuple[dict[str, Any], Callable[[], Iterable[dict[str, Any]]]]
+"""What is measured, which are columns of all its rows, and what gives the rest of the rows."""
+
+Measurements = Callable[[], Iterable[Measurement]]
+
+Value = TypeVar("Value", bound=Hashable)
+
 NAMES = {"facades": "Facades", "maps": "Maps", "cityscapes": "Cityscapes"}
+
+
+def data_root() -> Path:
+    """The folder with the real data.
+
+    Raises:
+        UserError: none is named.
+    """
+    if not (root := os.environ.get("MIA_LAB_DATA")):
+        raise UserError("the study needs real data: set MIA_LAB_DATA to the folder that holds them")
+    return Path(root)
 
 
 def read(file: Path) -> list[Row]:
@@ -33,10 +54,18 @@ def select(found: Iterable[Row], **wanted: str) -> list[Row]:
     return [row for row in found if all(row[k] == v for k, v in wanted.items())]
 
 
-def override(row: Row, key: str, default: str = "") -> str:
-    """The value that was typed for a key of the configuration."""
+def grouped(found: Iterable[Row], value: Callable[[Row], Value]) -> dict[Value, list[Row]]:
+    """Rows by a value of each, in the order in which the values first occur."""
+    groups: dict[Value, list[Row]] = {}
+    for row in found:
+        groups.setdefault(value(row), []).append(row)
+    return groups
+
+
+def override(row: Row, key: str) -> str:
+    """The value that was typed for a key of the configuration; empty where none was."""
     typed = dict(part.partition("=")[::2] for part in row["overrides"].split())
-    return typed.get(key, default)
+    return typed.get(key, "")
 
 
 def grid_gains(
@@ -57,12 +86,7 @@ def grid_gains(
 
 def mean(found: Sequence[Row], column: str) -> Mean:
     """Over seeds, with Student's 95 % interval."""
-    return mean_of([float(row[column]) for row in found])
-
-
-def mean_of(values: Sequence[float]) -> Mean:
-    """Over seeds, with Student's 95 % interval."""
-    return mean_over_repeats(values)
+    return mean_over_repeats([float(row[column]) for row in found])
 
 
 def text(value: Mean, sign: str = "") -> str:
@@ -87,11 +111,13 @@ def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def origin(found: Sequence[Row]) -> str:
-    """Where rows come from: commit, device and seeds."""
+    """Where rows come from: how many audits, commit, device and seeds."""
     commits = ", ".join(sorted({row["commit"][:7] for row in found}))
-    devices, seeds = (", ".join(sorted({row[key] for row in found})) for key in ("device", "seed"))
-    n_audits = len({row["key"] for row in found})
-    return f"{n_audits} audits, commit {commits}, {devices}, seeds {seeds}."
+    devices = ", ".join(sorted({row["device"] for row in found}))
+    seeds = ", ".join(sorted({row["seed"] for row in found if "seed" in row}))
+    n_audits = len({row["key"] for row in found if "key" in row})
+    audits = f"{n_audits} audits, " if n_audits else ""
+    return f"{audits}commit {commits}, {devices}{f', seeds {seeds}' * bool(seeds)}."
 
 
 def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
@@ -125,7 +151,7 @@ def dots(
     """A dot a seed and a bar at their mean, at a height."""
     values = [float(row[column]) for row in found]
     axes.plot(values, [at] * len(values), ".", color=colour, ms=5)
-    axes.plot(mean_of(values).value, at, "|", color=colour, ms=9, mew=2, label=label)
+    axes.plot(mean_over_repeats(values).value, at, "|", color=colour, ms=9, mew=2, label=label)
 
 
 def colours(attacks: Sequence[str]) -> dict[str, str]:

@@ -21,10 +21,8 @@ ATTACKS = ("reconstruction", "membership", "watson", "shadow")
 
 
 def by_size(attack: str) -> dict[int, list[shared.Row]]:
-    found: dict[int, list[shared.Row]] = {}
-    for row in shared.rows(FILE, attack=attack):
-        found.setdefault(int(shared.override(row, "data.n_auxiliary")), []).append(row)
-    return found
+    found = shared.rows(FILE, attack=attack)
+    return shared.grouped(found, lambda row: int(shared.override(row, "data.n_auxiliary")))
 
 
 def tables() -> dict[str, str]:

@@ -1,25 +1,16 @@
-"""Is the gate on the split right? `python gate.py real|power|null|draw|table`.
-
-real: the published and the re-drawn splits of the datasets in MIA_LAB_DATA.
-power: generated facades whose members were altered on purpose, by more and more.
-null: 200 draws of members and non-members from one pool, where every alarm is a false one.
-draw: the figure of the detections, from power.csv and null.csv. table: real.csv, for the README.
-"""
+"""Measurements of the gate on the split: real splits, planted differences, and none at all."""
 
 from __future__ import annotations
 
-import csv
+import functools
 import io
-import os
-import platform
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import shared
 import torch
-from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
@@ -33,18 +24,13 @@ from mia_lab.data.transforms import resize
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.difficulty_stages import POOLED, pool
 from mia_lab.evaluation.blind import judge_split
-from mia_lab.evaluation.decision import proportion_interval
 from mia_lab.measures import Blind
-from mia_lab.run import commit
 from mia_lab.types import PairBatch
 
-HERE = Path(__file__).parent
 IMAGE_SIZE = 64
 PERMUTATIONS = 200
-COLUMNS = ("case", "seed", "n_members", "n_nonmembers", "verdict", "p_value", "best", "max",
-           "upper95", "permutations")  # fmt: skip
-BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
-ORIGIN = {"device": f"CPU, {platform.machine()}", "commit": commit()}
+POOL = 600
+"""Generated facades that draws are made from."""
 
 REAL = {
     "facades": ("side_by_side", "BtoA", "test"),
@@ -52,7 +38,11 @@ REAL = {
     "cityscapes": ("two_folders", "AtoB", "test"),
 }
 
+Row = dict[str, Any]
 Alter = Callable[[Image.Image], Image.Image]
+
+View = tuple[np.ndarray, dict[str, np.ndarray]]
+"""Difficulty (N,) of images, and the features (N, F) of each baseline."""
 
 
 class Seen:
@@ -62,10 +52,8 @@ class Seen:
         self._backbone = Backbone("tf_efficientnet_lite0", "packaged")
         self._scorer = SingleImageDifficulty(self._backbone)
 
-    def __call__(
-        self, source: PairSource, ids: Sequence[str], alter: Alter | None = None
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Difficulty (N,) and features (N, F) of each baseline; ``alter`` changes the targets."""
+    def __call__(self, source: PairSource, ids: Sequence[str], alter: Alter | None = None) -> View:
+        """Of some images; ``alter`` changes the targets."""
         files = getattr(source, "files", lambda _: ())
         rows: dict[str, traces.Columns] = {}
         difficulty, pooled = [], []
@@ -102,11 +90,12 @@ def jpeg(quality: int) -> Alter:
     return alter
 
 
-def record(case: str, seed: int, found: Blind, truth: np.ndarray) -> dict[str, Any]:
+def judged(view: View, truth: np.ndarray, seed: int) -> list[Row]:
+    """What the gate says of images, of which ``truth`` are members."""
+    ids = np.array([f"{i:06d}" for i in range(len(truth))])
+    found: Blind = judge_split(*view, ids, truth, seed=seed, permutations=PERMUTATIONS)
     n = int(truth.sum())
     row = {
-        "case": case,
-        "seed": seed,
         "n_members": n,
         "n_nonmembers": len(truth) - n,
         "verdict": found.verdict.value,
@@ -116,142 +105,87 @@ def record(case: str, seed: int, found: Blind, truth: np.ndarray) -> dict[str, A
         "upper95": round(found.upper95, 4),
         "permutations": found.permutations,
     }
-    return row | {e.name: round(e.auc, 4) for e in found.baselines}
+    return [row | {e.name: round(e.auc, 4) for e in found.baselines}]
 
 
-def judged(
-    difficulty: np.ndarray, features: Mapping[str, np.ndarray], truth: np.ndarray, seed: int
-) -> Blind:
-    ids = np.array([f"{i:06d}" for i in range(len(truth))])
-    return judge_split(difficulty, features, ids, truth, seed=seed, permutations=PERMUTATIONS)
-
-
-def real() -> Iterator[dict[str, Any]]:
+def real() -> Iterator[shared.Measurement]:
     """300 + 300 images where there are as many, as published and re-drawn."""
-    root, seen = Path(os.environ["MIA_LAB_DATA"]), Seen()
-    for name, (layout, direction, test) in REAL.items():
-        source = FolderPairs(str(root / name), layout, direction, "train", test)
-        train, others = source.ids("train"), source.ids("test")
-        n = min(300, len(others))
-        half = min(300, len(train) // 2)
-        splits = {
-            "official": assign_official(train, others, Counts(n, n, 0), 0),
-            "resplit": assign_resplit(train, Counts(half, half, 0), 0),
-        }
-        for protocol, rows in splits.items():
-            ids = sorted(rows)
-            truth = np.array([rows[i]["role"] == "member" for i in ids])
-            yield record(f"{name} {protocol}", 0, judged(*seen(source, ids), truth, 0), truth)
+    for name in REAL:
+        for protocol in ("official", "resplit"):
+            yield {"case": f"{name} {protocol}", "seed": 0}, partial(_real, name, protocol)
 
 
-def power(pool_size: int = 600, n: int = 100, seeds: int = 10) -> Iterator[dict[str, Any]]:
+def _real(name: str, protocol: str) -> list[Row]:
+    layout, direction, test = REAL[name]
+    source = FolderPairs(str(shared.data_root() / name), layout, direction, "train", test)
+    train, others = source.ids("train"), source.ids("test")
+    n, half = min(300, len(others)), min(300, len(train) // 2)
+    rows = (
+        assign_official(train, others, Counts(n, n, 0), 0)
+        if protocol == "official"
+        else assign_resplit(train, Counts(half, half, 0), 0)
+    )
+    ids = sorted(rows)
+    truth = np.array([rows[i]["role"] == "member" for i in ids])
+    return judged(Seen()(source, ids), truth, 0)
+
+
+@functools.cache
+def _pool(alter: Alter | None = None) -> View:
+    """All generated facades."""
+    source = ProceduralPairs("facades", "BtoA", 0, POOL, 0)
+    return Seen()(source, source.ids("train"), alter)
+
+
+def _harder(share: float) -> View:
+    """With a difficulty raised by a share of its deviation."""
+    difficulty, features = _pool()
+    return difficulty + share * difficulty.std(), features
+
+
+BRIGHTER = {percent: brighter(percent) for percent in (2, 5, 10, 20)}
+JPEG = {quality: jpeg(quality) for quality in (75, 95)}
+
+PLANTED: dict[str, Callable[[], tuple[View, View]]] = {
+    **{
+        f"brightness {percent} %": lambda alter=alter: (_pool(alter), _pool())
+        for percent, alter in BRIGHTER.items()
+    },
+    "JPEG 75 against 95": lambda: (_pool(JPEG[75]), _pool(JPEG[95])),
+    **{
+        f"difficulty {share:g} SD": lambda share=share: (_harder(share), _pool())
+        for share in (0.25, 0.5, 1.0)
+    },
+}
+"""What sets the members apart: how members and non-members look to the gate."""
+
+
+def power(n: int = 100, seeds: int = 10) -> Iterator[shared.Measurement]:
     """n + n generated facades; the members' targets were altered before anyone looks."""
-    source = ProceduralPairs("facades", "BtoA", 0, pool_size, 0)
-    ids, seen = source.ids("train"), Seen()
-    plain = seen(source, ids)
-    cases: dict[str, tuple[Any, Any]] = {"nothing": (plain, plain)}
-    for percent in (2, 5, 10, 20):
-        cases[f"brightness {percent} %"] = (seen(source, ids, brighter(percent)), plain)
-    cases["JPEG 75 against 95"] = (seen(source, ids, jpeg(75)), seen(source, ids, jpeg(95)))
-    shift = plain[0].std()
-    for share in (0.25, 0.5, 1.0):
-        cases[f"difficulty {share:g} SD"] = ((plain[0] + share * shift, plain[1]), plain)
-    for case, (members, others) in cases.items():
-        for seed in tqdm(range(seeds), case, leave=False):
-            chosen = np.random.default_rng(seed).permutation(pool_size)[: 2 * n]
-            truth = np.arange(2 * n) < n
-            difficulty = np.where(truth, members[0][chosen], others[0][chosen])
-            features = {
-                name: np.where(truth[:, None], members[1][name][chosen], others[1][name][chosen])
-                for name in plain[1]
-            }
-            yield record(case, seed, judged(difficulty, features, truth, seed), truth)
+    for case in PLANTED:
+        for seed in range(seeds):
+            yield {"case": case, "seed": seed}, partial(_planted, case, seed, n)
 
 
-def null(pool_size: int = 600, n: int = 100, draws: int = 200) -> Iterator[dict[str, Any]]:
-    """Members and non-members of one pool, drawn again and again."""
-    source = ProceduralPairs("facades", "BtoA", 0, pool_size, 0)
-    difficulty, features = Seen()(source, source.ids("train"))
+def _planted(case: str, seed: int, n: int) -> list[Row]:
+    members, others = PLANTED[case]()
+    chosen = np.random.default_rng(seed).permutation(POOL)[: 2 * n]
     truth = np.arange(2 * n) < n
-    for seed in tqdm(range(draws), "null draws", leave=False):
-        chosen = np.random.default_rng([1, seed]).permutation(pool_size)[: 2 * n]
-        mine = {name: columns[chosen] for name, columns in features.items()}
-        yield record("null", seed, judged(difficulty[chosen], mine, truth, seed), truth)
-
-
-def read(part: str) -> list[dict[str, str]]:
-    with (HERE / f"{part}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The README's table of real pictures, in Markdown."""
-    lines = [
-        "| pictures at 64 px | images | verdict | p | best baseline | its AUC | 95 % upper bound |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        name, protocol = row["case"].split()
-        cells = [
-            f"{name.capitalize()}, {protocol}",
-            f"{row['n_members']} + {row['n_nonmembers']}",
-            row["verdict"],
-            f"{float(row['p_value']):.2g}",
-            row["best"],
-            f"{float(row['max']):.3f}",
-            f"{float(row['upper95']):.3f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def alarms(rows: Sequence[Mapping[str, str]]) -> dict[str, tuple[int, int]]:
-    """How often each case was called confounded, and of how many."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        hits, n = found.get(row["case"], (0, 0))
-        found[row["case"]] = (hits + (row["verdict"] == "confounded"), n + 1)
-    return found
-
-
-def draw() -> None:
-    """Share of draws that were called confounded, with Clopper-Pearson intervals."""
-    counted = {
-        "nothing (200 draws)": alarms(read("null"))["null"],
-        **{case: c for case, c in alarms(read("power")).items() if case != "nothing"},
+    features = {
+        name: np.where(truth[:, None], members[1][name][chosen], others[1][name][chosen])
+        for name in others[1]
     }
-    figure = Figure(figsize=(6, 3.6), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
-    for place, (hits, n) in enumerate(counted.values()):
-        low, high = proportion_interval(hits, n)
-        axes.plot([100 * low, 100 * high], [place, place], color="#0072B2", lw=2)
-        axes.plot(100 * hits / n, place, "o", color="#0072B2", ms=6)
-    axes.axvline(5, color="#6E6E6E", ls=":", lw=1.2)
-    axes.text(6, -0.55, "5 %", fontsize=8, color="#6E6E6E", va="center")
-    axes.set_yticks(range(len(counted)), list(counted))
-    axes.invert_yaxis()
-    axes.set(xlim=(-2, 102), xlabel="called confounded (% of draws, 95 % interval)")
-    axes.set_ylabel("what sets the members apart")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(HERE / "power.png", metadata={"Software": None})
+    return judged((np.where(truth, members[0][chosen], others[0][chosen]), features), truth, seed)
 
 
-def main(parts: Sequence[str]) -> None:
-    if "table" in parts:
-        print(table(read("real")))
-        return
-    if "draw" in parts:
-        draw()
-        return
-    for part in parts or ("real", "power", "null"):
-        with (HERE / f"{part}.csv").open("w", newline="") as file:
-            columns = (*COLUMNS, *BASELINES, *ORIGIN)
-            writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-            writer.writeheader()
-            for row in {"real": real, "power": power, "null": null}[part]():
-                writer.writerow(row | ORIGIN)
-                file.flush()
+def null(n: int = 100, draws: int = 200) -> Iterator[shared.Measurement]:
+    """Members and non-members of one pool, drawn again and again."""
+    for seed in range(draws):
+        yield {"case": "null", "seed": seed}, partial(_unplanted, seed, n)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _unplanted(seed: int, n: int) -> list[Row]:
+    difficulty, features = _pool()
+    chosen = np.random.default_rng([1, seed]).permutation(POOL)[: 2 * n]
+    mine = {name: columns[chosen] for name, columns in features.items()}
+    return judged((difficulty[chosen], mine), np.arange(2 * n) < n, seed)

@@ -34,8 +34,7 @@ def _utility(rows: list[shared.Row]) -> list[str]:
 def _table(file: str, axis: str, head: str, attacks: tuple[str, ...]) -> str:
     found = shared.rows(HERE / f"{file}.csv", blind="False")
     lines = []
-    for value in dict.fromkeys(shared.override(row, axis) for row in found):
-        mine = [row for row in found if shared.override(row, axis) == value]
+    for value, mine in shared.grouped(found, lambda row: shared.override(row, axis)).items():
         scores = [shared.select(mine, attack=name) for name in attacks]
         aucs = [
             shared.text(shared.mean(rows, "auc"))
@@ -67,9 +66,10 @@ def _noise() -> Figure:
     axes = figure.subplots()
     colours = shared.colours(ATTACKS)
     for name in ATTACKS:
-        found: dict[float, list[shared.Row]] = {}
-        for row in shared.rows(HERE / "noise.csv", attack=name):
-            found.setdefault(float(shared.override(row, "defense.sigma")), []).append(row)
+        found = shared.grouped(
+            shared.rows(HERE / "noise.csv", attack=name),
+            lambda row: float(shared.override(row, "defense.sigma")),
+        )
         shared.line(axes, found, colours[name], name)
     axes.set(xlabel="deviation of the noise, of a range of 1", ylabel="AUC; a dot a seed")
     shared.style(axes)
@@ -83,8 +83,7 @@ def _leakage() -> Figure:
     axes = figure.subplots()
     colours = shared.colours(ATTACKS)
     found = shared.rows(HERE / "kinds.csv", blind="False")
-    for kind in dict.fromkeys(shared.override(row, "defense") for row in found):
-        mine = [row for row in found if shared.override(row, "defense") == kind]
+    for kind, mine in shared.grouped(found, lambda row: shared.override(row, "defense")).items():
         x = shared.mean(mine, "utility_ssim").value
         values = {
             name: shared.mean(shared.select(mine, attack=name), "auc").value for name in ATTACKS

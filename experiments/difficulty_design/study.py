@@ -7,6 +7,8 @@ from pathlib import Path
 import shared
 from matplotlib.figure import Figure
 
+from mia_lab.evaluation.repeats import mean_over_repeats
+
 HERE = Path(__file__).parent
 
 EPOCHS = {"facades": 8, "maps": 20, "cityscapes": 15}
@@ -22,6 +24,8 @@ GRID = (
     "'difficulty.grid.layers=[[1],[4]]' 'difficulty.grid.ridge=[0,auto]' "
     "'difficulty.grid.features_from=[target]' 'difficulty.grid.alpha=[1]'"
 )
+
+"""Weight 0.5, the former default, besides 1."""
 
 BACKBONES = (
     "attack.alpha=0.5 'difficulty.grid.layers=[[4]]' 'difficulty.grid.alpha=[1]' "
@@ -42,8 +46,6 @@ RUNS = {
         f"{BACKBONES}"
     )
 }
-"""Weight 0.5, the former default, besides 1."""
-
 TIE = 0.002
 """Differences of mean gain below this are none: seeds move it by ten times as much."""
 
@@ -76,7 +78,7 @@ def mean_gains(step: str) -> dict[Setting, float]:
     """Of each setting, over the seeds, then over the data of a step, each with equal weight."""
     tables = [gains(file) for file in _files(step)]
     return {
-        at: sum(shared.mean_of(table[at]).value for table in tables) / len(tables)
+        at: sum(mean_over_repeats(table[at]).value for table in tables) / len(tables)
         for at in tables[0]
     }
 
@@ -111,7 +113,7 @@ def tables() -> dict[str, str]:
         [
             at[-1],
             name + marks.get(at, ""),
-            *(shared.text(shared.mean_of(found[file][at]), "+") for file in files),
+            *(shared.text(mean_over_repeats(found[file][at]), "+") for file in files),
         ]
         for name, at in _shown()
     ]
@@ -131,7 +133,7 @@ def _backbones() -> str:
         HERE / "backbones.csv",
         lambda row: (row["backbone"], row["layers"], f"{float(row['alpha']):g}"),
     )
-    lines = [[*at, shared.text(shared.mean_of(values), "+")] for at, values in found.items()]
+    lines = [[*at, shared.text(mean_over_repeats(values), "+")] for at, values in found.items()]
     return shared.markdown(["backbone", "blocks", "alpha", "gain on Maps"], lines)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import shared
 from matplotlib.figure import Figure
 
+from mia_lab.evaluation.repeats import mean_over_repeats
+
 HERE = Path(__file__).parent
 
 RUNS = {
@@ -41,7 +43,7 @@ def tables() -> dict[str, str]:
         [
             victim,
             layer,
-            *(shared.text(shared.mean_of(cells[victim, layer, r]), "+") for r in ridges),
+            *(shared.text(mean_over_repeats(cells[victim, layer, r]), "+") for r in ridges),
         ]
         for victim in victims
         for layer in layers
@@ -56,7 +58,7 @@ def figures() -> dict[str, Figure]:
     victims, layers, ridges = _axes(cells)
     figure = shared.canvas(7.0, 3.2)
     panels = figure.subplots(1, len(victims), sharey=True)
-    means = {at: shared.mean_of(values) for at, values in cells.items()}
+    means = {at: mean_over_repeats(values) for at, values in cells.items()}
     top = max(abs(mean.value) for mean in means.values())
     for axes, victim in zip(panels, victims, strict=True):
         values = np.array([[means[victim, la, r].value for r in ridges] for la in layers])

@@ -25,10 +25,9 @@ BLIND = "difficulty"
 
 
 def by_epoch(data: str, attack: str) -> dict[int, list[shared.Row]]:
-    found: dict[int, list[shared.Row]] = {}
-    for row in shared.rows(HERE / f"{data}.csv", attack=attack):
-        found.setdefault(int(row["epoch"] or row["epochs"]), []).append(row)
-    return dict(sorted(found.items()))
+    found = shared.rows(HERE / f"{data}.csv", attack=attack)
+    groups = shared.grouped(found, lambda row: int(row["epoch"] or row["epochs"]))
+    return dict(sorted(groups.items()))
 
 
 def tables() -> dict[str, str]:

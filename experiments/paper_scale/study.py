@@ -1,4 +1,4 @@
-"""What the paper's trainings would take: the table of `measure.py`'s rows."""
+"""How long would the paper's trainings take here?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import shared
 from matplotlib.figure import Figure
+from paper_scale import measure
 
 FILE = Path(__file__).with_name("results.csv")
 
-RUNS: dict[str, str] = {}
-"""No audits: `measure.py` times steps of training."""
+MEASURED = {"results": measure.measurements}
 
 IMAGES = {"facades": 400, "maps": 1096, "cityscapes": 2975}
 """Pairs in the published train folders."""
@@ -30,9 +30,7 @@ def tables() -> dict[str, str]:
         f"{EPOCHS} epochs of {shared.NAMES[data]} ({images} pairs), extrapolated"
         for data, images in IMAGES.items()
     ]
-    first = found[0]
-    origin = f"{first['device']}, torch {first['torch']}, commit {first['commit']}, seed 0."
-    return {"table": f"{shared.markdown(heads, lines)}\n\n{origin}"}
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(found)}
 
 
 def figures() -> dict[str, Figure]:

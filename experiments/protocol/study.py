@@ -1,48 +1,28 @@
-"""How much of the published protocol's effect does an attacker get who never asks the victim?"""
+"""How much of the published protocol's effect does an attacker get who never asks the victim?
+
+It reads the audits of table1.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import shared
 from matplotlib.figure import Figure
-
-TABLE1 = Path(__file__).parents[1] / "table1"
-
-RUNS: dict[str, str] = {}
-"""It reads the audits of table1."""
-
-VICTIMS = ("pix2pix", "pix2pixhd")
+from table1 import study as table1
 
 SPLITS = {"official": "published folders", "resplit": "random re-split"}
 
 
-def _rows() -> list[shared.Row]:
-    files = [TABLE1 / f"{data}_{victim}.csv" for victim in VICTIMS for data in shared.NAMES]
-    return [row for file in files for row in shared.rows(file)]
-
-
-def cells() -> list[tuple[str, str, str, list[shared.Row], list[shared.Row]]]:
-    """Split, victim, dataset, rows of the membership and of the reconstruction score."""
-    found = shared.select(_rows(), blind="False")
-    made = []
-    for victim in VICTIMS:
-        for data in shared.NAMES:
-            for split in SPLITS:
-                rows = [
-                    row
-                    for row in shared.select(found, victim=victim, data=data)
-                    if shared.override(row, "data.protocol") == split
-                ]
-                if rows:
-                    both = (shared.select(rows, attack=n) for n in ("membership", "reconstruction"))
-                    made.append((split, victim, data, *both))
-    return made
+def _cells() -> list[tuple[str, str, str, dict[str, list[shared.Row]]]]:
+    """Those of table1, by victim and dataset."""
+    return sorted(
+        table1.cells(), key=lambda cell: (cell[1], [*shared.NAMES].index(cell[2]), cell[0])
+    )
 
 
 def tables() -> dict[str, str]:
     lines = []
-    for split, victim, data, member, plain in cells():
+    for split, victim, data, found in _cells():
+        member, plain = found["membership"], found["reconstruction"]
         best = sorted({row["blind_best"] for row in member})
         verdicts = sorted({row["blind_verdict"] for row in member})
         lines.append(
@@ -61,16 +41,18 @@ def tables() -> dict[str, str]:
         *("victim, data", "split", "best blind AUC", "which", "verdict"),
         *("AUC L_rec", "AUC L_mem", "L_mem's excess over blind"),
     ]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(_rows())}
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(table1.rows())}
 
 
 def figures() -> dict[str, Figure]:
     figure = shared.canvas(7.2, 3.2)
-    panels = figure.subplots(1, len(VICTIMS), sharey=True)
+    victims = list(dict.fromkeys(victim for _, victim, _, _ in _cells()))
+    panels = figure.subplots(1, len(victims), sharey=True)
     colours = shared.colours(["membership", "difficulty"])
-    for axes, victim in zip(panels, VICTIMS, strict=True):
-        shown = [cell for cell in cells() if cell[1] == victim]
-        for place, (_, _, _, member, _) in enumerate(shown):
+    for axes, victim in zip(panels, victims, strict=True):
+        shown = [cell for cell in _cells() if cell[1] == victim]
+        for place, (_, _, _, scores) in enumerate(shown):
+            member = scores["membership"]
             blind = shared.mean(member, "blind_max").value
             found = shared.mean(member, "auc").value
             axes.bar(place, blind, color=colours["difficulty"], width=0.62)

@@ -44,25 +44,20 @@ def rows() -> list[shared.Row]:
     return [row for experiment in RUNS for row in shared.rows(HERE / f"{experiment}.csv")]
 
 
-def protocol(row: shared.Row) -> str:
-    return shared.override(row, "data.protocol")
-
-
 def cells() -> list[tuple[str, str, str, dict[str, list[shared.Row]]]]:
     """Protocol, victim, dataset, and the rows of both scores, a seed each."""
-    found = shared.select(rows(), blind="False")
+    found = shared.grouped(rows(), cell)
     return [
-        (split, victim, data, {name: _cell(found, split, victim, data, name) for name in SCORES})
+        (*at, {name: shared.select(found[at], attack=name) for name in SCORES})
         for split in ("resplit", "official")
         for victim, data in PUBLISHED
+        if (at := (split, victim, data)) in found
     ]
 
 
-def _cell(
-    found: list[shared.Row], split: str, victim: str, data: str, attack: str
-) -> list[shared.Row]:
-    mine = shared.select(found, victim=victim, data=data, attack=attack)
-    return [row for row in mine if protocol(row) == split]
+def cell(row: shared.Row) -> tuple[str, str, str]:
+    """Protocol, victim and dataset of a row."""
+    return shared.override(row, "data.protocol"), row["victim"], row["data"]
 
 
 def signs(membership: list[shared.Row]) -> str:
@@ -80,8 +75,6 @@ def signs(membership: list[shared.Row]) -> str:
 def tables() -> dict[str, str]:
     lines: dict[str, list[list[str]]] = {"resplit": [], "official": []}
     for split, victim, data, found in cells():
-        if not found["membership"]:
-            continue
         lines[split].append(
             [
                 f"{victim}, {shared.NAMES[data]}",
@@ -105,7 +98,7 @@ def figures() -> dict[str, Figure]:
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     colours = shared.colours(SCORES)
     for axes, split in zip(panels, ("resplit", "official"), strict=True):
-        shown = [cell for cell in cells() if cell[0] == split and cell[3]["membership"]]
+        shown = [cell for cell in cells() if cell[0] == split]
         for place, (_, _, _, found) in enumerate(reversed(shown)):
             for offset, name in zip((0.14, -0.14), SCORES, strict=True):
                 label = name if place == 0 else None

@@ -34,26 +34,24 @@ RUNS = {
 DATA = ("maps", "cityscapes")
 
 
-def _all() -> list[tuple[str, shared.Row]]:
-    """All rows of the membership attack, with the name of the difficulty."""
-    found = []
-    for file in RUNS:
-        for row in shared.rows(HERE / f"{file}.csv", attack="membership"):
-            name = shared.override(row, "difficulty")
-            if file == "statistics":
-                name = shared.override(row, "difficulty.statistic").replace("_", " ")
-            elif "elsewhere" in file:
-                name = "multi_image, of other data"
-            found.append((name, row))
-    return found
+def _rows() -> list[shared.Row]:
+    """Of the membership attack."""
+    files = (HERE / f"{file}.csv" for file in RUNS)
+    return [row for file in files for row in shared.rows(file, attack="membership")]
+
+
+def _name(row: shared.Row) -> str:
+    """What the difficulty is called in the table."""
+    if "reference.data" in row["overrides"]:
+        return "multi_image, of other data"
+    statistic = shared.override(row, "difficulty.statistic").replace("_", " ")
+    return statistic or shared.override(row, "difficulty")
 
 
 def _settings() -> dict[tuple[str, str], list[shared.Row]]:
-    found: dict[tuple[str, str], list[shared.Row]] = {}
-    for name, row in _all():
-        if name != "none" or float(row["alpha"]) == 1:
-            found.setdefault((name, f"{float(row['alpha']):g}"), []).append(row)
-    return found
+    """By difficulty and weight, which means nothing without a difficulty."""
+    found = shared.grouped(_rows(), lambda row: (_name(row), f"{float(row['alpha']):g}"))
+    return {at: rows for at, rows in found.items() if at != ("none", "0.5")}
 
 
 def tables() -> dict[str, str]:
@@ -71,7 +69,7 @@ def tables() -> dict[str, str]:
         heads += [f"{shared.NAMES[data]}: AUC L_mem", "less L_rec's"]
     return {
         "table": shared.markdown(heads, lines),
-        "origin": shared.origin([row for _, row in _all()]),
+        "origin": shared.origin(_rows()),
     }
 
 

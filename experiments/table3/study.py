@@ -7,6 +7,8 @@ from pathlib import Path
 import shared
 from matplotlib.figure import Figure
 
+from mia_lab.evaluation.repeats import mean_over_repeats
+
 FILE = Path(__file__).with_name("results.csv")
 
 RUNS = {
@@ -68,7 +70,7 @@ def _learned(found: list[shared.Row], data: str) -> str:
         for name in ("learned", "membership")
     ]
     gains = [both[0][seed] - both[1][seed] for seed in both[0]]
-    return shared.text(shared.mean_of(gains), "+")
+    return shared.text(mean_over_repeats(gains), "+")
 
 
 def figures() -> dict[str, Figure]:
