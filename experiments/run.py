@@ -189,12 +189,10 @@ def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
     rows, every = read(file), [*measurements()]
     wanted = [(what, work) for what, work in every if not _measured(what, rows)]
     print(f"{study.name}/{name}: {len(every) - len(wanted)} of {len(every)} measurements are there")
-    for what, work in tqdm(
-        wanted, f"{study.name}/{name}", unit=" measurements", disable=not wanted
-    ):
-        made = [*work()]
+    for what, work in tqdm(wanted, "measuring", unit=" measurements", disable=not wanted):
+        made, threads = [*work()], torch.get_num_threads()
         origin = {
-            "device": f"CPU, {platform.machine()}, {torch.get_num_threads()} threads",
+            "device": f"{_device(what.get('accelerator', 'cpu'))}, {threads} threads",
             "versions": ", ".join(f"{library} {version(library)}" for library in LIBRARIES),
             "commit": commit(),
         }
@@ -269,12 +267,15 @@ def rebuild(study: Path, *, check: bool) -> list[str]:
     ]
     for name, measurements in measured(module).items():
         rows = read(study / f"{name}.csv")
-        if not all(_measured(what, rows) for what, _ in measurements()):
+        if rows and not all(_measured(what, rows) for what, _ in measurements()):
             wrong.append(f"{study.name}/{name}.csv")
     if wrong:
         return wrong
     text = readme.read_text()
-    new = rebuilt(text, module.tables())
+    try:
+        new = rebuilt(text, module.tables())
+    except FileNotFoundError as error:
+        return [f"{study.name}/{Path(error.filename).name}"]
     if new != text:
         wrong.append(f"{study.name}/README.md")
         if not check:

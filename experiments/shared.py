@@ -116,8 +116,8 @@ def origin(found: Sequence[Row]) -> str:
     devices = ", ".join(sorted({row["device"] for row in found}))
     seeds = ", ".join(sorted({row["seed"] for row in found if "seed" in row}))
     n_audits = len({row["key"] for row in found if "key" in row})
-    audits = f"{n_audits} audits, " if n_audits else ""
-    return f"{audits}commit {commits}, {devices}{f', seeds {seeds}' * bool(seeds)}."
+    audits = f"{n_audits} audits," if n_audits else "Measured at"
+    return f"{audits} commit {commits}, {devices}{f', seeds {seeds}' * bool(seeds)}."
 
 
 def canvas(width: float = 7.0, height: float = 3.2) -> Figure:

@@ -1,40 +1,31 @@
 """Our difficulty engine against the authors' algorithm and against scikit-learn, in one run.
 
-    python experiments/benchmarks/difficulty.py
-
 Same images, same Wide-ResNet50-2, same machine, in turns. The rival is the released algorithm:
 features of four blocks resized with scikit-image to 56 x 56, 3840 columns, least squares on 70 % of
-the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem.
-Writes `difficulty.csv` beside this file and prints the ratios. Needs scikit-image (extra `dev`).
+the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem. The
+network's weights are random, which changes no time.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import csv
 import itertools
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shared
 import torch
 from scipy.linalg import lstsq
 from skimage.transform import resize as skimage_resize
 from sklearn.linear_model import Ridge
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
-from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.features import extract, prepare
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
@@ -43,7 +34,8 @@ from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
 from mia_lab.errors import UserError
 from mia_lab.types import PairBatch
 
-HERE = Path(__file__).parent
+IMAGES = 20
+SEED = 0
 GRID = 56
 TURN = 5
 LAYERS = (1, 2, 3, 4)
@@ -51,16 +43,14 @@ SUBSETS = [c for n in LAYERS for c in itertools.combinations(LAYERS, n)]
 PENALTIES = [10.0**power for power in range(-4, 9)]
 
 
-def image_pairs(n: int) -> tuple[str, list[PairBatch]]:
-    """Real maps where MIA_LAB_DATA names them, generated ones elsewhere."""
-    root = os.environ.get("MIA_LAB_DATA")
-    source: Any
-    if root:
-        source = FolderPairs(str(Path(root) / "maps"), "side_by_side", "BtoA", "train", "val")
-    else:
-        source = ProceduralPairs("maps", "BtoA", seed=0, n_train=n, n_test=0)
-    dataset = PairDataset(source, source.ids("train")[:n], 256)
-    return ("real maps" if root else "generated maps"), list(dataset.batches(1))
+def measurements() -> Iterator[shared.Measurement]:
+    yield {"images": IMAGES, "data": "maps", "seed": SEED}, measure
+
+
+def image_pairs() -> list[PairBatch]:
+    source = FolderPairs(str(shared.data_root() / "maps"), "side_by_side", "BtoA", "train", "val")
+    dataset = PairDataset(source, source.ids("train")[:IMAGES], 256)
+    return list(dataset.batches(1))
 
 
 class Stopwatch:
@@ -81,7 +71,7 @@ class Stopwatch:
 
 
 def training_rows(image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    order = pixel_order(image_id, 0, GRID * GRID)
+    order = pixel_order(image_id, SEED, GRID * GRID)
     (held_out,) = PixelProtocol().held_out(GRID * GRID)
     return order[: held_out.start], order[held_out]
 
@@ -131,14 +121,14 @@ def ours(
 
     batch = watch(f"{name}: factors", factors)
     settings = [Setting(LAYERS, ridge)]
-    scores = watch(f"{name}: fit", lambda: score_batch(batch, settings, PixelProtocol(), 0))
+    scores = watch(f"{name}: fit", lambda: score_batch(batch, settings, PixelProtocol(), SEED))
     return float(scores.score[0, 0, 0])
 
 
 def grid_by_us(batch: FactorBatch) -> float:
     settings = [Setting(subset, ridge) for subset in SUBSETS for ridge in PENALTIES]
     start = time.perf_counter()
-    score_batch(batch, settings, PixelProtocol(), 0)
+    score_batch(batch, settings, PixelProtocol(), SEED)
     return time.perf_counter() - start
 
 
@@ -167,7 +157,7 @@ def float32_errors(wide: Backbone, pairs: list[PairBatch]) -> Iterator[tuple[str
         for ridge in (0.0, 1e-2, 1.0, 1e2, 1e4):
             moved = []
             for batch in batches:
-                arguments = batch, [Setting(LAYERS, ridge)], PixelProtocol(), 0
+                arguments = batch, [Setting(LAYERS, ridge)], PixelProtocol(), SEED
                 with contextlib.suppress(UserError):
                     single = score_batch(*arguments, torch.float32).score
                     moved.append(float(np.abs(single / score_batch(*arguments).score - 1).max()))
@@ -178,9 +168,13 @@ def float32_errors(wide: Backbone, pairs: list[PairBatch]) -> Iterator[tuple[str
                 yield what, refused, "images refused: the penalty drowns in rounding"
 
 
-def measure(n: int, weights: str) -> Iterator[tuple[str, float, str]]:
-    data, pairs = image_pairs(n)
-    backbone = Backbone("wide_resnet50_2.tv_in1k", weights)
+def measure() -> Iterator[dict[str, str]]:
+    for what, value, unit in timed(image_pairs()):
+        yield {"what": what, "value": f"{value:.4g}", "unit": unit}
+
+
+def timed(pairs: list[PairBatch]) -> Iterator[tuple[str, float, str]]:
+    backbone = Backbone("wide_resnet50_2.tv_in1k", "random")
     watch = Stopwatch()
     rivals = [
         lambda watch, pair: released(watch, backbone, pair),
@@ -195,7 +189,6 @@ def measure(n: int, weights: str) -> Iterator[tuple[str, float, str]]:
         for number, rival in enumerate(rivals):
             rival(Stopwatch(), turn[0])  # warming up
             scores.setdefault(number, []).extend(rival(watch, pair) for pair in turn)
-    yield "images", n, data
     for part, seconds in watch.seconds.items():
         yield part, statistics.median(seconds), "s, median over images"
     parts = {
@@ -227,29 +220,4 @@ def measure(n: int, weights: str) -> Iterator[tuple[str, float, str]]:
     yield "grid: ours", mine, f"s, {points}"
     yield "grid: scikit-learn", theirs, f"s, {points}"
     yield "grid: ours in backbone passes", mine / statistics.median(passes), "passes"
-    yield "grid: ours", theirs / mine, "times cheaper"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--weights", default="random", help="they change no time")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
-    )
-    machine = f"{platform.processor() or platform.machine()}, {options.threads} threads, CPU"
-    with threadpool_limits(options.threads), (HERE / "difficulty.csv").open("w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["what", "value", "unit", "machine", "torch", "commit"])
-        for what, value, unit in measure(options.images, options.weights):
-            writer.writerow(
-                [what, f"{value:.4g}", unit, machine, torch.__version__, commit.stdout.strip()]
-            )
-            print(f"{what:<45} {value:10.4g} {unit}")
-
-
-if __name__ == "__main__":
-    main()
+    yield "grid: refitting", theirs / mine, "times ours"

@@ -1,30 +1,39 @@
 """Memory, disk and throughput of the difficulty score over many images.
 
-    python experiments/benchmarks/streaming.py --images 10000
-
 Runs the real command on generated facades of 256 px with EfficientNet-Lite0, once on a few images,
-which is the price of the program and its model, and once on all. Twice: with the features stored,
-and with a budget that they exceed. Writes `streaming.csv` beside this file.
+which is the price of the program and its model, and twice on ten thousand: with the features
+stored, and with a budget that they exceed.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import os
-import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import torch
+import shared
 
-HERE = Path(__file__).parent
-FEW = 64
+CASES = ((64, 2.0), (10_000, 2.0), (10_000, 10.0))
+"""Images, and the budget for features in GB."""
+
+
+def measurements() -> Iterator[shared.Measurement]:
+    for images, keep_gb in CASES:
+        what = {"images": images, "keep_gb": keep_gb, "seed": 0}
+        yield what, partial(measure, images, keep_gb)
+
+
+def measure(images: int, keep_gb: float) -> list[dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(images, keep_gb, Path(folder))
+    return [{key: f"{value:.4g}" if value else "" for key, value in found.items()}]
 
 
 def peak_memory(process: subprocess.Popen[str], found: list[float]) -> None:
@@ -60,7 +69,7 @@ def run(images: int, keep_gb: float, folder: Path) -> dict[str, float]:
             seen.setdefault(match[1], []).append((int(match[2]), time.perf_counter()))
     watcher.join()
     if process.wait():
-        sys.exit(f"the command failed: {command}")
+        raise RuntimeError(f"the command failed: {shlex.join(command)}")
     # The first bar that moved is the one that decodes pictures and runs the backbone.
     done = next(bar for bar in seen.values() if bar[-1][0] == images)
     features = sum(p.stat().st_size for p in (folder / "store/features").rglob("*.npy"))
@@ -83,32 +92,3 @@ def rate(bar: list[tuple[int, float]], first: int, last: int) -> float:
     if len(inside) < 2:
         return 0.0
     return (inside[-1][0] - inside[0][0]) / (inside[-1][1] - inside[0][1])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=10000)
-    parser.add_argument("--budgets", type=float, nargs="+", default=[2.0, 10.0])
-    options = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
-    )
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, CPU"
-    rows = []
-    for images, keep_gb in [(FEW, 2.0), *((options.images, b) for b in options.budgets)]:
-        with tempfile.TemporaryDirectory() as folder:
-            found = run(images, keep_gb, Path(folder))
-        row: dict[str, object] = {"images": images, "keep_gb": keep_gb}
-        row |= {key: f"{value:.4g}" if value else "" for key, value in found.items()}
-        rows.append(
-            row | {"machine": machine, "torch": torch.__version__, "commit": commit.stdout.strip()}
-        )
-        print(row, flush=True)
-    with (HERE / "streaming.csv").open("w") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import shared
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
 from mia_lab.cli import CONF, prepare
 from mia_lab.config import build
 from mia_lab.config.resolved import typed
+from mia_lab.data.source import PairSource
 
 HERE = Path(__file__).parent
 
@@ -27,15 +30,44 @@ def ordered(data: str) -> list[shared.Row]:
     return sorted(found, key=lambda row: (float(row["difficulty"]), row["id"]))
 
 
+def _source(data: str) -> PairSource:
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build.source(typed(compose("config", RUNS[data].split())).data)
+
+
+LOOKS = {
+    "brightness": lambda pixels: pixels.mean(),
+    "contrast": lambda pixels: pixels.std(axis=(0, 1)).mean(),
+    "detail": lambda pixels: sum(np.abs(np.diff(pixels, axis=axis)).mean() for axis in (0, 1)),
+}
+"""Of a target's pixels (H, W, 3): their mean, deviation, and difference of neighbours."""
+
+
 def tables() -> dict[str, str]:
-    lines = []
+    lines, ranks = [], []
     for data, name in shared.NAMES.items():
         found = [float(row["difficulty"]) for row in ordered(data)]
         spread = [f"{found[round(q * (len(found) - 1))]:.4f}" for q in (0, 0.25, 0.5, 0.75, 1)]
         lines.append([name, *spread])
+        source = _source(data)
+        targets = [np.asarray(source.load(row["id"]).y, float) for row in ordered(data)]
+        ranks.append(
+            [
+                name,
+                *(
+                    f"{spearmanr(found, [look(y) for y in targets]).statistic:+.2f}"
+                    for look in LOOKS.values()
+                ),
+            ]
+        )
     heads = ["generated", "easiest", "quarter", "median", "three quarters", "hardest"]
     everything = [row for data in RUNS for row in shared.rows(HERE / f"{data}.csv")]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(everything)}
+    return {
+        "table": shared.markdown(heads, lines),
+        "looks": shared.markdown(["generated", *LOOKS], ranks),
+        "origin": shared.origin(everything),
+    }
 
 
 def figures() -> dict[str, Figure]:
@@ -44,10 +76,7 @@ def figures() -> dict[str, Figure]:
 
 def _pictures(data: str) -> Figure:
     """Inputs above targets."""
-    prepare()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        source = build.source(typed(compose("config", RUNS[data].split())).data)
-    found = ordered(data)
+    source, found = _source(data), ordered(data)
     figure = shared.canvas(7.2, 2.5)
     panels = figure.subplots(2, 2 * SHOWN)
     for column, row in enumerate([*found[:SHOWN], *found[-SHOWN:]]):

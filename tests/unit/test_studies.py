@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
+import importlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,45 +16,6 @@ from scipy import stats
 from support import composed
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
-
-def study(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, EXPERIMENTS / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def rows(path: str) -> list[dict[str, str]]:
-    with (EXPERIMENTS / path).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_coverage_is_what_the_intervals_promise() -> None:
-    module = study("intervals/coverage.py")
-    assert module.tables(module.read()) in (EXPERIMENTS / "intervals/README.md").read_text()
-    for row in module.read():
-        known = "clustered" in row["interval"] or not row["clusters"]
-        if known and row["interval"] != "AUC, bootstrap":
-            assert 0.93 <= float(row["coverage"]) <= 0.99, row
-
-
-def test_the_gate_is_right_about_real_and_planted_differences() -> None:
-    text = (EXPERIMENTS / "blind/README.md").read_text()
-    module, real = study("blind/gate.py"), rows("blind/real.csv")
-    assert module.table(real) in text
-    assert len(real) == 6
-    for row in real:
-        assert (row["verdict"] == "confounded") == row["case"].endswith("official"), row
-    null = [row["verdict"] == "confounded" for row in rows("blind/null.csv")]
-    assert len(null) == 200
-    assert sum(null) <= stats.binom.ppf(0.975, 200, 0.05)
-    assert f"{sum(null)} raise a false alarm" in text
-    caught = module.alarms(rows("blind/power.csv"))
-    for strong in ("brightness 20 %", "JPEG 75 against 95", "difficulty 1 SD"):
-        assert caught[strong] == (10, 10)
 
 
 STUDIES = sorted(file.parent.name for file in EXPERIMENTS.glob("*/study.py"))
@@ -74,14 +34,41 @@ def test_tables_and_figures_are_what_the_files_say(run: ModuleType, name: str) -
     assert run.rebuild(EXPERIMENTS / name, check=True) == []
 
 
-@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*/study.py")), ids=STUDIES)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(f, id=f"{f.parent.name}-{f.stem}") for f in sorted(EXPERIMENTS.glob("*/*.csv"))],
+)
 def test_rows_name_their_origin(run: ModuleType, file: Path) -> None:
-    for name in run.load(file.parent).RUNS:
-        for row in run.read(file.parent / f"{name}.csv"):
+    found = run.read(file)
+    assert found
+    for row in found:
+        assert re.fullmatch("[0-9a-f]{40}", row["commit"])
+        assert row["device"]
+        if "key" in row:
             assert len(row["key"]) == 64
-            assert re.match("[0-9a-f]{40}", row["commit"])
-            assert row["device"]
             assert f"seed={row['seed']}" in row["overrides"].split()
+        else:
+            assert "torch" in row["versions"]
+
+
+def test_coverage_is_what_the_intervals_promise(run: ModuleType) -> None:
+    for row in run.read(EXPERIMENTS / "intervals/coverage.csv"):
+        known = "clustered" in row["interval"] or not row["clusters"]
+        if known and row["interval"] != "AUC, bootstrap":
+            assert 0.93 <= float(row["coverage"]) <= 0.99, row
+
+
+def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -> None:
+    real = run.read(EXPERIMENTS / "blind/real.csv")
+    assert len(real) == 6
+    for row in real:
+        assert (row["verdict"] == "confounded") == row["case"].endswith("official"), row
+    alarms = run.load(EXPERIMENTS / "blind").alarms
+    hits, draws = alarms("null")["null"]
+    assert draws == 200
+    assert hits <= stats.binom.ppf(0.975, 200, 0.05)
+    for strong in ("brightness 20 %", "JPEG 75 against 95", "difficulty 1 SD"):
+        assert alarms("power")[strong] == (10, 10)
 
 
 def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None:
@@ -149,6 +136,54 @@ def test_rows_stay_until_others_replace_them(
     with pytest.raises(SystemExit, match="no room"):
         run.run(tmp_path, "results", "+experiment=facades_pix2pix seed=0", 1)
     assert run.read(tmp_path / "results.csv") == old
+
+
+def test_only_measurements_without_rows_are_made(run: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "README.md").write_text("<!-- table -->\n<!-- end -->\n")
+    (folder / "study.py").write_text(
+        """
+from functools import partial
+from pathlib import Path
+
+import shared
+
+made = []
+
+def one(seed):
+    made.append(seed)
+    return [{"part": part, "value": seed + part} for part in (0, 1)]
+
+def measurements():
+    for seed in range(3):
+        yield {"seed": seed}, partial(one, seed)
+
+MEASURED = {"results": measurements}
+
+def tables():
+    rows = shared.read(Path(__file__).with_name("results.csv"))
+    return {"table": ", ".join(row["value"] for row in rows)}
+
+def figures():
+    return {}
+"""
+    )
+    file = folder / "results.csv"
+    assert run.rebuild(folder, check=True) == ["tiny/results.csv"]
+    study = run.load(folder)
+    run.measure(folder, "results", study.measurements)
+    assert study.made == [0, 1, 2]
+    found = run.read(file)
+    assert {row["device"] for row in found} == {run.read(file)[0]["device"]}
+    assert run.rebuild(folder, check=False) == ["tiny/README.md"]
+    assert run.rebuild(folder, check=True) == []
+    # Of what is not there one is measured again, and until then the check fails.
+    run.write(file, [row for row in found if row["seed"] != "2"])
+    assert run.rebuild(folder, check=True) == ["tiny/results.csv"]
+    run.measure(folder, "results", study.measurements)
+    assert study.made == [0, 1, 2, 2]
+    assert run.read(file) == found
 
 
 def test_only_points_without_rows_are_run(

@@ -1,0 +1,134 @@
+"""How fast is the difficulty engine, how much does it take, and how fast is training?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import shared
+from benchmarks import difficulty, streaming, training
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+
+MEASURED = {
+    "difficulty": difficulty.measurements,
+    "streaming": streaming.measurements,
+    "training": training.on_cpu,
+    "training-gpu": training.on_gpu,
+}
+
+ENGINES = ("ours, ridge 1", "ours, ridge 0, official")
+
+
+def _values(file: str, **wanted: str) -> dict[tuple[str, str], float]:
+    """By what was measured and its unit."""
+    found = shared.rows(HERE / f"{file}.csv", **wanted)
+    return {(row["what"], row["unit"]): float(row["value"]) for row in found}
+
+
+def tables() -> dict[str, str]:
+    return {
+        "image": _image(),
+        "grid": _grid(),
+        "float32": _float32(),
+        "streaming": _streaming(),
+        "training": _training(),
+        "difficulty-origin": shared.origin(shared.read(HERE / "difficulty.csv")),
+        "streaming-origin": shared.origin(shared.read(HERE / "streaming.csv")),
+        "training-origin": shared.origin(_trainings()),
+    }
+
+
+def _image() -> str:
+    """Each part's seconds, and how many times faster ours is."""
+    found = _values("difficulty")
+    seconds = "s, median over images"
+    names = {"backbone": "backbone", "resizing": "resizing / compact factors", "fit": "fit, error"}
+    lines = []
+    for part, name in names.items():
+        ours = "factors" if part == "resizing" else part
+        values = [found[f"released: {part}", seconds]]
+        values += [found[f"{engine}: {ours}", seconds] for engine in ENGINES]
+        lines.append([name, *(f"{value:.3g} s" for value in values)])
+    for part in ("end to end", "probe, from feature maps", "fit alone"):
+        ratios = [found[f"{engine}: {part}", "times faster"] for engine in ENGINES]
+        lines.append([f"{part}: faster by", "", *(f"{ratio:.3g} x" for ratio in ratios)])
+    heads = ["per image, median", "released", "ours, ridge 1 (default)"]
+    return shared.markdown([*heads, "ours, ridge 0, official: the same problem"], lines)
+
+
+def _grid() -> str:
+    found = _values("difficulty")
+    (unit,) = {unit for what, unit in found if what == "grid: scikit-learn"}
+    ours, theirs = found["grid: ours", unit], found["grid: scikit-learn", unit]
+    passes = found["grid: ours in backbone passes", "passes"]
+    line = [f"{ours:.3g} s", f"{passes:.2g}", f"{theirs:.3g} s", f"{theirs / ours:.0f} x"]
+    heads = ["ours", "in backbone passes", "refitting with scikit-learn", "faster by"]
+    return f"{unit.removeprefix('s, ')}:\n\n{shared.markdown(heads, [line])}"
+
+
+def _float32() -> str:
+    """The largest change of a score, or how many images were refused."""
+    lines: dict[str, list[str]] = {}
+    for (what, unit), value in _values("difficulty").items():
+        if what.startswith("float32"):
+            ridge = what.rsplit(", ")[-1]
+            refused = unit.startswith("images refused")
+            cell = f"{value:g} images refused" if refused else f"{value:.1g}"
+            lines.setdefault(ridge, [ridge.removeprefix("ridge ")]).append(cell)
+    return shared.markdown(["ridge", "Wide-ResNet50-2", "EfficientNet-Lite0"], lines.values())
+
+
+def _streaming() -> str:
+    units = {
+        "peak_gb": "GB",
+        "features_on_disk_gb": "GB",
+        "images_per_s_first_thousand": "/s",
+        "images_per_s_last_thousand": "/s",
+        "seconds": "s",
+    }
+    lines = [
+        [
+            row["images"],
+            f"{float(row['keep_gb']):g} GB",
+            *(f"{row[key]} {unit}" if row[key] else "-" for key, unit in units.items()),
+        ]
+        for row in shared.read(HERE / "streaming.csv")
+    ]
+    heads = ["images", "budget (`keep_gb`)", "peak memory", "features on disk"]
+    return shared.markdown([*heads, "first thousand", "last thousand", "in all"], lines)
+
+
+def _trainings() -> list[shared.Row]:
+    """Those on a CPU, and those on GPUs where there were any."""
+    gpu = HERE / "training-gpu.csv"
+    return shared.read(HERE / "training.csv") + (shared.read(gpu) if gpu.is_file() else [])
+
+
+def _trained(row: shared.Row) -> str:
+    name = "{device}; {image_size} px, width {width}, batch {batch_size}".format_map(row)
+    return name + (", compiled" if row["compile"] == "True" else "")
+
+
+def _training() -> str:
+    lines = []
+    for name, rows in shared.grouped(_trainings(), _trained).items():
+        found = {row["what"]: float(row["value"]) for row in rows}
+        ratio, low, high = (
+            found[f"ours / plain loop{end}"] for end in ("", ", lowest", ", highest")
+        )
+        lines.append(
+            [
+                name,
+                f"{found['ours']:.3g} /s",
+                f"{found['plain loop']:.3g} /s",
+                f"{ratio:.2f} ({low:.2f} to {high:.2f})",
+                f"{found['l1, ours']:.3f}, {found['l1, plain loop']:.3f}",
+            ]
+        )
+    heads = ["", "ours, images", "plain loop, images", "ours / plain loop", "L1 of the last epoch"]
+    return shared.markdown(heads, lines)
+
+
+def figures() -> dict[str, Figure]:
+    return {}
