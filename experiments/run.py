@@ -42,7 +42,6 @@ import shared
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
@@ -51,6 +50,7 @@ from mia_lab.collecting import gather
 from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
+from mia_lab.reporting.canvas import png
 from mia_lab.reporting.sweep_table import SETTINGS
 from mia_lab.run import commit
 from mia_lab.stages import Stages
@@ -60,6 +60,8 @@ HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
 ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.pictures=false")
 """Said of every point: its numbers do not hang on how many cores there are."""
+
+DPI = 150
 
 Row = dict[str, Any]
 
@@ -281,18 +283,12 @@ def rebuild(study: Path, *, check: bool) -> list[str]:
         if not check:
             readme.write_text(new)
     for name, figure in module.figures().items():
-        file, drawn = study / f"{name}.png", _png(figure)
+        file, drawn = study / f"{name}.png", png(figure, DPI)
         if not (file.is_file() and _alike(file.read_bytes(), drawn)):
             wrong.append(f"{study.name}/{name}.png")
             if not check:
                 file.write_bytes(drawn)
     return wrong
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
 
 
 def _alike(first: bytes, second: bytes) -> bool:

@@ -122,7 +122,7 @@ def origin(found: Sequence[Row]) -> str:
 
 def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
     """An empty figure."""
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def style(axes: Axes, *, chance: str | None = "y") -> None:

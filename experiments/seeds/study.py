@@ -8,7 +8,7 @@ import numpy as np
 import shared
 from matplotlib.figure import Figure
 
-from mia_lab.reporting.canvas import MEMBER_COLOUR, NONMEMBER_COLOUR
+from mia_lab.reporting.distributions import scatter_figure
 
 HERE = Path(__file__).parent
 
@@ -61,31 +61,10 @@ def _aucs() -> Figure:
 
 
 def _scatter() -> Figure:
-    """Error against difficulty, and the line of equal membership error that divides best."""
-    figure = shared.canvas(4.8, 3.6)
-    axes = figure.subplots()
     found = shared.rows(HERE / "demo-scores.csv")
-    alpha = float(found[0]["alpha"])
-    x, y = (
+    error, difficulty = (
         np.array([float(row[key]) for row in found])
-        for key in ("difficulty", "reconstruction_error")
+        for key in ("reconstruction_error", "difficulty")
     )
-    inside = np.array([row["is_member"] == "1" for row in found])
-    for is_member, colour, marker in ((False, NONMEMBER_COLOUR, "x"), (True, MEMBER_COLOUR, "o")):
-        rows = inside == is_member
-        label = "members" if is_member else "non-members"
-        fill = "none" if is_member else colour
-        axes.scatter(x[rows], y[rows], s=16, marker=marker, facecolors=fill, lw=0.9,
-                     edgecolors=colour if is_member else None, label=label)  # fmt: skip
-    error = y - alpha * x
-    cuts = np.sort(error)
-    rates = [(error[inside] <= cut).mean() - (error[~inside] <= cut).mean() for cut in cuts]
-    ends = np.array([x.min(), x.max()])
-    axes.plot(ends, cuts[int(np.argmax(rates))] + alpha * ends, color="#D55E00", lw=1.2,
-              label="equal membership error")  # fmt: skip
-    axes.set(
-        xlabel="difficulty (mean absolute error)", ylabel="reconstruction error (mean absolute)"
-    )
-    shared.style(axes, chance=None)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    return figure
+    is_member = np.array([row["is_member"] == "1" for row in found])
+    return scatter_figure(error, difficulty, is_member, float(found[0]["alpha"]))
