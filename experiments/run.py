@@ -28,8 +28,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -65,7 +64,10 @@ DPI = 150
 
 Row = dict[str, Any]
 
-LIBRARIES = ("torch", "pytorch-lightning", "numpy", "scipy", "scikit-learn")
+LIBRARIES = (
+    *("torch", "pytorch-lightning", "timm", "numpy", "scipy", "scikit-learn"),
+    *("scikit-image", "pillow"),
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,13 @@ def _device(accelerator: str) -> str:
     return f"CPU, {platform.machine()}"
 
 
+def _model(accelerator: str) -> str:
+    """The device, with the CPU's model where Linux names it: times depend on it."""
+    device, cpus = _device(accelerator), Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.is_file() else None
+    return f"{device}, {named[1]}" if named and device.startswith("CPU") else device
+
+
 def run(study: Path, name: str, line: str, jobs: int) -> None:
     """Run the points of one CSV file that have no rows in it yet.
 
@@ -118,11 +127,14 @@ def run(study: Path, name: str, line: str, jobs: int) -> None:
     """
     points = [_point(overrides) for overrides in expanded(line)]
     order = {point.key: place for place, point in enumerate(points)}
+    typed_for = {point.key: " ".join(point.overrides) for point in points}
     files = {suffix: study / f"{name}{suffix}.csv" for suffix in ("", "-grid", "-scores")}
     tables = {suffix: read(file) for suffix, file in files.items()}
-    known = {row["key"] for row in tables[""]}
-    wanted = [point for point in points if point.key not in known]
     keeps = name in getattr(load(study), "SCORES", ())
+    known = {row["key"] for row in tables[""]}
+    if keeps:
+        known &= {row["key"] for row in tables["-scores"]}
+    wanted = [point for point in points if point.key not in known]
     print(f"{study.name}/{name}: {len(points) - len(wanted)} of {len(points)} points are there")
     failed: list[str] = []
     with ThreadPoolExecutor(jobs) as pool:
@@ -131,26 +143,31 @@ def run(study: Path, name: str, line: str, jobs: int) -> None:
             if (error := future.exception()) is not None:
                 failed.append(str(error))
                 continue
+            key = running[future].key
             for suffix, rows in future.result().items():
                 if rows:
-                    tables[suffix] += rows
-                    tables[suffix].sort(key=lambda row: order.get(row["key"], -1))
+                    others = [row for row in tables[suffix] if row["key"] != key]
+                    tables[suffix] = sorted(
+                        others + rows, key=lambda row: order.get(row["key"], -1)
+                    )
                     write(files[suffix], tables[suffix])
-            told = " ".join(running[future].overrides)
-            print(f"{study.name}/{name}: {done} of {len(wanted)}: {told}", flush=True)
+            print(f"{study.name}/{name}: {done} of {len(wanted)}: {typed_for[key]}", flush=True)
     if failed:
         raise SystemExit("\n\n".join(failed))
     for suffix, rows in tables.items():
-        asked = [row for row in rows if row["key"] in order]
-        if len(asked) < len(rows):  # the others are of settings that are asked for no more
+        # The others are of settings that are asked for no more; the same may be typed otherwise.
+        asked = [r | {"overrides": typed_for[r["key"]]} for r in rows if r["key"] in order]
+        if asked != rows:
             write(files[suffix], asked)
 
 
 def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]:
-    """Run one audit: a row an attack, a row a setting of its grid, a row an image if wanted."""
+    """Run one audit: a row a setting of its grid, a row an image if wanted, a row an attack.
+
+    The last are written last: with them a point counts as done.
+    """
     folder = OUTPUTS / "studies" / study / point.key[:12] / "0"
     command = [sys.executable, "-m", "mia_lab", *point.overrides, *ALWAYS]
-    started = time.monotonic()
     ran = subprocess.run(
         [*command, f"paths.outputs={OUTPUTS}", f"hydra.run.dir={folder}"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -167,15 +184,14 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
         "overrides": " ".join(point.overrides),
         **{name: _text(found.settings.get(key)) for name, key in SETTINGS.items()},
     }
-    spent = {"seconds": round(time.monotonic() - started, 1)}
-    measured = [
+    attacks = [
         {k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.measured
     ]
     grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
     return {
-        "": [{**origin, **row, **spent} for row in measured],
         "-grid": [{**origin, **setting} for setting in grid],
         "-scores": [{**origin, **r} for r in read(folder / "scores.csv")] if keeps_scores else [],
+        "": [{**origin, **row} for row in attacks],
     }
 
 
@@ -187,23 +203,31 @@ def _text(value: object) -> str:
 
 def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
     """Make the measurements of one CSV file that have no rows in it yet."""
+    every = [*measurements()]
+    if not every:  # a machine that cannot make them
+        return
     file = study / f"{name}.csv"
-    rows, every = read(file), [*measurements()]
-    wanted = [(what, work) for what, work in every if not _measured(what, rows)]
+    tables = by_measurement(read(file), every)
+    wanted = [place for place, rows in enumerate(tables) if not rows]
     print(f"{study.name}/{name}: {len(every) - len(wanted)} of {len(every)} measurements are there")
-    for what, work in tqdm(wanted, "measuring", unit=" measurements", disable=not wanted):
+    for place in tqdm(wanted, "measuring", unit=" measurements", disable=not wanted):
+        what, work = every[place]
         made, threads = [*work()], torch.get_num_threads()
         origin = {
-            "device": f"{_device(what.get('accelerator', 'cpu'))}, {threads} threads",
+            "device": f"{_model(what.get('accelerator', 'cpu'))}, {threads} threads",
             "versions": ", ".join(f"{library} {version(library)}" for library in LIBRARIES),
-            "commit": commit(),
+            "commit": commit(":(glob)../experiments/**/*.py"),
         }
-        rows += [{**what, **row, **origin} for row in made]
-        write(file, rows)
+        tables[place] = [{**what, **row, **origin} for row in made]
+        write(file, [*itertools.chain(*tables)])
 
 
-def _measured(what: Row, rows: Iterable[Row]) -> bool:
-    return any(all(row.get(key) == str(value) for key, value in what.items()) for row in rows)
+def by_measurement(rows: Sequence[Row], every: Sequence[shared.Measurement]) -> list[list[Row]]:
+    """The rows of each measurement; those of none are left out."""
+    return [
+        [row for row in rows if all(row.get(key) == str(value) for key, value in what.items())]
+        for what, _ in every
+    ]
 
 
 def read(file: Path) -> list[Row]:
@@ -233,29 +257,17 @@ def load(study: Path) -> ModuleType:
     return module
 
 
-def runs(module: ModuleType) -> dict[str, str]:
-    """The sweeps of a study."""
-    return getattr(module, "RUNS", {})
-
-
-def measured(module: ModuleType) -> dict[str, shared.Measurements]:
-    """What a study measures without audits."""
-    return getattr(module, "MEASURED", {})
-
-
 def rebuilt(text: str, tables: Mapping[str, str]) -> str:
     """A README with its blocks replaced.
 
     Raises:
-        SystemExit: it lacks a block.
+        SystemExit: its blocks are others than the tables.
     """
-    for name, table in tables.items():
-        start, end = f"<!-- {name} -->\n", "<!-- end -->"
-        pattern = re.compile(f"({re.escape(start)}).*?({re.escape(end)})", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"the README has no block {start.strip()} ... {end}")
-        text = pattern.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
-    return text
+    block = re.compile(r"(<!-- (\S+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+    found = [match[2] for match in block.finditer(text)]
+    if sorted(found) != sorted(tables):
+        raise SystemExit(f"the README has the blocks {found}, the study {[*tables]}")
+    return block.sub(lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}", text)
 
 
 def rebuild(study: Path, *, check: bool) -> list[str]:
@@ -263,26 +275,31 @@ def rebuild(study: Path, *, check: bool) -> list[str]:
     module, readme = load(study), study / "README.md"
     wrong = [
         f"{study.name}/{name}.csv"
-        for name, line in runs(module).items()
+        for name, line in getattr(module, "RUNS", {}).items()
         if {row["overrides"] for row in read(study / f"{name}.csv")}
         != {" ".join(overrides) for overrides in expanded(line)}
     ]
-    for name, measurements in measured(module).items():
-        rows = read(study / f"{name}.csv")
-        if rows and not all(_measured(what, rows) for what, _ in measurements()):
+    for name, measurements in getattr(module, "MEASURED", {}).items():
+        rows, every = read(study / f"{name}.csv"), [*measurements()]
+        tables = by_measurement(rows, every)
+        if rows and every and (not all(tables) or rows != [*itertools.chain(*tables)]):
             wrong.append(f"{study.name}/{name}.csv")
+    if not wrong:
+        try:
+            blocks, figures = module.tables(), module.figures()
+        except FileNotFoundError as error:
+            wrong.append(f"{study.name}/{Path(error.filename).name}")
+    if wrong and not check:
+        raise SystemExit(f"rows are missing, or are of other settings: {', '.join(wrong)}")
     if wrong:
         return wrong
     text = readme.read_text()
-    try:
-        new = rebuilt(text, module.tables())
-    except FileNotFoundError as error:
-        return [f"{study.name}/{Path(error.filename).name}"]
+    new = rebuilt(text, blocks)
     if new != text:
         wrong.append(f"{study.name}/README.md")
         if not check:
             readme.write_text(new)
-    for name, figure in module.figures().items():
+    for name, figure in figures.items():
         file, drawn = study / f"{name}.png", png(figure, DPI)
         if not (file.is_file() and _alike(file.read_bytes(), drawn)):
             wrong.append(f"{study.name}/{name}.png")
@@ -293,7 +310,9 @@ def rebuild(study: Path, *, check: bool) -> list[str]:
 
 def _alike(first: bytes, second: bytes) -> bool:
     """Whether two pictures are the same but for rounding."""
-    a, b = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (first, second))
+    a, b = (
+        np.asarray(Image.open(io.BytesIO(file)).convert("RGB"), int) for file in (first, second)
+    )
     if a.shape != b.shape:
         return False
     difference = np.abs(a - b).max(axis=2)
@@ -303,9 +322,9 @@ def _alike(first: bytes, second: bytes) -> bool:
 def _bring_up_to_date(study: Path, jobs: int) -> None:
     module = load(study)
     try:
-        for name, line in runs(module).items():
+        for name, line in getattr(module, "RUNS", {}).items():
             run(study, name, line, jobs)
-        for name, measurements in measured(module).items():
+        for name, measurements in getattr(module, "MEASURED", {}).items():
             measure(study, name, measurements)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None

@@ -129,9 +129,14 @@ def shown(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
     return tuple(p for p in pictures if config.report.images or not p.private)
 
 
-def commit() -> str:
-    """Of the checkout that this code runs from; what an installed package is instead."""
-    code = ("--", ".", "../conf")  # documents and studies change no number
+def commit(*also: str) -> str:
+    """Of the checkout that this code runs from; what an installed package is instead.
+
+    Args:
+        also: paths whose changes count besides the package's and its configuration's, relative to
+            the package; documents, say, change no number.
+    """
+    code = ("--", ".", "../conf", *also)
     found = [
         _git("rev-parse", "HEAD"),
         _git("status", "--porcelain", "--untracked-files=no", *code),

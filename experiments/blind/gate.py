@@ -160,11 +160,15 @@ PLANTED: dict[str, Callable[[], tuple[View, View]]] = {
 """What sets the members apart: how members and non-members look to the gate."""
 
 
+def _numbers(n: int) -> Row:
+    return {"n_members": n, "n_nonmembers": n}
+
+
 def power(n: int = 100, seeds: int = 10) -> Iterator[shared.Measurement]:
     """n + n generated facades; the members' targets were altered before anyone looks."""
     for case in PLANTED:
         for seed in range(seeds):
-            yield {"case": case, "seed": seed}, partial(_planted, case, seed, n)
+            yield {"case": case, "seed": seed, **_numbers(n)}, partial(_planted, case, seed, n)
 
 
 def _planted(case: str, seed: int, n: int) -> list[Row]:
@@ -181,7 +185,7 @@ def _planted(case: str, seed: int, n: int) -> list[Row]:
 def null(n: int = 100, draws: int = 200) -> Iterator[shared.Measurement]:
     """Members and non-members of one pool, drawn again and again."""
     for seed in range(draws):
-        yield {"case": "null", "seed": seed}, partial(_unplanted, seed, n)
+        yield {"case": "null", "seed": seed, **_numbers(n)}, partial(_unplanted, seed, n)
 
 
 def _unplanted(seed: int, n: int) -> list[Row]:

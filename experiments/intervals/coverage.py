@@ -29,12 +29,12 @@ def measurements() -> Iterator[shared.Measurement]:
     """Both parts, a cell each."""
     for n in (50, 200):
         for area in AREAS:
-            what = {"n": n, "clusters": "", "rho": "", "auc": area}
+            what = {"n": n, "clusters": "", "rho": "", "auc": area, "draws": DRAWS}
             yield what, partial(independent, n, area)
     for clusters in (10, 30):
         for rho in (0.0, 0.2, 0.5):
-            what = {"n": 5 * clusters, "clusters": f"{clusters} of 5", "rho": rho, "auc": 0.8}
-            yield what, partial(clustered, clusters, 5, rho, 0.8)
+            cell = {"n": 5 * clusters, "clusters": f"{clusters} of 5", "rho": rho, "auc": 0.8}
+            yield cell | {"draws": DRAWS}, partial(clustered, clusters, 5, rho, 0.8)
 
 
 def independent(n: int, area: float) -> Iterator[Row]:
@@ -94,5 +94,4 @@ def row(name: str, true: float, limits: np.ndarray) -> Row:
         "true": round(true, 4),
         "coverage": hits.mean(),
         "width": np.diff(limits).mean().round(4),
-        "draws": len(limits),
     }

@@ -20,7 +20,7 @@ RUNS = {
     for data, epochs in EPOCHS.items()
 }
 
-SCORES = ("reconstruction", "membership")
+ATTACKS = ("reconstruction", "membership")
 BLIND = "difficulty"
 
 
@@ -33,13 +33,13 @@ def by_epoch(data: str, attack: str) -> dict[int, list[shared.Row]]:
 def tables() -> dict[str, str]:
     lines = []
     for data in EPOCHS:
-        scores = {name: by_epoch(data, name) for name in (*SCORES, BLIND)}
+        scores = {name: by_epoch(data, name) for name in (*ATTACKS, BLIND)}
         for epoch, rows in scores["membership"].items():
             lines.append(
                 [
                     shared.NAMES[data],
                     str(epoch),
-                    *(shared.text(shared.mean(scores[name][epoch], "auc")) for name in SCORES),
+                    *(shared.text(shared.mean(scores[name][epoch], "auc")) for name in ATTACKS),
                     shared.text(shared.mean(rows, "difference"), "+"),
                     shared.text(shared.mean(scores[BLIND][epoch], "auc")),
                 ]
@@ -56,9 +56,9 @@ def tables() -> dict[str, str]:
 def figures() -> dict[str, Figure]:
     figure = shared.canvas()
     panels = figure.subplots(1, 2, sharey=True)
-    colours = shared.colours([*SCORES, BLIND])
+    colours = shared.colours([*ATTACKS, BLIND])
     for axes, data in zip(panels, EPOCHS, strict=True):
-        for name in (*SCORES, BLIND):
+        for name in (*ATTACKS, BLIND):
             found = by_epoch(data, name)
             label = name if name != BLIND else "difficulty alone (blind)"
             style = "--" if name == BLIND else "-"

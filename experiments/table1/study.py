@@ -37,7 +37,7 @@ PUBLISHED = {
 }
 """Shafran et al. 2021, Table 1: AUC of the reconstruction and of the membership error."""
 
-SCORES = ("reconstruction", "membership")
+ATTACKS = ("reconstruction", "membership")
 
 
 def rows() -> list[shared.Row]:
@@ -48,7 +48,7 @@ def cells() -> list[tuple[str, str, str, dict[str, list[shared.Row]]]]:
     """Protocol, victim, dataset, and the rows of both scores, a seed each."""
     found = shared.grouped(rows(), cell)
     return [
-        (*at, {name: shared.select(found[at], attack=name) for name in SCORES})
+        (*at, {name: shared.select(found[at], attack=name) for name in ATTACKS})
         for split in ("resplit", "official")
         for victim, data in PUBLISHED
         if (at := (split, victim, data)) in found
@@ -78,7 +78,7 @@ def tables() -> dict[str, str]:
         lines[split].append(
             [
                 f"{victim}, {shared.NAMES[data]}",
-                *(shared.text(shared.mean(found[name], "auc")) for name in SCORES),
+                *(shared.text(shared.mean(found[name], "auc")) for name in ATTACKS),
                 shared.text(shared.mean(found["membership"], "difference"), "+"),
                 signs(found["membership"]),
                 shared.text(shared.mean(found["membership"], "excess"), "+"),
@@ -96,11 +96,11 @@ def tables() -> dict[str, str]:
 def figures() -> dict[str, Figure]:
     figure = shared.canvas(7.2, 3.4)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    colours = shared.colours(SCORES)
+    colours = shared.colours(ATTACKS)
     for axes, split in zip(panels, ("resplit", "official"), strict=True):
         shown = [cell for cell in cells() if cell[0] == split]
         for place, (_, _, _, found) in enumerate(reversed(shown)):
-            for offset, name in zip((0.14, -0.14), SCORES, strict=True):
+            for offset, name in zip((0.14, -0.14), ATTACKS, strict=True):
                 label = name if place == 0 else None
                 shared.dots(axes, found[name], "auc", place + offset, colours[name], label)
         labels = [f"{victim}\n{shared.NAMES[data]}" for _, victim, data, _ in reversed(shown)]
