@@ -44,7 +44,7 @@ PENALTIES = [10.0**power for power in range(-4, 9)]
 
 
 def measurements() -> Iterator[shared.Measurement]:
-    yield {"images": IMAGES, "data": "maps", "seed": SEED}, measure
+    yield {"images": IMAGES, "data": "maps", "grid": GRID, "seed": SEED}, measure
 
 
 def image_pairs() -> list[PairBatch]:
@@ -154,7 +154,7 @@ def float32_errors(wide: Backbone, pairs: list[PairBatch]) -> Iterator[tuple[str
         ("Lite0", Backbone("tf_efficientnet_lite0", "packaged")),
     ):
         batches = [extract(backbone, pair, LAYERS, grid_size=GRID) for pair in pairs]
-        for ridge in (0.0, 1e-2, 1.0, 1e2, 1e4):
+        for ridge in (1e-2, 1.0, 1e2, 1e4):  # penalty 0 is solved in float64 in any case
             moved = []
             for batch in batches:
                 arguments = batch, [Setting(LAYERS, ridge)], PixelProtocol(), SEED
@@ -220,4 +220,3 @@ def timed(pairs: list[PairBatch]) -> Iterator[tuple[str, float, str]]:
     yield "grid: ours", mine, f"s, {points}"
     yield "grid: scikit-learn", theirs, f"s, {points}"
     yield "grid: ours in backbone passes", mine / statistics.median(passes), "passes"
-    yield "grid: refitting", theirs / mine, "times ours"

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -57,25 +58,28 @@ def run(images: int, keep_gb: float, folder: Path) -> dict[str, float]:
     ]  # fmt: skip
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, bufsize=1
     )
     peak = [0.0]
     watcher = threading.Thread(target=peak_memory, args=(process, peak))
     watcher.start()
     seen: dict[str, list[tuple[int, float]]] = {}
     assert process.stderr is not None
+    told: deque[str] = deque(maxlen=20)
     for line in process.stderr:  # universal newlines: the bar's carriage returns end lines
+        told.append(line)
         if match := re.search(rf"^(\w+ \w+):.*?(\d+)/{images} ", line):
             seen.setdefault(match[1], []).append((int(match[2]), time.perf_counter()))
     watcher.join()
     if process.wait():
-        raise RuntimeError(f"the command failed: {shlex.join(command)}")
+        raise RuntimeError(f"{shlex.join(command)}\n{''.join(told)}")
+    seconds = time.perf_counter() - start
     # The first bar that moved is the one that decodes pictures and runs the backbone.
     done = next(bar for bar in seen.values() if bar[-1][0] == images)
     features = sum(p.stat().st_size for p in (folder / "store/features").rglob("*.npy"))
     everything = sum(p.stat().st_size for p in (folder / "store").rglob("*") if p.is_file())
     return {
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "peak_gb": peak[0] / 1e9,
         "features_on_disk_gb": features / 1e9,
         "store_on_disk_gb": everything / 1e9,

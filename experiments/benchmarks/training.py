@@ -2,8 +2,9 @@
 
 Both train the same networks, from the same weights, on the same decoded pairs, with the same
 losses. The rival is a plain float32 loop in PyTorch, with its defaults: a DataLoader, Adam, the two
-updates of the reference implementation. Ours is `train()` as an audit calls it, with checkpoints
-and history. Rates leave out the first epoch, which warms up.
+updates of the reference implementation; once more with fused updates, which ours has. Ours is
+`train()` as an audit calls it, with checkpoints and history. Rates leave out the first epoch, which
+warms up.
 """
 
 from __future__ import annotations
@@ -97,14 +98,16 @@ def victim(asked: Settings) -> Pix2Pix:
 
 
 class PlainLoop:
-    """What the reference implementation does, written out."""
+    """What the reference implementation does, written out; ``fused`` updates as ours does."""
 
-    def __init__(self, module: Pix2Pix, device: str) -> None:
+    def __init__(self, module: Pix2Pix, device: str, *, fused: bool = False) -> None:
         self.device = device
         self.generator = module.generator.to(device)
         self.discriminator = module.discriminator.to(device)
-        self.optimizer_g = torch.optim.Adam(self.generator.parameters(), 2e-4, (0.5, 0.999))
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), 2e-4, (0.5, 0.999))
+        self.optimizer_g, self.optimizer_d = (
+            torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999), fused=fused)
+            for network in (self.generator, self.discriminator)
+        )
         self.gan, self.l1 = nn.BCEWithLogitsLoss(), nn.L1Loss()
 
     def step(self, batch: PairBatch) -> torch.Tensor:
@@ -135,10 +138,12 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def by_hand(dataset: PairDataset, asked: Settings) -> tuple[float, list[float]]:
+def by_hand(
+    dataset: PairDataset, asked: Settings, *, fused: bool = False
+) -> tuple[float, list[float]]:
     """Images a second, and the losses of the last epoch."""
     torch.manual_seed(asked.seed)
-    loop = PlainLoop(victim(asked), asked.device)
+    loop = PlainLoop(victim(asked), asked.device, fused=fused)
     loader = DataLoader(dataset, asked.batch_size, shuffle=True, collate_fn=collate)
     marks = []
     for _ in range(asked.epochs):
@@ -162,6 +167,14 @@ def ours(dataset: PairDataset, asked: Settings) -> tuple[float, list[float]]:
     return rate, [float(last[name]) for name in LOSSES]
 
 
+OURS = "ours"
+RIVALS = {
+    OURS: ours,
+    "plain loop": by_hand,
+    "plain loop, fused Adam": partial(by_hand, fused=True),
+}
+
+
 def flops_per_image(dataset: PairDataset, asked: Settings) -> float:
     loop = PlainLoop(victim(asked), asked.device)
     batch = next(dataset.batches(asked.batch_size))
@@ -171,15 +184,15 @@ def flops_per_image(dataset: PairDataset, asked: Settings) -> float:
 
 
 def shares_of_peak(
-    mine: float, theirs: float, flops: float, asked: Settings
+    rates: dict[str, float], flops: float, asked: Settings
 ) -> Iterator[tuple[str, float, str]]:
     """Of what a known GPU can do, in the precision of each."""
-    name = torch.cuda.get_device_name()
     for part, (half, tf32) in PEAK_TFLOPS.items():
-        if part in name:
-            peak = tf32 if resolve_precision(asked.precision, "gpu") == "32-true" else half
-            yield "ours: share of peak", mine * flops / peak / 1e12, f"of {peak:g} TFLOP/s"
-            yield "plain loop: share of peak", theirs * flops / tf32 / 1e12, f"of {tf32:g} TFLOP/s"
+        if part in torch.cuda.get_device_name():
+            mine = tf32 if resolve_precision(asked.precision, "gpu") == "32-true" else half
+            for name, rate in rates.items():
+                peak = mine if name == OURS else tf32
+                yield f"{name}: share of peak", rate * flops / peak / 1e12, f"of {peak:g} TFLOP/s"
 
 
 def measure(asked: Settings) -> Iterator[dict[str, str]]:
@@ -198,27 +211,25 @@ def timed(asked: Settings) -> Iterator[tuple[str, float, str]]:
     dataset = PairDataset(source, source.ids("train"), asked.image_size)
     for _ in dataset.batches(asked.images):
         pass  # decoded
-    rates: dict[str, list[float]] = {"ours": [], "plain loop": []}
-    last: dict[str, list[list[float]]] = {"ours": [], "plain loop": []}
+    rates: dict[str, list[float]] = {name: [] for name in RIVALS}
+    last: dict[str, list[list[float]]] = {name: [] for name in RIVALS}
     for turn in tqdm(range(asked.turns), "training in turns", leave=False):
-        rivals = [("ours", ours), ("plain loop", by_hand)]
-        for name, rival in rivals if turn % 2 else reversed(rivals):
-            rate, losses = rival(dataset, asked)
+        for name in RIVALS if turn % 2 else reversed(RIVALS):
+            rate, losses = RIVALS[name](dataset, asked)
             rates[name].append(rate)
             last[name].append(losses)
-    mine, theirs = (statistics.median(found) for found in rates.values())
-    ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
-    yield "ours", mine, "images/s, median"
-    yield "plain loop", theirs, "images/s, median"
-    yield "ours / plain loop", statistics.median(ratios), "median of the turns' ratios"
-    yield "ours / plain loop, lowest", min(ratios), "of the turns"
-    yield "ours / plain loop, highest", max(ratios), "of the turns"
-    for number, loss in enumerate(LOSSES):
-        a, b = (statistics.median(row[number] for row in rows) for rows in last.values())
-        yield f"{loss}, ours", a, f"mean of epoch {asked.epochs}"
-        yield f"{loss}, plain loop", b, f"mean of epoch {asked.epochs}"
-        yield f"{loss}, difference", a - b, "ours less plain loop"
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    for name, found in rates.items():
+        yield name, medians[name], "images/s, median"
+        for number, loss in enumerate(LOSSES):
+            value = statistics.median(losses[number] for losses in last[name])
+            yield f"{name}: {loss}", value, f"mean of epoch {asked.epochs}"
+        if name != OURS:
+            ratios = [ours / theirs for ours, theirs in zip(rates[OURS], found, strict=True)]
+            yield f"{OURS} / {name}", statistics.median(ratios), "median of the turns' ratios"
+            yield f"{OURS} / {name}, lowest", min(ratios), "of the turns"
+            yield f"{OURS} / {name}, highest", max(ratios), "of the turns"
     flops = flops_per_image(dataset, asked)
     yield "operations", flops / 1e9, "GFLOP an image"
     if asked.accelerator == "gpu":
-        yield from shares_of_peak(mine, theirs, flops, asked)
+        yield from shares_of_peak(medians, flops, asked)

@@ -10,22 +10,20 @@ from typing import Any
 
 import numpy as np
 import shared
-import torch
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data import traces
+from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
-from mia_lab.data.transforms import resize
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.difficulty_stages import POOLED, pool
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.measures import Blind
-from mia_lab.types import PairBatch
 
 IMAGE_SIZE = 64
 PERMUTATIONS = 200
@@ -52,29 +50,28 @@ class Seen:
         self._backbone = Backbone("tf_efficientnet_lite0", "packaged")
         self._scorer = SingleImageDifficulty(self._backbone)
 
-    def __call__(self, source: PairSource, ids: Sequence[str], alter: Alter | None = None) -> View:
-        """Of some images; ``alter`` changes the targets."""
+    def __call__(self, source: PairSource, ids: Sequence[str]) -> View:
         files = getattr(source, "files", lambda _: ())
-        rows: dict[str, traces.Columns] = {}
+        dataset = PairDataset(source, ids, IMAGE_SIZE)
+        told = tqdm(ids, "reading", unit=" images", leave=False)
+        rows = {i: traces.traces(dataset.load(i), files(i)) for i in told}
         difficulty, pooled = [], []
-        for start in tqdm(range(0, len(ids), 16), "reading", unit=" batches", leave=False):
-            part = ids[start : start + 16]
-            pairs = [altered(source.load(i), alter) for i in part]
-            for i, pair in zip(part, pairs, strict=True):
-                rows[i] = traces.traces(pair, files(i))
-            x, y = (
-                torch.from_numpy(np.stack([resize(getattr(p, s), IMAGE_SIZE) for p in pairs]))
-                for s in "xy"
-            )
-            batch = PairBatch(tuple(part), x.float() / 255, y.float() / 255)
+        for batch in tqdm(dataset.batches(16), "scoring", unit=" batches", leave=False):
             difficulty += self._scorer.score(self._scorer.factors([batch]), 0).mean()[:, 0].tolist()
             pooled.append(np.concatenate([pool(self._backbone, b) for b in (batch.x, batch.y)], 1))
         features = {POOLED: np.concatenate(pooled)} | traces.table(rows).sets(list(ids))
         return np.array(difficulty), features
 
 
-def altered(pair: Pair, alter: Alter | None) -> Pair:
-    return pair if alter is None else Pair(pair.x, alter(pair.y))
+class Altered:
+    """A source whose targets were changed."""
+
+    def __init__(self, source: PairSource, alter: Alter) -> None:
+        self._source, self._alter = source, alter
+
+    def load(self, image_id: str) -> Pair:
+        pair = self._source.load(image_id)
+        return Pair(pair.x, self._alter(pair.y))
 
 
 def brighter(percent: float) -> Alter:
@@ -134,7 +131,8 @@ def _real(name: str, protocol: str) -> list[Row]:
 def _pool(alter: Alter | None = None) -> View:
     """All generated facades."""
     source = ProceduralPairs("facades", "BtoA", 0, POOL, 0)
-    return Seen()(source, source.ids("train"), alter)
+    ids = source.ids("train")
+    return Seen()(Altered(source, alter) if alter else source, ids)
 
 
 def _harder(share: float) -> View:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import shared
-from blind import gate
 from matplotlib.figure import Figure
 
+from blind import gate
 from mia_lab.evaluation.decision import proportion_interval
 
 HERE = Path(__file__).parent
@@ -15,16 +15,21 @@ HERE = Path(__file__).parent
 MEASURED = {"real": gate.real, "null": gate.null, "power": gate.power}
 
 
-def alarms(file: str) -> dict[str, tuple[int, int]]:
-    """How often each case was called confounded, and of how many draws."""
+VERDICTS = ("confounded", "undecidable", "sound")
+
+
+def counts(file: str) -> dict[str, list[int]]:
+    """How many draws of each case got each of the verdicts."""
+    cases = shared.grouped(shared.rows(HERE / f"{file}.csv"), lambda row: row["case"])
     return {
-        case: (len(shared.select(rows, verdict="confounded")), len(rows))
-        for case, rows in _cases(file).items()
+        case: [len(shared.select(rows, verdict=verdict)) for verdict in VERDICTS]
+        for case, rows in cases.items()
     }
 
 
-def _cases(file: str) -> dict[str, list[shared.Row]]:
-    return shared.grouped(shared.rows(HERE / f"{file}.csv"), lambda row: row["case"])
+def planted() -> dict[str, list[int]]:
+    """Those of all generated cases."""
+    return {"nothing": counts("null")["null"], **counts("power")}
 
 
 def tables() -> dict[str, str]:
@@ -48,17 +53,13 @@ def tables() -> dict[str, str]:
 
 def _verdicts() -> str:
     lines = []
-    for case, rows in (_cases("null") | _cases("power")).items():
-        counts = [
-            len(shared.select(rows, verdict=verdict))
-            for verdict in ("confounded", "undecidable", "sound")
-        ]
-        low, high = proportion_interval(counts[0], len(rows))
-        name = "nothing" if case == "null" else case
-        interval = f"{counts[0] / len(rows):.1%} [{low:.1%}, {high:.1%}]"
-        lines.append([name, str(len(rows)), *map(str, counts), interval])
-    heads = ["what sets the members apart", "draws", "confounded", "undecidable", "sound"]
-    return shared.markdown([*heads, "called confounded, 95 % interval"], lines)
+    for case, found in planted().items():
+        hits, n = found[0], sum(found)
+        low, high = proportion_interval(hits, n)
+        share = f"{hits / n:.1%} [{low:.1%}, {high:.1%}]"
+        lines.append([case, str(n), *map(str, found), share])
+    heads = ["what sets the members apart", "draws", *VERDICTS, "confounded, 95 % interval"]
+    return shared.markdown(heads, lines)
 
 
 def _origin() -> str:
@@ -67,10 +68,11 @@ def _origin() -> str:
 
 def figures() -> dict[str, Figure]:
     """Share of draws that were called confounded, with Clopper-Pearson intervals."""
-    counted = {"nothing (200 draws)": alarms("null")["null"], **alarms("power")}
+    counted = {f"{case} ({sum(found)} draws)": found for case, found in planted().items()}
     figure = shared.canvas(6, 3.6)
     axes = figure.subplots()
-    for place, (hits, n) in enumerate(counted.values()):
+    for place, found in enumerate(counted.values()):
+        hits, n = found[0], sum(found)
         low, high = proportion_interval(hits, n)
         axes.plot([100 * low, 100 * high], [place, place], color="#0072B2", lw=2)
         axes.plot(100 * hits / n, place, "o", color="#0072B2", ms=6)
