@@ -114,10 +114,18 @@ def origin(found: Sequence[Row]) -> str:
     """Where rows come from: how many audits, commit, device and seeds."""
     commits = ", ".join(sorted({row["commit"][:7] for row in found}))
     devices = ", ".join(sorted({row["device"] for row in found}))
-    seeds = ", ".join(sorted({row["seed"] for row in found if "seed" in row}))
+    seeds = _listed({int(row["seed"]) for row in found if "seed" in row})
     n_audits = len({row["key"] for row in found if "key" in row})
     audits = f"{n_audits} audits," if n_audits else "Measured at"
     return f"{audits} commit {commits}, {devices}{f', seeds {seeds}' * bool(seeds)}."
+
+
+def _listed(numbers: set[int]) -> str:
+    """Each of a few, the ends of many in a row."""
+    ordered = sorted(numbers)
+    if len(ordered) > 3 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
 
 
 def canvas(width: float = 7.0, height: float = 3.2) -> Figure:

@@ -56,9 +56,9 @@ def _verdicts() -> str:
     for case, found in planted().items():
         hits, n = found[0], sum(found)
         low, high = proportion_interval(hits, n)
-        share = f"{hits / n:.1%} [{low:.1%}, {high:.1%}]"
+        share = f"{100 * hits / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
         lines.append([case, str(n), *map(str, found), share])
-    heads = ["what sets the members apart", "draws", *VERDICTS, "confounded, 95 % interval"]
+    heads = ["what sets the members apart", "draws", *VERDICTS, "confounded in %"]
     return shared.markdown(heads, lines)
 
 
@@ -68,7 +68,7 @@ def _origin() -> str:
 
 def figures() -> dict[str, Figure]:
     """Share of draws that were called confounded, with Clopper-Pearson intervals."""
-    counted = {f"{case} ({sum(found)} draws)": found for case, found in planted().items()}
+    counted = {f"{case} ({sum(found)})": found for case, found in planted().items()}
     figure = shared.canvas(6, 3.6)
     axes = figure.subplots()
     for place, found in enumerate(counted.values()):
@@ -81,6 +81,6 @@ def figures() -> dict[str, Figure]:
     axes.set_yticks(range(len(counted)), list(counted))
     axes.invert_yaxis()
     axes.set(xlim=(-2, 102), xlabel="called confounded (% of draws, 95 % interval)")
-    axes.set_ylabel("what sets the members apart")
+    axes.set_ylabel("what sets the members apart (draws)")
     shared.style(axes, chance=None)
     return {"power": figure}
