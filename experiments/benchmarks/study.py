@@ -143,7 +143,7 @@ def _training() -> str:
                 )
                 line.append(f"{ratio:.2f} ({low:.2f} to {high:.2f})")
             lines.append([*line, f"{found[f'{rival}: l1']:.3f}"])
-    heads = ["trained", "by", "images/s", "ours to it: median (all) of the turns", "L1, last epoch"]
+    heads = ["trained", "by", "images/s", "ours / it: median (all) of the turns", "L1, last epoch"]
     return shared.markdown(heads, lines)
 
 

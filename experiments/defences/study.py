@@ -17,7 +17,7 @@ RUNS = {
     "noise": f"{VICTIM} defense=output_noise defense.sigma=0,0.1,0.2,0.4,0.8"
     " 'attack.names=[reconstruction,adaptive,membership]' seed=0,1,2",
     "private": "+experiment=maps_pix2pix victim=dp_unet data.source=folder demo_epochs=80"
-    " victim.epsilon=1,1000 evaluation.utility=true seed=0",
+    " victim.epsilon=1,1000 evaluation.utility=true seed=0,1,2",
 }
 
 ATTACKS = ("reconstruction", "adaptive", "membership")
