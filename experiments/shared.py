@@ -117,7 +117,8 @@ def origin(found: Sequence[Row]) -> str:
     seeds = _listed({int(row["seed"]) for row in found if "seed" in row})
     n_audits = len({row["key"] for row in found if "key" in row})
     audits = f"{n_audits} audits," if n_audits else "Measured at"
-    return f"{audits} commit {commits}, {devices}{f', seeds {seeds}' * bool(seeds)}."
+    seeds = f", seed{'s' * (not seeds.isdigit())} {seeds}" if seeds else ""
+    return f"{audits} commit {commits}, {devices}{seeds}."
 
 
 def _listed(numbers: set[int]) -> str:
