@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE  # else each of the many processes compiles the
 .PHONY: help setup demo test coverage test-slow test-slurm studies studies-check lint format typecheck clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Create .venv with everything the other targets need
 

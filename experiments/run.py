@@ -210,7 +210,7 @@ def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
     tables = by_measurement(read(file), every)
     wanted = [place for place, rows in enumerate(tables) if not rows]
     print(f"{study.name}/{name}: {len(every) - len(wanted)} of {len(every)} measurements are there")
-    for place in tqdm(wanted, "measuring", unit=" measurements", disable=not wanted):
+    for place in tqdm(wanted, "measuring", unit=" measurements", leave=False, disable=not wanted):
         what, work = every[place]
         made, threads = [*work()], torch.get_num_threads()
         origin = {
@@ -346,8 +346,17 @@ def main() -> None:
         if not asked.check:
             _bring_up_to_date(study, asked.jobs)
         wrong += rebuild(study, check=asked.check)
+    csvs = [name for name in wrong if name.endswith(".csv")]
+    if asked.check and csvs:
+        print(f"rows are missing, or are of other settings: {', '.join(csvs)}", file=sys.stderr)
     if asked.check and wrong:
-        raise SystemExit(f"not what the CSV files say: {', '.join(wrong)}; run make studies")
+        stale = sorted({name.partition("/")[0] for name in wrong})
+        others = ", ".join(name for name in wrong if name not in csvs) or "see above"
+        raise SystemExit(
+            f'not what the CSV files say: {others}; run make studies STUDIES="{" ".join(stale)}"'
+        )
+    if not asked.check:
+        print(f"written anew: {', '.join(wrong)}" if wrong else "tables and figures are up to date")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ def data_root() -> Path:
         UserError: none is named.
     """
     if not (root := os.environ.get("MIA_LAB_DATA")):
-        raise UserError("the study needs real data: set MIA_LAB_DATA to the folder that holds them")
+        raise UserError(
+            "the study needs real data: set MIA_LAB_DATA to the folder that holds facades/, maps/ "
+            "and cityscapes/"
+        )
     return Path(root)
 
 
@@ -118,7 +121,7 @@ def origin(found: Sequence[Row]) -> str:
     n_audits = len({row["key"] for row in found if "key" in row})
     audits = f"{n_audits} audits," if n_audits else "Measured at"
     seeds = f", seed{'s' * (not seeds.isdigit())} {seeds}" if seeds else ""
-    return f"{audits} commit {commits}, {devices}{seeds}."
+    return f"{audits} commit{'s' * (len(commits) > 7)} {commits}, {devices}{seeds}."
 
 
 def _listed(numbers: set[int]) -> str:

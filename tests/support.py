@@ -84,7 +84,7 @@ class Command:
 
     def __call__(self, *arguments: str) -> Ran:
         """Run the real entry point here: the same code, without a second import of torch."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err, handlers = io.StringIO(), io.StringIO(), [*logging.root.handlers]
         with ExitStack() as stack:
             stack.enter_context(patch.dict(os.environ, self._environment(), clear=True))
             stack.enter_context(patch.object(sys, "argv", ["mia_lab", *self._arguments(arguments)]))
@@ -101,6 +101,7 @@ class Command:
                 traceback.print_exc()
             finally:
                 logging.shutdown()
+                logging.root.handlers[:] = handlers  # the command's write to a folder that goes
         if isinstance(code, str):
             print(code, file=err)
         return Ran(

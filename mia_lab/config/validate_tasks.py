@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,8 @@ from mia_lab.config.checks import at_least, is_trained_by_us
 from mia_lab.config.choices import Protocol, QueryMode, StoreAction, Task
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def _check_export(config: Config) -> None:
@@ -70,6 +73,9 @@ def _check_compare(config: Config) -> None:
         raise UserError(
             f"until={config.until.value} stops an audit, and task=compare is none; leave it out"
         )
+    for name in config.compare.runs:
+        if left := [str(p) for p in _matches(name) if not _is_finished(p)]:
+            log.info("compare.runs=%s: left out, no metrics.json: %s", name, ", ".join(left))
     folders = run_folders(config.compare.runs)
     if len(folders) < 2:
         raise UserError(
@@ -117,21 +123,37 @@ def _check_collect(config: Config) -> None:
 def run_folders(names: Iterable[str]) -> list[Path]:
     """The folders that ``compare.runs`` names, patterns such as ``outputs/sweeps/X/*`` expanded.
 
+    Of what a pattern matches, folders without metrics are left out.
+
     Raises:
-        UserError: a pattern matches no folder.
+        UserError: a pattern matches no folder of a finished run.
     """
     found: list[Path] = []
     for name in names:
-        path = Path(name).expanduser()
-        if path.exists() or not set("*?[") & set(name):
-            found.append(path)
-            continue
-        pattern = str(path.relative_to(path.anchor))
-        matches = [p for p in Path(path.anchor).glob(pattern) if p.is_dir() and p.name[0] != "."]
-        if not matches:
-            raise UserError(f"compare.runs={name}: matches no folder")
-        found += sorted(matches, key=_natural)
+        if not _is_pattern(name):
+            found.append(Path(name).expanduser())
+        elif finished := [p for p in _matches(name) if _is_finished(p)]:
+            found += finished
+        else:
+            raise UserError(f"compare.runs={name}: matches no folder with metrics.json")
     return found
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(set("*?[") & set(name)) and not Path(name).expanduser().exists()
+
+
+def _matches(name: str) -> list[Path]:
+    """Folders that a pattern matches, none for a name."""
+    if not _is_pattern(name):
+        return []
+    path = Path(name).expanduser()
+    found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    return sorted((p for p in found if p.is_dir() and p.name[0] != "."), key=_natural)
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "metrics.json").is_file()
 
 
 def _natural(path: Path) -> list[str | int]:

@@ -29,7 +29,7 @@ class Entry:
             the answers of a remote victim.
         size: bytes on disk.
         created, used: when it was computed and last asked for, seconds since the epoch.
-        seconds: what it cost to compute.
+        seconds: what it cost to compute, without the stages that it asked for.
     """
 
     path: Path

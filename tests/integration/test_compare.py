@@ -106,6 +106,7 @@ def test_patterns_parquet_and_no_torch(command: Command) -> None:
     other = command.folder / "runs" / "other"
     (other / "scores.csv").unlink()
     (other / "config.yaml").unlink()
+    (command.folder / "runs" / "jobs").mkdir()  # of a sweep; no audit, and no obstacle
     imported, out = command.imports("task=compare", "compare.runs=[runs/*]")
     assert "numpy" in imported
     assert not imported & {"torch", "pytorch_lightning", "wandb", "timm"}

@@ -59,6 +59,29 @@ def test_computes_once(tmp_path: Path) -> None:
     assert [p.name for p in first.parent.iterdir()] == [first.name]  # no lock, no partial
 
 
+def test_the_cost_of_a_stage_is_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    needed = [Stage("needed", 1, {"a": i}) for i in range(2)]
+
+    def slow(folder: Path) -> None:
+        time.sleep(0.2)
+        write_number(folder)
+
+    def compute(folder: Path) -> None:
+        for stage in needed:
+            store.get(stage, slow)
+        time.sleep(0.05)
+        write_number(folder)
+
+    store.get(STAGE, compute)
+    mine, *others = (
+        json.loads((store.path(stage) / "manifest.json").read_text())["seconds"]
+        for stage in (STAGE, *needed)
+    )
+    assert 0.05 <= mine < 0.2
+    assert min(others) >= 0.2
+
+
 @pytest.mark.parametrize("name", ["number.txt", "manifest.json"])
 def test_flipped_byte_is_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
     store = Store(tmp_path)
