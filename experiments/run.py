@@ -37,13 +37,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import shared
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 from tqdm import tqdm
 
+import shared
 from mia_lab.cli import CONF, prepare
 from mia_lab.collecting import gather
 from mia_lab.config.resolved import typed

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import shared
 import torch
 from scipy.linalg import lstsq
 from skimage.transform import resize as skimage_resize
 from sklearn.linear_model import Ridge
 from tqdm import tqdm
 
+import shared
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import shared
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+import shared
 from mia_lab.data.dataset import PairDataset, collate
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.hardware import resolve_precision

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import shared
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
+import shared
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data import traces
 from mia_lab.data.dataset import PairDataset

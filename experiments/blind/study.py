@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import shared
 from matplotlib.figure import Figure
 
+import shared
 from blind import gate
 from mia_lab.evaluation.decision import proportion_interval
 

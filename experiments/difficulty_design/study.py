@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import shared
 from matplotlib.figure import Figure
 
+import shared
 from mia_lab.evaluation.repeats import mean_over_repeats
 
 HERE = Path(__file__).parent

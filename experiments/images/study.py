@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import shared
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+import shared
 from mia_lab.cli import CONF, prepare
 from mia_lab.config import build
 from mia_lab.config.resolved import typed

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import shared
 from scipy.special import ndtr, ndtri
 from tqdm import tqdm
 
+import shared
 from mia_lab.evaluation import auc_interval
 from mia_lab.evaluation.bootstrap import auc_bootstrap_interval, tpr_draws, tpr_interval
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 import shared
 from intervals import coverage
-from matplotlib.figure import Figure
 
 FILE = Path(__file__).with_name("coverage.csv")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import shared
 from matplotlib.figure import Figure
 
+import shared
 from mia_lab.evaluation.repeats import mean_over_repeats
 
 HERE = Path(__file__).parent

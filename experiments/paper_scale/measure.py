@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import shared
 from hydra import compose, initialize_config_dir
 
+import shared
 from mia_lab.cli import CONF, prepare
 from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import shared
 from matplotlib.figure import Figure
 
+import shared
 from paper_scale import measure
 
 FILE = Path(__file__).with_name("results.csv")

@@ -5,8 +5,9 @@ It reads the audits of table1.
 
 from __future__ import annotations
 
-import shared
 from matplotlib.figure import Figure
+
+import shared
 from table1 import study as table1
 
 SPLITS = {"official": "published folders", "resplit": "random re-split"}

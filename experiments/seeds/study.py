@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import shared
 from matplotlib.figure import Figure
 
+import shared
 from mia_lab.reporting.distributions import scatter_figure
 
 HERE = Path(__file__).parent

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import shared
 from matplotlib.figure import Figure
+
+import shared
 
 HERE = Path(__file__).parent
 
