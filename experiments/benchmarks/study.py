@@ -21,9 +21,9 @@ MEASURED = {
 ENGINES = ("ours, ridge 1", "ours, ridge 0, official")
 
 
-def _values(file: str, **wanted: str) -> dict[tuple[str, str], float]:
+def _difficulties() -> dict[tuple[str, str], float]:
     """By what was measured and its unit."""
-    found = shared.rows(HERE / f"{file}.csv", **wanted)
+    found = shared.read(HERE / "difficulty.csv")
     return {(row["what"], row["unit"]): float(row["value"]) for row in found}
 
 
@@ -42,7 +42,7 @@ def tables() -> dict[str, str]:
 
 def _image() -> str:
     """Each part's seconds, and how many times faster ours is."""
-    found = _values("difficulty")
+    found = _difficulties()
     seconds = "s, median over images"
     names = {"backbone": "backbone", "resizing": "resizing / compact factors", "fit": "fit, error"}
     lines = []
@@ -74,7 +74,7 @@ def _image() -> str:
 
 
 def _grid() -> str:
-    found = _values("difficulty")
+    found = _difficulties()
     (unit,) = {unit for what, unit in found if what == "grid: scikit-learn"}
     ours, theirs = found["grid: ours", unit], found["grid: scikit-learn", unit]
     passes = found["grid: ours in backbone passes", "passes"]
@@ -86,7 +86,7 @@ def _grid() -> str:
 def _float32() -> str:
     """The largest change of a score, or how many images were refused."""
     found: dict[tuple[str, str], list[str]] = {}
-    for (what, unit), value in _values("difficulty").items():
+    for (what, unit), value in _difficulties().items():
         if what.startswith("float32"):
             _, backbone, ridge = what.split(", ")
             refused = unit.startswith("images refused")

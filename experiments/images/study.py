@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +46,34 @@ LOOKS = {
 """Of a target's pixels (H, W, 3): their mean, deviation, and difference of neighbours."""
 
 
+def looks() -> Iterator[shared.Measurement]:
+    """Of each scored image's target."""
+    for data in RUNS:
+        yield {"data": data, "seed": 0}, partial(_looks, data)
+
+
+def _looks(data: str) -> Iterator[dict[str, str | float]]:
+    source = _source(data)
+    for row in shared.read(HERE / f"{data}-scores.csv"):
+        pixels = np.asarray(source.load(row["id"]).y, float)
+        yield {"id": row["id"], **{name: look(pixels) for name, look in LOOKS.items()}}
+
+
+MEASURED = {"looks": looks}
+
+
 def tables() -> dict[str, str]:
     lines, ranks = [], []
     for data, name in shared.NAMES.items():
-        found = [float(row["difficulty"]) for row in ordered(data)]
+        images = ordered(data)
+        found = [float(row["difficulty"]) for row in images]
         spread = [f"{found[round(q * (len(found) - 1))]:.4f}" for q in (0, 0.25, 0.5, 0.75, 1)]
         lines.append([name, *spread])
-        source = _source(data)
-        targets = [np.asarray(source.load(row["id"]).y, float) for row in ordered(data)]
-        ranks.append(
-            [
-                name,
-                *(
-                    f"{spearmanr(found, [look(y) for y in targets]).statistic:+.2f}"
-                    for look in LOOKS.values()
-                ),
-            ]
-        )
+        seen = {row["id"]: row for row in shared.rows(HERE / "looks.csv", data=data)}
+        ranks.append([name])
+        for look in LOOKS:
+            values = [float(seen[row["id"]][look]) for row in images]
+            ranks[-1].append(f"{spearmanr(found, values).statistic:+.2f}")
     heads = ["generated", "easiest", "quarter", "median", "three quarters", "hardest"]
     everything = [row for data in RUNS for row in shared.rows(HERE / f"{data}.csv")]
     return {
