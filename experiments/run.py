@@ -45,15 +45,15 @@ from tqdm import tqdm
 
 import shared
 from mia_lab.cli import CONF, prepare
-from mia_lab.collecting import gather
 from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate
 from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
 from mia_lab.reporting.sweep_table import SETTINGS
-from mia_lab.run import commit
-from mia_lab.stages import Stages
+from mia_lab.stages.audit_stages import Stages
 from mia_lab.store import Store
+from mia_lab.tasks.collect import gather
+from mia_lab.tasks.run import commit
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"

@@ -21,9 +21,9 @@ from mia_lab.config.resolved import typed
 from mia_lab.config.schema import Config, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import GateFailedError, UserError
-from mia_lab.jobs import noted, point_key
 from mia_lab.store.disk import is_full
-from mia_lab.sweeping import SweepFailedError, sweep_name
+from mia_lab.sweeps.jobs import noted, point_key
+from mia_lab.sweeps.sweeper import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -110,7 +110,7 @@ def run(cfg: DictConfig) -> None:
         _store(config)
         return
     if config.task is Task.collect:
-        from mia_lab.collecting import collect_task
+        from mia_lab.tasks.collect import collect_task
 
         collect_task(config)
         return
@@ -119,19 +119,19 @@ def run(cfg: DictConfig) -> None:
     folder = Path(job.runtime.output_dir)
     group = Path(job.sweep.dir).name if sweep else config.name
     if config.task is Task.difficulty:
-        from mia_lab.survey import survey
+        from mia_lab.tasks.difficulty import survey
 
         survey(config, folder, group)
     elif config.task is Task.score:
-        from mia_lab.scoring import score
+        from mia_lab.tasks.score import score
 
         score(config, folder, group)
     elif config.task is Task.compare:
-        from mia_lab.comparing import compare
+        from mia_lab.tasks.compare import compare
 
         compare(config, folder)
     elif config.task is Task.export:
-        from mia_lab.exporting import export
+        from mia_lab.tasks.export import export
 
         export(config, folder)
     else:
@@ -146,7 +146,7 @@ def _checked(cfg: DictConfig) -> Config:
 
 def _audit(config: Config, folder: Path, group: str) -> None:
     from mia_lab.evaluation.gate import sentence
-    from mia_lab.pipeline import audit
+    from mia_lab.tasks.audit import audit
 
     gate = audit(config, folder, group)
     if gate is not None and gate.failed:
@@ -154,7 +154,7 @@ def _audit(config: Config, folder: Path, group: str) -> None:
 
 
 def _store(config: Config) -> None:
-    from mia_lab.store.admin import Choice, administer
+    from mia_lab.tasks.store import Choice, administer
 
     task = config.store
     choice = Choice(task.stage, task.state and task.state.value, task.older_than_days, task.max_gb)

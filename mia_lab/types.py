@@ -313,3 +313,22 @@ class ScoreTable:
         """
         rows = {str(i): j for j, i in enumerate(self.id)}
         return np.asarray(self.score, dtype=np.float64)[[rows[i] for i in ids]]
+
+
+@dataclass(frozen=True)
+class PrivacyClaim:
+    """What a differentially private training promises: an upper bound, where an audit's is lower.
+
+    Attributes:
+        epsilon, delta: no image changes the odds of any outcome by more than e^epsilon, but with
+            probability delta.
+        noise_multiplier: deviation of the noise, in units of the bound of a gradient.
+        sampling_rate: probability that an image is in a batch.
+        steps: batches.
+    """
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int

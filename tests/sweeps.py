@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mia_lab.points import Point, State
+from mia_lab.sweeps.point import Point, State
 
 STAGES = {"split": 0.5, "victim": 61.25, "evaluation": 1.0}
 

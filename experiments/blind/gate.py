@@ -21,9 +21,9 @@ from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.difficulty.single_image import SingleImageDifficulty
-from mia_lab.difficulty_stages import POOLED, pool
 from mia_lab.evaluation.blind import judge_split
-from mia_lab.measures import Blind
+from mia_lab.evaluation.results import Blind
+from mia_lab.stages.difficulty_stages import POOLED, pool
 
 IMAGE_SIZE = 64
 PERMUTATIONS = 200

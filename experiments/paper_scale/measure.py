@@ -16,7 +16,7 @@ import shared
 from mia_lab.cli import CONF, prepare
 from mia_lab.config.resolved import typed
 from mia_lab.config.validate import validate
-from mia_lab.stages import Stages
+from mia_lab.stages.audit_stages import Stages
 from mia_lab.store import Store
 
 STEPS = 10

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mia_lab.defenses import Defense
     from mia_lab.difficulty.single_image import SingleImageDifficulty
     from mia_lab.difficulty.whole_image import WholeImageDifficulty
-    from mia_lab.practice import PrivacyClaim
+    from mia_lab.types import PrivacyClaim
     from mia_lab.victims.blackbox import Victim
 
 RUNTIME_KEYS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from mia_lab.measures import Reliability
+from mia_lab.evaluation.results import Reliability
 from mia_lab.types import Floats
 
 

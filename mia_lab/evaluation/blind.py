@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mia_lab.evaluation.blind_fits import DIFFICULTY, EQUAL, fit_baselines, folded
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.results import Blind, Comparison, Evaluation, Verdict
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import Interval, auc_interval
-from mia_lab.measures import Blind, Comparison, Evaluation, Verdict
 from mia_lab.types import VICTIM, BlindFits, Floats, ScoreTable, Strings
 
 SIGNIFICANCE = 0.05

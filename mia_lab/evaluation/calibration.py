@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.decision import proportion
-from mia_lab.practice import Calibration
+from mia_lab.evaluation.results import Calibration
 from mia_lab.types import Floats, Strings
 
 BINS = 8

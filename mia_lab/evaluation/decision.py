@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from mia_lab.evaluation.clusters import cluster_codes
+from mia_lab.evaluation.results import Decision, Estimate, Hindsight, OperatingPoint
 from mia_lab.evaluation.roc import roc_curve, split_classes
-from mia_lab.measures import Estimate
-from mia_lab.practice import Decision, Hindsight, OperatingPoint
 from mia_lab.types import Floats, Strings
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation.results import EpsilonBound
 from mia_lab.evaluation.roc import split_classes
-from mia_lab.practice import EpsilonBound
 from mia_lab.types import Floats
 
 _LARGEST = 40.0

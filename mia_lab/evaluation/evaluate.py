@@ -12,9 +12,9 @@ from mia_lab.evaluation.bootstrap import (
     tpr_interval,
 )
 from mia_lab.evaluation.null import permutation_p_value
+from mia_lab.evaluation.results import Band, Comparison, Estimate, Evaluation
 from mia_lab.evaluation.roc import auc, roc_curve, split_classes, tpr_at_fpr
 from mia_lab.evaluation.uncertainty import auc_interval, compare
-from mia_lab.measures import Band, Comparison, Estimate, Evaluation
 from mia_lab.seeding import generator
 from mia_lab.types import Floats, ScoreTable, Strings
 

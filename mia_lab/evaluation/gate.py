@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mia_lab.errors import UserError
-from mia_lab.practice import Gate
+from mia_lab.evaluation.results import Gate
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 

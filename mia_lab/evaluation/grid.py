@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.attacks.membership import membership_error
+from mia_lab.evaluation.results import AlphaCurve, GridPoint
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import auc_interval
-from mia_lab.measures import AlphaCurve, GridPoint
 from mia_lab.types import DifficultyTable, Floats, Strings
 
 CURVE_POINTS = 41

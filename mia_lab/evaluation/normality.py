@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from mia_lab.measures import Normality
+from mia_lab.evaluation.results import Normality
 from mia_lab.types import Floats
 
 KEPT = 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.measures import Roc
+from mia_lab.evaluation.results import Roc
 from mia_lab.types import Floats
 
 

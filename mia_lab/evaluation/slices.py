@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation.results import Estimate, Slice
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import auc_interval
-from mia_lab.measures import Estimate, Slice
 from mia_lab.types import Floats, ScoreTable, Strings
 
 QUARTERS = ("easiest quarter", "second quarter", "third quarter", "hardest quarter")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mia_lab.evaluation.evaluate import FPRS
-from mia_lab.measures import Comparison
-from mia_lab.results import AuditResult
+from mia_lab.evaluation.results import AuditResult, Comparison
 
 BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
 """Blind baselines that an audit may have."""

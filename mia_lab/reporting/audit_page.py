@@ -12,12 +12,16 @@ import numpy as np
 from mia_lab.evaluation import FPRS, gate
 from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
 from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
-from mia_lab.measures import Comparison, Estimate
-from mia_lab.practice import EpsilonBound, OperatingPoint
+from mia_lab.evaluation.results import (
+    AuditResult,
+    Comparison,
+    EpsilonBound,
+    Estimate,
+    OperatingPoint,
+)
 from mia_lab.reporting import text
 from mia_lab.reporting.canvas import Picture, attack_colours
 from mia_lab.reporting.tables import grid_axes, grid_rows, score_columns
-from mia_lab.results import AuditResult
 from mia_lab.types import Role
 
 LISTED = 200

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mia_lab.measures import Estimate, Verdict
+from mia_lab.evaluation.results import Estimate, FinishedRun, PairedTest, RunComparison, Verdict
 from mia_lab.reporting.canvas import Picture, attack_colours
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.tables import columns_of
 from mia_lab.reporting.text import aligned, interval, p_text, percent, rate_interval
-from mia_lab.results import FinishedRun, PairedTest, RunComparison
 
 SCHEMA = "mia_lab comparison 1"
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mia_lab.evaluation.results import Estimate, FinishedRun, RunComparison
 from mia_lab.evaluation.roc import roc_curve
-from mia_lab.measures import Estimate
 from mia_lab.reporting.canvas import INK, QUIET, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.comparison import attacks_of, auc_of, summary
 from mia_lab.reporting.text import interval
-from mia_lab.results import FinishedRun, RunComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.measures import AlphaCurve, Evaluation, Normality, Roc
-from mia_lab.practice import Calibration
+from mia_lab.evaluation.results import AlphaCurve, Calibration, Evaluation, Normality, Roc
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.decision import hindsight
-from mia_lab.practice import Practice
+from mia_lab.evaluation.results import Practice
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,

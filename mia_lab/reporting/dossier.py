@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation.results import Dossiers, Gallery
 from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
-from mia_lab.results import Dossiers, Gallery
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mia_lab.measures import GridPoint
+from mia_lab.evaluation.results import AuditResult, GridPoint
 from mia_lab.reporting.canvas import (
     Picture,
     attack_colours,
@@ -24,7 +24,6 @@ from mia_lab.reporting.dossier import dossier_pictures
 from mia_lab.reporting.heatmap import heatmap, panels
 from mia_lab.reporting.tables import best_point, grid_axes, score_columns
 from mia_lab.reporting.text import interval, p_text, rate, verdict
-from mia_lab.results import AuditResult
 
 __all__ = ["Picture", "attack_colours", "draw", "grid_pictures"]
 

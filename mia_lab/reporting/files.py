@@ -8,11 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mia_lab.measures import AlphaCurve, Blind, Comparison, Estimate, Evaluation
-from mia_lab.practice import OperatingPoint, Practice
+from mia_lab.evaluation.results import (
+    AlphaCurve,
+    AuditResult,
+    Blind,
+    Comparison,
+    Estimate,
+    Evaluation,
+    OperatingPoint,
+    Practice,
+)
 from mia_lab.reporting.figures import Picture
 from mia_lab.reporting.tables import columns_of, grid_rows, score_columns
-from mia_lab.results import AuditResult
 
 SCHEMA = "mia_lab metrics 1"
 """Raised with every change to the content of ``metrics.json`` that a reader would notice."""

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mia_lab.evaluation.results import AuditResult, Scoring, Survey
 from mia_lab.reporting import audit_page, scores, text
 from mia_lab.reporting.canvas import Picture
-from mia_lab.results import AuditResult, Scoring, Survey
 
 if TYPE_CHECKING:
     from jinja2 import Template

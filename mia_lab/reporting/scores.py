@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_lab.practice import Decision
+from mia_lab.evaluation.results import Decision, Scoring
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
 from mia_lab.reporting.dossier import samples_figure
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.tables import error_columns
 from mia_lab.reporting.text import percent
-from mia_lab.results import Scoring
 from mia_lab.types import Floats, ScoreTable
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mia_lab.evaluation.results import Extremes, Survey
 from mia_lab.reporting.canvas import (
     Picture,
     colour_bar,
@@ -19,7 +20,6 @@ from mia_lab.reporting.canvas import (
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.heatmap import Panel, heatmap, panels
 from mia_lab.reporting.tables import difficulty_columns, setting_axes, setting_labels
-from mia_lab.results import Extremes, Survey
 from mia_lab.types import Floats
 
 if TYPE_CHECKING:

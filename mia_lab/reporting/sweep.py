@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.evaluation.repeats import Mean
-from mia_lab.measures import Verdict
+from mia_lab.evaluation.results import Sweep, Verdict
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.files import write_csv, write_parquet, write_pictures
 from mia_lab.reporting.sweep_table import (
@@ -24,7 +24,6 @@ from mia_lab.reporting.sweep_table import (
 )
 from mia_lab.reporting.tables import columns_of
 from mia_lab.reporting.text import aligned, interval
-from mia_lab.results import Sweep
 
 STATES = ("done", "failed", "running", "planned", "damaged", "other")
 """All there are, in the order in which they are named."""

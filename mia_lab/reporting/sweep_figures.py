@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_lab.evaluation.repeats import Mean
+from mia_lab.evaluation.results import Sweep
 from mia_lab.reporting.canvas import INK, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.heatmap import heatmap, natural, panels, tick
 from mia_lab.reporting.sweep import at
@@ -25,7 +26,6 @@ from mia_lab.reporting.sweep_table import (
     setting_axes,
     settings,
 )
-from mia_lab.results import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

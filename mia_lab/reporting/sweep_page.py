@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mia_lab.evaluation.results import Sweep
 from mia_lab.reporting import sweep as words
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.sweep_figures import MOST
@@ -18,7 +19,6 @@ from mia_lab.reporting.sweep_table import (
     setting_axes,
     settings,
 )
-from mia_lab.results import Sweep
 
 THUMBNAILS = ("roc", "scatter")
 """Pictures of a point that a sweep's page can show."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_lab.evaluation.repeats import Mean, mean_over_repeats
+from mia_lab.evaluation.results import Sweep, SweepPoint
 from mia_lab.reporting.labels import as_typed, short_key, telling_keys
-from mia_lab.results import Sweep, SweepPoint
 
 Row = dict[str, Any]
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mia_lab.measures import GridPoint
-from mia_lab.results import AuditResult
+from mia_lab.evaluation.results import AuditResult, GridPoint
 from mia_lab.types import DifficultyTable, Floats, ScoreTable
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from mia_lab.evaluation.blind import SOUND_BELOW
-from mia_lab.measures import (
+from mia_lab.evaluation.results import (
+    AuditResult,
     Comparison,
     Estimate,
     Evaluation,
@@ -16,7 +17,6 @@ from mia_lab.measures import (
     Verdict,
 )
 from mia_lab.reporting.tables import best_point
-from mia_lab.results import AuditResult
 
 NOT_RESOLVABLE = "not resolvable"
 

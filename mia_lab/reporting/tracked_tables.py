@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mia_lab.measures import Comparison, Estimate, Evaluation, Roc
-from mia_lab.practice import OperatingPoint
+from mia_lab.evaluation.results import (
+    AuditResult,
+    Comparison,
+    Estimate,
+    Evaluation,
+    OperatingPoint,
+    Roc,
+)
 from mia_lab.reporting.tables import columns_of, grid_rows, score_columns
-from mia_lab.results import AuditResult
 
 Columns = dict[str, list[Any]]
 Row = dict[str, Any]

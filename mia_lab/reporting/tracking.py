@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
+from mia_lab.evaluation.results import AuditResult, Scoring, Survey, Sweep
 from mia_lab.evaluation.summary import summary
 from mia_lab.reporting import dashboard
 from mia_lab.reporting.canvas import Picture
@@ -20,7 +21,6 @@ from mia_lab.reporting.scores import candidate_columns, scores_summary
 from mia_lab.reporting.sweep import sweep_summary, sweep_tables
 from mia_lab.reporting.tables import difficulty_columns
 from mia_lab.reporting.tracked_tables import audit_tables, roc_points
-from mia_lab.results import AuditResult, Scoring, Survey, Sweep
 
 Mode = Literal["offline", "online", "disabled"]
 

@@ -15,9 +15,8 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from mia_lab.data.dataset import Item, PairDataset, collate
 from mia_lab.errors import UserError
-from mia_lab.practice import PrivacyClaim
 from mia_lab.seeding import derive_seed, generator
-from mia_lab.types import PairBatch
+from mia_lab.types import PairBatch, PrivacyClaim
 from mia_lab.victims.gan import at_least, check_hparams, initialise
 from mia_lab.victims.networks import network_range, translate_unit_range
 from mia_lab.victims.networks.unet import UNet

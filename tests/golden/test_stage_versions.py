@@ -1,8 +1,8 @@
 """What the stored stages computed when their versions were last raised.
 
 A failure here means that stored results no longer are what the code would compute. If that is
-intended, raise the stage's version in `mia_lab/planned.py`, `mia_lab/stages.py` or
-`mia_lab/difficulty_stages.py` (or the generators' `CODE_VERSION`), and only then write the new
+intended, raise the stage's version in `mia_lab/stages/planned.py`, `mia_lab/stages/audit_stages.py` or
+`mia_lab/stages/difficulty_stages.py` (or the generators' `CODE_VERSION`), and only then write the new
 numbers here.
 """
 
@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from mia_lab import planned, stages
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
@@ -24,13 +23,15 @@ from mia_lab.data.source import Pair
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.data.traces import traces
 from mia_lab.difficulty import difficulty_score
-from mia_lab.difficulty_stages import (
+from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.stages import audit_stages as stages
+from mia_lab.stages import planned
+from mia_lab.stages.difficulty_stages import (
     DIFFICULTY_VERSION,
     FEATURES_VERSION,
     POOLED_VERSION,
     pool,
 )
-from mia_lab.evaluation.blind_fits import fit_baselines
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mia_lab.points import State
+from mia_lab.sweeps.point import State
 from support import Command
 from sweeps import add
 

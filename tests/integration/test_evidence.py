@@ -18,7 +18,7 @@ import mia_lab.reporting
 from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.evaluation import evaluate
-from mia_lab.stages import Stages
+from mia_lab.stages.audit_stages import Stages
 from mia_lab.store import Store
 from mia_lab.types import Role
 from support import Command, composed

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mia_lab.errors import UserError
-from mia_lab.jobs import locked
-from mia_lab.points import Point, State, read_point
-from mia_lab.sweeping import READY
+from mia_lab.sweeps.jobs import locked
+from mia_lab.sweeps.point import Point, State, read_point
+from mia_lab.sweeps.sweeper import READY
 from support import Command, Ran
 from wandb_files import identity, summary
 
@@ -82,7 +82,7 @@ def test_what_reads_other_runs_is_never_skipped(command: Command) -> None:
 
 def test_a_job_notes_what_it_ran(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data, code or configuration may change between the command and a queued job."""
-    from mia_lab import sweeping
+    from mia_lab.sweeps import sweeper as sweeping
 
     monkeypatch.setattr(sweeping, "point_key", lambda *_: "another time's")
     assert command(*TINY, "seed=0,1").code == 0
@@ -138,7 +138,7 @@ def test_a_failing_collection_is_told(command: Command, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise UserError("no room for the page")
 
-    monkeypatch.setattr("mia_lab.collecting.collect", broken)
+    monkeypatch.setattr("mia_lab.tasks.collect.collect", broken)
     ran = command("-m", "+experiment=tiny", "attack.alpha=0,1")
     assert (ran.code, counts(ran)) == (2, "2 done, 0 failed, 0 skipped")
     assert "no room for the page" in ran.error
@@ -195,7 +195,7 @@ def test_a_bug_is_told_with_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("in the middle")
 
-    monkeypatch.setattr("mia_lab.pipeline.write_manifest", broken)
+    monkeypatch.setattr("mia_lab.tasks.audit.write_manifest", broken)
     ran = command(*TINY, "seed=0,1")
     assert ran.code == 1
     assert "ZeroDivisionError: in the middle" in ran.out

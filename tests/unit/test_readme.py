@@ -11,7 +11,7 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 DOCUMENTED = (
     "mia_lab.attacks.membership",
-    "mia_lab.reconstruction",
+    "mia_lab.victims.query",
     "mia_lab.difficulty.score",
 )
 

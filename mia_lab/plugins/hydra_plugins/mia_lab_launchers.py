@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from mia_lab.launching import Job
+    from mia_lab.sweeps.local import Job
 
 
 def _point(overrides: Sequence[str], place: int) -> int:
@@ -42,7 +42,7 @@ class _JobLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from mia_lab.launching import Job
+        from mia_lab.sweeps.local import Job
 
         shared = self.config, self.context, self.function
         return self.run(
@@ -57,18 +57,18 @@ class _JobLauncher(Launcher):
 
 
 class LocalLauncher(_JobLauncher):
-    """Processes of this machine; see `mia_lab.launching`."""
+    """Processes of this machine; see `mia_lab.sweeps.local`."""
 
     def run(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
-        from mia_lab.launching import run_here
+        from mia_lab.sweeps.local import run_here
 
         return run_here(jobs, Path(self.parameters["folder"]), self.parameters["processes"])
 
 
 class SlurmLauncher(_JobLauncher):
-    """A SLURM cluster; see `mia_lab.cluster`."""
+    """A SLURM cluster; see `mia_lab.sweeps.slurm`."""
 
     def run(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
-        from mia_lab.cluster import run_there
+        from mia_lab.sweeps.slurm import run_there
 
         return run_there(jobs, self.parameters)

@@ -8,9 +8,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 
 class ResumingSweeper(BasicSweeper):
-    """Hydra's own grid, of which only the points run that are not done; see `mia_lab.sweeping`."""
+    """Hydra's grid; only points that are not done run. See `mia_lab.sweeps.sweeper`."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from mia_lab.sweeping import sweep
+        from mia_lab.sweeps.sweeper import sweep
 
         return sweep(self, arguments)

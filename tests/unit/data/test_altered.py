@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.transforms import altered
-from mia_lab.defenses import OutputNoise, Smoothing
-from mia_lab.reconstruction import query_altered
+from mia_lab.defenses.output_noise import OutputNoise
+from mia_lab.defenses.smoothing import Smoothing
 from mia_lab.types import ADAPTIVE, PairBatch
+from mia_lab.victims.query import query_altered
 
 
 @pytest.fixture(scope="module")

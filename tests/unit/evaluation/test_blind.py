@@ -13,7 +13,7 @@ from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
 from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.blind_fits import _compact, blind_scores
 from mia_lab.evaluation.cross_fit import cross_fit
-from mia_lab.measures import Blind, Verdict
+from mia_lab.evaluation.results import Blind, Verdict
 from mia_lab.types import ScoreTable
 
 N = 60

@@ -16,7 +16,7 @@ from mia_lab.evaluation.decision import (
     proportion_interval,
     ranks,
 )
-from mia_lab.practice import Hindsight
+from mia_lab.evaluation.results import Hindsight
 
 
 @pytest.mark.parametrize("digits", [1, 15])

@@ -11,9 +11,8 @@ from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.decision import hindsight
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.gate import check, decide, parse, sentence
+from mia_lab.evaluation.results import AuditResult, Practice
 from mia_lab.evaluation.summary import BASELINES, summary, summary_names
-from mia_lab.practice import Practice
-from mia_lab.results import AuditResult
 from mia_lab.types import ScoreTable, Split
 
 NUMBERS = {"auc/membership": 0.6, "blind/difficulty": 0.4}

@@ -9,11 +9,19 @@ from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.grid import alpha_curve
+from mia_lab.evaluation.results import (
+    AuditResult,
+    Dossiers,
+    EpsilonBound,
+    Extremes,
+    Gallery,
+    GridPoint,
+    Knowledge,
+    Practice,
+    Survey,
+)
 from mia_lab.evaluation.slices import slices
-from mia_lab.measures import GridPoint, Knowledge
-from mia_lab.practice import EpsilonBound, Practice
 from mia_lab.reporting import Picture, draw
-from mia_lab.results import AuditResult, Dossiers, Extremes, Gallery, Survey
 from mia_lab.types import ScoreTable, Split
 from tables import difficulty_table
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mia_lab.comparing import paired_tests
-from mia_lab.measures import Estimate
+from mia_lab.evaluation.results import AuditResult, Estimate, FinishedRun, RunComparison
 from mia_lab.reporting import comparison as report
 from mia_lab.reporting import files
 from mia_lab.reporting.comparison_figures import auc_figure, draw, roc_figure
 from mia_lab.reporting.html import write_page
-from mia_lab.results import AuditResult, FinishedRun, RunComparison
+from mia_lab.tasks.compare import paired_tests
 
 LABELS = ("common settings", "attack.alpha=<1>", "seed=1")
 

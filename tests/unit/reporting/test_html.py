@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation import gate
-from mia_lab.measures import Verdict
-from mia_lab.practice import EpsilonBound, Gate
+from mia_lab.evaluation.results import AuditResult, EpsilonBound, Gate, Verdict
 from mia_lab.reporting import Picture, draw, write_html
 from mia_lab.reporting.html import render
 from mia_lab.reporting.tables import score_columns
 from mia_lab.reporting.text import belief, finding, interval, p_text, rate, rate_interval
-from mia_lab.results import AuditResult
 from mia_lab.types import ScoreTable
 
 

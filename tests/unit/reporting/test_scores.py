@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation.decision import decide, ranks
+from mia_lab.evaluation.results import Gallery, Scoring
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
 from mia_lab.reporting.tracking import Tracker
-from mia_lab.results import Gallery, Scoring
 from mia_lab.types import ScoreTable
 from wandb_files import summary
 

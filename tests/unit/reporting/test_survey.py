@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from mia_lab.evaluation.agreement import reliability
+from mia_lab.evaluation.results import Survey
 from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
-from mia_lab.results import Survey
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mia_lab.measures import Estimate, Knowledge, Verdict
+from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting import text_table, verdict
 from mia_lab.reporting.text import belief, interval, p_text, percent, rate, rate_interval
 

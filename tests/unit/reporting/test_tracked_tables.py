@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mia_lab.measures import Roc
+from mia_lab.evaluation.results import AuditResult, Roc
 from mia_lab.reporting.tables import grid_rows, score_columns
 from mia_lab.reporting.tracked_tables import CHART_POINTS, audit_tables, roc_points, thinned
-from mia_lab.results import AuditResult
 
 
 def rows(columns: dict[str, list]) -> list[dict]:

@@ -17,7 +17,7 @@ import pytest
 
 from mia_lab.errors import UserError
 from mia_lab.store import Stage, Store, session
-from mia_lab.store.admin import Choice, administer
+from mia_lab.tasks.store import Choice, administer
 
 STAGE = Stage("numbers", 1, {"a": 1})
 LETTERS = Stage("letters", 1, {})

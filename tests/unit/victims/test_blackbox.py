@@ -13,11 +13,11 @@ from torch import Tensor
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
-from mia_lab.reconstruction import query, reconstruction_error
 from mia_lab.victims.blackbox import BlackBox, TorchBlackBox
 from mia_lab.victims.files import export
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pretrained import Pretrained
+from mia_lab.victims.query import query, reconstruction_error
 
 Build = Callable[..., Pix2Pix]
 

@@ -1,0 +1,678 @@
+"""The result model: every number that a task measures, once.
+
+JSON, tables, figures, pages and W&B are renderings of these frozen dataclasses, made in
+:mod:`mia_lab.reporting`. The sources of the methods are named where the numbers are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.types import DifficultyTable, Floats, PrivacyClaim, ScoreTable, Split
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % confidence interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """An exact ROC curve, from (0, 0) to (1, 1), one point per distinct score.
+
+    Attributes:
+        fpr, tpr: float64 (P,), non-decreasing, in [0, 1].
+        threshold: float64 (P,), non-increasing; "member" means score >= threshold; starts at +inf.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    threshold: Floats
+
+
+@dataclass(frozen=True)
+class Band:
+    """Pointwise 95 % confidence band of a ROC curve.
+
+    Attributes:
+        fpr: float64 (P,), increasing, in (0, 1).
+        low, high: float64 (P,), limits of the true positive rate.
+    """
+
+    fpr: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one score tells members from non-members.
+
+    Attributes:
+        name: name of the attack or blind baseline.
+        auc: area under the ROC curve, in [0, 1].
+        auc_ci95: 95 % confidence interval of the AUC, DeLong's.
+        auc_bootstrap_ci95: the same by a stratified bootstrap.
+        p_value: two-sided, of the hypothesis that the labels mean nothing (AUC 0.5).
+        tpr_at_fpr: true positive rate at each false positive rate (keys as in "0.01"); None where
+            the non-members are too few to resolve that rate.
+        roc, band: the curve and its pointwise band.
+    """
+
+    name: str
+    n_members: int
+    n_nonmembers: int
+    auc: float
+    auc_ci95: tuple[float, float]
+    auc_bootstrap_ci95: tuple[float, float]
+    p_value: float
+    tpr_at_fpr: Mapping[str, Estimate | None]
+    roc: Roc
+    band: Band
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference of two AUCs on the same images: AUC(first) - AUC(second).
+
+    Attributes:
+        first, second: names of the scores.
+        difference: of the AUCs, in [-1, 1].
+        ci95, p_value: DeLong's.
+        bootstrap_ci95, bootstrap_p_value: the same by a stratified bootstrap.
+    """
+
+    first: str
+    second: str
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+    bootstrap_ci95: tuple[float, float]
+    bootstrap_p_value: float
+
+
+class Verdict(StrEnum):
+    """Whether members and non-members differ before any victim is asked."""
+
+    CONFOUNDED = "confounded"
+    SOUND = "sound"
+    UNDECIDABLE = "undecidable"
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Attacks that never see the victim, and what they say about the split.
+
+    Attributes:
+        baselines: one a baseline, of its (cross-fitted) scores; p-values are the adjusted ones.
+        scores: what was evaluated, in the order of the baselines; that of the difficulty with its
+            own sign.
+        adjusted_p: of each baseline, against the maximum over all of them under permuted labels.
+        best: name of the baseline with the highest AUC, the difficulty's taken from its better
+            side.
+        max: that AUC.
+        p_value: the smallest adjusted one.
+        upper95: simultaneous 95 % upper bound of the baselines' AUCs.
+        permutations: of the labels, through the whole fit and score.
+        verdict: ``confounded`` where ``p_value`` < 0.05, else ``sound`` where ``upper95`` < 0.60.
+    """
+
+    baselines: tuple[Evaluation, ...]
+    scores: tuple[ScoreTable, ...]
+    adjusted_p: Mapping[str, float]
+    best: str
+    max: float
+    p_value: float
+    upper95: float
+    permutations: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What an attacker has to have besides the query pair.
+
+    Attributes:
+        images: others of the distribution, known non-members or for training references.
+        architecture: of reference victims; "" where there are none.
+        queries: to the victim, an image.
+        trainings: of reference victims.
+    """
+
+    images: int
+    architecture: str
+    queries: int
+    trainings: int
+
+
+@dataclass(frozen=True)
+class Utility:
+    """How good the victim's answers to non-members are.
+
+    Attributes:
+        n: non-members.
+        l1: mean absolute error, in [0, 1].
+        ssim: mean structural similarity, at most 1.
+        frechet: distance of the answers' features from the targets', at least 0.
+    """
+
+    n: int
+    l1: float
+    ssim: float
+    frechet: float
+
+
+@dataclass(frozen=True)
+class Normality:
+    """How far log errors of reference victims are from Gaussian, image by image.
+
+    Attributes:
+        n: residuals from the images' means.
+        skewness, excess_kurtosis: of them; both 0 for a Gaussian.
+        p_value: Shapiro and Wilk's, as if the residuals were independent.
+        expected, observed: float64 (Q,), quantiles of a Gaussian and of the residuals.
+    """
+
+    n: int
+    skewness: float
+    excess_kurtosis: float
+    p_value: float
+    expected: Floats
+    observed: Floats
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One attack on some of the candidates.
+
+    Attributes:
+        by: what divides them, ``difficulty`` or ``group``.
+        name: which part, such as "easiest quarter".
+        attack: name of the attack.
+        n_members, n_nonmembers: how many there are.
+        auc: None where one class is missing.
+    """
+
+    by: str
+    name: str
+    attack: str
+    n_members: int
+    n_nonmembers: int
+    auc: Estimate | None
+
+
+@dataclass(frozen=True)
+class AlphaCurve:
+    """AUC of the membership error against the weight of the difficulty.
+
+    Attributes:
+        alpha: float64 (A,), increasing.
+        auc, low, high: float64 (A,), the AUC with its 95 % interval.
+    """
+
+    alpha: Floats
+    auc: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """The membership attack under one setting of the difficulty score.
+
+    Attributes:
+        backbone, features_from, layers, ridge: the setting, see :class:`DifficultyTable`.
+        alpha: weight of the difficulty.
+        auc: of the membership error.
+        auc_ci95: its 95 % confidence interval.
+    """
+
+    backbone: str
+    features_from: str
+    layers: str
+    ridge: str
+    alpha: float
+    auc: float
+    auc_ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What remains of a score when its random part is drawn again.
+
+    Attributes:
+        n_repeats: T, draws of each image.
+        within_sd: standard deviation of one image's score over the draws.
+        between_sd: standard deviation of the images' true scores, 0 where the estimated variance
+            is negative.
+        icc_single: intraclass correlation of a single draw, ICC(1,1); 1 is perfect.
+        icc_mean: of the mean of the T draws, ICC(1,k).
+        rank_correlation: Spearman's, mean over pairs of draws; None where a draw has no ranking.
+    """
+
+    n_repeats: int
+    within_sd: float
+    between_sd: float
+    icc_single: float
+    icc_mean: float
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which candidates one attack calls members, at a false positive rate.
+
+    Attributes:
+        n_auxiliary: m, known non-members that the threshold comes from.
+        attained_fpr: the rate, at most the one asked for: a multiple of 1 / (m + 1).
+        fpr_upper95: with 95 % confidence over the draw of the auxiliaries, the rate of this very
+            threshold is no higher.
+        threshold: a candidate is called a member if its score is above.
+        p_value: float64 (N,) conformal p-value of each candidate.
+        is_called: bool (N,), called a member.
+    """
+
+    n_auxiliary: int
+    attained_fpr: float
+    fpr_upper95: float
+    threshold: float
+    p_value: Floats
+    is_called: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What becomes of the candidates at a threshold that other images gave.
+
+    Attributes:
+        threshold: a candidate is called a member if its score is above.
+        n_auxiliary: known non-members that it comes from.
+        tpr, fpr: shares of members and of non-members called members; Clopper-Pearson intervals.
+        precision: share of members among those called, were members as frequent as the key says
+            ("0.01"); None where nobody is called.
+    """
+
+    threshold: float
+    n_auxiliary: int
+    tpr: Estimate
+    fpr: Estimate
+    precision: Mapping[str, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """The threshold that is best on the very images it is judged by; nobody could have known it.
+
+    Attributes:
+        threshold: a candidate is called a member if its score is at least this; None where it is
+            best to call nobody.
+        tpr, fpr: shares of members and of non-members called members.
+        accuracy: balanced, (TPR + 1 - FPR) / 2.
+    """
+
+    threshold: float | None
+    tpr: float
+    fpr: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores as probabilities, fitted and judged on different images.
+
+    Attributes:
+        probability: float64 (N,) of being a member, where half of all candidates are.
+        predicted, observed: float64 (B,) mean probability and share of members in each bin.
+        observed_ci95: float64 (B, 2), Clopper-Pearson.
+        count: int64 (B,) images in each bin.
+        brier: mean squared error of the probabilities; 0.25 is what 1/2 for all gives.
+        log_loss: mean negative log likelihood, in nats; log 2 is what 1/2 for all gives.
+    """
+
+    probability: Floats
+    predicted: Floats
+    observed: Floats
+    observed_ci95: Floats
+    count: NDArray[np.int64]
+    brier: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class EpsilonBound:
+    """A lower bound of the privacy loss that a differentially private training could claim.
+
+    Attributes:
+        value: at 95 % confidence, for all attacks together, the training was not
+            (epsilon, delta)-private for any smaller epsilon; None where no theorem gives a bound.
+        why: which theorem applies, or why none does.
+        guesses, correct: r and how many of them were right; 0 where there is no bound.
+        delta: of the claim.
+    """
+
+    value: float | None
+    why: str
+    guesses: int = 0
+    correct: int = 0
+    delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What one attack's scores are good for beyond ranking.
+
+    Attributes:
+        fixed: at thresholds that auxiliaries gave, by the false positive rate asked for ("0.1");
+            None where the auxiliaries are too few for it. Empty where there are none.
+        hindsight: the threshold that maximises TPR - FPR on these very images.
+        calibration: None where the images are too few to fit one.
+        epsilon: the lower bound, or why there is none.
+    """
+
+    fixed: Mapping[str, OperatingPoint | None]
+    hindsight: Hindsight
+    calibration: Calibration | None
+    epsilon: EpsilonBound
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What became of ``fail_if``.
+
+    Attributes:
+        condition: as it was given, such as ``auc/membership > 0.6``.
+        value: of its metric; None where the audit could not measure it.
+        failed: whether the condition holds, or cannot be decided.
+    """
+
+    condition: str
+    value: float | None
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A few images to look at, chosen by the pipeline.
+
+    Attributes:
+        ids: N image ids.
+        captions: N short texts ("member, error 0.081").
+        x, y, reconstruction: float32 (N, 3, H, W) in [0, 1].
+    """
+
+    ids: tuple[str, ...]
+    captions: tuple[str, ...]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Dossiers:
+    """Images of which the report tells everything, one heading after another.
+
+    Attributes:
+        title: what they were chosen for, such as "Most exposed members".
+        gallery: the images.
+        difficulty: float32 (N, G, G), error of the probe at each pixel, each predicted once by a
+            probe that was fitted on others; (N, 0, 0) where the score has no such map.
+    """
+
+    title: str
+    gallery: Gallery
+    difficulty: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """The verdict on one victim, and what the report needs to explain it.
+
+    Attributes:
+        name: the run's name, e.g. ``facades_pix2pix``.
+        split: the roles of all images.
+        scores: one table per attack; rows of all tables share ids.
+        difficulty: float64 per candidate, in the order of ``scores[0].id``.
+        alpha: weight of the difficulty in the membership error (Eq. 3).
+        evaluations: one per attack.
+        normality: of the references' log errors; None where no attack compares with references.
+        claim: what the victim's training promises; None where it promises nothing.
+        utility: how good the victim's answers are; None where nobody asked.
+        knowledge: what each attacker has to have, by the attack's name.
+        practice: what each attack's scores are good for, by its name.
+        comparisons: each attack against the plain reconstruction error.
+        blind: attacks that never saw the victim, and the verdict on the split.
+        excess: each attack against the best of them.
+        slices: the attacks on parts of the candidates.
+        alpha_curve: None without a reconstruction error and a difficulty.
+        near_duplicates: pairs of ids in different roles that look alike, with their distance.
+        dossiers: images to look at; empty where ``report.images`` is false.
+        grid: the membership attack under other settings, the configured first; empty if none.
+        timing_s: seconds each stage took in this run.
+        record: what was run: versions, weights, seeds, data fingerprint (plain strings).
+        command: what reproduces it, as typed into a shell.
+        config: the resolved configuration, as YAML.
+        gate: what became of ``fail_if``; None where nothing was asked.
+    """
+
+    name: str
+    split: Split
+    scores: tuple[ScoreTable, ...]
+    difficulty: Floats
+    alpha: float
+    evaluations: tuple[Evaluation, ...]
+    normality: Normality | None
+    claim: PrivacyClaim | None
+    utility: Utility | None
+    knowledge: Mapping[str, Knowledge]
+    practice: Mapping[str, Practice]
+    comparisons: tuple[Comparison, ...]
+    blind: Blind
+    excess: tuple[Comparison, ...]
+    slices: tuple[Slice, ...]
+    alpha_curve: AlphaCurve | None
+    near_duplicates: tuple[tuple[str, str, int], ...]
+    dossiers: tuple[Dossiers, ...]
+    grid: tuple[GridPoint, ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+    config: str
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Who, of images that nobody knows, a victim was probably trained on.
+
+    Attributes:
+        name: the run's name.
+        candidates: N ids, in the order of every vector here.
+        auxiliaries: m ids of known non-members; may be none.
+        scores: one table per attack, of candidates and auxiliaries.
+        difficulty: float64 (N + m,), of the candidates, then of the auxiliaries.
+        fpr: the false positive rate asked for.
+        ranks: by attack, int64 (N,); 1 is the most likely member.
+        decisions: by attack; empty without auxiliaries.
+        near_duplicates: candidates and auxiliaries that look alike, with their distance.
+        gallery: the most likely members.
+        timing_s, record: as in :class:`AuditResult`.
+    """
+
+    name: str
+    candidates: tuple[str, ...]
+    auxiliaries: tuple[str, ...]
+    scores: tuple[ScoreTable, ...]
+    difficulty: Floats
+    fpr: float
+    ranks: Mapping[str, NDArray[np.int64]]
+    decisions: Mapping[str, Decision]
+    near_duplicates: tuple[tuple[str, str, int], ...]
+    gallery: Gallery
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Some images with their difficulty.
+
+    Attributes:
+        ids: K image ids.
+        score: (K,) difficulty.
+        x, y: float32 (K, 3, H, W) in [0, 1].
+        map: float32 (K, G, G) error of each pixel, or (K, 0, 0).
+    """
+
+    ids: tuple[str, ...]
+    score: Floats
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    map: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How difficult the images of a folder are; no victim is involved.
+
+    Attributes:
+        name: the run's name.
+        image_size: side of the squares that the pictures were resized to, in pixels.
+        difficulty: of N images under S settings.
+        correlation: (S, S) Spearman's between settings; NaN where a setting scores all alike.
+        reliability: of the configured setting; None where it was not repeated.
+        easiest, hardest: the images at either end, the extreme first.
+        timing_s, record: as in :class:`AuditResult`.
+    """
+
+    name: str
+    image_size: int
+    difficulty: DifficultyTable
+    correlation: Floats
+    reliability: Reliability | None
+    easiest: Extremes
+    hardest: Extremes
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """An audit that is done, as its folder tells it.
+
+    Attributes:
+        label: a short name, unlike those of the runs that it is compared with.
+        folder: where it lies, as it was named.
+        metrics: the content of its ``metrics.json``.
+        split: the roles of all images.
+        scores: one table per attack, of the candidates in the order of the split.
+    """
+
+    label: str
+    folder: str
+    metrics: Mapping[str, Any]
+    split: Split
+    scores: tuple[ScoreTable, ...]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One attack in two runs, or why they cannot be tested against each other.
+
+    Attributes:
+        attack: its name; "" where the runs have no attack in common.
+        first, second: labels of the runs.
+        found: AUC in the first run minus AUC in the second; None where nothing was tested.
+        holm_p_value: DeLong's p-value, adjusted for all tests of the comparison.
+        reason: why nothing was tested; "" otherwise.
+    """
+
+    attack: str
+    first: str
+    second: str
+    found: Comparison | None
+    holm_p_value: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Finished audits side by side.
+
+    Attributes:
+        name: of the comparison.
+        runs: in the order in which they were named.
+        common: settings of most runs, which their labels don't repeat; "" for none.
+        paired: every pair of runs, and every attack that both have.
+        timing_s, record, command: as in :class:`AuditResult`, of the comparison.
+    """
+
+    name: str
+    runs: tuple[FinishedRun, ...]
+    common: str
+    paired: tuple[PairedTest, ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A job of a sweep, as its folder tells it.
+
+    Attributes:
+        number: its folder's name.
+        state: ``planned``, ``running``, ``done``, ``failed``, as its note says; ``damaged``: done,
+            but its files can't be read; ``other``: done, but no whole audit.
+        reason: why it has no numbers; "" where nothing needs to be said.
+        overrides: what tells it from the other points, as typed.
+        folder: where it lies.
+        settings: its configuration by dotted keys; empty where it is not known.
+        measured: one row an attack and blind baseline; empty where there are no numbers.
+        record: what was run.
+    """
+
+    number: int
+    state: str
+    reason: str
+    overrides: tuple[str, ...]
+    folder: str
+    settings: Mapping[str, Any]
+    measured: tuple[Mapping[str, Any], ...]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a sweep, finished or not.
+
+    Attributes:
+        name: of its folder.
+        points: in the order of their numbers.
+        missing: numbers below the highest that have no folder.
+        axes: columns of ``rows`` that differ between the points.
+        rows: the tidy table: a row a finished point and attack or blind baseline.
+        timing_s, record, command: as in :class:`AuditResult`, of the collection.
+    """
+
+    name: str
+    points: tuple[SweepPoint, ...]
+    missing: tuple[int, ...]
+    axes: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+
+    @property
+    def done(self) -> tuple[SweepPoint, ...]:
+        """The points that have numbers."""
+        return tuple(point for point in self.points if point.measured)

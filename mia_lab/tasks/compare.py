@@ -1,0 +1,256 @@
+"""``task=compare``: several finished audits side by side, tested where they share a split."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from mia_lab.config.resolved import as_yaml
+from mia_lab.config.schema import Config
+from mia_lab.config.validate_tasks import run_folders
+from mia_lab.errors import UserError
+from mia_lab.evaluation.evaluate import compare_attacks
+from mia_lab.evaluation.multiple import holm
+from mia_lab.evaluation.results import Comparison, FinishedRun, PairedTest, RunComparison
+from mia_lab.evaluation.roc import auc
+from mia_lab.reporting import comparison as report
+from mia_lab.reporting.comparison_figures import draw
+from mia_lab.reporting.files import SCHEMA
+from mia_lab.reporting.html import write_page
+from mia_lab.reporting.labels import run_labels
+from mia_lab.tasks.run import Clock, command_line, point_latest, software_record
+from mia_lab.types import VICTIM, ScoreTable, Split, Strings
+
+SAME_SCORES = "equal scores, nothing to test"
+
+
+def compare(config: Config, folder: Path) -> None:
+    """Compare the runs that ``compare.runs`` names, and leave the findings in a folder.
+
+    Args:
+        config: a validated configuration.
+        folder: the comparison's output folder; exists.
+
+    Raises:
+        UserError: a run's folder is not what an audit of this version leaves behind.
+    """
+    clock = Clock()
+    with clock("reading"):
+        folders = run_folders(config.compare.runs)
+        labels, common = run_labels([_configuration(f) for f in folders], folders)
+        runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
+    (folder / "config.yaml").write_text(as_yaml(config))
+    with clock("paired tests"):
+        paired = paired_tests(runs, config.seed)
+    found = RunComparison(
+        name=config.name,
+        runs=runs,
+        common=common,
+        paired=paired,
+        timing_s=clock.seconds,
+        record=_record(config),
+        command=command_line(),
+    )
+    pictures = draw(found)
+    report.write_files(found, pictures, folder)
+    page = write_page("compare", report.page(found, pictures), folder)
+    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
+    print(report.text(found))
+    print(f"report: {page}" + (f"  (also {latest / page.name})" if latest else ""))
+
+
+def paired_tests(runs: Sequence[FinishedRun], seed: int) -> tuple[PairedTest, ...]:
+    """Every pair of runs, attack by attack: tested, or the reason why not.
+
+    Args:
+        runs: at least two.
+        seed: of the bootstrap.
+
+    Returns:
+        In the order of the runs, with p-values adjusted for all tests that were made.
+    """
+    found = [pair for two in combinations(runs, 2) for pair in _pair(*two, seed)]
+    adjusted = iter(holm([p.found.p_value for p in found if p.found is not None]).tolist())
+    return tuple(
+        pair
+        if pair.found is None
+        else PairedTest(pair.attack, pair.first, pair.second, pair.found, next(adjusted), "")
+        for pair in found
+    )
+
+
+def _pair(first: FinishedRun, second: FinishedRun, seed: int) -> list[PairedTest]:
+    others = {table.attack: table for table in second.scores}
+    common = [(table, others[table.attack]) for table in first.scores if table.attack in others]
+    if not common:
+        return [PairedTest("", first.label, second.label, None, None, "no attack in common")]
+    reason = split_difference(first.split, second.split)
+    found = []
+    for a, b in common:
+        tested, why = None, reason
+        if not reason and np.array_equal(a.score, b.column(a.id.tolist())):
+            why = SAME_SCORES
+        elif not reason:
+            tested = _test(a, b, first.split, second.split, seed)
+        found.append(PairedTest(a.attack, first.label, second.label, tested, None, why))
+    return found
+
+
+def _test(a: ScoreTable, b: ScoreTable, first: Split, second: Split, seed: int) -> Comparison:
+    ids = a.id.tolist()
+    groups = first.groups(ids)
+    groups = groups if np.any(groups != "") else second.groups(ids)
+    return compare_attacks(a, b, first.is_member(ids), seed, groups)
+
+
+def split_difference(first: Split, second: Split) -> str:
+    """Why two runs don't share their candidates, so that no test can pair them; "" if they do.
+
+    Auxiliaries don't matter: no attack is judged by them.
+    """
+    ids, others = first.candidates(), set(second.candidates())
+    common = [i for i in ids if i in others]
+    if len(common) < len(others | set(ids)):
+        return f"{len(common)} of {len(others | set(ids))} candidates are in both splits"
+    differing = {
+        "roles differ for": _differing(first, second, "role", common),
+        "the images changed, content hashes differ for": _differing(
+            first, second, "content", common
+        ),
+    }
+    if all(np.any(split.groups(ids) != "") for split in (first, second)):
+        differing["groups differ for"] = _differing(first, second, "group", common)
+    return "; ".join(
+        f"{what} {count} of {len(ids)} candidates" for what, count in differing.items() if count
+    )
+
+
+def _differing(first: Split, second: Split, column: str, ids: Sequence[str]) -> int:
+    """Of how many images a column differs."""
+    values = []
+    for split in (first, second):
+        rows = split.model == VICTIM
+        known = dict(zip(split.id[rows], getattr(split, column)[rows], strict=True))
+        values.append(np.array([known[i] for i in ids]))
+    return int(np.count_nonzero(values[0] != values[1]))
+
+
+def read_run(folder: Path, label: str) -> FinishedRun:
+    """An audit as its folder tells it.
+
+    Args:
+        folder: with ``metrics.json``, ``split.csv``, and ``scores.csv`` or ``scores.parquet``.
+        label: its short name.
+
+    Raises:
+        UserError: a file is malformed, of another version, or of another run.
+    """
+    metrics = _metrics(folder / "metrics.json")
+    split = _split(folder / "split.csv")
+    path = folder / "scores.csv"
+    columns = _csv(path) if path.is_file() else _parquet(path := folder / "scores.parquet")
+    tables = []
+    for attack, measured in metrics["attacks"].items():
+        table = _scores(attack, columns, split, path)
+        area = _auc(table, split, path)
+        if abs(area - measured["auc"]) > 1e-9:
+            raise UserError(
+                f"{path}: gives the {attack} attack an AUC of {area:.6g}, and metrics.json beside "
+                f"it one of {measured['auc']:.6g}; run the audit again, or restore its files"
+            )
+        tables.append(table)
+    return FinishedRun(label, str(folder), metrics, split, tuple(tables))
+
+
+def _auc(table: ScoreTable, split: Split, path: Path) -> float:
+    try:
+        return auc(table.score, split.is_member(table.id.tolist()))
+    except ValueError as error:
+        raise UserError(f"{path}: column {table.attack}_error: {error}") from error
+
+
+def _configuration(folder: Path) -> Mapping[str, Any] | None:
+    """What the run was configured with; None where nothing readable tells it."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return None
+    found = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(k): v for k, v in found.items()} if isinstance(found, dict) else None
+
+
+def _metrics(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); run the audit again") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        raise UserError(
+            f"{path}: has the schema {schema!r}, and task=compare reads {SCHEMA!r}, what an audit "
+            "of this version writes; name folders of such audits, or run them again"
+        )
+    metrics: Mapping[str, Any] = found
+    return metrics
+
+
+def _split(path: Path) -> Split:
+    columns = _csv(path)
+    names = [field.name for field in fields(Split)]
+    _need(columns, names, path)
+    return Split(**{name: np.array(columns[name], dtype=np.str_) for name in names})
+
+
+def _scores(
+    attack: str, columns: Mapping[str, Sequence[Any]], split: Split, path: Path
+) -> ScoreTable:
+    """An attack's scores of the candidates, in the order of the split; score = -error."""
+    _need(columns, ["id", f"{attack}_error"], path)
+    ids: Strings = np.array(columns["id"], dtype=np.str_)
+    candidates = split.candidates()
+    if sorted(ids.tolist()) != sorted(candidates):
+        raise UserError(
+            f"{path}: has other images than the members and non-members of split.csv beside it; "
+            "run the audit again, or restore its files"
+        )
+    try:
+        score = -np.array(columns[f"{attack}_error"], dtype=np.float64)
+    except ValueError as error:
+        raise UserError(f"{path}: column {attack}_error: {error}") from error
+    table = ScoreTable(attack, VICTIM, ids, score)
+    return ScoreTable(attack, VICTIM, np.array(candidates), table.column(candidates))
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if any(len(row) != len(header) for row in rows):
+        raise UserError(f"{path}: its rows differ in length; run the audit again, or restore it")
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    from pyarrow import parquet
+
+    columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
+    return columns
+
+
+def _need(columns: Mapping[str, object], names: Sequence[str], path: Path) -> None:
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise UserError(f"{path}: has no column {missing[0]}; run the audit again, or restore it")
+
+
+def _record(config: Config) -> dict[str, str]:
+    return {
+        "seed of the bootstrap": str(config.seed),
+        **software_record(),
+    }

@@ -1,0 +1,138 @@
+"""``task=export``: a victim as files that other programs read, and that can be audited again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from torch import Tensor, nn
+
+from mia_lab.config.checks import is_trained_by_us
+from mia_lab.config.choices import Protocol
+from mia_lab.config.resolved import as_yaml
+from mia_lab.config.schema import Config
+from mia_lab.data.splits import write_manifest
+from mia_lab.errors import UserError
+from mia_lab.stages.audit_stages import Stages
+from mia_lab.store import Store
+from mia_lab.tasks.run import point_latest
+from mia_lab.victims.blackbox import BlackBox
+from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
+from mia_lab.victims.external import Exported, Onnx
+from mia_lab.victims.files import export as to_safetensors
+from mia_lab.victims.networks import UnitRange
+from mia_lab.victims.pretrained import Pretrained
+
+NOT_OF_THE_DATA = ("task=", "victim", "data.protocol", "data.manifest", "query.", "fail_if")
+"""What of a command is about the victim that is exported, and not about the images."""
+
+TOLERANCE = 1e-4
+"""Largest difference that a file's answers may have from the victim's."""
+
+
+def export(config: Config, folder: Path) -> None:
+    """Write a victim as safetensors, torch.export and ONNX, with the split it was trained on.
+
+    Args:
+        config: a validated configuration.
+        folder: the run's output folder; exists.
+
+    Raises:
+        UserError: the victim is no PyTorch module, cannot be exported, or a file does not answer
+            as it does.
+    """
+    stages = Stages(config, Store(Path(config.paths.store)))
+    (folder / "config.yaml").write_text(as_yaml(config))
+    # Who was a member of a victim that we did not train is not for us to draw.
+    known = is_trained_by_us(config.victim) or config.data.protocol is not Protocol.resplit
+    if known:
+        split, _ = stages.split()
+        write_manifest(folder / "split.csv", split)
+    victim = stages.victim()
+    module = _module(config, victim)
+    batch = next(stages.pairs.subset(stages.ids[:EXAMPLES]).batches(EXAMPLES))
+    if len(batch) < EXAMPLES:
+        raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
+    wanted = cast(BlackBox, victim).translate(batch.condition)
+    written = _write(config, module.cpu().eval(), batch.condition, wanted, folder)
+    point_latest(Path(config.paths.outputs) / "latest", folder)
+    _print(written, folder, folder / "split.csv" if known else Path("ROLES.csv"))
+
+
+def _module(config: Config, victim: object) -> nn.Module:
+    """What translates images in [0, 1]."""
+    module = getattr(victim, "module", None)
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"task=export: victim={config.victim.get('name')} is no PyTorch module that could be "
+            "exported; export one that mia_lab trains, or victim=pretrained"
+        )
+    if isinstance(module, pl.LightningModule) and "input_encoding" in module.hparams:
+        # A trainer's module does not trace; its network does.
+        module = UnitRange(module.generator, module.hparams["input_encoding"])  # type: ignore[arg-type]
+    return module
+
+
+def _write(
+    config: Config, module: nn.Module, example: Tensor, wanted: Tensor, folder: Path
+) -> dict[str, tuple[Path, float]]:
+    """Each file with its largest difference on some images, by the victim that reads it."""
+    safetensors, pt2, onnx = (folder / f"victim.{end}" for end in ("safetensors", "pt2", "onnx"))
+    size, encoding = config.data.image_size, config.data.input_encoding.value
+    readers: dict[str, tuple[Path, Callable[[], BlackBox]]] = {
+        "exported": (pt2, lambda: Exported(str(pt2), "cpu")),
+        "onnx": (onnx, lambda: Onnx(str(onnx), "cpu")),
+    }
+    network: Any = getattr(module, "network", None)
+    if hasattr(network, "arguments"):
+        to_safetensors(network, safetensors, encoding)
+
+        def read() -> BlackBox:
+            return Pretrained(str(safetensors), size, "cpu", input_encoding=encoding)
+
+        readers = {"pretrained": (safetensors, read), **readers}
+    try:
+        to_pt2(module, example, pt2)
+        to_onnx(module, example, onnx)
+    except UserError:
+        raise
+    except Exception as error:  # PyTorch's exporters have many
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"victim={config.victim.get('name')}: PyTorch cannot export it ({reason})"
+        ) from error
+    return {
+        name: (path, _difference(path, read(), example, wanted))
+        for name, (path, read) in readers.items()
+    }
+
+
+def _difference(path: Path, victim: BlackBox, example: Tensor, wanted: Tensor) -> float:
+    # One image and all of them: a file must take batches of any size.
+    answers = torch.cat([victim.translate(example[:1]), victim.translate(example)[1:]])
+    difference = float((answers - wanted).abs().max())
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise UserError(
+            f"{path}: answers differ from the victim's by {difference:.2g} (at most "
+            f"{TOLERANCE:g}); the file was removed"
+        )
+    return difference
+
+
+def _print(written: dict[str, tuple[Path, float]], folder: Path, manifest: Path) -> None:
+    for path, difference in written.values():
+        size = path.stat().st_size / 1e6
+        print(f"{path}: {size:.1f} MB, answers within {difference:.1g} of the victim's")
+    print("audit one of them with")
+    asked = HydraConfig.get().overrides.task
+    data = [o for o in asked if not o.lstrip("+~").startswith(NOT_OF_THE_DATA)]
+    given = [*data, "data.protocol=manifest", f"data.manifest={manifest}"]
+    for name, (path, _) in written.items():
+        command = [*given, f"victim={name}", f"victim.checkpoint={path}"]
+        print(f"  python -m mia_lab {shlex.join(command)}")

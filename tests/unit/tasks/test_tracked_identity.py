@@ -1,0 +1,55 @@
+"""What a W&B run is called by, and what it is found by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mia_lab.tasks import run
+from support import composed
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Arguments of the tracker for a command line."""
+
+    def arguments(*overrides: str, identity: str = "x") -> dict[str, Any]:
+        config = composed(*overrides)
+        found: dict[str, Any] = run.make_tracker(  # type: ignore[assignment]
+            config, {"inputs": identity}, Path("outputs/runs/n/1"), "group"
+        )
+        return found
+
+    monkeypatch.setattr(run, "Tracker", lambda mode, **options: {"mode": mode, **options})
+    return arguments
+
+
+def test_the_id_follows_what_is_asked_for_and_nothing_else(asked: Any) -> None:
+    same = [asked(), asked("trainer=cpu", "tracking.project=p", "report.images=false")]
+    assert len({found["run_id"] for found in same}) == 1
+    others = [asked(identity="y"), asked("seed=1"), asked("until=victim"), asked("task=score")]
+    ids = {found["run_id"] for found in (*same, *others)}
+    assert len(ids) == 5
+    assert all(len(found) == 16 for found in ids)
+
+
+def test_tags_and_groups(asked: Any) -> None:
+    found = asked("data=maps", "victim=pix2pixhd", "data.protocol=official")
+    assert found["tags"] == ("maps", "pix2pixhd", "official", "demo")
+    assert (found["group"], found["job_type"]) == ("group", "audit")
+    assert asked("task=difficulty")["tags"] == ("facades", "", "resplit", "demo")
+    assert asked("tracking.group=mine")["group"] == "mine"
+
+
+def test_layers_are_one_value_beside_the_configuration(asked: Any) -> None:
+    config = asked("difficulty.layers=[1,layer2]")["config"]
+    assert config["layers"] == "1,layer2"
+    assert config["difficulty"]["layers"] == [1, "layer2"]
+    assert config["tracking"]["mode"] == "offline"
+
+
+def test_dashboards_are_remembered_in_the_store(asked: Any) -> None:
+    assert asked("paths.store=here")["dashboards"] == Path("here")
+    assert asked("tracking.dashboard=false")["dashboards"] is None
