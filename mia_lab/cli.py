@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import uuid
+from importlib import import_module
 from pathlib import Path
 
 import hydra
@@ -105,60 +106,21 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: something the user can mend.
     """
-    config = _checked(cfg)
-    if config.task is Task.store:
-        _store(config)
-        return
-    if config.task is Task.collect:
-        from mia_lab.tasks.collect import collect_task
+    run_task(load(cfg))
 
-        collect_task(config)
-        return
+
+def run_task(config: Config) -> None:
+    """Run the task of a configuration.
+
+    Raises:
+        UserError: something the user can mend.
+    """
     job = HydraConfig.get()
-    sweep = job.mode is RunMode.MULTIRUN
+    is_point = job.mode is RunMode.MULTIRUN
     folder = Path(job.runtime.output_dir)
-    group = Path(job.sweep.dir).name if sweep else config.name
-    if config.task is Task.difficulty:
-        from mia_lab.tasks.difficulty import survey
-
-        survey(config, folder, group)
-    elif config.task is Task.score:
-        from mia_lab.tasks.score import score
-
-        score(config, folder, group)
-    elif config.task is Task.compare:
-        from mia_lab.tasks.compare import compare
-
-        compare(config, folder)
-    elif config.task is Task.export:
-        from mia_lab.tasks.export import export
-
-        export(config, folder)
-    else:
-        _audit(config, folder, group)
-
-
-def _checked(cfg: DictConfig) -> Config:
-    config = typed(cfg)
-    validate(config)
-    return config
-
-
-def _audit(config: Config, folder: Path, group: str) -> None:
-    from mia_lab.evaluation.gate import sentence
-    from mia_lab.tasks.audit import audit
-
-    gate = audit(config, folder, group)
-    if gate is not None and gate.failed:
-        raise GateFailedError(f"fail_if: {sentence(gate)}")
-
-
-def _store(config: Config) -> None:
-    from mia_lab.tasks.store import Choice, administer
-
-    task = config.store
-    choice = Choice(task.stage, task.state and task.state.value, task.older_than_days, task.max_gb)
-    print(administer(Path(config.paths.store), task.action.value, choice, task.dry_run))
+    group = Path(job.sweep.dir).name if is_point else config.name
+    # Only the module of this task is imported: PyTorch and Matplotlib take seconds.
+    import_module(f"mia_lab.tasks.{config.task.value}").run(config, folder, group)
 
 
 def _tidy(folder: Path) -> None:

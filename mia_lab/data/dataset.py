@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,22 @@ class PairDataset(Dataset[Item]):
         other._cache = self._cache
         other.residuals = self.residuals
         return other
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content of all pairs as stored."""
+        return self.source.fingerprint(self.ids)
+
+    def identity(self, encoded: bool = True) -> dict[str, Any]:
+        """What decides the tensors of all pairs, as JSON values.
+
+        Args:
+            encoded: whether the labels of the inputs count, for what reads them.
+        """
+        identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
+        if encoded and self.encoding:
+            identity["encoding"] = self.encoding.identity()
+        return identity
 
     def load(self, image_id: str) -> Pair:
         """Decode one pair in full size, and keep its resized form."""
