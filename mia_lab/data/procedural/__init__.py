@@ -1,7 +1,7 @@
 """Generated datasets: facades, maps and streets, drawn on demand from (style, seed, index).
 
-The input fixes the layout; the target also depends on what the input does not show (material,
-weather, season, light), so that the translation is ambiguous, as it is with real photographs.
+The input determines the layout. The target also depends on properties that the input does not show
+(material, weather, season, light), so that the translation is ambiguous, as with real photographs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from mia_lab.errors import UserError
 
 __all__ = ["STYLES", "Scene", "compose", "render"]
 
-_ARTISTS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
+_RENDERERS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
     "facades": (facade_layout.PALETTE, facade_layout.draw_layout, facades.photograph),
     "maps": (map_layout.PALETTE, map_layout.draw_layout, maps.photograph),
     "streets": (street_things.PALETTE, street_layout.draw_layout, streets.photograph),
 }
-"""Of each style: the colours of its labels, who draws the labels, and who takes the photo."""
+"""For each style: the colours of its labels, the function that draws the labels, and the function
+that renders the photo."""
 
-STYLES = tuple(_ARTISTS)
+STYLES = tuple(_RENDERERS)
 
 
 def render(style: str, seed: int, index: int) -> Scene:
@@ -41,13 +42,13 @@ def render(style: str, seed: int, index: int) -> Scene:
 
     Args:
         style: one of ``STYLES``.
-        seed: which dataset, >= 0.
-        index: which image of the dataset, >= 0.
+        seed: seed of the dataset, >= 0.
+        index: index of the image in the dataset, >= 0.
 
     Raises:
-        UserError: no such style.
+        UserError: the style is unknown.
     """
-    if style not in _ARTISTS:
+    if style not in _RENDERERS:
         raise UserError(f"unknown generated style {style!r}: choose one of {', '.join(STYLES)}")
     sequence = np.random.SeedSequence([zlib.crc32(style.encode()), seed, index])
     layout, appearance = (np.random.default_rng(child) for child in sequence.spawn(2))
@@ -57,8 +58,14 @@ def render(style: str, seed: int, index: int) -> Scene:
 def compose(
     style: str, layout_rng: np.random.Generator, appearance_rng: np.random.Generator
 ) -> Scene:
-    """One scene: its layout from one generator, all that its input does not tell from the other."""
-    palette, draw_layout, photograph = _ARTISTS[style]
+    """Draw one scene: the layout from one generator, the appearance of the target from the other.
+
+    Args:
+        style: one of ``STYLES``.
+        layout_rng: source of the layout, which the input shows.
+        appearance_rng: source of the properties that only the target shows.
+    """
+    palette, draw_layout, photograph = _RENDERERS[style]
     layout = draw_layout(layout_rng)
     return Scene(
         input=colorize(layout.labels, palette),

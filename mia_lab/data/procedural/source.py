@@ -1,4 +1,4 @@
-"""Generated datasets behind the interface of stored ones."""
+"""Generated datasets as a :class:`~mia_lab.data.source.PairSource`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
 CODE_VERSION = 1
-"""Raised by hand whenever the generators draw other pictures."""
+"""Raise this number whenever the generators draw different pictures."""
 
 LABEL_TO_PHOTO = {"facades": "BtoA", "maps": "BtoA", "streets": "AtoB"}
 """The usual direction of each style."""
@@ -54,8 +54,8 @@ class ProceduralPairs:
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
         label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
         if self.direction == LABEL_TO_PHOTO[self.style]:
-            # Facades have the classes of the published ones in the same order, in CMP's colours,
-            # which are not the published ones.
+            # Generated facades have the classes of the published dataset in the same order, but in
+            # CMP's colours, which differ from the published ones.
             known = scene.labels.astype(np.int32) if self.style == "facades" else None
             return Pair(label, photo, scene.instances, known)
         return Pair(photo, label)
