@@ -31,6 +31,10 @@ class StoredAs:
             serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
         )
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        kinds = {np.str_: "string", np.float64: "number", np.int64: "integer"}
+        return {"type": "array", "items": {"type": kinds[self.dtype]}}
+
 
 Strings = Annotated[NDArray[np.str_], StoredAs(np.str_)]
 Floats = Annotated[NDArray[np.float64], StoredAs(np.float64)]

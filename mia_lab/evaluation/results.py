@@ -276,6 +276,17 @@ class GridPoint:
     auc: Share
     auc_ci95: Interval
 
+    @property
+    def axes(self) -> dict[str, str]:
+        """The setting as text, by axis of the grid."""
+        return {
+            "layers": self.layers,
+            "ridge": self.ridge,
+            "alpha": f"{self.alpha:.12g}",
+            "features_from": self.features_from,
+            "backbone": self.backbone,
+        }
+
 
 @dataclass(frozen=True)
 class Reliability:
