@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mia_lab.evaluation.blind_fits import DIFFICULTY, EQUAL, fit_baselines, folded
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
-from mia_lab.evaluation.results import Blind, Comparison, Evaluation, Verdict
+from mia_lab.evaluation.results import Blind, Comparison, Estimate, Evaluation, Verdict
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import Interval, auc_interval
 from mia_lab.types import VICTIM, BlindFits, Floats, ScoreTable, Strings
@@ -156,9 +156,12 @@ def _baseline(found: Evaluation, adjusted_p: float, factor: float) -> Evaluation
     """A baseline's evaluation with intervals and p-value that allow for its fits."""
     return replace(
         found,
-        auc_ci95=_widened(found.auc, found.auc_ci95, factor),
+        metrics={
+            **found.metrics,
+            "auc": Estimate(found.auc, _widened(found.auc, found.auc_ci95, factor)),
+            "p_value": adjusted_p,
+        },
         auc_bootstrap_ci95=_widened(found.auc, found.auc_bootstrap_ci95, factor),
-        p_value=adjusted_p,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.evaluation.repeats import Mean
-from mia_lab.evaluation.results import Sweep, Verdict
+from mia_lab.evaluation.finished import Sweep
+from mia_lab.evaluation.results import Verdict
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.files import write_csv, write_parquet, write_pictures
 from mia_lab.reporting.sweep_table import (

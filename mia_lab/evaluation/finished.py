@@ -1,0 +1,124 @@
+"""What ``task=compare`` and ``task=collect`` read from the folders of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mia_lab.evaluation.results import Comparison
+from mia_lab.types import ScoreTable, Split
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """An audit that is done, as its folder tells it.
+
+    Attributes:
+        label: a short name, unlike those of the runs that it is compared with.
+        folder: where it lies, as it was named.
+        metrics: the content of its ``metrics.json``.
+        split: the roles of all images.
+        scores: one table per attack, of the candidates in the order of the split.
+    """
+
+    label: str
+    folder: str
+    metrics: Mapping[str, Any]
+    split: Split
+    scores: tuple[ScoreTable, ...]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One attack in two runs, or why they cannot be tested against each other.
+
+    Attributes:
+        attack: its name; "" where the runs have no attack in common.
+        first, second: labels of the runs.
+        found: AUC in the first run minus AUC in the second; None where nothing was tested.
+        holm_p_value: DeLong's p-value, adjusted for all tests of the comparison.
+        reason: why nothing was tested; "" otherwise.
+    """
+
+    attack: str
+    first: str
+    second: str
+    found: Comparison | None
+    holm_p_value: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Finished audits side by side.
+
+    Attributes:
+        name: of the comparison.
+        runs: in the order in which they were named.
+        common: settings of most runs, which their labels don't repeat; "" for none.
+        paired: every pair of runs, and every attack that both have.
+        timing_s, record, command: of the comparison.
+    """
+
+    name: str
+    runs: tuple[FinishedRun, ...]
+    common: str
+    paired: tuple[PairedTest, ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A job of a sweep, as its folder tells it.
+
+    Attributes:
+        number: its folder's name.
+        state: ``planned``, ``running``, ``done``, ``failed``, as its note says; ``damaged``: done,
+            but its files can't be read; ``other``: done, but no whole audit.
+        reason: why it has no numbers; "" where nothing needs to be said.
+        overrides: what tells it from the other points, as typed.
+        folder: where it lies.
+        settings: its configuration by dotted keys; empty where it is not known.
+        measured: one row an attack and blind baseline; empty where there are no numbers.
+        record: what was run.
+    """
+
+    number: int
+    state: str
+    reason: str
+    overrides: tuple[str, ...]
+    folder: str
+    settings: Mapping[str, Any]
+    measured: tuple[Mapping[str, Any], ...]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a sweep, finished or not.
+
+    Attributes:
+        name: of its folder.
+        points: in the order of their numbers.
+        missing: numbers below the highest that have no folder.
+        axes: columns of ``rows`` that differ between the points.
+        rows: the tidy table: a row a finished point and attack or blind baseline.
+        timing_s, record, command: of the collection.
+    """
+
+    name: str
+    points: tuple[SweepPoint, ...]
+    missing: tuple[int, ...]
+    axes: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+    command: str
+
+    @property
+    def done(self) -> tuple[SweepPoint, ...]:
+        """The points that have numbers."""
+        return tuple(point for point in self.points if point.measured)
