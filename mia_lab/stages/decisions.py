@@ -49,9 +49,7 @@ class DecisionsStage(Stage[ScoringResult]):
             fpr=self.fpr,
             ranks={table.attack: ranks(table.column(candidates)) for table in tables},
             decisions={
-                table.attack: decide(
-                    table.column(candidates), table.column(auxiliaries), self.fpr
-                )
+                table.attack: decide(table.column(candidates), table.column(auxiliaries), self.fpr)
                 for table in tables
                 if auxiliaries
             },

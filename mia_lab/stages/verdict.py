@@ -132,9 +132,7 @@ class VerdictStage(Stage[AuditResult]):
             epsilon=self._epsilon(scores, split, truth),
         )
 
-    def _epsilon(
-        self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_]
-    ) -> EpsilonBound:
+    def _epsilon(self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_]) -> EpsilonBound:
         """The bound, or which premise of its theorem does not hold."""
         ids = split.candidates()
         if self.no_bound:

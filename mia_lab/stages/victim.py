@@ -233,5 +233,3 @@ class ForeignVictim(VictimStage):
             f"(data.input_encoding={encoding}, classes of data.palette, plus one where instances "
             f"are known and data.instances is true){more}"
         )
-
-

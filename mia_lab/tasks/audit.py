@@ -195,5 +195,3 @@ def _caption(result: AuditResult, is_member: bool, error: float, row: int) -> st
     if calibration is not None:
         parts.append(f"P(member) {calibration.probability[row]:.2f}")
     return ", ".join(parts)
-
-

@@ -47,9 +47,7 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
         yield store
 
 
-def make_tracker(
-    config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str
-) -> Tracker:
+def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str) -> Tracker:
     """The W&B run of a task, named by what its result depends on.
 
     Args:

@@ -14,12 +14,14 @@ from mia_lab.data.procedural.facade_layout import (
     DECO,
     DOOR,
     MOLDING,
+    PALETTE,
     PILLAR,
     SHOP,
     SILL,
     WINDOW,
     Box,
     Layout,
+    draw_layout,
 )
 from mia_lab.data.procedural.scene import (
     SIZE,
@@ -27,6 +29,7 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Light,
+    Style,
     among,
     blend,
     chance,
@@ -291,3 +294,6 @@ def _tilt(drawing: Drawing, rng: np.random.Generator) -> Drawing:
     )
     pixels = np.asarray(warped, np.float32) / 255
     return np.where(pixels.sum(-1, keepdims=True) == 0, np.clip(drawing, 0, 1), pixels)
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="BtoA", has_published_classes=True)

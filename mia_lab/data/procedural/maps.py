@@ -14,10 +14,12 @@ from mia_lab.data.procedural.map_layout import (
     BLOCK,
     LAND,
     MOTORWAY,
+    PALETTE,
     PARK,
     ROADS,
     WATER,
     Layout,
+    draw_layout,
     stroke,
 )
 from mia_lab.data.procedural.scene import (
@@ -27,6 +29,7 @@ from mia_lab.data.procedural.scene import (
     Field,
     Light,
     Mask,
+    Style,
     among,
     blend,
     chance,
@@ -283,3 +286,6 @@ def _haze(drawing: Drawing, rng: np.random.Generator) -> None:
     if chance(rng, 0.06):
         wisp = np.clip(fractal_noise(rng, 100, 4) - 0.6, 0, 1) * rng.uniform(0.3, 0.7)
         blend(drawing, rgb((240, 240, 242)), wisp.astype(np.float32))
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="BtoA")

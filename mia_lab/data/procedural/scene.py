@@ -5,9 +5,9 @@ Drawings are float32 (256, 256, 3) RGB in [0, 1] until :func:`develop` turns the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,30 @@ class Scene:
     target: NDArray[np.uint8]
     labels: Labels
     instances: NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class Style:
+    """A kind of generated pictures.
+
+    Attributes:
+        palette: colour of each class, in the order of the class ids.
+        draw_layout: draws what the input shows: an object with ``labels`` and perhaps
+            ``instances``, as a :class:`Scene` has them.
+        photograph: renders the target, uint8 (256, 256, 3) RGB, from a layout.
+        label_to_photo: the direction of the dataset that the style imitates, in which the label
+            map is the input.
+        has_instances: whether layouts have instance ids.
+        has_published_classes: whether its classes are those of the published dataset in the same
+            order, although its colours differ.
+    """
+
+    palette: Mapping[str, Color]
+    draw_layout: Callable[[np.random.Generator], Any]
+    photograph: Callable[[Any, np.random.Generator], NDArray[np.uint8]]
+    label_to_photo: str
+    has_instances: bool = False
+    has_published_classes: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Mask,
+    Style,
     among,
     blend,
     chance,
@@ -30,10 +31,11 @@ from mia_lab.data.procedural.scene import (
     tint,
 )
 from mia_lab.data.procedural.street_dyes import SIGNALS, own_dyes, shared_dyes
-from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout
+from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout, draw_layout
 from mia_lab.data.procedural.street_things import (
     BUILDING,
     FENCE,
+    PALETTE,
     ROAD,
     SIDEWALK,
     SKY,
@@ -288,3 +290,6 @@ def _reflect(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather
     drawing[on_ground] *= np.float32(1 - 0.3 * weather.wet)
     image = drawing[mirrored, x.astype(int)]
     blend(drawing, image, (puddles * on_ground * 0.75).astype(np.float32))
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="AtoB", has_instances=True)

@@ -23,7 +23,6 @@ from mia_lab.store import Store, session
 from mia_lab.tasks import store as task
 
 
-
 def write(folder: Path) -> None:
     np.save(folder / "n.npy", np.arange(1000))
 
