@@ -22,7 +22,8 @@ from mia_lab.config.schema import Config, register
 from mia_lab.config.validate import validate
 from mia_lab.errors import GateFailedError, UserError
 from mia_lab.store.disk import is_full
-from mia_lab.sweeps.jobs import noted, point_key
+from mia_lab.sweeps.goal import goal_keys
+from mia_lab.sweeps.record import run_point
 from mia_lab.sweeps.sweeper import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
@@ -49,12 +50,10 @@ def main() -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             # A failure ends the job, not the sweep.
-            with noted(folder, lambda: point_key(_checked(cfg))) as needed:
-                if needed:
-                    run(cfg)
+            run_point(folder, lambda: _checked(cfg), goal_keys, run)
             return
         try:
-            run(cfg)
+            run(_checked(cfg))
         except GateFailedError as error:
             print(error, file=sys.stderr)
             sys.exit(GATE_FAILED)
@@ -99,13 +98,12 @@ def _run_name(task: Task | str, data: str, victim: str) -> str:
     return f"{data}_{victim if task is Task.audit else task.value}"
 
 
-def run(cfg: DictConfig) -> None:
-    """Check a composed configuration and run its task.
+def run(config: Config) -> None:
+    """Run the task of a checked configuration.
 
     Raises:
         UserError: something the user can mend.
     """
-    config = _checked(cfg)
     if config.task is Task.store:
         _store(config)
         return
