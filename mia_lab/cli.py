@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.resolved import typed
-from mia_lab.config.schema import Config, register
-from mia_lab.config.validate import validate
+from mia_lab.config.load import load
+from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, UserError
 from mia_lab.store.disk import is_full
-from mia_lab.sweeps.jobs import noted, point_key
+from mia_lab.sweeps.goal import goal_keys
+from mia_lab.sweeps.record import run_point
 from mia_lab.sweeps.sweeper import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
@@ -50,12 +50,10 @@ def main() -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             # A failure ends the job, not the sweep.
-            with noted(folder, lambda: point_key(_checked(cfg))) as needed:
-                if needed:
-                    run(cfg)
+            run_point(folder, lambda: load(cfg), goal_keys, run_task)
             return
         try:
-            run(cfg)
+            run_task(load(cfg))
         except GateFailedError as error:
             print(error, file=sys.stderr)
             sys.exit(GATE_FAILED)
@@ -86,8 +84,7 @@ def main() -> None:
 
 
 def prepare() -> None:
-    """Register what ``conf/`` refers to: the schema, and a folder name that is never used twice."""
-    register()
+    """Register the resolvers that ``conf/`` uses."""
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
@@ -98,15 +95,6 @@ def _run_name(task: Task | str, data: str, victim: str) -> str:
     """An audit is named after its victim, another task after itself."""
     task = Task(task) if isinstance(task, str) else task
     return f"{data}_{victim if task is Task.audit else task.value}"
-
-
-def run(cfg: DictConfig) -> None:
-    """Check a composed configuration and run its task.
-
-    Raises:
-        UserError: something the user can mend.
-    """
-    run_task(load(cfg))
 
 
 def run_task(config: Config) -> None:
