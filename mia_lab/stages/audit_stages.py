@@ -18,7 +18,7 @@ from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build
 from mia_lab.config.resolved import plain
 from mia_lab.data import splits
-from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.evaluation.results import Utility
 from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.stages.difficulty_stages import read_difficulty
