@@ -1,4 +1,4 @@
-"""How well scores tell members from non-members, and how sure that is: functions of arrays."""
+"""Statistics of attacks: performance measures, intervals and tests, as functions of arrays."""
 
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import SplitStage
 from mia_lab.store import Stage, Store, load_table, save_table

@@ -23,7 +23,7 @@ from mia_lab.data.source import Pair
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.data.traces import traces
 from mia_lab.difficulty import difficulty_score
-from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages import audit_stages as stages
 from mia_lab.stages import planned
 from mia_lab.stages.difficulty_stages import (
