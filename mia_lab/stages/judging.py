@@ -18,17 +18,19 @@ from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
-from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
+from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
+from mia_lab.evaluation.metrics import FPRS
 from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.results import (
+    AuditReport,
     AuditResult,
     Calibration,
+    DecisionQuality,
     Dossiers,
     EpsilonBound,
     Knowledge,
     Normality,
-    Practice,
 )
 from mia_lab.evaluation.slices import slices
 from mia_lab.stages.audit_stages import Stages
@@ -46,7 +48,7 @@ def judge(
     alike: NearDuplicates,
     evidence: Evidence,
     scores: Sequence[ScoreTable],
-) -> AuditResult:
+) -> AuditReport:
     """Join scores and truth by id, and measure.
 
     Args:
@@ -69,9 +71,7 @@ def judge(
     practice = {s.attack: _practice(config, s, split, truth, groups) for s in scores}
     baseline = next((s for s in judged if s.attack == "reconstruction"), None)
     alphas = build.grid_alphas(config)
-    return AuditResult(
-        name=config.name,
-        split=split,
+    result = AuditResult(
         scores=judged,
         difficulty=difficulty,
         alpha=config.attack.alpha,
@@ -80,7 +80,7 @@ def judge(
         claim=build.privacy_claim(config, split.ids(Role.MEMBER)),
         utility=stages.utility(evidence.reconstructions) if stages.wants_utility else None,
         knowledge={s.attack: _knowledge(config, stages, s.attack) for s in scores},
-        practice=practice,
+        decisions=practice,
         comparisons=tuple(
             compare_attacks(s, baseline, truth, seed, groups)
             for s in judged
@@ -91,8 +91,14 @@ def judge(
         slices=slices(judged, difficulty, truth, groups),
         alpha_curve=alpha_curve(error, difficulty, truth, config.attack.alpha, groups),
         near_duplicates=alike,
-        dossiers=_dossiers(config, stages, evidence, judged[-1], truth, practice),
         grid=evaluate_grid(evidence.difficulty, error, ids, truth, alphas, groups),
+    )
+    return AuditReport(
+        name=config.name,
+        result=result,
+        split=split,
+        dossiers=_dossiers(config, stages, evidence, judged[-1], truth, practice),
+        gate=None,
         timing_s={},
         record=stages.record() | solver_record(evidence.difficulty),
         command=command_line(),
@@ -124,7 +130,7 @@ def _practice(
     split: Split,
     truth: NDArray[np.bool_],
     groups: Strings,
-) -> Practice:
+) -> DecisionQuality:
     score = scores.column(split.candidates())
     auxiliary = scores.column(split.ids(Role.AUXILIARY))
     fixed = {
@@ -132,8 +138,8 @@ def _practice(
         for fpr in FPRS
         if len(auxiliary)
     }
-    return Practice(
-        fixed=fixed,
+    return DecisionQuality(
+        fixed_threshold=fixed,
         hindsight=hindsight(score, truth),
         calibration=calibrate(score, truth, config.seed, groups),
         epsilon=_epsilon(config, scores, split, truth),
@@ -176,7 +182,7 @@ def _dossiers(
     evidence: Evidence,
     scores: ScoreTable,
     truth: NDArray[np.bool_],
-    practice: Mapping[str, Practice],
+    practice: Mapping[str, DecisionQuality],
 ) -> tuple[Dossiers, ...]:
     """The images that a reader asks for first, by the last attack."""
     if not config.report.images or not wants_pictures(config):

@@ -14,12 +14,12 @@ from mia_lab.config.resolved import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.evaluation.gate import decide
-from mia_lab.evaluation.results import AuditResult, Gate
+from mia_lab.evaluation.results import AuditReport, Gate
 from mia_lab.evaluation.summary import summary
-from mia_lab.reporting.figures import draw
+from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.audit.words import text_table
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
-from mia_lab.reporting.text import text_table
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.audit_stages import Stages
 from mia_lab.stages.judging import judge
@@ -95,7 +95,7 @@ def audit(config: Config, folder: Path, group: str) -> Gate | None:
             scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
         with clock("evaluation"):
             result = judge(config, stages, split, alike, evidence, scores)
-        gate = decide(config.fail_if, summary(result)) if config.fail_if else None
+        gate = decide(config.fail_if, summary(result.result)) if config.fail_if else None
         _report(config, replace(result, gate=gate, timing_s=clock.seconds), tracker, folder)
     return gate
 
@@ -147,7 +147,7 @@ class _TrainingLog:
         self._tracker.log_images("train/samples", rows, captions, epoch)
 
 
-def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:
+def _report(config: Config, result: AuditReport, tracker: Tracker, folder: Path) -> None:
     """Write what the run found; pictures and page only if somebody will look at them."""
     pictures = draw(result) if wants_pictures(config) else ()
     write_files(result, pictures, folder)

@@ -23,7 +23,7 @@ from mia_lab.config.choices import Task, Until
 from mia_lab.config.resolved import plain
 from mia_lab.config.schema import Config
 from mia_lab.evaluation.results import Gallery
-from mia_lab.reporting.figures import Picture
+from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.plan import libraries
 from mia_lab.store import Stage
