@@ -48,10 +48,11 @@ from mia_lab.cli import CONF, prepare
 from mia_lab.config.load import load as load_config
 from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
-from mia_lab.reporting.sweep_table import SETTINGS
+from mia_lab.reporting.frames import attack_rows
+from mia_lab.reporting.sweep.settings import SETTINGS
 from mia_lab.tasks.collect import gather
 from mia_lab.tasks.goals import goals
-from mia_lab.tasks.records import commit
+from mia_lab.tasks.software import commit
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
@@ -173,16 +174,17 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
     )
     if ran.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{ran.stderr[-2000:]}")
-    (found,) = (audit for audit in gather(folder.parent).points if audit.measured)
+    (found,) = (audit for audit in gather(folder.parent).points if audit.metrics)
     origin = {
         "key": point.key,
-        "commit": found.record["commit"],
+        "commit": found.metrics.record["commit"],
         "device": point.device,
         "overrides": " ".join(point.overrides),
         **{name: _text(found.settings.get(key)) for name, key in SETTINGS.items()},
     }
     attacks = [
-        {k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.measured
+        {k: v for k, v in row.items() if not k.startswith("seconds")}
+        for row in attack_rows(found.metrics)
     ]
     grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
     return {

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mia_lab.evaluation.metrics_file import AuditMetrics
+from mia_lab.evaluation.repeats import Mean
 from mia_lab.evaluation.results import Comparison
 from mia_lab.types import ScoreTable, Split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class FinishedRun:
 
     label: str
     folder: str
-    metrics: Mapping[str, Any]
+    metrics: AuditMetrics
     split: Split
     scores: tuple[ScoreTable, ...]
 
@@ -72,18 +77,17 @@ class RunComparison:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A job of a sweep, as its folder tells it.
+    """A point of a sweep, as its folder describes it.
 
     Attributes:
         number: its folder's name.
-        state: ``planned``, ``running``, ``done``, ``failed``, as its note says; ``damaged``: done,
-            but its files can't be read; ``other``: done, but no whole audit.
-        reason: why it has no numbers; "" where nothing needs to be said.
-        overrides: what tells it from the other points, as typed.
-        folder: where it lies.
-        settings: its configuration by dotted keys; empty where it is not known.
-        measured: one row an attack and blind baseline; empty where there are no numbers.
-        record: what was run.
+        state: ``planned``, ``running``, ``done`` or ``failed``; ``damaged``: done, but its files
+            cannot be read; ``other``: done, but not an audit.
+        reason: why it has no numbers, or a remark; "" for none.
+        overrides: what differs from the other points, as typed.
+        folder: its path.
+        settings: its configuration by dotted keys; empty if unknown.
+        metrics: its ``metrics.json``; None if it has no numbers.
     """
 
     number: int
@@ -92,8 +96,26 @@ class SweepPoint:
     overrides: tuple[str, ...]
     folder: str
     settings: Mapping[str, Any]
-    measured: tuple[Mapping[str, Any], ...]
-    record: Mapping[str, str]
+    metrics: AuditMetrics | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One attack at points that differ in their seeds alone.
+
+    Attributes:
+        attack: its name.
+        at: the values of the other axes, as text.
+        points: the numbers of the points.
+        auc: mean over the points.
+        gain: mean of its AUC minus that of the reconstruction attack; None if unknown.
+    """
+
+    attack: str
+    at: Mapping[str, str]
+    points: tuple[int, ...]
+    auc: Mean
+    gain: Mean | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +127,7 @@ class Sweep:
         points: in the order of their numbers.
         missing: numbers below the highest that have no folder.
         axes: columns of ``rows`` that differ between the points.
-        rows: the tidy table: a row a finished point and attack or blind baseline.
+        rows: one row per finished point and attack or blind baseline.
         timing_s, record, command: of the collection.
     """
 
@@ -113,7 +135,7 @@ class Sweep:
     points: tuple[SweepPoint, ...]
     missing: tuple[int, ...]
     axes: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...]
+    rows: pd.DataFrame
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
     command: str
@@ -121,4 +143,4 @@ class Sweep:
     @property
     def done(self) -> tuple[SweepPoint, ...]:
         """The points that have numbers."""
-        return tuple(point for point in self.points if point.measured)
+        return tuple(point for point in self.points if point.metrics is not None)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from annotated_types import Ge, Len
 from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
@@ -28,6 +28,7 @@ from mia_lab.evaluation.results import (
     Comparison,
     Count,
     EpsilonBound,
+    Estimate,
     Evaluation,
     Gate,
     GridPoint,
@@ -115,6 +116,16 @@ class AttackMetrics:
     epsilon: EpsilonBound
     knowledge: Knowledge
 
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return cast(Estimate, self.metrics["auc"])
+
+    @property
+    def tpr_at_fpr(self) -> Mapping[str, Estimate | None]:
+        """True positive rate at each false positive rate."""
+        return cast(Mapping[str, Estimate | None], self.metrics["tpr_at_fpr"])
+
 
 @dataclass(frozen=True)
 class CalibrationLoss:
@@ -141,6 +152,11 @@ class BaselineMetrics:
     metrics: Mapping[str, Measured]
     auc_bootstrap_ci95: Interval
     adjusted_p_value: Share
+
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return cast(Estimate, self.metrics["auc"])
 
 
 @dataclass(frozen=True, kw_only=True)

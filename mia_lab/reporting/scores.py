@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_lab.evaluation.results import Decision, Scoring
+from mia_lab.reporting.audit.dossiers import samples_figure
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
-from mia_lab.reporting.dossier import samples_figure
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
-from mia_lab.reporting.tables import error_columns
-from mia_lab.reporting.text import percent
+from mia_lab.reporting.frames import CALLED, candidate_frame, records
+from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-CALLED = "member"
-NOT_CALLED = "not shown to be a member"
 
 ASSUMPTION = (
     "This holds if the auxiliaries and those candidates that are no members come from the same "
@@ -103,29 +100,6 @@ def _bins(error: Floats, threshold: float | None) -> list[float]:
     return [min(bins[0], low), *bins[1:-1], max(bins[-1], high)]
 
 
-def candidate_columns(found: Scoring) -> dict[str, list[Any]]:
-    """One row a candidate, the most likely member by the last attack first; then the auxiliaries.
-
-    ``id``, ``role``, each attack's error and ``difficulty`` as in an audit's table; for each attack
-    the ``rank`` among the candidates and, where there is one, the ``p_value`` and ``decision``.
-    These are empty for auxiliaries.
-    """
-    order = np.argsort(found.ranks[found.scores[-1].attack], kind="stable")
-    n, m = len(found.candidates), len(found.auxiliaries)
-    ids = [*(found.candidates[i] for i in order), *found.auxiliaries]
-    columns: dict[str, list[Any]] = {"id": ids, "role": ["candidate"] * n + ["auxiliary"] * m}
-    difficulty = found.difficulty[[*order, *range(n, n + m)]]
-    columns |= error_columns(found.scores, ids, difficulty)
-    rest = [None] * m
-    for name, rank in found.ranks.items():
-        columns[f"{name}_rank"] = rank[order].tolist() + rest
-        if decision := found.decisions.get(name):
-            columns[f"{name}_p_value"] = decision.p_value[order].tolist() + rest
-            words = [CALLED if called else NOT_CALLED for called in decision.is_called[order]]
-            columns[f"{name}_decision"] = words + rest
-    return columns
-
-
 def write_files(found: Scoring, pictures: Iterable[Picture], folder: Path) -> None:
     """Write ``scores.csv``, ``metrics.json`` and the pictures.
 
@@ -135,7 +109,7 @@ def write_files(found: Scoring, pictures: Iterable[Picture], folder: Path) -> No
         folder: where to write; exists.
     """
     write_json(metrics(found), folder / "metrics.json")
-    write_csv(candidate_columns(found), folder / "scores.csv")
+    write_csv(candidate_frame(found), folder / "scores.csv")
     write_pictures(pictures, folder)
 
 
@@ -205,26 +179,22 @@ def _decided(found: Scoring, name: str, decision: Decision) -> str:
 def text(found: Scoring) -> str:
     """The findings, and the most likely members as a plain table, for the terminal."""
     rows = readable_rows(found, PRINTED)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    table = aligned(rows, flush_left=len(rows[0]))
     return "\n".join([*summary(found), "", "Most likely members", *table])
 
 
 def readable_rows(found: Scoring, most: int) -> list[list[str]]:
     """A header, and the most likely members by the last attack with what was decided on them."""
-    columns = candidate_columns(found)
+    candidates = records(candidate_frame(found))[: min(most, len(found.candidates))]
     names = [table.attack for table in found.scores]
     shown = {"rank": f"{names[-1]}_rank", "image": "id"}
     shown |= {f"{name} error": f"{name}_error" for name in names}
     shown |= {f"p ({name})": f"{name}_p_value" for name in found.decisions}
     header = [*shown, *(["called a member by"] if found.decisions else [])]
     rows = []
-    for i in range(min(most, len(found.candidates))):
-        cells = [_cell(columns[key][i]) for key in shown.values()]
-        called = [n for n in found.decisions if columns[f"{n}_decision"][i] == CALLED]
+    for row in candidates:
+        cells = [_cell(row[key]) for key in shown.values()]
+        called = [n for n in found.decisions if row[f"{n}_decision"] == CALLED]
         rows.append([*cells, ", ".join(called) or "none"][: len(header)])
     return [header, *rows]
 

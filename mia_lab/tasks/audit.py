@@ -28,6 +28,8 @@ from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
+from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.software import command_line
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def _report(config: Config, stages: RunStages, store: Store, result: AuditResult
         gate=decide(condition, summary(result)) if condition else None,
         timing_s=common.timing(store),
         record=records.audit_record(config, stages, store),
-        command=common.command_line(),
+        command=command_line(),
         config=as_yaml(config),
     )
 
@@ -104,7 +106,7 @@ def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) 
     if common.is_sweep_point():  # the sweep prints a table of all points
         return
     print(text_table(report))
-    common.print_location(config, folder, shown)
+    print_location(config, folder, shown)
 
 
 class _TrainingLog:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,13 +99,6 @@ def stopped(config: Config) -> None:
     log.info("until=%s: stopped; results are in %s", config.until.value, config.paths.store)
 
 
-def command_line() -> str:
-    """The command as typed, or as a sweep composed it for this point, as a shell reads it."""
-    if not HydraConfig.initialized():
-        return ""
-    return shlex.join(["python", "-m", "mia_lab", *HydraConfig.get().overrides.task])
-
-
 def is_sweep_point() -> bool:
     """Whether this run is a point of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
@@ -141,23 +132,3 @@ def gallery(evidence: Evidence, ids: Sequence[str], captions: Sequence[str]) -> 
         y=np.concatenate([batch.y.numpy() for batch in batches]),
         reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
     )
-
-
-def print_location(config: Config, folder: Path, file: Path) -> None:
-    """Make ``outputs/latest`` point at a run, and print where its report is."""
-    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
-    kind = "metrics" if file.name == "metrics.json" else "report"
-    print(f"{kind}: {file}" + (f"  (also {latest / file.name})" if latest else ""))
-
-
-def point_latest(link: Path, folder: Path) -> Path | None:
-    """Make ``outputs/latest`` point at this run; None where the system has no links."""
-    partial = link.with_name(f".latest-{os.getpid()}")
-    try:
-        partial.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
-        partial.replace(link)
-    except OSError as error:
-        log.warning("%s: cannot be made to point at this run (%s)", link, error.strerror)
-        partial.unlink(missing_ok=True)
-        return None
-    return link

@@ -19,6 +19,7 @@ from mia_lab.reporting.html import write_survey_html
 from mia_lab.stages.difficulty import side_by_side
 from mia_lab.stages.graph import difficulty_stages
 from mia_lab.tasks import common, records
+from mia_lab.tasks.latest import print_location
 from mia_lab.types import DifficultyTable
 
 SHOWN = 6
@@ -57,7 +58,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     sentences = report.summary(found)
     page = write_survey_html(found, sentences, pictures, folder)
     print("\n".join(sentences))
-    common.print_location(config, folder, page)
+    print_location(config, folder, page)
 
 
 def surveyed_images(config: Config, source: PairSource) -> PairDataset:

@@ -19,6 +19,7 @@ from mia_lab.errors import UserError
 from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.tasks import common
+from mia_lab.tasks.latest import point_latest
 from mia_lab.victims.blackbox import BlackBox
 from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx
@@ -64,7 +65,7 @@ def run(config: Config, folder: Path, group: str) -> None:
             raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
         expected = cast(BlackBox, opened).translate(batch.condition)
         written = _write(config, module.cpu().eval(), batch.condition, expected, folder)
-    common.point_latest(Path(config.paths.outputs) / "latest", folder)
+    point_latest(Path(config.paths.outputs) / "latest", folder)
     _print(written, manifest)
 
 

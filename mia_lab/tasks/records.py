@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,16 +17,8 @@ from mia_lab.stages.graph import RunStages
 from mia_lab.stages.probe import open_backbone
 from mia_lab.stages.victim import TRANSPORT_FILE, ForeignVictim
 from mia_lab.store import Store
+from mia_lab.tasks.software import software_record
 from mia_lab.types import DifficultyTable
-
-PACKAGE = Path(__file__).resolve().parents[1]
-
-LIBRARIES = (
-    *("torch", "torchvision", "pytorch-lightning", "timm", "onnxruntime"),
-    *("numpy", "scipy", "scikit-learn", "pillow"),
-)
-"""Libraries that compute; their versions may change a number."""
-
 
 def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, str]:
     """What an audit, or a scoring of candidates, has run."""
@@ -93,13 +80,6 @@ def common_record(config: Config) -> dict[str, str]:
     }
 
 
-def software_record() -> dict[str, str]:
-    """What ran: this package's commit, Python, and the libraries that compute."""
-    versions = {"python": platform.python_version(), "mia_lab": version("mia_lab")}
-    versions |= {name: _version(name) for name in LIBRARIES}
-    return {"commit": commit(), **{name: found for name, found in versions.items() if found}}
-
-
 def solver_record(table: DifficultyTable) -> dict[str, str]:
     """The penalty or rank that the probe came to, where the setting does not state it."""
     used, name = {"auto": (table.penalty, "penalty chosen"), "0": (table.rank, "rank")}.get(
@@ -119,40 +99,6 @@ def settings_line(settings: Mapping[str, Any], name: str = "") -> str:
 
 def _shown(value: Any) -> Any:
     return value.name if isinstance(value, Component) else value
-
-
-@cache
-def commit(*also: str) -> str:
-    """The commit of the checkout that this code runs from, or that it is an installed package.
-
-    Args:
-        also: paths whose changes count besides those of the package and its configuration,
-            relative to the package; documents, for instance, change no number.
-    """
-    code = ("--", ".", "../conf", *also)
-    head = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no", *code)
-    if not head:
-        return "installed package, no checkout"
-    return head + (" with uncommitted changes" if changes else "")
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(PACKAGE), *arguments]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return ran.stdout.strip() if ran.returncode == 0 else ""
-
-
-@cache
-def _version(name: str) -> str:
-    """Of a library; "" of one that is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _residuals_line(residuals: Iterable[float]) -> str:

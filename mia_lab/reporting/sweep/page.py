@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mia_lab.evaluation.results import Sweep
-from mia_lab.reporting import sweep as words
+from PIL import Image
+
+from mia_lab.evaluation.finished import Sweep
 from mia_lab.reporting.canvas import Picture
-from mia_lab.reporting.sweep_figures import MOST
-from mia_lab.reporting.sweep_table import (
+from mia_lab.reporting.sweep import words
+from mia_lab.reporting.sweep.figures import MOST
+from mia_lab.reporting.sweep.settings import (
     attacks,
     by_auc,
+    has_repeats,
     main_attack,
     setting_axes,
     settings,
@@ -52,33 +55,33 @@ class MeanRow:
 
 
 def page(
-    found: Sweep, pictures: Iterable[Picture], shown: Mapping[int, Iterable[Picture]]
+    sweep: Sweep, pictures: Iterable[Picture], thumbnails: Mapping[int, Iterable[Picture]]
 ) -> dict[str, Any]:
     """All variables of ``sweep.html.j2``.
 
     Args:
-        found: the sweep.
-        pictures: from :func:`mia_lab.reporting.sweep_figures.draw`.
-        shown: from :func:`thumbnails`; empty for none.
+        sweep: the sweep.
+        pictures: from :func:`mia_lab.reporting.sweep.figures.draw`.
+        thumbnails: from :func:`point_thumbnails`; empty for none.
     """
-    rows = by_auc(found)
-    lead, *rest = words.summary(found)
+    rows = words.cells(sweep)
+    lead, *rest = words.summary(sweep)
     return {
-        "found": found,
+        "found": sweep,
         "lead": lead,
         "summary": rest,
         "pictures": list(pictures),
         "most": MOST,
-        "heads": _capital(words.heads(found)),
-        "rows": [words.cells(found, row) for row in rows],
-        "numeric": len(found.axes) + 1,
-        "main": main_attack(found),
-        "attacks": attacks(found),
+        "heads": _capital(words.heads(sweep)),
+        "rows": rows,
+        "numeric": len(sweep.axes) + 1,
+        "main": main_attack(sweep),
+        "attacks": attacks(sweep),
         "long": len(rows) > SCROLLED,
-        "mean_axes": _capital(setting_axes(found)),
-        "means": _means(found) if words.has_repeats(found) else [],
-        "troubles": troubles(found),
-        "thumbnails": _labelled(found, shown),
+        "mean_axes": _capital(setting_axes(sweep)),
+        "means": _means(sweep) if has_repeats(sweep) else [],
+        "troubles": troubles(sweep),
+        "thumbnails": _labelled(sweep, thumbnails),
     }
 
 
@@ -86,8 +89,8 @@ def _capital(names: Iterable[str]) -> list[str]:
     return [name[0].upper() + name[1:].replace("_", " ") for name in names]
 
 
-def _means(found: Sweep) -> list[MeanRow]:
-    rows = sorted(settings(found, main_attack(found)), key=lambda s: -s.auc.value)
+def _means(sweep: Sweep) -> list[MeanRow]:
+    rows = sorted(settings(sweep, main_attack(sweep)), key=lambda s: -s.auc.value)
     return [
         MeanRow(
             at=tuple(s.at.values()),
@@ -101,7 +104,7 @@ def _means(found: Sweep) -> list[MeanRow]:
     ]
 
 
-def troubles(found: Sweep) -> list[Trouble]:
+def troubles(sweep: Sweep) -> list[Trouble]:
     """Points that failed, are not done, or can't be read, in the order of their numbers."""
     known = [
         Trouble(
@@ -110,17 +113,17 @@ def troubles(found: Sweep) -> list[Trouble]:
             p.reason,
             " ".join(p.overrides),
         )
-        for p in found.points
-        if p.reason or not p.measured
+        for p in sweep.points
+        if p.reason or p.metrics is None
     ]
-    lost = [Trouble(number, "missing", "no folder", "") for number in found.missing]
+    lost = [Trouble(number, "missing", "no folder", "") for number in sweep.missing]
     return sorted([*known, *lost], key=lambda trouble: trouble.number)
 
 
-def thumbnails(found: Sweep) -> dict[int, list[Picture]]:
+def point_thumbnails(sweep: Sweep) -> dict[int, list[Picture]]:
     """The points' own pictures, made small, by the points' numbers; none that shows the data."""
     drawn = {}
-    for point in found.done:
+    for point in sweep.done:
         paths = [Path(point.folder) / f"{name}.png" for name in THUMBNAILS]
         if pictures := [_small(path, point.number) for path in paths if path.is_file()]:
             drawn[point.number] = pictures
@@ -128,8 +131,6 @@ def thumbnails(found: Sweep) -> dict[int, list[Picture]]:
 
 
 def _small(path: Path, number: int) -> Picture:
-    from PIL import Image
-
     with Image.open(path) as image:
         image.thumbnail((THUMBNAIL_WIDTH, 10 * THUMBNAIL_WIDTH))
         buffer = io.BytesIO()
@@ -138,13 +139,13 @@ def _small(path: Path, number: int) -> Picture:
 
 
 def _labelled(
-    found: Sweep, shown: Mapping[int, Iterable[Picture]]
+    sweep: Sweep, shown: Mapping[int, Iterable[Picture]]
 ) -> list[tuple[str, list[Picture]]]:
     return [
         (
-            words.place(found, row),
+            words.place(sweep, row),
             list(shown[row["point"]]),
         )
-        for row in by_auc(found)
+        for row in by_auc(sweep)
         if row["point"] in shown
     ]

@@ -1,12 +1,15 @@
-"""Results in words and plain-text tables."""
+"""An audit's result in sentences, and as the table of the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from mia_lab.evaluation import metrics
 from mia_lab.evaluation.blind import SOUND_BELOW
+from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
+    AuditReport,
     AuditResult,
     Comparison,
     Estimate,
@@ -16,49 +19,17 @@ from mia_lab.evaluation.results import (
     Utility,
     Verdict,
 )
-from mia_lab.reporting.tables import best_point
+from mia_lab.reporting.numbers import (
+    NOT_RESOLVABLE,
+    aligned,
+    column_widths,
+    interval,
+    p_text,
+    percent,
+)
 
-NOT_RESOLVABLE = "not resolvable"
-
-BEST = 4
-"""So many attacks are in the headline."""
-
-
-def interval(value: float, ci95: tuple[float, float], sign: str = "") -> str:
-    """A number with its interval, three decimals: ``0.979 [0.961, 0.989]``.
-
-    Args:
-        value: the estimate.
-        ci95: its interval.
-        sign: "+" to show the sign of positive numbers, as of a difference.
-    """
-    low, high = ci95
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-
-
-def rate(found: Estimate | None) -> str:
-    """A true positive rate as a percentage, or why there is none."""
-    return NOT_RESOLVABLE if found is None else f"{100 * found.value:.1f} %"
-
-
-def rate_interval(found: Estimate | None, n_nonmembers: int) -> str:
-    """A rate with its interval, ``41.0 % [33.1, 50.2]``, or why there is none."""
-    if found is None:
-        return f"{NOT_RESOLVABLE} with {n_nonmembers} non-members"
-    low, high = found.ci95
-    return f"{100 * found.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def percent(fpr: str) -> str:
-    """A false positive rate's key as a percentage: ``0.01`` -> ``1 %``."""
-    return f"{100 * float(fpr):g} %"
-
-
-def p_text(p_value: float) -> str:
-    """A p-value to two digits, never a false zero, nor a certain null."""
-    if p_value > 0.99:
-        return "p > 0.99"
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+HEADLINE_ATTACKS = 4
+"""Most attacks that the headline names."""
 
 
 def verdict(result: AuditResult) -> str:
@@ -69,11 +40,13 @@ def verdict(result: AuditResult) -> str:
 def finding(result: AuditResult) -> str:
     """Can members be told from non-members, by which attack, how well."""
     attacks = sorted(result.evaluations, key=lambda e: e.auc, reverse=True)
-    told = any(e.auc_ci95[0] > 0.5 for e in attacks)
-    can = "can be told" if told else "could not be told reliably"
-    found = [f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:BEST]]
-    if len(attacks) > BEST:
-        found.append(f"{len(attacks) - BEST} others below")
+    separable = any(e.auc_ci95[0] > 0.5 for e in attacks)
+    can = "can be told" if separable else "could not be told reliably"
+    found = [
+        f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:HEADLINE_ATTACKS]
+    ]
+    if len(attacks) > HEADLINE_ATTACKS:
+        found.append(f"{len(attacks) - HEADLINE_ATTACKS} others below")
     return f"Members {can} from non-members: {', '.join(found)}."
 
 
@@ -115,17 +88,16 @@ def comparison_sentence(c: Comparison) -> str:
     return f"{c.first} minus {c.second}: AUC difference {difference}, {p_text(c.p_value)}"
 
 
-def text_table(result: AuditResult) -> str:
+def text_table(audit: AuditReport) -> str:
     """The attacks with their intervals as aligned plain text, for the terminal."""
-    rates = list(result.evaluations[0].tpr_at_fpr)
-    header = ["attack", "AUC [95 % interval]", *(f"TPR at {percent(r)} FPR" for r in rates)]
-    header.append("excess over blind")
+    result = audit.result
+    header = ["attack", *_headings(), "excess over blind"]
     excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
     rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
     rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
-    if has := told_knowledge(result):
+    if needs := knowledge_by_attack(result):
         header.append("the attacker has")
-        rows = [[*row, told] for row, told in zip_longest(rows, has.values(), fillvalue="")]
+        rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
     lines = _ruled([header, *rows])
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
@@ -137,21 +109,21 @@ def text_table(result: AuditResult) -> str:
     return "\n".join(lines)
 
 
-def told_knowledge(result: AuditResult) -> dict[str, str]:
-    """What each attacker has, by attack; nothing where none has more than one query."""
-    told = {e.name: knowledge(result.knowledge[e.name]) for e in result.evaluations}
-    return told if set(told.values()) != {"1 query"} else {}
+def knowledge_by_attack(result: AuditResult) -> dict[str, str]:
+    """What each attacker needs, by attack; empty if all attackers need one query only."""
+    words = {e.name: knowledge(result.knowledge[e.name]) for e in result.evaluations}
+    return words if set(words.values()) != {"1 query"} else {}
 
 
-def knowledge(has: Knowledge) -> str:
-    """What an attacker has to have, in a few words: ``1 query, 100 images, 8 trainings``."""
-    counted = ((has.queries, "quer{y}"), (has.images, "image{s}"), (has.trainings, "training{s}"))
-    words = [
-        f"{n} {word.format(y='y' if n == 1 else 'ies', s='' if n == 1 else 's')}"
-        for n, word in counted
-        if n
-    ]
-    return ", ".join(words) + (f" of {has.architecture}" if has.architecture else "")
+def knowledge(needs: Knowledge) -> str:
+    """What an attacker needs, in a few words: ``1 query, 100 images, 8 trainings``."""
+    counted = (
+        (needs.queries, "query", "queries"),
+        (needs.images, "image", "images"),
+        (needs.trainings, "training", "trainings"),
+    )
+    words = [f"{n} {one if n == 1 else many}" for n, one, many in counted if n]
+    return ", ".join(words) + (f" of {needs.architecture}" if needs.architecture else "")
 
 
 def utility_sentence(found: Utility) -> str:
@@ -166,7 +138,7 @@ def claim_sentence(result: AuditResult) -> str:
     """What the training promises, beside what the audit could show."""
     claim = result.claim
     assert claim is not None
-    bounds = [p.epsilon for p in result.practice.values() if p.epsilon.value is not None]
+    bounds = [q.epsilon for q in result.decisions.values() if q.epsilon.value is not None]
     best = max(bounds, key=lambda bound: bound.value or 0.0, default=None)
     shown = (
         "the audit bounds nothing from below (see evaluation.guesses)"
@@ -193,29 +165,36 @@ def grid_sentence(grid: Sequence[GridPoint]) -> str:
 
 
 def _cells(e: Evaluation, name: str) -> list[str]:
-    return [name, interval(e.auc, e.auc_ci95), *(rate(v) for v in e.tpr_at_fpr.values())]
+    """Name and metrics, one cell per column of :func:`_headings`."""
+    cells = [name]
+    for metric in _shown():
+        parts = metric.parts(e.metrics.get(metric.name))
+        cells += [_cell(found, metric.as_percentage) for found in parts.values()]
+    return cells
 
 
-def aligned(rows: Sequence[Sequence[str]], flush_left: int = 1) -> list[str]:
-    """Rows of cells as lines: the first columns flush left, the others flush right.
-
-    Args:
-        rows: of equal length.
-        flush_left: how many columns.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def _headings() -> list[str]:
     return [
-        "  ".join(
-            cell.rjust(width) if i >= flush_left else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        metric.heading.format(percent(key) if key else "")
+        for metric in _shown()
+        for key in metric.keys or ("",)
     ]
+
+
+def _shown() -> list[metrics.Metric]:
+    return [metric for metric in metrics.METRICS if metric.heading]
+
+
+def _cell(found: float | Estimate | None, as_percentage: bool) -> str:
+    if found is None:
+        return NOT_RESOLVABLE
+    if as_percentage:
+        return f"{100 * (found.value if isinstance(found, Estimate) else found):.1f} %"
+    return interval(found.value, found.ci95) if isinstance(found, Estimate) else f"{found:.3f}"
 
 
 def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned, with a rule under the header."""
     lines = aligned(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * width for width in column_widths(rows)))
     return lines

@@ -1,4 +1,4 @@
-"""The report's pictures. Pure functions of the results; no pyplot, hence no global state."""
+"""The pictures of an audit: pure functions of its result, without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -6,43 +6,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mia_lab.evaluation.results import AuditResult, GridPoint
-from mia_lab.reporting.canvas import (
-    Picture,
-    attack_colours,
-    png,
-)
-from mia_lab.reporting.curves import (
+from mia_lab.evaluation.metrics_file import BEST_NOTE, CONFIGURED_NOTE, best_point
+from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint
+from mia_lab.reporting.audit.curves import (
     alpha_figure,
     normality_figure,
     reliability_figure,
     roc_figure,
     roc_log_figure,
 )
-from mia_lab.reporting.distributions import Sample, histogram_figure, scatter_figure
-from mia_lab.reporting.dossier import dossier_pictures
+from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
+from mia_lab.reporting.audit.dossiers import dossier_pictures
+from mia_lab.reporting.audit.words import verdict
+from mia_lab.reporting.canvas import Picture, png
 from mia_lab.reporting.heatmap import heatmap, panels
-from mia_lab.reporting.tables import best_point, grid_axes, score_columns
-from mia_lab.reporting.text import interval, p_text, rate, verdict
-
-__all__ = ["Picture", "attack_colours", "draw", "grid_pictures"]
+from mia_lab.reporting.numbers import interval, p_text, rate
 
 
-def draw(result: AuditResult) -> tuple[Picture, ...]:
-    """All pictures of a result, by name.
+def draw(audit: AuditReport) -> tuple[Picture, ...]:
+    """All pictures of an audit.
 
     ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
     difficulty; ``alpha``, ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and
-    ``dossiers-1``, ... where the result has what they show.
+    ``dossiers-1``, ... where the audit has what they show.
     """
+    result = audit.result
     return (
         *_roc_pictures(result),
-        *_distribution_pictures(result),
+        *_distribution_pictures(audit),
         *_alpha_pictures(result),
         *_reliability_pictures(result),
         *_normality_pictures(result),
         *grid_pictures(result.grid),
-        *dossier_pictures(result.dossiers),
+        *dossier_pictures(audit.dossiers),
     )
 
 
@@ -71,14 +67,14 @@ def _roc_pictures(result: AuditResult) -> list[Picture]:
     ]
 
 
-def _distribution_pictures(result: AuditResult) -> list[Picture]:
-    columns = score_columns(result)
-    is_member = np.array(columns["is_member"]) == 1
+def _distribution_pictures(audit: AuditReport) -> list[Picture]:
+    result = audit.result
+    ids = result.scores[0].id.tolist()
+    is_member = audit.split.is_member(ids)
+    errors = {table.attack: -table.column(ids) for table in result.scores}
     samples = [
-        Sample(
-            t.attack, np.array(columns[f"{t.attack}_error"]), is_member, result.practice[t.attack]
-        )
-        for t in result.scores
+        Sample(attack, error, is_member, result.decisions[attack])
+        for attack, error in errors.items()
     ]
     medians = "; ".join(
         f"{s.attack} error, median {np.median(s.error[is_member]):.4g} of members and "
@@ -93,8 +89,8 @@ def _distribution_pictures(result: AuditResult) -> list[Picture]:
             png(histogram_figure(samples)),
         )
     ]
-    if "reconstruction_error" in columns and np.isfinite(result.difficulty).all():
-        error = np.array(columns["reconstruction_error"])
+    if "reconstruction" in errors and np.isfinite(result.difficulty).all():
+        error = errors["reconstruction"]
         correlation = _correlation(error, result.difficulty)
         found.append(
             Picture(
@@ -136,9 +132,9 @@ def _alpha_pictures(result: AuditResult) -> list[Picture]:
 
 def _reliability_pictures(result: AuditResult) -> list[Picture]:
     found = {
-        name: practice.calibration
-        for name, practice in result.practice.items()
-        if practice.calibration is not None
+        name: quality.calibration
+        for name, quality in result.decisions.items()
+        if quality.calibration is not None
     }
     if not found:
         return []
@@ -176,10 +172,10 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
     """
     if not grid:
         return []
-    settings = [grid_axes(point) for point in grid]
+    settings = [point.axes for point in grid]
     values = np.array([point.auc for point in grid])
     best = best_point(grid)
-    marks = {"configured": 0, "best, chosen in hindsight": best}
+    marks = {CONFIGURED_NOTE: 0, BEST_NOTE: best}
     # Never narrower than 0.1, or differences that mean nothing would look like much.
     middle, half = (values.min() + values.max()) / 2, max(np.ptp(values) / 2, 0.05)
     limits = float(middle - half), float(middle + half)

@@ -17,7 +17,7 @@ from mia_lab.reporting.canvas import (
     new_figure,
     tidy,
 )
-from mia_lab.reporting.text import interval, percent
+from mia_lab.reporting.numbers import interval, percent
 from mia_lab.types import Floats
 
 if TYPE_CHECKING:

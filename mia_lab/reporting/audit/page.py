@@ -12,16 +12,19 @@ import numpy as np
 from mia_lab.evaluation import FPRS, gate
 from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
 from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
+from mia_lab.evaluation.metrics_file import grid_rows
 from mia_lab.evaluation.results import (
+    AuditReport,
     AuditResult,
     Comparison,
     EpsilonBound,
     Estimate,
     OperatingPoint,
 )
-from mia_lab.reporting import text
+from mia_lab.reporting import numbers
+from mia_lab.reporting.audit import words
 from mia_lab.reporting.canvas import Picture, attack_colours
-from mia_lab.reporting.tables import grid_axes, grid_rows, score_columns
+from mia_lab.reporting.frames import score_frame
 from mia_lab.types import Role
 
 LISTED = 200
@@ -88,35 +91,37 @@ class Cell:
     text: str
 
 
-def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
+def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
     """All variables of ``report.html.j2``.
 
     Args:
-        result: the audit.
-        pictures: from :func:`mia_lab.reporting.figures.draw`; each is placed by its name.
+        audit: the audit.
+        pictures: from :func:`mia_lab.reporting.audit.figures.draw`; each is placed by its name.
     """
+    result = audit.result
     drawn = {p.name: p for p in pictures}
     # What was configured and what was best on top, then by AUC.
-    rows = sorted(grid_rows(result.grid), key=lambda row: (not row["note"], -row["auc"]))
-    axes = grid_axes(result.grid[0]) if rows else {}
-    heads, scores = score_table(result)
+    rows = sorted(grid_rows(result.grid), key=lambda row: (not row.note, -row.auc))
+    axes = result.grid[0].axes if rows else {}
+    heads, scores = score_table(audit)
     return {
+        "audit": audit,
         "result": result,
-        "found": result,
+        "found": audit,
         "pictures": drawn,
         "grids": [p for name, p in drawn.items() if name.partition("-")[0] == "grid"],
         "dossiers": [p for name, p in drawn.items() if name.partition("-")[0] == "dossiers"],
-        "has_maps": any(found.difficulty.size for found in result.dossiers),
-        "finding": text.finding(result),
-        "belief": text.belief(result),
-        "gate": gate.sentence(result.gate) if result.gate else "",
+        "has_maps": any(found.difficulty.size for found in audit.dossiers),
+        "finding": words.finding(result),
+        "belief": words.belief(result),
+        "gate": gate.sentence(audit.gate) if audit.gate else "",
         "facts": facts(result),
-        "interval": text.interval,
+        "interval": numbers.interval,
         "bracket": bracket,
-        "rate_interval": text.rate_interval,
-        "knowledge": text.told_knowledge(result),
-        "claim": text.claim_sentence(result) if result.claim else "",
-        "utility": text.utility_sentence(result.utility) if result.utility else "",
+        "rate_interval": numbers.rate_interval,
+        "knowledge": words.knowledge_by_attack(result),
+        "claim": words.claim_sentence(result) if result.claim else "",
+        "utility": words.utility_sentence(result.utility) if result.utility else "",
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},
         "comparisons": [
@@ -126,7 +131,7 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
         "decisions": decision_rows(result),
         "weights": weights(result),
         "priors": PRIORS,
-        "n_auxiliary": n_auxiliary(result),
+        "n_auxiliary": n_auxiliary(audit),
         "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
         "epsilons": epsilons(result),
         "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
@@ -137,8 +142,8 @@ def content(result: AuditResult, pictures: Iterable[Picture]) -> dict[str, Any]:
         "scores": scores,
         "n_candidates": len(result.scores[0].id),
         "rows": rows,
-        "grid_sentence": text.grid_sentence(result.grid) if rows else "",
-        "varying": [key for key in axes if len({row[key] for row in rows}) > 1],
+        "grid_sentence": words.grid_sentence(result.grid) if rows else "",
+        "varying": [key for key in axes if len({getattr(row, key) for row in rows}) > 1],
     }
 
 
@@ -150,9 +155,9 @@ def facts(result: AuditResult) -> list[Fact]:
     known = [(fpr, tpr) for fpr, tpr in best.tpr_at_fpr.items() if tpr is not None]
     rates = [
         Fact(
-            text.rate(tpr),
-            f"of the members found by it while at most {text.percent(fpr)} of the non-members are "
-            "accused",
+            numbers.rate(tpr),
+            f"of the members found by it while at most {numbers.percent(fpr)} of the non-members "
+            "are accused",
         )
         for fpr, tpr in known[:1]
     ]
@@ -173,23 +178,27 @@ def facts(result: AuditResult) -> list[Fact]:
 
 def bracket(ci95: tuple[float, float], sign: str = "") -> str:
     """An interval alone: ``[0.961, 0.989]``."""
-    return text.interval(0, ci95, sign).partition(" ")[2]
+    return numbers.interval(0, ci95, sign).partition(" ")[2]
 
 
 def decision_rows(result: AuditResult) -> list[DecisionRow]:
     """Attack by attack, the false positive rates in their order."""
     return [
         DecisionRow(name, fpr, point, auxiliaries_needed(float(fpr)))
-        for name, practice in result.practice.items()
-        for fpr, point in practice.fixed.items()
+        for name, quality in result.decisions.items()
+        for fpr, point in quality.fixed_threshold.items()
     ]
 
 
-def n_auxiliary(result: AuditResult) -> int:
-    """Known non-members behind the thresholds, or in the split where they are too few for any."""
-    points = (p for practice in result.practice.values() for p in practice.fixed.values())
-    used = max((p.n_auxiliary for p in points if p is not None), default=0)
-    return used or len(result.split.ids(Role.AUXILIARY))
+def n_auxiliary(audit: AuditReport) -> int:
+    """Known non-members behind the thresholds, or in the split if they are too few for any."""
+    points = (
+        point
+        for quality in audit.result.decisions.values()
+        for point in quality.fixed_threshold.values()
+    )
+    used = max((point.n_auxiliary for point in points if point is not None), default=0)
+    return used or len(audit.split.ids(Role.AUXILIARY))
 
 
 def weights(result: AuditResult) -> list[tuple[str, Estimate]]:
@@ -202,26 +211,26 @@ def weights(result: AuditResult) -> list[tuple[str, Estimate]]:
     if curve.auc[best] == curve.auc[configured]:
         best = configured
     names: dict[int, list[str]] = {}
-    for i, words in (
+    for i, name in (
         (0, "the reconstruction error alone"),
         (configured, "as configured"),
         (best, "the best in hindsight"),
     ):
-        names.setdefault(i, [f"{curve.alpha[i]:g}"]).append(words)
+        names.setdefault(i, [f"{curve.alpha[i]:g}"]).append(name)
     return [
         (
-            ", ".join(words),
+            ", ".join(called),
             Estimate(float(curve.auc[i]), (float(curve.low[i]), float(curve.high[i]))),
         )
-        for i, words in names.items()
+        for i, called in names.items()
     ]
 
 
 def epsilons(result: AuditResult) -> list[tuple[list[str], EpsilonBound]]:
     """The bounds, with the attacks that each is about: mostly there is none, for one reason."""
     found: dict[EpsilonBound, list[str]] = {}
-    for name, practice in result.practice.items():
-        found.setdefault(practice.epsilon, []).append(name)
+    for name, quality in result.decisions.items():
+        found.setdefault(quality.epsilon, []).append(name)
     return [(names, bound) for bound, names in found.items()]
 
 
@@ -235,15 +244,15 @@ def parts(result: AuditResult) -> dict[str, list[Part]]:
     return {by: list(rows.values()) for by, rows in found.items()}
 
 
-def score_table(result: AuditResult, most: int = LISTED) -> tuple[list[Head], list[list[Cell]]]:
+def score_table(audit: AuditReport, most: int = LISTED) -> tuple[list[Head], list[list[Cell]]]:
     """The candidates whose error by the last attack is lowest, with all that is known of them."""
-    columns = score_columns(result)
-    order = np.argsort(-result.scores[-1].score, kind="stable")[:most]
+    order = np.argsort(-audit.result.scores[-1].score, kind="stable")[:most]
+    table = score_frame(audit).iloc[order]
     heads, cells = [], []
-    for name, values in columns.items():
+    for name in table.columns:
         numeric = name not in {"id", "is_member", "group"}
         heads.append(Head(_words(name), numeric))
-        shown = [values[i] for i in order]
+        shown = table[name].tolist()
         cells.append(_numbers(shown) if numeric else [_word(name, value) for value in shown])
     return heads, [list(row) for row in zip(*cells, strict=True)]
 
@@ -256,10 +265,10 @@ def _words(column: str) -> str:
 
 
 def _word(column: str, value: object) -> Cell:
-    words = str(value)
+    text = str(value)
     if column == "is_member":
-        words = "member" if value else "non-member"
-    return Cell(words, words)
+        text = "member" if value else "non-member"
+    return Cell(text, text)
 
 
 def _numbers(values: Sequence[float]) -> list[Cell]:

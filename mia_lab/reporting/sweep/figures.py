@@ -1,4 +1,4 @@
-"""What ``task=collect`` found, as pictures: heat maps of two axes, a curve of one."""
+"""A sweep as pictures: heat maps of two axes, a curve of one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mia_lab.evaluation.finished import Setting, Sweep
 from mia_lab.evaluation.repeats import Mean
-from mia_lab.evaluation.results import Sweep
 from mia_lab.reporting.canvas import INK, Picture, attack_colours, new_figure, png, tidy
+from mia_lab.reporting.frames import records
 from mia_lab.reporting.heatmap import heatmap, natural, panels, tick
-from mia_lab.reporting.sweep import at
-from mia_lab.reporting.sweep_table import (
-    Setting,
+from mia_lab.reporting.sweep.settings import (
     attack_rows,
     attacks,
     axis_text,
+    has_repeats,
     is_repeat,
     main_attack,
     setting_axes,
     settings,
 )
+from mia_lab.reporting.sweep.words import at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,43 +67,44 @@ class Dot:
     ci95: tuple[float, float] | None
 
 
-def draw(found: Sweep) -> tuple[Picture, ...]:
+def draw(sweep: Sweep) -> tuple[Picture, ...]:
     """Heat maps where two axes vary, else a curve; nothing where no axis does."""
-    axes = setting_axes(found)
+    axes = setting_axes(sweep)
     if len(axes) > 1:
-        return _heatmaps(found, axes)
-    repeats = [axis for axis in found.axes if is_repeat(axis)]
+        return _heatmaps(sweep, axes)
+    repeats = [axis for axis in sweep.axes if is_repeat(axis)]
     axis = next(iter([*axes, *repeats]), None)
-    return () if axis is None else (_curve(found, axis),)
+    return () if axis is None else (_curve(sweep, axis),)
 
 
-def _measures(found: Sweep) -> list[Measure]:
-    name = main_attack(found)
+def _measures(sweep: Sweep) -> list[Measure]:
+    name = main_attack(sweep)
     measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc)]
-    if any(s.gain is not None for s in settings(found, name)):
+    if any(s.gain is not None for s in settings(sweep, name)):
         words = f"AUC gain, {name} over reconstruction"
         measures.append(Measure("gain", words, lambda s: s.gain))
     return measures
 
 
-def _heatmaps(found: Sweep, axes: Sequence[str]) -> tuple[Picture, ...]:
-    pairs = [pair for pair in PAIRS if set(pair) <= set(axes)] or [_longest(found, axes)]
+def _heatmaps(sweep: Sweep, axes: Sequence[str]) -> tuple[Picture, ...]:
+    pairs = [pair for pair in PAIRS if set(pair) <= set(axes)] or [_longest(sweep, axes)]
     return tuple(
         picture
-        for measure in _measures(found)
+        for measure in _measures(sweep)
         for pair in pairs
-        for picture in _pair(found, measure, pair)
+        for picture in _pair(sweep, measure, pair)
     )
 
 
-def _longest(found: Sweep, axes: Sequence[str]) -> tuple[str, str]:
-    counts = {axis: len({axis_text(row[axis]) for row in found.rows}) for axis in axes}
+def _longest(sweep: Sweep, axes: Sequence[str]) -> tuple[str, str]:
+    rows = records(sweep.rows)
+    counts = {axis: len({axis_text(row[axis]) for row in rows}) for axis in axes}
     return max(combinations(axes, 2), key=lambda pair: counts[pair[0]] + counts[pair[1]])
 
 
-def _pair(found: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture]:
+def _pair(sweep: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture]:
     """Heat maps of two axes, one a combination of the others; the one with the best comes first."""
-    means = [s for s in settings(found, main_attack(found)) if measure.value(s) is not None]
+    means = [s for s in settings(sweep, main_attack(sweep)) if measure.value(s) is not None]
     means.sort(key=lambda s: -s.auc.value)
     known = [m for s in means if (m := measure.value(s)) is not None]
     values = np.array([mean.value for mean in known])
@@ -148,11 +150,9 @@ def _words(axis: str) -> str:
     return axis.replace("_", " ")
 
 
-def _curve(found: Sweep, axis: str) -> Picture:
-    lines = {name: _dots(found, axis, name) for name in attacks(found)}
-    has_means = not is_repeat(axis) and any(
-        s.auc.n > 1 for s in settings(found, main_attack(found))
-    )
+def _curve(sweep: Sweep, axis: str) -> Picture:
+    lines = {name: _dots(sweep, axis, name) for name in attacks(sweep)}
+    has_means = not is_repeat(axis) and has_repeats(sweep)
     figure = curve_figure(lines, axis, joined=not is_repeat(axis))
     bars = "over seeds (Student's t)" if has_means else "of each run"
     ends = "; ".join(
@@ -163,15 +163,15 @@ def _curve(found: Sweep, axis: str) -> Picture:
     return Picture(f"auc-{axis}".replace(".", "_"), title, f"{title}: {ends}.", png(figure))
 
 
-def _dots(found: Sweep, axis: str, attack: str) -> list[Dot]:
+def _dots(sweep: Sweep, axis: str, attack: str) -> list[Dot]:
     """One a value of the axis: the mean over seeds, or the one run with its own interval."""
-    rows = {row["point"]: row for row in attack_rows(found, attack)}
+    rows = {row["point"]: row for row in attack_rows(sweep, attack)}
     if is_repeat(axis):
         each = [(axis_text(row[axis]), row) for row in rows.values() if row[axis] is not None]
         return [Dot(place, row["auc"], _own(row)) for place, row in each]
     return [
         Dot(s.at[axis], s.auc.value, s.auc.ci95 if s.auc.n > 1 else _own(rows[s.points[0]]))
-        for s in settings(found, attack)
+        for s in settings(sweep, attack)
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.decision import hindsight
-from mia_lab.evaluation.results import Practice
+from mia_lab.evaluation.results import DecisionQuality
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,
@@ -20,7 +20,7 @@ from mia_lab.reporting.canvas import (
     new_figure,
     tidy,
 )
-from mia_lab.reporting.text import percent
+from mia_lab.reporting.numbers import percent
 from mia_lab.types import Floats
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """The errors that one attack went by.
+    """The errors of one attack.
 
     Attributes:
         attack: its name.
         error: float64 (N,), low means member.
         is_member: bool (N,).
-        practice: thresholds to mark.
+        decisions: thresholds to mark.
     """
 
     attack: str
     error: Floats
     is_member: NDArray[np.bool_]
-    practice: Practice
+    decisions: DecisionQuality
 
 
 def histogram_figure(samples: Sequence[Sample]) -> Figure:
@@ -76,13 +76,13 @@ def _panel(axes: Axes, sample: Sample) -> None:
         axes.hist(
             error, bins=list(edges), weights=weights, label=f"{label} ({len(error)})", **style
         )
-    fixed = {f: point for f, point in sample.practice.fixed.items() if point is not None}
+    fixed = {f: point for f, point in sample.decisions.fixed_threshold.items() if point is not None}
     for number, point in enumerate(fixed.values()):
         rates = ", ".join(percent(f) for f in fixed)
         label = f"threshold{'s' * (len(fixed) > 1)} from auxiliaries, FPR {rates}"
         style = {"lw": 1.2, "ls": (0, (1, 1.5))}
         axes.axvline(-point.threshold, color=INK, label="" if number else label, **style)
-    best = sample.practice.hindsight.threshold
+    best = sample.decisions.hindsight.threshold
     if best is not None:
         label = "best threshold, in hindsight"
         axes.axvline(-best, color=INK, lw=1.5, ls=(0, (5, 2)), label=label)

@@ -1,4 +1,4 @@
-"""What ``task=compare`` found, as pictures."""
+"""Several audits side by side, as pictures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mia_lab.evaluation.results import Estimate, FinishedRun, RunComparison
+from mia_lab.evaluation.finished import FinishedRun, RunComparison
+from mia_lab.evaluation.results import Estimate
 from mia_lab.evaluation.roc import roc_curve
 from mia_lab.reporting.canvas import INK, QUIET, Picture, attack_colours, new_figure, png, tidy
-from mia_lab.reporting.comparison import attacks_of, auc_of, summary
-from mia_lab.reporting.text import interval
+from mia_lab.reporting.comparison.words import attacks_of, summary
+from mia_lab.reporting.numbers import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def auc_figure(found: RunComparison) -> Figure:
     attacks = attacks_of(found)
     colours, markers = attack_colours(attacks), _cycled(attacks, _MARKERS)
     heads = [textwrap.wrap(run.label, _WRAP) for run in found.runs]
-    rows = sum(len(run.metrics["attacks"]) + 1 for run in found.runs)
+    rows = sum(len(run.metrics.attacks) + 1 for run in found.runs)
     figure = new_figure(_ROW * (rows + sum(0.75 * len(head) + 0.5 for head in heads)) + 0.6)
     axes = figure.add_subplot()
     axes.axvline(0.5, color="#888888", lw=1, ls=":", zorder=1)
@@ -58,12 +59,12 @@ def auc_figure(found: RunComparison) -> Figure:
     for run, head in zip(found.runs, heads, strict=True):
         _heading(axes, y, "\n".join(head))
         y += 0.75 * len(head) + 0.25
-        for attack in run.metrics["attacks"]:
-            _point(axes, y, auc_of(run, attack), colours[attack], markers[attack])
+        for attack in run.metrics.attacks:
+            _point(axes, y, run.metrics.attacks[attack].auc, colours[attack], markers[attack])
             names[y] = attack
             y += 1
         _point(axes, y, _blind(run), QUIET, "x")
-        names[y] = f"blind: {run.metrics['blind']['best']}"
+        names[y] = f"blind: {run.metrics.blind.best}"
         y += 1.25
     axes.set_ylim(y - 0.5, -0.35)
     axes.set_yticks(list(names), list(names.values()))
@@ -108,12 +109,12 @@ def _point(axes: Axes, y: float, area: Estimate, colour: str, marker: str) -> No
 
 def _blind(run: FinishedRun) -> Estimate:
     """The best blind baseline; the difficulty's AUC is taken from its better side."""
-    blind = run.metrics["blind"]
-    best = blind["baselines"][blind["best"]]
-    low, high = best["auc_ci95"]
-    if best["auc"] < 0.5 < blind["max"]:
+    blind = run.metrics.blind
+    area = blind.baselines[blind.best].auc
+    low, high = area.ci95
+    if area.value < 0.5 < blind.max:
         low, high = 1 - high, 1 - low
-    return Estimate(blind["max"], (low, high))
+    return Estimate(blind.max, (low, high))
 
 
 def roc_figure(found: RunComparison) -> Figure:
