@@ -545,11 +545,10 @@ class AuditReport:
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """Who, of images that nobody knows, a victim was probably trained on.
+class ScoringResult:
+    """Which of some unknown images a victim was probably trained on.
 
     Attributes:
-        name: the run's name.
         candidates: N ids, in the order of every vector here.
         auxiliaries: m ids of known non-members; may be none.
         scores: one table per attack, of candidates and auxiliaries.
@@ -558,19 +557,31 @@ class Scoring:
         ranks: by attack, int64 (N,); 1 is the most likely member.
         decisions: by attack; empty without auxiliaries.
         near_duplicates: candidates and auxiliaries that look alike, with their distance.
-        gallery: the most likely members.
-        timing_s, record: as in :class:`AuditReport`.
     """
 
-    name: str
     candidates: tuple[str, ...]
     auxiliaries: tuple[str, ...]
     scores: tuple[ScoreTable, ...]
     difficulty: Floats
     fpr: float
-    ranks: Mapping[str, NDArray[np.int64]]
+    ranks: Mapping[str, Integers]
     decisions: Mapping[str, Decision]
     near_duplicates: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The report of ``task=score``.
+
+    Attributes:
+        name: the run's name.
+        result: ranks and decisions.
+        gallery: the most likely members.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    result: ScoringResult
     gallery: Gallery
     timing_s: Mapping[str, float]
     record: Mapping[str, str]

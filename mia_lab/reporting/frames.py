@@ -417,16 +417,16 @@ def candidate_frame(found: Scoring) -> pd.DataFrame:
     attack the ``rank`` among the candidates and, if there is one, the ``p_value`` and
     ``decision``. These are missing for auxiliaries.
     """
-    order = np.argsort(found.ranks[found.scores[-1].attack], kind="stable")
-    n, m = len(found.candidates), len(found.auxiliaries)
-    ids = [*(found.candidates[i] for i in order), *found.auxiliaries]
+    order = np.argsort(found.result.ranks[found.result.scores[-1].attack], kind="stable")
+    n, m = len(found.result.candidates), len(found.result.auxiliaries)
+    ids = [*(found.result.candidates[i] for i in order), *found.result.auxiliaries]
     columns: dict[str, Any] = {"id": ids, "role": ["candidate"] * n + ["auxiliary"] * m}
-    difficulty = found.difficulty[[*order, *range(n, n + m)]]
-    columns |= _error_columns(found.scores, ids, difficulty)
+    difficulty = found.result.difficulty[[*order, *range(n, n + m)]]
+    columns |= _error_columns(found.result.scores, ids, difficulty)
     rest = [None] * m
-    for name, rank in found.ranks.items():
+    for name, rank in found.result.ranks.items():
         columns[f"{name}_rank"] = _column([*rank[order].tolist(), *rest])
-        if decision := found.decisions.get(name):
+        if decision := found.result.decisions.get(name):
             columns[f"{name}_p_value"] = _column([*decision.p_value[order].tolist(), *rest])
             words = [CALLED if called else NOT_CALLED for called in decision.is_called[order]]
             columns[f"{name}_decision"] = _column([*words, *rest])

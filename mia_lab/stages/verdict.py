@@ -72,7 +72,7 @@ class VerdictStage(Stage[AuditResult]):
         }
 
     def load(self, folder: Path) -> AuditResult:
-        return load_result(folder)
+        return load_result(folder, AuditResult)
 
     def compute(self, folder: Path, store: Store) -> None:
         checked = store.result(self.scores.inputs.split)

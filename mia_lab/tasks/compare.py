@@ -66,7 +66,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     write_files(found, pictures, folder)
     path = write_page("compare", page(found, pictures), folder)
     print(text(found))
-    print_location(config, folder, page)
+    print_location(config, folder, path)
 
 
 def paired_tests(runs: Sequence[FinishedRun], seed: int) -> tuple[PairedTest, ...]:

@@ -11,7 +11,7 @@ from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.evaluation.decision import auxiliaries_needed
-from mia_lab.evaluation.results import Gallery, ScoringReport, ScoringResult
+from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
 from mia_lab.stages.graph import RunStages, run_stages
@@ -63,8 +63,8 @@ def _check_resolution(fpr: float, n_auxiliary: int) -> None:
 
 def _report(
     config: Config, stages: RunStages, store: Store, result: ScoringResult
-) -> ScoringReport:
-    return ScoringReport(
+) -> Scoring:
+    return Scoring(
         name=config.name,
         result=result,
         gallery=_gallery(stages.attack.evidence(store), result),

@@ -67,18 +67,18 @@ def test_a_stored_result_is_the_same_result(full: AuditResult, tmp_path: Path) -
         assert not hasattr(value, "__len__") or len(value)
     save_result(tmp_path, full)
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-    assert_same(load_result(tmp_path), full)
+    assert_same(load_result(tmp_path, AuditResult), full)
 
 
 def test_absent_parts_stay_absent(tmp_path: Path) -> None:
     bare = dataclasses.replace(make_audit().result, alpha_curve=None, comparisons=())
     save_result(tmp_path, bare)
-    assert_same(load_result(tmp_path), bare)
+    assert_same(load_result(tmp_path, AuditResult), bare)
 
 
 def test_a_damaged_file_is_refused(full: AuditResult, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        load_result(tmp_path)
+        load_result(tmp_path, AuditResult)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(ValueError, match="alpha"):
-        load_result(tmp_path)
+        load_result(tmp_path, AuditResult)
