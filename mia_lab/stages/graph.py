@@ -29,7 +29,7 @@ from mia_lab.stages.difficulty import (
     WholeImageDifficultyStage,
 )
 from mia_lab.stages.features import FeaturesStage
-from mia_lab.stages.images import RunImages, run_images
+from mia_lab.stages.images import RunImages, SourceReader, run_images
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.probe import Probe
 from mia_lab.stages.reconstructions import Querying, ReconstructionsStage
@@ -85,13 +85,17 @@ class RunStages:
         return (self.verdict,)
 
 
-def run_stages(config: Config) -> RunStages:
+def run_stages(config: Config, read: SourceReader = build.source) -> RunStages:
     """The stages that a configuration asks for.
+
+    Args:
+        config: a validated configuration.
+        read: gives the source of some data; the points of a sweep share sources.
 
     Raises:
         UserError: the data, the attacks or the reference models are not what it says.
     """
-    images = run_images(config, build.source(config.data))
+    images = run_images(config, read(config.data))
     split = SplitStage(images)
     victim = victim_stage(config, images)
     reconstructions = ReconstructionsStage(victim, images.scored, _querying(config, victim))
@@ -109,7 +113,7 @@ def run_stages(config: Config) -> RunStages:
             seed=config.seed,
         )
         return RunStages(images, split, victim, reconstructions, attack, None)
-    attack = _attack_inputs(config, images, split, reconstructions)
+    attack = _attack_inputs(config, images, split, reconstructions, read)
     verdict = None
     if config.until in (None, Until.attacks):
         _check_attacks(config, images, attack)
@@ -193,11 +197,12 @@ def _attack_inputs(
     images: RunImages,
     split: SplitStage,
     reconstructions: ReconstructionsStage,
+    read: SourceReader,
 ) -> AttackInputs:
     needs = build.needs(config)
     training, answers = None, ()
     if needs.references or config.until is Until.references:
-        training = reference_training(config, images)
+        training = reference_training(config, images, read)
         answers = _references(config, images, reconstructions, training)
     difficulty: tuple[DifficultyStage, ...]
     component = build.difficulty(config)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mia_lab.config import build
 from mia_lab.config.choices import Assignment, Protocol, Task
-from mia_lab.config.schema import Config
+from mia_lab.config.schema import Config, Data
 from mia_lab.data import groups, splits
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError
 from mia_lab.types import Role
+
+
+SourceReader = Callable[[Data], PairSource]
+"""Gives the source that some settings of data describe."""
 
 
 @dataclass(frozen=True)

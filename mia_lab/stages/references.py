@@ -15,7 +15,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.splits import halves
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed, generator
-from mia_lab.stages.images import RunImages
+from mia_lab.stages.images import RunImages, SourceReader
 from mia_lab.types import Role, Split, reference
 
 
@@ -57,7 +57,9 @@ class ReferenceTraining:
         )
 
 
-def reference_training(config: Config, images: RunImages) -> ReferenceTraining:
+def reference_training(
+    config: Config, images: RunImages, read: SourceReader = build.source
+) -> ReferenceTraining:
     """The training sets that a configuration asks for, drawn by the ids and the seed alone.
 
     Raises:
@@ -70,7 +72,7 @@ def reference_training(config: Config, images: RunImages) -> ReferenceTraining:
         pool = scored if from_all else scored.subset(images.auxiliaries)
         groups = images.groups
     else:
-        pool, groups = _pool_elsewhere(config), {}
+        pool, groups = _pool_elsewhere(config, read), {}
     if len(pool) < 2:
         key = "data.n_auxiliary" if elsewhere is None else "reference.data.n_auxiliary"
         raise UserError(
@@ -96,10 +98,10 @@ def reference_component(config: Config, in_channels: int, number: int) -> Compon
     return component.replace(**{k: v for k, v in settings.items() if k in component.arguments})
 
 
-def _pool_elsewhere(config: Config) -> PairDataset:
+def _pool_elsewhere(config: Config, read: SourceReader) -> PairDataset:
     data = config.reference.data
     assert data is not None
-    source = build.source(data)
+    source = read(data)
     ids = sorted(source.ids("train"))
     if len(ids) < (data.n_auxiliary or 0):
         raise UserError(

@@ -150,7 +150,9 @@ def test_histogram_shows_every_image_and_no_bar_crosses_the_threshold(
         t.attack: decide(t.column(found.result.candidates), t.column(found.result.auxiliaries), 0.05)
         for t in tables
     }
-    changed = dataclasses.replace(found, scores=tables, decisions=decisions)
+    changed = dataclasses.replace(
+        found, result=dataclasses.replace(found.result, scores=tables, decisions=decisions)
+    )
     for axes, table in zip(report.histogram_figure(changed).axes, tables, strict=True):
         threshold = -decisions[table.attack].threshold
         edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches[:-1]]
@@ -172,7 +174,9 @@ def test_pictures_and_page(found: Scoring, tmp_path: Path) -> None:
 
 
 def test_ids_are_escaped(found: Scoring, tmp_path: Path) -> None:
-    odd = dataclasses.replace(found, name="<b>", near_duplicates=())
+    odd = dataclasses.replace(
+        found, name="<b>", result=dataclasses.replace(found.result, near_duplicates=())
+    )
     assert "<b>" not in write_scores_html(odd, (), tmp_path).read_text()
 
 
