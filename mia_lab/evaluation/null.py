@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
-from mia_lab.evaluation.roc import auc, split_classes
+from mia_lab.evaluation.roc import midranks, split_classes
 from mia_lab.types import Floats, Strings
 
 PERMUTATIONS = 2000
@@ -44,7 +44,17 @@ def permutation_p_value(
     codes = cluster_codes(groups)
     if codes is None and min(len(members), len(nonmembers)) > _SMALL_CLASS:
         return float(mannwhitneyu(members, nonmembers, method="asymptotic").pvalue)
-    observed = abs(auc(scores, is_member) - 0.5)
-    null = [auc(scores, permuted(is_member, codes, rng)) - 0.5 for _ in range(PERMUTATIONS)]
+    ranks = midranks(np.asarray(scores))  # permuted labels leave them as they are
+    observed = abs(_auc_of_ranks(ranks, is_member) - 0.5)
+    null = [
+        _auc_of_ranks(ranks, permuted(is_member, codes, rng)) - 0.5 for _ in range(PERMUTATIONS)
+    ]
     beyond = np.count_nonzero(np.abs(null) >= observed - 1e-12)
     return float((1 + beyond) / (1 + PERMUTATIONS))
+
+
+def _auc_of_ranks(ranks: Floats, is_member: NDArray[np.bool_]) -> float:
+    """As :func:`mia_lab.evaluation.roc.auc`, from the midranks of the scores."""
+    m = np.count_nonzero(is_member)
+    wins = ranks[is_member].sum() - m * (m + 1) / 2
+    return float(wins / (m * (len(ranks) - m)))
