@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -20,11 +21,9 @@ from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.schema import Config
-from mia_lab.errors import GateFailedError, UserError
+from mia_lab.errors import GateFailedError, SweepFailedError, UserError
+from mia_lab.store import sha256_of
 from mia_lab.store.disk import is_full
-from mia_lab.sweeps.goal import goal_keys
-from mia_lab.sweeps.record import run_point
-from mia_lab.sweeps.sweeper import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -49,8 +48,8 @@ def main() -> None:
         started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            # A failure ends the job, not the sweep.
-            run_point(folder, lambda: load(cfg), goal_keys, run_task)
+            # A failure ends the point, not the sweep.
+            import_module("mia_lab.sweeps.record").run_point(folder, lambda: load(cfg), run_task)
             return
         try:
             run_task(load(cfg))
@@ -88,13 +87,21 @@ def prepare() -> None:
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
 
 
 def _run_name(task: Task | str, data: str, victim: str) -> str:
     """An audit is named after its victim, another task after itself."""
     task = Task(task) if isinstance(task, str) else task
     return f"{data}_{victim if task is Task.audit else task.value}"
+
+
+def _sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the same for the same command, whatever launches it."""
+    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
+    title = words.get("sweep") or words.get("experiment") or "sweep"
+    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
+    return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
 
 
 def run_task(config: Config) -> None:
