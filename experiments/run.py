@@ -50,8 +50,8 @@ from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
 from mia_lab.reporting.frames import attack_rows
 from mia_lab.reporting.sweep.settings import SETTINGS
+from mia_lab.stages.graph import run_stages
 from mia_lab.tasks.collect import gather
-from mia_lab.tasks.goals import goals
 from mia_lab.tasks.software import commit
 
 HERE = Path(__file__).resolve().parent
@@ -100,7 +100,7 @@ def _point(overrides: tuple[str, ...]) -> Point:
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = load_config(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
-    (verdict,) = goals(config)
+    (verdict,) = run_stages(config).goals(config.until)
     return Point(overrides, verdict.key, _device(config.trainer.accelerator))
 
 

@@ -85,19 +85,24 @@ class RunStages:
         return (self.verdict,)
 
 
-def run_stages(config: Config, read: SourceReader = build.source) -> RunStages:
+def run_stages(
+    config: Config, read: SourceReader = build.source, *, resolve: bool = True
+) -> RunStages:
     """The stages that a configuration asks for.
 
     Args:
         config: a validated configuration.
         read: gives the source of some data; the points of a sweep share sources.
+        resolve: whether ``trainer.precision=auto`` becomes the precision of this machine. Stages
+            with an unresolved precision have keys that do not depend on the machine.
 
     Raises:
         UserError: the data, the attacks or the reference models are not what it says.
     """
     images = run_images(config, read(config.data))
     split = SplitStage(images)
-    victim = victim_stage(config, images)
+    training = _training(config, resolve)
+    victim = victim_stage(config, images, training)
     reconstructions = ReconstructionsStage(victim, images.scored, _querying(config, victim))
     ends_early = config.until in (Until.split, Until.victim, Until.reconstructions)
     if config.task is Task.export or ends_early:
@@ -113,7 +118,7 @@ def run_stages(config: Config, read: SourceReader = build.source) -> RunStages:
             seed=config.seed,
         )
         return RunStages(images, split, victim, reconstructions, attack, None)
-    attack = _attack_inputs(config, images, split, reconstructions, read)
+    attack = _attack_inputs(config, images, split, reconstructions, training, read)
     verdict = None
     if config.until in (None, Until.attacks):
         _check_attacks(config, images, attack)
@@ -121,12 +126,12 @@ def run_stages(config: Config, read: SourceReader = build.source) -> RunStages:
     return RunStages(images, split, victim, reconstructions, attack, verdict)
 
 
-def victim_stage(config: Config, images: RunImages) -> VictimStage:
+def victim_stage(config: Config, images: RunImages, training: TrainingSettings) -> VictimStage:
     """The model under audit."""
     component = build.victim(config, images.dataset.in_channels)
     if kinds.is_trainable(component):
         members = images.dataset.subset(images.members)
-        return TrainedVictim(component, members, _training(config), config.trainer.threads)
+        return TrainedVictim(component, members, training, config.trainer.threads)
     return ForeignVictim(component, images.scored)
 
 
@@ -158,11 +163,11 @@ def wants_utility(config: Config) -> bool:
     return build.defense(config) is not None if asked is None else asked
 
 
-def _training(config: Config) -> TrainingSettings:
-    trainer = config.trainer
+def _training(config: Config, resolve: bool) -> TrainingSettings:
+    trainer, precision = config.trainer, config.trainer.precision
     return TrainingSettings(
         accelerator=trainer.accelerator,
-        precision=resolve_precision(trainer.precision, trainer.accelerator),
+        precision=resolve_precision(precision, trainer.accelerator) if resolve else precision,
         checkpoint_every_s=trainer.checkpoint_every_s,
         strategy=trainer.strategy,
         devices=trainer.devices,
@@ -197,13 +202,14 @@ def _attack_inputs(
     images: RunImages,
     split: SplitStage,
     reconstructions: ReconstructionsStage,
+    settings: TrainingSettings,
     read: SourceReader,
 ) -> AttackInputs:
     needs = build.needs(config)
     training, answers = None, ()
     if needs.references or config.until is Until.references:
         training = reference_training(config, images, read)
-        answers = _references(config, images, reconstructions, training)
+        answers = _references(config, images, reconstructions, training, settings)
     difficulty: tuple[DifficultyStage, ...]
     component = build.difficulty(config)
     if kinds.needs_references(component):
@@ -229,6 +235,7 @@ def _references(
     images: RunImages,
     reconstructions: ReconstructionsStage,
     training: ReferenceTraining,
+    settings: TrainingSettings,
 ) -> tuple[ReconstructionsStage, ...]:
     """The answers of the reference models, or of one of them with ``reference.only``."""
     querying = replace(reconstructions.querying, epoch=None, defense=None)
@@ -239,7 +246,7 @@ def _references(
         trained = TrainedVictim(
             reference_component(config, images.dataset.in_channels, number),
             training.pool.subset(half),
-            _training(config),
+            settings,
             config.trainer.threads,
             description=f"reference model {number + 1} of {len(training.members)}",
         )
