@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.backbone import Backbone
 
 POOLED_PIXELS = 128
 """Side of the squares that the backbone sees for them."""
@@ -25,9 +23,6 @@ def pool(backbone: Backbone, images: Tensor) -> np.ndarray:
     Returns:
         float64 (N, D), D channels of all blocks.
     """
-    import torch
-    from torch.nn import functional
-
     size = (POOLED_PIXELS, POOLED_PIXELS)
     resized = functional.interpolate(images, size, mode="bilinear", antialias=True)
     maps = backbone.features(resized, [*backbone.blocks])
