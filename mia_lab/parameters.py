@@ -1,4 +1,4 @@
-"""What the signature of a component says of its parameters: their range, and their part in identity.
+"""What the signature of a component says of its parameters: ranges, and a part in its identity.
 
 A component is a class or function that a ``_target_`` of the configuration names. Its parameters
 carry types, ranges and defaults; :mod:`mia_lab.config.component` checks settings against them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator
@@ -26,7 +26,7 @@ class Marker:
 
 
 RUNTIME = Marker("runtime")
-"""No part of a component's identity: it changes no number, or it counts by what the component says."""
+"""No part of a component's identity: it changes no number, or it counts in another way."""
 
 FILE = Marker("file")
 """Names a file or a folder, which counts by its content; another word counts as it is."""
@@ -52,3 +52,14 @@ BelowOne = Annotated[float, Ge(0), Lt(1)]
 """In [0, 1), such as a probability of dropout."""
 
 OpenUnitInterval = Annotated[float, Gt(0), Lt(1)]
+
+InputEncoding = Literal["rgb", "one_hot"]
+"""What victims are given of an input: its picture, or its labels."""
+
+QueryMode = Literal["eval", "train"]
+"""The state of a network that answers; see :class:`~mia_lab.victims.blackbox.TorchBlackBox`."""
+
+Accelerator = Annotated[Literal["auto", "cpu", "gpu"], RUNTIME]
+
+Side = Literal["input", "target"]
+"""One picture of a pair."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import timm
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mia_lab.backbones.weights import load_model, state_sha256
 from mia_lab.errors import UserError
+from mia_lab.parameters import File
 from mia_lab.types import Layer
 
 STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}
@@ -47,7 +48,9 @@ class Backbone:
             do not fit.
     """
 
-    def __init__(self, name: str, weights: str, *, seed: int = 0) -> None:
+    version: ClassVar[int] = 1
+
+    def __init__(self, name: str, weights: File, *, seed: int = 0) -> None:
         model: Any
         model, self._origin = load_model(name, weights, seed)
         if not hasattr(model, "forward_intermediates"):

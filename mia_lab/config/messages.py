@@ -82,7 +82,7 @@ def _reason(error: ErrorDetails) -> str:
     if kind in TYPES:
         return f"must be {TYPES[kind]}"
     if kind == "too_short":
-        return f"must have at least {context['min_length']}"
+        return f"must have at least {context['min_length']} item"
     if kind == "value_error":
         return str(context["error"])
     return error["msg"][:1].lower() + error["msg"][1:]
@@ -94,8 +94,6 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list | tuple):
-        text = f"[{', '.join(map(shown, value))}]"
-    else:
-        text = str(value)
+    is_list = isinstance(value, list | tuple)
+    text = f"[{', '.join(map(shown, value))}]" if is_list else str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from PIL import Image
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from mia_lab.data.encoding import checked_palette
 from mia_lab.data.pictures import decode, matched, pictures
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+from mia_lab.parameters import RUNTIME, PathName
 
 MIN_SIDE = 16
 """Smallest height and width of one picture, in pixels."""
@@ -30,7 +32,7 @@ class FolderPairs:
 
     Args:
         root: the dataset's folder.
-        layout: ``side_by_side``, ``two_folders`` or ``image_label``.
+        layout: how pairs lie in it.
         direction: ``AtoB`` takes A as input and B as target; ``BtoA`` the other way round.
         train, test: names of the two parts; "" or "." where the pictures lie in the root itself.
         palette: [red, green, blue] of every label id, for ``image_label`` alone.
@@ -42,11 +44,13 @@ class FolderPairs:
         UserError: ``image_label`` without a palette, or from photo to label.
     """
 
+    version: ClassVar[int] = 1
+
     def __init__(
         self,
-        root: str,
-        layout: str,
-        direction: str,
+        root: Annotated[PathName, RUNTIME],
+        layout: Literal["side_by_side", "two_folders", "image_label"],
+        direction: Literal["AtoB", "BtoA"],
         train: str = "train",
         test: str = "test",
         palette: Sequence[Sequence[int]] | None = None,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image
 
 from mia_lab.data.procedural import render, style_named
 from mia_lab.data.source import Pair
-from mia_lab.errors import UserError
-
-CODE_VERSION = 1
-"""Raise this number whenever the generators draw different pictures."""
+from mia_lab.parameters import NonNegativeInt
 
 
 class ProceduralPairs:
@@ -30,12 +28,16 @@ class ProceduralPairs:
         has_instances: whether pairs come with instance ids.
     """
 
-    def __init__(self, style: str, direction: str, seed: int, n_train: int, n_test: int) -> None:
-        if min(seed, n_train, n_test) < 0:
-            raise UserError(
-                f"data.sources.procedural: seed={seed}, n_train={n_train}, n_test={n_test}; "
-                "none may be negative"
-            )
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        style: str,
+        direction: Literal["AtoB", "BtoA"],
+        seed: NonNegativeInt,
+        n_train: NonNegativeInt,
+        n_test: NonNegativeInt,
+    ) -> None:
         self.style = style
         self.direction = direction
         self.seed = seed
@@ -58,5 +60,5 @@ class ProceduralPairs:
         return Pair(photo, label)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
-        recipe = f"{CODE_VERSION} {self.style} {self.direction} {self.seed} {self._starts['test']}"
+        recipe = f"{self.version} {self.style} {self.direction} {self.seed} {self._starts['test']}"
         return hashlib.sha256("\n".join([recipe, *ids]).encode()).hexdigest()
