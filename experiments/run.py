@@ -45,8 +45,7 @@ from tqdm import tqdm
 
 import shared
 from mia_lab.cli import CONF, prepare
-from mia_lab.config.resolved import typed
-from mia_lab.config.validate import validate
+from mia_lab.config.load import load as load_config
 from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
 from mia_lab.reporting.sweep_table import SETTINGS
@@ -100,8 +99,7 @@ def expanded(line: str) -> list[tuple[str, ...]]:
 def _point(overrides: tuple[str, ...]) -> Point:
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = typed(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
-    validate(config)
+        config = load_config(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
     stages = Stages(config, Store(Path(config.paths.store)))
     return Point(overrides, stages.audit_stage.key, _device(config.trainer.accelerator))
 

@@ -17,9 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.resolved import typed
-from mia_lab.config.schema import Config, register
-from mia_lab.config.validate import validate
+from mia_lab.config.load import load
+from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, UserError
 from mia_lab.store.disk import is_full
 from mia_lab.sweeps.jobs import noted, point_key
@@ -49,7 +48,7 @@ def main() -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             # A failure ends the job, not the sweep.
-            with noted(folder, lambda: point_key(_checked(cfg))) as needed:
+            with noted(folder, lambda: point_key(load(cfg))) as needed:
                 if needed:
                     run(cfg)
             return
@@ -85,18 +84,22 @@ def main() -> None:
 
 
 def prepare() -> None:
-    """Register what ``conf/`` refers to: the schema, and a folder name that is never used twice."""
-    register()
+    """Register what ``conf/`` refers to, such as a folder name that is never used twice."""
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
-def _run_name(task: Task | str, data: str, victim: str) -> str:
+def _run_name(task: str, data: str, victim: str) -> str:
     """An audit is named after its victim, another task after itself."""
-    task = Task(task) if isinstance(task, str) else task
-    return f"{data}_{victim if task is Task.audit else task.value}"
+    return f"{data}_{victim if task == Task.audit.value else task}"
+
+
+def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
+    """Datasets on disk lie side by side unless they say where."""
+    return str(Path(parent) / name) if source == "folder" and parent else None
 
 
 def run(cfg: DictConfig) -> None:
@@ -105,7 +108,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: something the user can mend.
     """
-    config = _checked(cfg)
+    config = load(cfg)
     if config.task is Task.store:
         _store(config)
         return
@@ -136,12 +139,6 @@ def run(cfg: DictConfig) -> None:
         export(config, folder)
     else:
         _audit(config, folder, group)
-
-
-def _checked(cfg: DictConfig) -> Config:
-    config = typed(cfg)
-    validate(config)
-    return config
 
 
 def _audit(config: Config, folder: Path, group: str) -> None:

@@ -14,8 +14,7 @@ from hydra import compose, initialize_config_dir
 
 import shared
 from mia_lab.cli import CONF, prepare
-from mia_lab.config.resolved import typed
-from mia_lab.config.validate import validate
+from mia_lab.config.load import load
 from mia_lab.stages.audit_stages import Stages
 from mia_lab.store import Store
 
@@ -40,8 +39,7 @@ def measure(victim: str) -> list[dict[str, Any]]:
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = typed(compose("config", [*overrides, f"paths.outputs={folder}"]))
-        validate(config)
+            config = load(compose("config", [*overrides, f"paths.outputs={folder}"]))
         with Store(Path(folder)) as store:
             Stages(config, store).victim(lambda *_: ended.append(time.perf_counter()))
     step = (ended[1] - ended[0]) / STEPS

@@ -16,7 +16,7 @@ from mia_lab.attacks.distances import structural_similarity
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build
-from mia_lab.config.resolved import plain
+from mia_lab.config.load import plain
 from mia_lab.data import splits
 from mia_lab.evaluation.blind_fits import fit_baselines
 from mia_lab.evaluation.results import Utility

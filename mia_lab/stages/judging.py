@@ -11,7 +11,7 @@ from mia_lab.attacks.calibrated import unseen_log_errors
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.config import build
 from mia_lab.config.choices import Assignment, Protocol
-from mia_lab.config.resolved import as_yaml
+from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates
 from mia_lab.evaluation.blind import excess, judge_fits

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.config import build
-from mia_lab.config.resolved import plain
+from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
 from mia_lab.store import Stage, Store, file_sha256
 

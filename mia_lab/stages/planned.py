@@ -14,7 +14,7 @@ from mia_lab.attacks.needs import Given
 from mia_lab.config import build
 from mia_lab.config.checks import is_trained_by_us
 from mia_lab.config.choices import QueryMode, ReferencePool, Task, Until
-from mia_lab.config.resolved import plain
+from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
 from mia_lab.data import splits
 from mia_lab.errors import UserError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mia_lab.config import build
 from mia_lab.config.choices import Task
-from mia_lab.config.resolved import plain
+from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import GateFailedError, UserError

@@ -27,9 +27,8 @@ from tqdm import tqdm
 from mia_lab.config import build
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.resolved import plain, typed
+from mia_lab.config.load import load, plain
 from mia_lab.config.schema import Config
-from mia_lab.config.validate import validate
 from mia_lab.data.source import PairSource
 from mia_lab.errors import UserError
 from mia_lab.store import canonical_json
@@ -167,8 +166,7 @@ def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
         cfg: DictConfig = loader.load_sweep_config(sweeper.config, list(job))
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]
-        config = typed(cfg)
-        validate(config)
+        config = load(cfg)
     except CONFIGURATION_ERRORS as error:
         return Asked(tuple(job), None, explain(error))
     except UserError as error:

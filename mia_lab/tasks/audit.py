@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mia_lab.config import build
 from mia_lab.config.choices import Until
-from mia_lab.config.resolved import as_yaml
+from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.evaluation.gate import decide

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from mia_lab.config.resolved import as_yaml
+from mia_lab.config.load import as_yaml
+from mia_lab.config.run_folders import run_folders
 from mia_lab.config.schema import Config
-from mia_lab.config.validate_tasks import run_folders
 from mia_lab.errors import UserError
 from mia_lab.evaluation.evaluate import compare_attacks
 from mia_lab.evaluation.multiple import holm

@@ -10,7 +10,7 @@ import torch
 
 from mia_lab.config import build
 from mia_lab.config.choices import Protocol
-from mia_lab.config.resolved import as_yaml
+from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids

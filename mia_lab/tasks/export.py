@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mia_lab.config.checks import is_trained_by_us
 from mia_lab.config.choices import Protocol
-from mia_lab.config.resolved import as_yaml
+from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.choices import Task, Until
-from mia_lab.config.resolved import plain
+from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
 from mia_lab.evaluation.results import Gallery
 from mia_lab.reporting.figures import Picture

@@ -9,7 +9,7 @@ import numpy as np
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.config import build
-from mia_lab.config.resolved import as_yaml, plain
+from mia_lab.config.load import as_yaml, plain
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import NearDuplicates, write_manifest
 from mia_lab.errors import UserError
