@@ -87,13 +87,18 @@ def prepare() -> None:
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
 
 
-def _run_name(task: Task | str, data: str, victim: str) -> str:
+def _run_name(task: str, data: str, victim: str) -> str:
     """An audit is named after its victim, another task after itself."""
-    task = Task(task) if isinstance(task, str) else task
-    return f"{data}_{victim if task is Task.audit else task.value}"
+    return f"{data}_{victim if task == Task.audit.value else task}"
+
+
+def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
+    """Datasets on disk lie side by side unless they say where."""
+    return str(Path(parent) / name) if source == "folder" and parent else None
 
 
 def _sweep_name(overrides: Sequence[str]) -> str:

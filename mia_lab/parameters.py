@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,21 @@ FILE = Marker("file")
 """Names a file or a folder, which counts by its content; another word counts as it is."""
 
 
+def _number_as_text(value: object) -> object:
+    """The command line reads a name of digits as a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
 def _expand_home(path: str) -> str:
     """No shell has expanded the tilde of a configuration file."""
     return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
-PathName = Annotated[str, AfterValidator(_expand_home)]
+Text = Annotated[str, BeforeValidator(_number_as_text)]
+"""A name, which may consist of digits."""
+
+PathName = Annotated[Text, AfterValidator(_expand_home)]
 """A path, ``~`` for the home folder."""
 
 File = Annotated[PathName, FILE]

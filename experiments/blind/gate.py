@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import shared
 from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.pooling import pool
 from mia_lab.data import traces
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
@@ -23,7 +24,6 @@ from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.results import Blind
-from mia_lab.backbones.pooling import pool
 from mia_lab.stages.pooled import BASELINE
 
 IMAGE_SIZE = 64

@@ -7,6 +7,7 @@ component is, for keys of stored results, is its :meth:`Component.fingerprint`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mia_lab.config.messages import missing_value, unknown_key
@@ -82,7 +82,8 @@ class Component:
                 arguments[parameter_name] = parameter.normal_default()
         if settings and not signature.takes_more:
             first = min(settings)
-            choices = signature.parameters.keys() - set(provided)
+            known = signature.parameters.keys() - set(provided)
+            choices = [name for name in known if not name.startswith("_")]
             raise UserError(unknown_key(f"{key}.{first}", first, choices))
         arguments |= {k: _checked(f"{key}.{k}", v, None) for k, v in settings.items()}
         return cls(key, target, arguments, name, tuple(provided), is_partial)
@@ -226,10 +227,28 @@ def _source_sha256(kind: Kind) -> str | None:
 @cache
 def _located(key: str, target: str) -> Kind:
     try:
-        found: Kind = get_object(target)
+        found = _imported(target)
     except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{key}.{TARGET}={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{key}.{TARGET}={target}: is no class or function")
     return found
+
+
+def _imported(target: str) -> Any:
+    """What a dotted name means: a module's class or function, or what is inside of a class."""
+    path = target.split(".")
+    for length in range(len(path) - 1, 0, -1):
+        name = ".".join(path[:length])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            is_no_module = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+            if is_no_module and length > 1:
+                continue
+            raise
+        for attribute in path[length:]:
+            found = getattr(found, attribute)
+        return found
+    raise ImportError("give module.Name")

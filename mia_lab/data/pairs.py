@@ -16,7 +16,7 @@ from mia_lab.data.encoding import checked_palette
 from mia_lab.data.pictures import decode, matched, pictures
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, PathName
+from mia_lab.parameters import RUNTIME, PathName, Text
 
 MIN_SIDE = 16
 """Smallest height and width of one picture, in pixels."""
@@ -51,8 +51,8 @@ class FolderPairs:
         root: Annotated[PathName, RUNTIME],
         layout: Literal["side_by_side", "two_folders", "image_label"],
         direction: Literal["AtoB", "BtoA"],
-        train: str = "train",
-        test: str = "test",
+        train: Text = "train",
+        test: Text = "test",
         palette: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.root = Path(root)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchvision.transforms import functional as transforms
 from torch.nn import functional
+from torchvision.transforms import functional as transforms
 
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.resampling import to_grid

@@ -136,7 +136,7 @@ class AttackScores:
     @classmethod
     def of(cls, attacks: Mapping[str, Component], inputs: AttackInputs) -> AttackScores:
         """Attacks on some inputs; the costly ones become stages of their own."""
-        costly = {n: a for n, a in attacks.items() if needs_of(a.kind).is_costly}
+        costly = {n: a for n, a in attacks.items() if needs_of(a.kind).costly}
         stored = (ScoresStage(n, a, inputs.narrowed(needs_of(a.kind))) for n, a in costly.items())
         return cls(tuple(attacks.items()), inputs, tuple(stored))
 

@@ -16,7 +16,6 @@ from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError
 from mia_lab.types import Role
 
-
 SourceReader = Callable[[Data], PairSource]
 """Gives the source that some settings of data describe."""
 

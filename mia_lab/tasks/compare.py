@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from pyarrow import parquet
 
 from mia_lab.config.load import as_yaml
-from mia_lab.config.schema import Config
 from mia_lab.config.run_folders import run_folders
+from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 from mia_lab.evaluation.evaluate import compare_attacks
 from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison

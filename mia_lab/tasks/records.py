@@ -20,6 +20,7 @@ from mia_lab.store import Store
 from mia_lab.tasks.software import software_record
 from mia_lab.types import DifficultyTable
 
+
 def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, str]:
     """What an audit, or a scoring of candidates, has run."""
     data, images = config.data, stages.images

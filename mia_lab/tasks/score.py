@@ -14,8 +14,8 @@ from mia_lab.evaluation.decision import auxiliaries_needed
 from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
-from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.stages.decisions import DecisionsStage
+from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 from mia_lab.tasks.latest import print_location

@@ -40,7 +40,7 @@ from torch import Tensor
 from urllib3.exceptions import HTTPError
 
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive
+from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive, Text
 from mia_lab.victims.address import checked_url, origin, read_token, retry_after
 from mia_lab.victims.answers import Unanswered
 from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
@@ -88,7 +88,7 @@ class Http:
     def __init__(
         self,
         url: str,
-        version: str | None = None,
+        version: Text | None = None,
         encoding: Literal["png", "npy"] = "png",
         token_variable: Annotated[str | None, RUNTIME] = None,
         timeout_s: Annotated[float, Gt(0), Le(86_400), RUNTIME] = 60,

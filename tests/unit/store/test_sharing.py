@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mia_lab.errors import UserError
 from made_stages import MadeStage
 from mia_lab.config.schema import StoreTask
+from mia_lab.errors import UserError
 from mia_lab.store import Store, session
 from mia_lab.tasks import store as task
 

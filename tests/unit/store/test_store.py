@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mia_lab.errors import UserError
 from made_stages import MadeStage, fail_if_computed, write_number
+from mia_lab.errors import UserError
 from mia_lab.store import Store, load_table, save_table
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from made_stages import MadeStage
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from made_stages import MadeStage
 from mia_lab.store import Store
 from mia_lab.victims.filenames import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
