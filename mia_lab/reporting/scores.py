@@ -120,7 +120,9 @@ def metrics(found: Scoring) -> dict[str, Any]:
         "n_candidates": len(found.result.candidates),
         "n_auxiliary": len(found.result.auxiliaries),
         "fpr": found.result.fpr,
-        "attacks": {name: _numbers(found, decision) for name, decision in found.result.decisions.items()},
+        "attacks": {
+            name: _numbers(found, decision) for name, decision in found.result.decisions.items()
+        },
         "near_duplicates": len(found.result.near_duplicates),
         "timing_s": dict(found.timing_s),
         "record": dict(found.record),

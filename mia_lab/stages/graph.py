@@ -79,10 +79,10 @@ class RunStages:
             Until.references: [self.split, *attack.references],
             Until.difficulty: [self.split, *answers, *attack.references, *attack.difficulty],
         }
-        if until in goals:
-            return tuple(goals[until])
-        assert self.verdict is not None
-        return (self.verdict,)
+        if until is None or until is Until.attacks:
+            assert self.verdict is not None
+            return (self.verdict,)
+        return tuple(goals[until])
 
 
 def run_stages(
@@ -146,7 +146,7 @@ def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultySt
         network = backbone if kinds.needs_backbone(component) else None
         return (WholeImageDifficultyStage(images, component, network, accelerator, seed),)
     networks = {str(b.fingerprint()): b for b in (backbone, *build.grid_backbones(config))}
-    stages = []
+    stages: list[DifficultyStage] = []
     for network in networks.values():
         for side in build.grid_sides(config):
             # Error maps are those of the configured setting.
@@ -206,7 +206,8 @@ def _attack_inputs(
     read: SourceReader,
 ) -> AttackInputs:
     needs = build.needs(config)
-    training, answers = None, ()
+    training: ReferenceTraining | None = None
+    answers: tuple[ReconstructionsStage, ...] = ()
     if needs.references or config.until is Until.references:
         training = reference_training(config, images, read)
         answers = _references(config, images, reconstructions, training, settings)

@@ -16,8 +16,9 @@ from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
-from mia_lab.evaluation.evaluate import FPRS, compare_attacks, evaluate
+from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
+from mia_lab.evaluation.metrics import FPRS
 from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.results import AuditResult, DecisionQuality, EpsilonBound, Knowledge
 from mia_lab.evaluation.slices import slices

@@ -128,7 +128,9 @@ def _stages_of(
 ) -> Iterator[tuple[str, Stage[Any] | tuple[Stage[Any], ...]]]:
     for field in fields(bundle):
         name, value = f"{prefix}{field.name}", getattr(bundle, field.name)
-        if isinstance(value, Stage) or (isinstance(value, tuple) and value and all(isinstance(v, Stage) for v in value)):
+        if isinstance(value, Stage) or (
+            isinstance(value, tuple) and value and all(isinstance(v, Stage) for v in value)
+        ):
             yield name, value
         elif is_dataclass(value) and not isinstance(value, type):
             yield from _stages_of(value, f"{name}.")

@@ -18,6 +18,7 @@ from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim
+from mia_lab.store import Stage
 from mia_lab.tasks import common
 from mia_lab.tasks.latest import point_latest
 from mia_lab.victims.blackbox import BlackBox
@@ -51,7 +52,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     has_known_members = isinstance(victim, TrainedVictim) or (
         config.data.protocol is not Protocol.resplit
     )
-    goals = [stages.split, victim] if has_known_members else [victim]
+    goals: list[Stage[Any]] = [stages.split, victim] if has_known_members else [victim]
     manifest = folder / "split.csv" if has_known_members else Path("ROLES.csv")
     with common.started(config, folder, goals) as store:
         if has_known_members:
@@ -88,7 +89,7 @@ def _write(
 ) -> dict[str, tuple[Path, float]]:
     """Each file with its largest difference on some images, by the victim that reads it."""
     safetensors, pt2, onnx = (folder / f"victim.{end}" for end in ("safetensors", "pt2", "onnx"))
-    size, encoding = config.data.image_size, config.data.input_encoding.value
+    size, encoding = config.data.image_size, cast(Any, config.data.input_encoding.value)
     readers: dict[str, tuple[Path, Callable[[], BlackBox]]] = {
         "exported": (pt2, lambda: Exported(str(pt2), "cpu")),
         "onnx": (onnx, lambda: Onnx(str(onnx), "cpu")),

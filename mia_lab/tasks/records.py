@@ -16,7 +16,7 @@ from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_
 from mia_lab.stages.graph import RunStages
 from mia_lab.stages.probe import open_backbone
 from mia_lab.stages.victim import TRANSPORT_FILE, ForeignVictim
-from mia_lab.store import Store
+from mia_lab.store import Stage, Store
 from mia_lab.tasks.software import software_record
 from mia_lab.types import DifficultyTable
 
@@ -42,7 +42,7 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
         record["defense"] = settings_line(defense.arguments, defense.name)
     for name, attack in build.attacks(config).items():
         record[f"attack {name}"] = settings_line(attack.arguments) or "no settings"
-    keys = [stages.split, stages.victim, stages.reconstructions]
+    keys: list[Stage[Any]] = [stages.split, stages.victim, stages.reconstructions]
     record |= {f"stage {stage.name}": stage.key for stage in keys}
     if stages.verdict is not None:
         record[f"stage {stages.verdict.name}"] = stages.verdict.key

@@ -61,9 +61,7 @@ def _check_resolution(fpr: float, n_auxiliary: int) -> None:
         )
 
 
-def _report(
-    config: Config, stages: RunStages, store: Store, result: ScoringResult
-) -> Scoring:
+def _report(config: Config, stages: RunStages, store: Store, result: ScoringResult) -> Scoring:
     return Scoring(
         name=config.name,
         result=result,

@@ -147,7 +147,9 @@ def test_histogram_shows_every_image_and_no_bar_crosses_the_threshold(
 ) -> None:
     tables = tuple(dataclasses.replace(t, score=t.score * scale - 0.1) for t in found.result.scores)
     decisions = {
-        t.attack: decide(t.column(found.result.candidates), t.column(found.result.auxiliaries), 0.05)
+        t.attack: decide(
+            t.column(found.result.candidates), t.column(found.result.auxiliaries), 0.05
+        )
         for t in tables
     }
     changed = dataclasses.replace(

@@ -51,8 +51,7 @@ def keys(*overrides: str) -> dict[str, str]:
 def changed(*overrides: str) -> set[str]:
     """Names of the stages whose keys overrides change."""
     before, after = keys(), keys(*overrides)
-    names = {stage_name(path) for path in before if before[path] != after.get(path)}
-    return names
+    return {stage_name(path) for path in before if before[path] != after.get(path)}
 
 
 def stage_name(path: str) -> str:
@@ -133,7 +132,8 @@ import numpy as np
 from mia_lab.types import ScoreTable
 
 def mine(evidence, ids, model, *, weight=1.0):
-    return ScoreTable("mine", model, np.array(ids), -evidence.reconstructions.mean_error(ids, model))
+    error = evidence.reconstructions.mean_error(ids, model)
+    return ScoreTable("mine", model, np.array(ids), -error)
 """
 
 
@@ -185,9 +185,8 @@ def test_comments_and_docstrings_of_the_package_change_no_key(tmp_path: Path) ->
         module.write_text(module.read_text() + "\n# A comment at the end.\n")
     names = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     tests = Path(__file__).parents[2]
-    path = os.pathsep.join(
-        map(str, (tmp_path, tmp_path / "mia_lab" / "plugins", tests, tests / "unit" / "stages"))
-    )
+    folders = (tmp_path, tmp_path / "mia_lab" / "plugins", tests, Path(__file__).parent)
+    path = os.pathsep.join(map(str, folders))
     script = (
         "import json, mia_lab, test_graph as t; print(json.dumps([mia_lab.__file__, t.keys()]))"
     )
