@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,14 @@ def keys(*overrides: str) -> dict[str, str]:
     return found
 
 
+@cache
+def default_keys() -> dict[str, str]:
+    return keys()
+
+
 def changed(*overrides: str) -> set[str]:
     """Names of the stages whose keys overrides change."""
-    before, after = keys(), keys(*overrides)
+    before, after = default_keys(), keys(*overrides)
     return {stage_name(path) for path in before if before[path] != after.get(path)}
 
 
@@ -96,15 +102,13 @@ def test_a_setting_changes_what_depends_on_it_alone() -> None:
 
 
 def test_numbers_count_by_value_not_by_how_they_are_typed() -> None:
-    assert keys("difficulty.ridge=1", "attack.alpha=1") == keys()
-    assert keys("difficulty.ridge=1.0", "attack.alpha=1.0") == keys()
+    assert keys("difficulty.ridge=1", "attack.alpha=1") == default_keys()
+    assert keys("difficulty.ridge=1.0", "attack.alpha=1.0") == default_keys()
 
 
-def test_references_are_trained_whatever_the_victim_is(tmp_path: Path) -> None:
+def test_references_come_in_complementary_halves_and_undefended() -> None:
     attack = stages(*REFERENCES).attack
-    others = stages(*REFERENCES, "data.n_members=5").attack
     assert len(attack.references) == 2
-    assert [s.victim.key for s in attack.references] == [s.victim.key for s in others.references]
     first, second = (set(s.victim.training_set.ids) for s in attack.references)  # type: ignore[attr-defined]
     assert not first & second
     assert len(first | second) == 4
@@ -199,7 +203,7 @@ def test_comments_and_docstrings_of_the_package_change_no_key(tmp_path: Path) ->
     )
     file, found = json.loads(ran.stdout.splitlines()[-1])
     assert file.startswith(str(tmp_path))
-    assert found == keys()
+    assert found == default_keys()
 
 
 def test_what_attacks_lack_is_told_before_anything_is_computed() -> None:
