@@ -41,7 +41,11 @@ POINTS = [
     ["defense=jpeg", "defense.quality=30"],
     # Hydra's own settings.
     ["hydra.sweep.dir='some folder'", "hydra.sweep.subdir='3'", "seed=7"],
-    ["hydra.job.env_copy=[HOME]", "hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=8"],
+    [
+        "hydra.job.env_copy=[HOME]",
+        "hydra.job.config.override_dirname.exclude_keys=[seed]",
+        "seed=8",
+    ],
     ["hydra/launcher=basic", "hydra.verbose=true"],
 ]
 
