@@ -24,17 +24,17 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from mia_lab.cli import CONF, main, prepare
-from mia_lab.config.resolved import typed
+from mia_lab.config.load import parse
 from mia_lab.config.schema import Config
 
 TEST_CONF = Path(__file__).parent / "conf"
 
 
 def composed(*overrides: str) -> Config:
-    """The configuration a command line composes, typed but not validated."""
+    """The configuration a command line composes, typed but not checked."""
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("config", list(overrides)))
+        return parse(compose("config", list(overrides)))
 
 
 @dataclass(frozen=True)

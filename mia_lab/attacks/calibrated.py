@@ -7,6 +7,7 @@ that did ("in"). Who was trained on what is drawn by the attacker, and tells not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy.special import logsumexp
@@ -14,12 +15,13 @@ from scipy.stats import norm
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import Given, needs
+from mia_lab.attacks.needs import Given, attack
 from mia_lab.errors import UserError
+from mia_lab.parameters import Positive
 from mia_lab.types import Floats, Role, ScoreTable
 
 
-@needs(references=True)
+@attack(references=True)
 def watson(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Error minus its mean over reference victims that never saw the image.
 
@@ -38,10 +40,11 @@ def watson(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     return ScoreTable("watson", model, np.array(ids), -membership_error(errors, out, 1.0))
 
 
-def _check_lira(given: Given, *, online: bool = False, variance: str = "pooled") -> None:
+Variance = Literal["pooled", "per_image"]
+
+
+def _check_lira(given: Given, *, online: bool = False, variance: Variance = "pooled") -> None:
     name = "attack.available.lira"
-    if variance not in ("pooled", "per_image"):
-        raise UserError(f"{name}.variance={variance}: must be pooled or per_image")
     if variance == "per_image":
         given.enough(f"{name}.variance=per_image", "unseen", 2, "raise reference.count")
     if online:
@@ -49,14 +52,14 @@ def _check_lira(given: Given, *, online: bool = False, variance: str = "pooled")
         given.enough(f"{name}.online=true", "seen", least, "set reference.pool=all")
 
 
-@needs(references=True, check=_check_lira)
+@attack(references=True, check=_check_lira)
 def lira(
     evidence: Evidence,
     ids: Sequence[str],
     model: str,
     *,
     online: bool = False,
-    variance: str = "pooled",
+    variance: Variance = "pooled",
 ) -> ScoreTable:
     """Likelihood ratio of the victim's log error under Gaussians fitted to the references'.
 
@@ -90,21 +93,19 @@ def lira(
     return ScoreTable("lira", model, np.array(ids), np.asarray(score))
 
 
-def _check_rmia(given: Given, *, gamma: float = 2.0, online: bool = False) -> None:
-    if not gamma > 0:
-        raise UserError(f"attack.available.rmia.gamma={gamma}: must be above 0")
+def _check_rmia(given: Given, *, online: bool = False, **_: object) -> None:
     given.enough("attack rmia", "auxiliaries", 2, "raise data.n_auxiliary")
     if online:
         given.enough("attack.available.rmia.online=true", "seen", 1, "set reference.pool=all")
 
 
-@needs(references=True, auxiliaries=True, check=_check_rmia)
+@attack(references=True, auxiliaries=True, check=_check_rmia)
 def rmia(
     evidence: Evidence,
     ids: Sequence[str],
     model: str,
     *,
-    gamma: float = 2.0,
+    gamma: Positive = 2.0,
     online: bool = False,
 ) -> ScoreTable:
     """Share of known non-members that an image beats in a test of pairwise likelihood ratios.
@@ -125,7 +126,7 @@ def rmia(
     Raises:
         UserError: there are fewer than two auxiliaries, or too few references.
     """
-    _check_rmia(evidence.given(), gamma=gamma, online=online)
+    _check_rmia(evidence.given(), online=online)
     population = evidence.known.ids(Role.AUXILIARY)
     everyone = list(dict.fromkeys([*ids, *population]))
     errors = evidence.reconstructions.mean_error(everyone, model)
@@ -176,7 +177,7 @@ def logs(errors: Floats) -> Floats:
     return found
 
 
-def _gaussian(values: Floats, variance: str, what: str) -> tuple[Floats, Floats]:
+def _gaussian(values: Floats, variance: Variance, what: str) -> tuple[Floats, Floats]:
     """Mean and standard deviation, of the next draw, for each image."""
     per_image = variance == "per_image"
     values = _complete(values, what, 2 if per_image else 1)

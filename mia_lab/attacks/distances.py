@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import Given, needs
-from mia_lab.errors import UserError
+from mia_lab.attacks.needs import attack
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.types import ADAPTIVE, Floats, ScoreTable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mia_lab.backbones.backbone import Backbone
 
 FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
 
 
-@needs(altered=FLIPS_AND_CROPS)
+@attack(altered=FLIPS_AND_CROPS)
 def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Minus the reconstruction error averaged over the query, its mirror image and its crops.
 
@@ -38,7 +37,7 @@ def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     return ScoreTable("augmented", model, np.array(ids), score)
 
 
-@needs(altered=(ADAPTIVE,), difficulty=True)
+@attack(altered=(ADAPTIVE,), difficulty=True)
 def adaptive(
     evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float = 0.0
 ) -> ScoreTable:
@@ -61,18 +60,16 @@ def adaptive(
     return ScoreTable("adaptive", model, np.array(ids), score)
 
 
-def _check_distance(given: Given, *, metric: str, **_: object) -> None:
-    if metric not in METRICS:
-        raise UserError(f"attack metric={metric}: unknown; choose from {', '.join(METRICS)}")
+Metric = Literal["l2", "ssim", "perceptual"]
 
 
-@needs(costly=True, check=_check_distance)
+@attack(costly=True)
 def distance(
     evidence: Evidence,
     ids: Sequence[str],
     model: str,
     *,
-    metric: str,
+    metric: Metric,
     backbone: Backbone | None = None,
 ) -> ScoreTable:
     """Minus a distance between the victim's answer and the target, other than the L1 of Eq. 1.
@@ -85,12 +82,8 @@ def distance(
         backbone: of the perceptual one.
 
     Raises:
-        UserError: there is no such metric.
         KeyError: the model was never queried with one of the ids.
     """
-    _check_distance(Given(), metric=metric)
-    import torch
-
     answers, found = evidence.reconstructions, []
     for batch in evidence.pairs(ids):
         rows = [answers.row(i, model) for i in batch.ids]
@@ -107,8 +100,6 @@ def _l2(a: Tensor, b: Tensor, _: object) -> Floats:
 
 def structural_similarity(a: Tensor, b: Tensor) -> Floats:
     """SSIM (Wang et al. 2004) of two batches float32 (N, 3, H, W) in [0, 1]: (N,), at most 1."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     similarity: Floats = found.double().numpy()  # type: ignore[union-attr]
     return np.atleast_1d(similarity)
@@ -119,8 +110,6 @@ def _dissimilarity(a: Tensor, b: Tensor, _: object) -> Floats:
 
 
 def _perceptual(a: Tensor, b: Tensor, backbone: Backbone | None) -> Floats:
-    from torch.nn.functional import normalize
-
     assert backbone is not None
     blocks = [*backbone.blocks]
     total = np.zeros(len(a))
@@ -130,4 +119,8 @@ def _perceptual(a: Tensor, b: Tensor, backbone: Backbone | None) -> Floats:
     return total / len(blocks)
 
 
-METRICS = {"l2": _l2, "ssim": _dissimilarity, "perceptual": _perceptual}
+METRICS: dict[Metric, Callable[[Tensor, Tensor, Backbone | None], Floats]] = {
+    "l2": _l2,
+    "ssim": _dissimilarity,
+    "perceptual": _perceptual,
+}

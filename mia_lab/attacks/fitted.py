@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
+import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, QuantileRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional
 
 from mia_lab.attacks.calibrated import lira, logs, watson
 from mia_lab.attacks.evidence import Evidence
-from mia_lab.attacks.needs import Given, needs
+from mia_lab.attacks.needs import Given, attack
 from mia_lab.errors import UserError
+from mia_lab.parameters import NonNegative, NonNegativeInt, OpenUnitInterval, PositiveInt
 from mia_lab.seeding import derive_seed
 from mia_lab.types import VICTIM, Floats, Role, ScoreTable
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-    from torch import Tensor, nn
 
 FOLDS = 5
 """Parts in which auxiliaries are scored by fits that have not seen them."""
 
 
 def _check_quantile(given: Given, *, fpr: float = 0.1, **_: object) -> None:
-    if not 0 < fpr < 1:
-        raise UserError(f"attack.available.quantile.fpr={fpr}: must lie between 0 and 1")
     least = max(20, math.ceil(1 / fpr) - 1)
     given.enough(f"attack quantile at level {fpr}", "auxiliaries", least, "raise data.n_auxiliary")
 
 
-@needs(auxiliaries=True, features=True, difficulty=True, costly=True, check=_check_quantile)
+@attack(auxiliaries=True, features=True, difficulty=True, costly=True, check=_check_quantile)
 def quantile(
     evidence: Evidence,
     ids: Sequence[str],
     model: str,
     *,
-    fpr: float = 0.1,
-    components: int = 8,
-    penalty: float = 1e-3,
+    fpr: OpenUnitInterval = 0.1,
+    components: NonNegativeInt = 8,
+    penalty: NonNegative = 1e-3,
 ) -> ScoreTable:
     """How far the error lies below the quantile that non-members like it have.
 
@@ -51,7 +55,7 @@ def quantile(
 
     Args:
         evidence, ids, model: as for every attack.
-        fpr: the level, in (0, 1).
+        fpr: the level.
         components: of the features; 0: the difficulty alone.
         penalty: of the coefficients' absolute values.
 
@@ -91,12 +95,6 @@ def quantile(
 
 def _quantile_regression(fpr: float, components: int, penalty: float) -> Pipeline:
     """Of the first column and the principal components of the others, all of unit variance."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import QuantileRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     reduced = make_pipeline(StandardScaler(), PCA(components, svd_solver="full"), StandardScaler())
     features = [("features", reduced, slice(1, None))] if components else []
     inputs = ColumnTransformer([("difficulty", StandardScaler(), [0]), *features])
@@ -108,7 +106,7 @@ def _check_learned(given: Given) -> None:
     given.enough("attack learned", "references", 3, remedy)
 
 
-@needs(references=True, turns=True, difficulty=True, costly=True, check=_check_learned)
+@attack(references=True, turns=True, difficulty=True, costly=True, check=_check_learned)
 def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Log odds of a logistic regression on error, difficulty and calibrated errors.
 
@@ -120,8 +118,6 @@ def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     Raises:
         UserError: there are fewer than three references.
     """
-    from sklearn.linear_model import LogisticRegression
-
     _check_learned(evidence.given())
     columns, labels = [], []
     for k in range(len(evidence.references)):
@@ -150,27 +146,25 @@ def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
     return scaled
 
 
-def _check_shadow(given: Given, *, patch: int = 16, epochs: int = 20, references: int = 1) -> None:
+def _check_shadow(given: Given, *, patch: int = 16, references: int = 1, **_: object) -> None:
     name = "attack.available.shadow"
-    if min(references, epochs) < 1:
-        raise UserError(f"{name}: references and epochs must be at least 1")
     given.enough(f"{name}.references={references}", "references", references, "give fewer")
-    if not 4 <= patch <= given.image_size:
+    if patch > given.image_size:
         raise UserError(
-            f"{name}.patch={patch}: must lie between 4 and the side of the images, "
+            f"{name}.patch={patch}: must be at most the side of the images, "
             f"{given.image_size} pixels"
         )
 
 
-@needs(references=True, turns=True, costly=True, check=_check_shadow)
+@attack(references=True, turns=True, costly=True, check=_check_shadow)
 def shadow(
     evidence: Evidence,
     ids: Sequence[str],
     model: str,
     *,
-    patch: int = 16,
-    epochs: int = 20,
-    references: int = 1,
+    patch: Annotated[int, Ge(4)] = 16,
+    epochs: PositiveInt = 20,
+    references: PositiveInt = 1,
 ) -> ScoreTable:
     """Log odds that patches of the error map are a member's, averaged over the image.
 
@@ -188,10 +182,8 @@ def shadow(
     Raises:
         UserError: the images are smaller than a patch, or there are fewer references.
     """
-    import torch
-
     given = evidence.given()
-    _check_shadow(given, patch=patch, epochs=epochs, references=references)
+    _check_shadow(given, patch=patch, references=references)
     patches, labels = [], []
     for k in range(references):
         pool = evidence.pool(k)
@@ -212,9 +204,6 @@ def shadow(
 
 def _trained(x: Tensor, y: Tensor, epochs: int, seed: int) -> nn.Module:
     """A classifier of patches (P, 3, S, S), in [0, 1], fitted with Adam."""
-    import torch
-    from torch.nn import functional
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network()
@@ -229,8 +218,6 @@ def _trained(x: Tensor, y: Tensor, epochs: int, seed: int) -> nn.Module:
 
 
 def _network() -> nn.Module:
-    from torch import nn
-
     return nn.Sequential(
         *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mia_lab.attacks.evidence import Evidence
-from mia_lab.attacks.needs import needs
+from mia_lab.attacks.needs import attack
 from mia_lab.types import Floats, ScoreTable
 
 
@@ -34,7 +34,7 @@ def membership_error(
     return membership
 
 
-@needs(difficulty=True)
+@attack(difficulty=True)
 def membership(evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float) -> ScoreTable:
     """Score = -L_mem, see :func:`membership_error`.
 

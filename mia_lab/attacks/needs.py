@@ -86,20 +86,26 @@ class Needs:
         )
 
 
-def needs(**requirements: object) -> Callable[[Function], Function]:
-    """Say what an attack needs: ``@needs(references=True)``; see :class:`Needs`."""
+def attack(*, version: int = 1, **requirements: object) -> Callable[[Function], Function]:
+    """Declare an attack: ``@attack(references=True)``.
 
-    def mark(attack: Function) -> Function:
-        attack.needs = Needs(**requirements)  # type: ignore[attr-defined, arg-type]
-        return attack
+    Args:
+        version: raised by hand whenever its code gives other numbers.
+        requirements: see :class:`Needs`.
+    """
+
+    def mark(function: Function) -> Function:
+        function.version = version  # type: ignore[attr-defined]
+        function.needs = Needs(**requirements)  # type: ignore[attr-defined, arg-type]
+        return function
 
     return mark
 
 
-def needs_of(attack: object) -> Needs:
+def needs_of(function: object) -> Needs:
     """What an attack, or a partial of one, needs."""
-    while isinstance(attack, partial):
-        attack = attack.func
-    found = getattr(attack, "needs", Needs())
+    while isinstance(function, partial):
+        function = function.func
+    found = getattr(function, "needs", Needs())
     assert isinstance(found, Needs)
     return found

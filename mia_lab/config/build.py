@@ -1,51 +1,40 @@
-"""From configuration to objects: the only place that calls ``instantiate``."""
+"""From a configuration to its components, and from those to objects."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-
-from mia_lab.config import schema
+from mia_lab.attacks.needs import Needs, needs_of
+from mia_lab.config import kinds
 from mia_lab.config.choices import InputEncoding
-from mia_lab.config.explain import unknown_key
-from mia_lab.config.resolved import FILE_KEYS, plain
-from mia_lab.config.schema import Config, Data
+from mia_lab.config.component import Component
+from mia_lab.config.schema import Config, Data, Grid
+from mia_lab.config.validation import validated
+from mia_lab.data.encoding import LabelEncoding
+from mia_lab.data.source import PairSource
 from mia_lab.errors import UserError
-from mia_lab.store import file_sha256
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
+ATTACK_ARGUMENTS = ("evidence", "ids", "model")
+"""What every attack is called with."""
 
-    from mia_lab.attacks import Attack
-    from mia_lab.attacks.needs import Given, Needs
-    from mia_lab.backbones.backbone import Backbone
-    from mia_lab.data.encoding import LabelEncoding
-    from mia_lab.data.source import PairSource
-    from mia_lab.defenses import Defense
-    from mia_lab.difficulty.single_image import SingleImageDifficulty
-    from mia_lab.difficulty.whole_image import WholeImageDifficulty
-    from mia_lab.types import PrivacyClaim
-    from mia_lab.victims.blackbox import Victim
-
-RUNTIME_KEYS = {
-    *("accelerator", "name", "threads"),
-    *("timeout_s", "retries", "requests_per_s", "token_variable"),  # of victim=http
-}
-"""Keys of a component that never change its numbers beyond rounding."""
+BACKBONE = "mia_lab.backbones.backbone.Backbone"
 
 
-def source(data: Data) -> PairSource:
+def source_component(data: Data, key: str = "data") -> Component:
     """The dataset that ``data.source`` names."""
-    node = plain(data.sources[data.source])
-    return cast("PairSource", _build(f"data.sources.{data.source}", node))
+    return Component.of(f"{key}.sources.{data.source}", data.sources[data.source])
+
+
+def source(data: Data, key: str = "data") -> PairSource:
+    """The dataset that ``data.source`` names, built.
+
+    Raises:
+        UserError: its settings are wrong, or its files are.
+    """
+    built: PairSource = source_component(data, key).build()
+    return built
 
 
 def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding | None:
@@ -54,8 +43,6 @@ def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding
     Raises:
         UserError: the dataset has no palette, or a wrong one.
     """
-    from mia_lab.data.encoding import LabelEncoding
-
     if data.input_encoding is InputEncoding.rgb:
         return None
     if data.palette is None:
@@ -66,281 +53,157 @@ def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding
     return LabelEncoding(data.palette, data.instances and getattr(source, "has_instances", False))
 
 
-def resolved_victim(config: Config, in_channels: int) -> dict[str, Any]:
-    """The victim's settings, ``in_channels: null`` replaced by what the data gives.
-
-    Raises:
-        UserError: the settings say another number than the data.
-    """
-    victim = dict(config.victim)
-    if "in_channels" in victim:
-        if victim["in_channels"] not in (None, in_channels):
-            raise UserError(
-                f"victim.in_channels={victim['in_channels']}: the data has {in_channels} channels "
-                f"(data.input_encoding={config.data.input_encoding.value}); leave it out"
-            )
-        victim["in_channels"] = in_channels
-    return victim
-
-
-def trained_victim(settings: dict[str, Any]) -> pl.LightningModule:
-    """A victim of ours, untrained.
-
-    Args:
-        settings: from :func:`resolved_victim`.
-
-    Raises:
-        UserError: its settings are wrong, or it is nothing that Lightning could train.
-    """
-    import pytorch_lightning as pl
-
-    victim = _build("victim", settings)
-    if not isinstance(victim, pl.LightningModule):
-        raise UserError(
-            f"victim._target_={settings['_target_']}: has epochs, so it is to be trained, but "
-            "is no LightningModule; see CONTRIBUTING.md"
-        )
-    return victim
-
-
-def privacy_claim(config: Config, members: Sequence[str]) -> PrivacyClaim | None:
-    """What the victim's training promises its members; None: nothing."""
-    if "epsilon" not in config.victim or "max_grad_norm" not in config.victim:
-        return None
-    from mia_lab.victims.private import privacy_claim
-
-    return privacy_claim(config.victim, len(members))
-
-
-def foreign_victim(config: Config, in_channels: int) -> Victim:
-    """A victim that somebody else trained.
-
-    Raises:
-        UserError: the object has no method ``translate``, or wants other inputs than the data
-            gives.
-    """
-    from mia_lab.victims.blackbox import BlackBox, RecordedAnswers
-
-    victim = _build("victim", config.victim)
-    if not isinstance(victim, BlackBox | RecordedAnswers):
-        raise UserError(
-            f"victim._target_={config.victim['_target_']}: has no method translate(x); "
-            "see CONTRIBUTING.md"
-        )
-    wanted = getattr(victim, "in_channels", None)
-    is_png = config.victim.get("encoding") == "png"
-    more = "; victim.encoding=npy takes any number" if is_png else ""
-    if wanted not in (None, in_channels):
-        raise UserError(
-            f"victim={config.victim.get('name')}: takes {wanted} channels, the data gives "
-            f"{in_channels} (data.input_encoding={config.data.input_encoding.value}, classes of "
-            f"data.palette, plus one where instances are known and data.instances is true){more}"
-        )
-    return victim
-
-
-Known = Callable[[dict[str, Any], int, Callable[[], "Backbone"]], "Backbone"]
-"""Given settings, the size of images and what builds it: a backbone, perhaps remembered."""
-
-
-Difficulties = tuple["SingleImageDifficulty | WholeImageDifficulty", ...]
-
-
-def difficulties(config: Config, device: str, known: Known) -> tuple[Backbone, Difficulties]:
-    """The configured backbone, the configured difficulty, those of the grid's backbones and sides.
-
-    Each single-image difficulty scores all layers and penalties of the grid at once. There is none
-    where the difficulty is the error of reference victims.
+def victim(config: Config, in_channels: int | None = None) -> Component:
+    """The victim.
 
     Args:
         config: the configuration.
-        device: where they compute.
-        known: may spare us a backbone.
+        in_channels: channels of what it is given, which replace ``in_channels: null``; None: not
+            known yet.
 
     Raises:
-        UserError: a setting is wrong, or a backbone or its weights cannot be had.
+        UserError: a setting is wrong, or ``in_channels`` is another number.
     """
-    settings = dict(config.difficulty)
-    grid = dict(settings.pop("grid", {}))
-    grid.pop("alpha", None)
-    alternatives = [backbone(node) for node in grid.pop("backbone", [])]
-    from mia_lab.difficulty.features import input_size
+    return _victim("victim", config.victim, config, in_channels)
 
-    size = input_size(settings.get("preprocess", "aligned"), settings.get("grid_size", 56))
-    kind = _locate(settings["_target_"])
-    networks = _backbones([plain(config.backbone), *alternatives], config.seed, size, known)
-    if is_multi_image(config):
-        return networks[0], ()
-    if hasattr(kind, "score_images"):
-        extra: dict[str, Any] = {}
-        if getattr(kind, "needs_backbone", False):
-            extra["backbone"] = networks[0]
-        return networks[0], (_build("difficulty", settings, **extra),)
-    sides = dict.fromkeys([settings.pop("features_from", "input"), *grid.pop("features_from", [])])
-    built = []
-    for network in networks:
-        for side in sides:
-            node = {**settings, "features_from": side, "grid": grid}
-            score = _build("difficulty", node, backbone=network, device=device)
-            if not hasattr(score, "factors_identity"):
-                raise UserError(
-                    f"difficulty._target_={node['_target_']}: is no difficulty; give it a method "
-                    "score_images(batch), or derive it from "
-                    "mia_lab.difficulty.single_image.SingleImageDifficulty"
-                )
-            built.append(cast("SingleImageDifficulty", score))
-            settings["maps"] = False  # of the configured setting alone
-    return networks[0], tuple(built)
+
+def reference_victim(config: Config, in_channels: int | None = None) -> Component:
+    """What reference victims are: the victim, or ``reference.victim``; no epoch of it is kept.
+
+    Raises:
+        UserError: a setting is wrong, or it cannot be trained.
+    """
+    own = config.reference.victim
+    key = "victim" if own is None else "reference.victim"
+    found = _victim(key, config.victim if own is None else own, config, in_channels)
+    if not kinds.is_trainable(found):
+        remedy = "choose pix2pix, say"
+        if own is None:
+            remedy = (
+                "and what compares with reference victims needs some; add "
+                "+victim@reference.victim=pix2pix, say"
+            )
+        raise UserError(
+            f"{key}={found.name}: cannot be trained{', ' if own is None else '; '}{remedy}"
+        )
+    last: dict[str, Any] = {"keep_epochs": [], "epoch": None}
+    return found.replace(**{k: v for k, v in last.items() if k in found.arguments})
+
+
+def _victim(
+    key: str, node: Mapping[str, Any], config: Config, in_channels: int | None
+) -> Component:
+    settings = dict(node)
+    configured = settings.get("in_channels")
+    if "in_channels" in settings and in_channels is not None:
+        if configured not in (None, in_channels):
+            raise UserError(
+                f"{key}.in_channels={configured}: the data has {in_channels} channels "
+                f"(data.input_encoding={config.data.input_encoding.value}); leave it out"
+            )
+        settings["in_channels"] = in_channels
+    elif configured is None:
+        settings.pop("in_channels", None)
+    return Component.of(key, settings, provided=() if in_channels is not None else ["in_channels"])
+
+
+def defense(config: Config) -> Component | None:
+    """What is done to the victim's answers; None: nothing."""
+    if config.defense.get("_target_") is None:
+        return None
+    return Component.of("defense", config.defense)
+
+
+def grid(config: Config) -> Grid:
+    """Further settings of the difficulty; empty for one that has no grid."""
+    empty: dict[str, list[Any]] = {key: [] for key in Grid.model_fields}
+    return validated(Grid, config.difficulty.get("grid", empty), "difficulty.grid")
+
+
+def difficulty(config: Config) -> Component:
+    """The difficulty under the configured setting, and all layers and penalties of the grid.
+
+    It is built with a ``backbone`` and a ``device`` where it takes those.
+
+    Raises:
+        UserError: a setting is wrong, or it has no method that gives scores.
+    """
+    node = dict(config.difficulty)
+    if "grid" in node:
+        node["grid"] = grid(config).model_dump(include={"layers", "ridge"})
+    found = Component.of("difficulty", node, provided=("backbone", "device"))
+    if not any(hasattr(found.kind, m) for m in ("score_images", "score_references", "score")):
+        raise UserError(
+            f"difficulty._target_={found.target}: is no difficulty; give it a method "
+            "score_images(batch), or derive it from "
+            "mia_lab.difficulty.single_image.SingleImageDifficulty"
+        )
+    return found
+
+
+def backbone(config: Config) -> Component:
+    """The configured backbone; random weights come from the run's seed."""
+    return _backbone("backbone", config.backbone, config.seed)
+
+
+def grid_backbones(config: Config) -> list[Component]:
+    """The backbones of the difficulty's grid.
+
+    Raises:
+        UserError: one has no name, or keys that no backbone has.
+    """
+    key, found = "difficulty.grid.backbone", []
+    for node in grid(config).backbone:
+        if "name" not in node:
+            raise UserError(
+                f"{key}: {node} is no backbone; give [{{name: resnet18, weights: random}}], say"
+            )
+        complete = {"_target_": BACKBONE, "weights": "pretrained", **node}
+        found.append(_backbone(key, complete, config.seed))
+    return found
+
+
+def _backbone(key: str, node: Mapping[str, Any], seed: int) -> Component:
+    found = Component.of(key, node)
+    return found.replace(seed=seed) if found.arguments.get("weights") == "random" else found
+
+
+def grid_sides(config: Config) -> list[str]:
+    """Pictures of a pair whose features are used: the configured one first."""
+    configured = difficulty(config).arguments.get("features_from", "input")
+    return list(dict.fromkeys([configured, *grid(config).features_from]))
+
+
+def attacks(config: Config) -> dict[str, Component]:
+    """The named attacks, in order."""
+    available = config.attack.available
+    build = partial(Component.of, provided=ATTACK_ARGUMENTS)
+    return {
+        name: build(f"attack.available.{name}", available[name]) for name in config.attack.names
+    }
+
+
+def membership_alpha(config: Config) -> float:
+    """The weight of the difficulty that the attack ``membership`` uses."""
+    default = config.attack.alpha
+    if "membership" not in config.attack.names:
+        return default
+    node = config.attack.available["membership"]
+    attack = Component.of("attack.available.membership", node, provided=ATTACK_ARGUMENTS)
+    alpha: float = attack.arguments.get("alpha", default)
+    return alpha
 
 
 def grid_alphas(config: Config) -> list[float]:
-    """Weights of the difficulty to evaluate, the configured one first."""
-    others = config.difficulty.get("grid", {}).get("alpha", [])
-    return list(dict.fromkeys([config.attack.alpha, *others]))
-
-
-def _backbones(nodes: list[dict[str, Any]], seed: int, size: int, known: Known) -> list[Backbone]:
-    """Networks that differ; random weights come from the run's seed."""
-    built: dict[str, Backbone] = {}
-    for number, node in enumerate(nodes):
-        settings = {**node, "seed": seed} if node.get("weights") == "random" else node
-        try:
-            network = known(settings, size, partial(_backbone, settings))
-        except UserError as error:
-            where = f"difficulty.grid.backbone, {node['name']}: " if number else ""
-            raise UserError(f"{where}{error}") from error
-        built.setdefault(network.fingerprint(), network)
-    return list(built.values())
-
-
-def _backbone(settings: dict[str, Any]) -> Backbone:
-    return cast("Backbone", _build("backbone", settings, keep_name=True))
-
-
-def backbone(node: Any) -> dict[str, Any]:
-    """Complete settings of one of the grid's backbones.
-
-    Raises:
-        UserError: it has no name, or keys that no backbone has.
-    """
-    keys = {f.name for f in fields(schema.Backbone)}
-    if isinstance(node, dict) and (unknown := set(node) - keys):
-        key = min(unknown)
-        raise UserError(unknown_key(f"difficulty.grid.backbone.{key}", key, keys - {"_target_"}))
-    if not isinstance(node, dict) or "name" not in node:
-        raise UserError(
-            f"difficulty.grid.backbone: {node} is no backbone; "
-            "give [{name: resnet18, weights: random}], say"
-        )
-    target = "mia_lab.backbones.backbone.Backbone"
-    return {"_target_": target, "weights": "pretrained", **node}
+    """Weights of the difficulty to evaluate, the one that the attack uses first."""
+    return list(dict.fromkeys([membership_alpha(config), *grid(config).alpha]))
 
 
 def needs(config: Config, names: Sequence[str] | None = None) -> Needs:
-    """What some attacks (default: all that are asked for) and the difficulty need together."""
-    from mia_lab.attacks.needs import Needs, needs_of
-
+    """What some attacks (default: all that are named) and the difficulty need together."""
     found = Needs()
-    for name in config.attack.names if names is None else names:
-        found |= needs_of(_locate(config.attack.available[name]["_target_"]))
+    for name, attack in attacks(config).items():
+        if names is None or name in names:
+            found |= needs_of(attack.kind)
     is_read = names is None or found.difficulty
-    return found | Needs(references=is_multi_image(config) and is_read)
-
-
-def check_attacks(config: Config, given: Given) -> None:
-    """Refuse attacks that cannot work, before anything is trained for them.
-
-    Raises:
-        UserError: a setting is unknown or out of range, or the attacker has too little.
-    """
-    from mia_lab.attacks.needs import needs_of
-
-    for name in config.attack.names:
-        settings = dict(config.attack.available[name])
-        attack = _locate(settings.pop("_target_"))
-        if not settings.pop("_partial_", False):
-            continue
-        try:
-            inspect.signature(attack).bind(None, (), "", **settings)
-        except TypeError as error:
-            raise UserError(f"attack.available.{name}: {error}") from error
-        if (check := needs_of(attack).check) is not None:
-            check(given, **settings)
-
-
-def is_multi_image(config: Config) -> bool:
-    """Whether the difficulty is the error of reference victims."""
-    target: str = config.difficulty["_target_"]
-    return target == "mia_lab.difficulty.multi_image.multi_image"
-
-
-def defense(config: Config) -> Defense | None:
-    """What is done to the victim's answers; None: nothing.
-
-    Raises:
-        UserError: a setting is out of range, or the object lacks a method.
-    """
-    if config.defense["_target_"] is None:
-        return None
-    from mia_lab.defenses import Defense
-
-    built = _build("defense", config.defense)
-    if not isinstance(built, Defense):
-        raise UserError(
-            f"defense._target_={config.defense['_target_']}: needs the methods apply(answers) and "
-            "expected(pictures)"
-        )
-    return built
-
-
-def attacks(config: Config) -> dict[str, Attack]:
-    """The named attacks, in order."""
-    available = config.attack.available
-    return {n: _build(f"attack.available.{n}", available[n]) for n in config.attack.names}
-
-
-def identity(node: dict[str, Any]) -> dict[str, Any]:
-    """What of a component's settings decides its numbers.
-
-    A checkpoint counts by its content, not its path. So does every file that a class from outside
-    this package is given, and its source code, since we cannot know its version.
-    """
-    declared = {k: v for k, v in plain(node).items() if k not in RUNTIME_KEYS}
-    foreign = not declared["_target_"].startswith("mia_lab.")
-    for key, value in declared.items():
-        may_be_file = isinstance(value, str) and (foreign or key in FILE_KEYS)
-        if may_be_file and value and Path(value).exists():
-            declared[key] = f"sha256:{_content_sha256(Path(value))}"
-    if foreign:
-        file_name = inspect.getsourcefile(_locate(declared["_target_"]))
-        declared["source code"] = file_sha256(Path(file_name)) if file_name else None
-    return declared
-
-
-def _content_sha256(path: Path) -> str:
-    """Of a file, or of all files in a folder with their names."""
-    if path.is_file():
-        return file_sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path)}\t{file_sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _build(key: str, node: dict[str, Any], keep_name: bool = False, **extra: Any) -> Any:
-    arguments = {k: v for k, v in node.items() if keep_name or k != "name"}
-    try:
-        return instantiate(arguments, **extra, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"{key} ({node.get('_target_')}): cannot be built: {reason}") from error
-
-
-def _locate(target: str) -> Any:
-    try:
-        return get_object(target)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"_target_={target}: cannot be imported ({reason})") from error
+    return found | Needs(references=is_read and kinds.needs_references(difficulty(config)))

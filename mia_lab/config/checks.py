@@ -1,26 +1,308 @@
-"""What several checks of the configuration share."""
+"""What no single type can say: settings that do not go together, checked before anything runs.
+
+One function a task, and one for each rule that several tasks share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
+from mia_lab.config import build, kinds
+from mia_lab.config.choices import (
+    Assignment,
+    Protocol,
+    QueryMode,
+    ReferencePool,
+    StoreAction,
+    Task,
+    Until,
+)
+from mia_lab.config.component import Component
+from mia_lab.config.run_folders import check_runs
+from mia_lab.config.schema import Config, Data
 from mia_lab.errors import UserError
+from mia_lab.evaluation.gate import check as check_gate
+from mia_lab.evaluation.summary import summary_names
 
 
-def is_trained_by_us(victim: dict[str, Any]) -> bool:
-    """Victims that we train have epochs; all others come as they are."""
-    return "epochs" in victim
+def check(config: Config) -> None:
+    """Refuse settings that cannot work, for the components that the task uses as well.
+
+    Raises:
+        UserError: naming the key, and the choices or the remedy.
+    """
+    if config.task is not Task.audit and config.until is not None:
+        raise UserError(
+            f"until={config.until.value} stops an audit, which task={config.task.value} does not "
+            "run; leave it out"
+        )
+    if config.task is not Task.audit and config.fail_if is not None:
+        raise UserError(
+            f"fail_if={config.fail_if}: judges an audit, which task={config.task.value} does not "
+            "run; leave it out"
+        )
+    TASKS[config.task](config)
 
 
-def one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a :class:`UserError` unless a key has one of its choices."""
-    if value not in choices:
-        raise UserError(f"{key}={value}: unknown; choose from {', '.join(choices)}")
+def _check_audit(config: Config) -> None:
+    _check_dataset(config)
+    victim = _check_victim(config)
+    _check_training(config, victim)
+    _check_assignment(config)
+    _check_attacks(config)
+    if any(build.grid(config).model_dump().values()) and "membership" not in config.attack.names:
+        raise UserError(
+            f"difficulty.grid evaluates the membership attack, which attack.names="
+            f"{config.attack.names} leaves out; add membership, or drop the grid"
+        )
+    _check_difficulty(config)
+    _check_reference(config)
+    if config.fail_if is not None:
+        _check_fail_if(config, config.fail_if)
 
 
-def at_least(minimum: int, *values: tuple[str, float]) -> None:
-    """Raise a :class:`UserError` unless all keys have at least a value; NaN is below all."""
-    for key, value in values:
-        if not value >= minimum:
-            raise UserError(f"{key}={value}: must be at least {minimum}")
+def _check_export(config: Config) -> None:
+    _check_dataset(config)
+    _check_training(config, _check_victim(config))
+    if config.query.mode is QueryMode.train:
+        raise UserError(
+            "query.mode=train: exported programs answer in evaluation mode; use query.mode=eval"
+        )
+
+
+def _check_score(config: Config) -> None:
+    if config.data.protocol is not Protocol.manifest:
+        raise UserError(
+            f"data.protocol={config.data.protocol.value}: task=score needs the ids of candidates; "
+            "give data.protocol=manifest and data.manifest=FILE.csv with a column id"
+        )
+    _check_dataset(config)
+    victim = _check_victim(config)
+    if kinds.is_trainable(victim):
+        raise UserError(
+            f"victim={victim.name}: is trained here, on members that are known; task=score "
+            "needs a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
+        )
+    _check_attacks(config)
+    if any(build.grid(config).model_dump().values()):
+        raise UserError(
+            "difficulty.grid compares settings by the roles of an audit, and task=score has no "
+            "roles; leave it out"
+        )
+    _check_difficulty(config)
+    _check_reference(config)
+
+
+def _check_difficulty_task(config: Config) -> None:
+    _check_dataset(config)
+    difficulty = _check_difficulty(config)
+    if kinds.needs_references(difficulty):
+        raise UserError(
+            f"difficulty={difficulty.name}: is the error of reference victims, which "
+            "task=difficulty does not train; run an audit"
+        )
+    if alphas := build.grid(config).alpha:
+        raise UserError(
+            f"difficulty.grid.alpha={alphas} weighs the difficulty in an attack, and "
+            "task=difficulty attacks nothing; leave it out"
+        )
+
+
+def _check_compare(config: Config) -> None:
+    check_runs(config.compare.runs)
+
+
+def _check_collect(config: Config) -> None:
+    if not config.collect.dir:
+        raise UserError(
+            "collect.dir: which sweep? Give its folder, collect.dir=outputs/sweeps/NAME"
+        )
+    sweep = Path(config.collect.dir)
+    if not sweep.is_dir():
+        raise UserError(f"collect.dir={sweep}: no such folder; give that of a sweep")
+    if not any(p.is_dir() and p.name.isdecimal() for p in sweep.iterdir()):
+        raise UserError(
+            f"collect.dir={sweep}: holds no points of a sweep, which are folders named 0, 1, ...; "
+            "give the folder that -m has made below outputs/sweeps"
+        )
+
+
+def _check_store(config: Config) -> None:
+    task = config.store
+    pruning = task.action is StoreAction.prune
+    if not pruning and (task.dry_run or task.max_gb is not None):
+        raise UserError(
+            f"store.action={task.action.value}: store.max_gb and store.dry_run are for pruning; "
+            "use store.action=prune, or leave them out"
+        )
+    if pruning and (task.stage, task.state, task.older_than_days, task.max_gb) == (None,) * 4:
+        raise UserError(
+            "store.action=prune: say what, store.stage=victim, store.state=damaged, "
+            "store.max_gb=50 or store.older_than_days=30 (0 for everything)"
+        )
+
+
+TASKS: dict[Task, Callable[[Config], None]] = {
+    Task.audit: _check_audit,
+    Task.difficulty: _check_difficulty_task,
+    Task.score: _check_score,
+    Task.export: _check_export,
+    Task.compare: _check_compare,
+    Task.collect: _check_collect,
+    Task.store: _check_store,
+}
+
+
+# Data
+
+
+def _check_dataset(config: Config) -> None:
+    """The images of the victim and their roles."""
+    data = config.data
+    if (data.protocol is Protocol.manifest) != (data.manifest is not None):
+        raise UserError(
+            f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "
+            "give both data.protocol=manifest and data.manifest=FILE.csv, or neither"
+        )
+    _check_source("data", data)
+
+
+def _check_source(key: str, data: Data) -> None:
+    """Images of the victim, or of reference victims alone."""
+    if data.source not in data.sources:
+        raise UserError(f"{key}.source={data.source}: must be one of {', '.join(data.sources)}")
+    if data.source == "folder" and data.root is None:
+        raise UserError(
+            f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
+            f"{data.name}/, or give {key}.root=DIR"
+        )
+    if data.source == "folder" and data.root is not None and not Path(data.root).is_dir():
+        raise UserError(f"{key}.root={data.root}: no such folder")
+    build.source_component(data, key)
+
+
+def _check_assignment(config: Config) -> None:
+    data, guesses = config.data, config.evaluation.guesses
+    coins = data.assignment is Assignment.bernoulli
+    if coins and (data.protocol is not Protocol.resplit or data.group_by is not None):
+        raise UserError(
+            "data.assignment=bernoulli: flips a coin for each image, which takes "
+            "data.protocol=resplit and no data.group_by"
+        )
+    if guesses is not None and not coins:
+        raise UserError(
+            f"evaluation.guesses={guesses}: a bound of epsilon holds where each member "
+            "was drawn by a coin of its own; set data.assignment=bernoulli"
+        )
+
+
+# Victims
+
+
+def _check_victim(config: Config) -> Component:
+    data, victim = config.data, build.victim(config)
+    trainable = kinds.is_trainable(victim)
+    if not trainable and data.protocol is Protocol.resplit:
+        raise UserError(
+            f"data.protocol=resplit draws new members, but victim={victim.name} is "
+            "trained already; use data.protocol=official, or data.protocol=manifest with a CSV"
+        )
+    if config.query.mode is QueryMode.train and not kinds.has_train_mode(victim):
+        raise UserError(
+            f"query.mode=train: victim={victim.name} has no such mode; use query.mode=eval"
+        )
+    _check_copies(config, victim)
+    build.defense(config)
+    return victim
+
+
+def _check_copies(config: Config, victim: Component) -> None:
+    """Victims of this package follow other sections; their own keys must not differ."""
+    if not victim.target.startswith("mia_lab."):
+        return
+    followed = {
+        "mode": ("query.mode", config.query.mode.value),
+        "image_size": ("data.image_size", config.data.image_size),
+        "input_encoding": ("data.input_encoding", config.data.input_encoding.value),
+    }
+    for key, (source, value) in followed.items():
+        own = victim.arguments.get(key, value)
+        if own != value:
+            raise UserError(f"victim.{key}={own}: follows {source}={value}; set that")
+
+
+def _check_training(config: Config, victim: Component) -> None:
+    trainer = config.trainer
+    if trainer.devices > 1 and trainer.strategy != "ddp":
+        raise UserError(f"trainer.devices={trainer.devices}: more than one needs trainer=ddp")
+    batch_size = victim.arguments.get("batch_size", 0)
+    if kinds.is_trainable(victim) and batch_size % trainer.devices:
+        raise UserError(
+            f"trainer.devices={trainer.devices}: cannot divide victim.batch_size={batch_size} "
+            "into equal parts; change either"
+        )
+
+
+def _check_reference(config: Config) -> None:
+    reference = config.reference
+    if reference.count % 2:
+        raise UserError(
+            f"reference.count={reference.count}: reference victims come in pairs, trained on "
+            "complementary halves; give an even number"
+        )
+    if reference.only is not None and reference.only >= reference.count:
+        raise UserError(
+            f"reference.only={reference.only}: there are reference.count={reference.count}, from 0"
+        )
+    if reference.only is not None and config.until is not Until.references:
+        raise UserError(
+            f"reference.only={reference.only}: trains one reference victim, and no attack can "
+            "work with one; add until=references"
+        )
+    if reference.data is not None:
+        _check_source("reference.data", reference.data)
+        if reference.pool is not ReferencePool.auxiliary:
+            raise UserError(
+                f"reference.pool={reference.pool.value}: is not drawn from where reference.data "
+                "gives other images; leave one of them out"
+            )
+    if reference.victim is not None:
+        build.reference_victim(config)
+
+
+# Attacks, difficulty and verdict
+
+
+def _check_attacks(config: Config) -> None:
+    attack = config.attack
+    if not attack.names:
+        raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
+    for name in attack.names:
+        if name not in attack.available:
+            raise UserError(f"attack.names={name}: must be one of {', '.join(attack.available)}")
+    if len(set(attack.names)) < len(attack.names):
+        raise UserError(f"attack.names={attack.names}: names an attack twice")
+    build.attacks(config)
+
+
+def _check_difficulty(config: Config) -> Component:
+    build.backbone(config)
+    build.grid_backbones(config)
+    return build.difficulty(config)
+
+
+def _check_fail_if(config: Config, condition: str) -> None:
+    if config.until is not None:
+        raise UserError(
+            f"fail_if={condition}: judges a whole audit, and until={config.until.value} stops it "
+            "before; leave one of them out"
+        )
+    utility = config.evaluation.utility
+    names = summary_names(
+        config.attack.names,
+        bounded=config.evaluation.guesses is not None,
+        files=config.data.source != "procedural",
+        useful=build.defense(config) is not None if utility is None else utility,
+    )
+    check_gate(condition, names)

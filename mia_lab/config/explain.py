@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+
+from mia_lab.config.messages import unknown_key
 
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
 """What composing a configuration may raise."""
@@ -20,21 +19,11 @@ def explain(error: BaseException) -> str:
         return _one_line(str(error))
     key, reason = cause.full_key, str(cause).splitlines()[0]
     parent = cause.parent_node
-    if "is not a ListConfig" in reason:
-        return f"{key}: give a list, such as [1]"
-    if "is not a subclass of Grid" in reason:
-        return f"{key}: has keys of its own; name a prepared one by difficulty/grid=NAME"
     if "not in" not in reason or not isinstance(parent, DictConfig):
         return f"{key}: {reason}" if key else _one_line(str(error))
-    return unknown_key(str(key), str(cause.key), [str(k) for k in parent])
-
-
-def unknown_key(full_key: str, key: str, choices: Iterable[str]) -> str:
-    """One line for a key that does not exist."""
-    known = sorted(choices)
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{full_key}: unknown key; {hint}there are {', '.join(known)}"
+    return unknown_key(
+        str(key), str(cause.key), [str(k) for k in parent if not str(k).startswith("_")]
+    )
 
 
 def _one_line(text: str) -> str:

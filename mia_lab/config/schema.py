@@ -1,16 +1,15 @@
-"""The type of every configuration key. Values live in ``conf/``; unknown keys do not compose.
+"""The type and the range of every key that belongs to no component; values live in ``conf/``.
 
-Groups with interchangeable members (victims, difficulty scores) have one dataclass a member, which
-the member's file names first in its defaults list.
+Components (victims, difficulties, defences, attacks, backbones, sources of data) stay plain
+mappings here: the signature of their target is their schema, see :mod:`mia_lab.config.component`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from annotated_types import Ge, MinLen
+from pydantic import BaseModel, ConfigDict
 
 from mia_lab.config.choices import (
     Assignment,
@@ -26,219 +25,214 @@ from mia_lab.config.choices import (
     TrackingMode,
     Until,
 )
-from mia_lab.config.defenses import DEFENSES
-from mia_lab.config.difficulties import DIFFICULTIES
-from mia_lab.config.victims import VICTIMS
+from mia_lab.parameters import (
+    BelowOne,
+    NonNegative,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PathName,
+    Positive,
+    PositiveInt,
+    Side,
+    Text,
+)
+from mia_lab.types import Layer
+
+Node = dict[str, Any]
+"""A component: ``_target_`` and the arguments of what that names."""
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-@dataclass
-class Paths:
+class Section(BaseModel):
+    """Keys that belong together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Paths(Section):
     """Folders; none of them is part of a result's identity."""
 
-    data: str | None = MISSING
-    outputs: str = MISSING
-    store: str = MISSING
+    data: PathName | None
+    outputs: PathName
+    store: PathName
 
 
-@dataclass
-class Scale:
+class Scale(Section):
     """Scalars that data and victims read, so that one choice sizes everything."""
 
-    name: str = MISSING
-    source: str = MISSING
-    image_size: int = MISSING
-    n_members: int | None = MISSING
-    n_nonmembers: int | None = MISSING
-    n_auxiliary: int | None = MISSING
-    width: int = MISSING
-    discriminator_width: int = MISSING
-    n_downsamplings: int = MISSING
-    n_blocks: int = MISSING
-    perceptual: str = MISSING
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    load_scale: float = MISSING
-    flip: bool = MISSING
+    name: Text
+    source: Text
+    image_size: PositiveInt
+    n_members: PositiveInt | None
+    n_nonmembers: PositiveInt | None
+    n_auxiliary: NonNegativeInt | None
+    width: PositiveInt
+    discriminator_width: PositiveInt
+    n_downsamplings: PositiveInt
+    n_blocks: PositiveInt
+    perceptual: Text
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    load_scale: Positive
+    flip: bool
 
 
-@dataclass
-class Data:
+class Data(Section):
     """A dataset and its split."""
 
-    name: str = MISSING
-    source: str = MISSING
-    sources: dict[str, Any] = field(default_factory=dict)
-    style: str | None = None
-    root: str | None = None
-    layout: Layout = Layout.side_by_side
-    direction: Direction = Direction.AtoB
-    train: str = "train"
-    test: str = "test"
-    input_encoding: InputEncoding = InputEncoding.rgb
-    palette: list[list[int]] | None = None
-    instances: bool = True
-    image_size: int = MISSING
-    protocol: Protocol = Protocol.resplit
-    manifest: str | None = None
-    assignment: Assignment = Assignment.fixed
-    group_by: str | None = None
-    n_members: int | None = MISSING
-    n_nonmembers: int | None = MISSING
-    n_auxiliary: int | None = MISSING
+    name: Text
+    source: Text
+    sources: dict[str, Node]
+    style: Text | None
+    root: PathName | None
+    layout: Layout
+    direction: Direction
+    train: Text
+    test: Text
+    input_encoding: InputEncoding
+    palette: list[list[int]] | None
+    instances: bool
+    image_size: Annotated[int, Ge(16)]
+    protocol: Protocol
+    manifest: PathName | None
+    assignment: Assignment
+    group_by: Text | None
+    n_members: PositiveInt | None
+    n_nonmembers: PositiveInt | None
+    n_auxiliary: NonNegativeInt | None
 
 
-@dataclass
-class Query:
-    """How the victim is asked."""
+class Query(Section):
+    """How the victim is queried."""
 
-    mode: QueryMode = QueryMode.eval
-    batch_size: int = 16
-    repeats: int = 16
-
-
-@dataclass
-class Backbone:
-    """The network whose features the difficulty score reads."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-    weights: str = MISSING
+    mode: QueryMode
+    batch_size: PositiveInt
+    repeats: PositiveInt
 
 
-@dataclass
-class Attack:
+class Grid(Section):
+    """Further settings of the difficulty score; all combinations are evaluated in one run."""
+
+    layers: list[Annotated[list[Layer], MinLen(1)]]
+    ridge: list[NonNegative | Literal["auto"]]
+    alpha: list[float]
+    features_from: list[Side]
+    backbone: list[Node]
+
+
+class Attack(Section):
     """Which attacks run, and what there is to choose from."""
 
-    names: list[str] = MISSING
-    alpha: float = MISSING
-    available: dict[str, Any] = field(default_factory=dict)
+    names: list[Text]
+    alpha: float
+    available: dict[str, Node]
 
 
-@dataclass
-class Reference:
+class Reference(Section):
     """Victims that the attacker trains to compare with."""
 
-    count: int = MISSING
-    pool: ReferencePool = MISSING
-    data: Data | None = None
-    victim: Any = None
-    only: int | None = None
+    count: Annotated[int, Ge(2)]
+    pool: ReferencePool
+    data: Data | None
+    victim: Node | None
+    only: NonNegativeInt | None
 
 
-@dataclass
-class Trainer:
+class Trainer(Section):
     """Hardware, in Lightning's words."""
 
-    accelerator: str = MISSING
-    strategy: str = MISSING
-    devices: int = MISSING
-    precision: str = MISSING
-    threads: int = MISSING
-    workers: int | None = None
-    compile: bool = MISSING
-    checkpoint_every_s: float = MISSING
+    accelerator: Literal["auto", "cpu", "gpu"]
+    strategy: Literal["auto", "ddp"]
+    devices: PositiveInt
+    precision: Precision
+    threads: PositiveInt
+    workers: NonNegativeInt | None
+    compile: bool
+    checkpoint_every_s: NonNegative
 
 
-@dataclass
-class Tracking:
+class Tracking(Section):
     """Weights & Biases."""
 
-    mode: TrackingMode = MISSING
-    project: str = MISSING
-    group: str | None = None
-    images: bool | None = None
-    dashboard: bool = True
+    mode: TrackingMode
+    project: Text
+    group: Text | None
+    images: bool | None
+    dashboard: bool
 
 
-@dataclass
-class Evaluation:
-    """How an audit is judged."""
+class Evaluation(Section):
+    """How an audit is evaluated."""
 
-    permutations: int = MISSING
-    guesses: int | None = None
-    delta: float = MISSING
-    utility: bool | None = None
+    permutations: Annotated[int, Ge(20)]  # with fewer, no p-value could be below 0.05
+    guesses: Annotated[int, Ge(2)] | None
+    delta: BelowOne
+    utility: bool | None
 
 
-@dataclass
-class Report:
+class Report(Section):
     """What the report shows."""
 
-    images: bool = True
-    pictures: bool | None = None
+    images: bool
+    pictures: bool | None
 
 
-@dataclass
-class CompareTask:
+class CompareTask(Section):
     """What ``task=compare`` compares."""
 
-    runs: list[str] = field(default_factory=list)
+    runs: list[PathName]
 
 
-@dataclass
-class CollectTask:
+class CollectTask(Section):
     """What ``task=collect`` collects, and what it shows of it."""
 
-    dir: str | None = None
-    pictures: bool = False
+    dir: PathName | None
+    pictures: bool
 
 
-@dataclass
-class StoreTask:
+class StoreTask(Section):
     """What ``task=store`` lists, verifies or prunes."""
 
-    action: StoreAction = StoreAction.list
-    stage: str | None = None
-    state: StoreState | None = None
-    older_than_days: float | None = None
-    max_gb: float | None = None
-    dry_run: bool = False
+    action: StoreAction
+    stage: Text | None
+    state: StoreState | None
+    older_than_days: NonNegative | None
+    max_gb: NonNegative | None
+    dry_run: bool
 
 
-@dataclass
-class ScoreTask:
+class ScoreTask(Section):
     """How ``task=score`` decides."""
 
-    fpr: float = 0.05
+    fpr: OpenUnitInterval
 
 
-@dataclass
-class Config:
+class Config(Section):
     """Everything; see ``conf/config.yaml`` for what each key means."""
 
-    task: Task = Task.audit
-    until: Until | None = None
-    name: str = MISSING
-    seed: int = MISSING
-    demo_epochs: int = MISSING
-    paths: Paths = field(default_factory=Paths)
-    scale: Scale = field(default_factory=Scale)
-    data: Data = field(default_factory=Data)
-    victim: Any = MISSING
-    defense: Any = MISSING
-    query: Query = field(default_factory=Query)
-    backbone: Backbone = field(default_factory=Backbone)
-    difficulty: Any = MISSING
-    attack: Attack = field(default_factory=Attack)
-    reference: Reference = field(default_factory=Reference)
-    trainer: Trainer = field(default_factory=Trainer)
-    tracking: Tracking = field(default_factory=Tracking)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    report: Report = field(default_factory=Report)
-    compare: CompareTask = field(default_factory=CompareTask)
-    collect: CollectTask = field(default_factory=CollectTask)
-    score: ScoreTask = field(default_factory=ScoreTask)
-    fail_if: str | None = None
-    store: StoreTask = field(default_factory=StoreTask)
-
-
-def register() -> None:
-    """Make the schema known to Hydra; call before composing."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for victim in VICTIMS:
-        store.store(group="schema/victim", name=victim.__name__.lower(), node=victim)
-    for name, defense in DEFENSES.items():
-        store.store(group="schema/defense", name=name, node=defense)
-    for name, difficulty in DIFFICULTIES.items():
-        store.store(group="schema/difficulty", name=name, node=difficulty)
+    task: Task
+    until: Until | None
+    name: Text
+    seed: int
+    demo_epochs: PositiveInt
+    paths: Paths
+    scale: Scale
+    data: Data
+    victim: Node
+    defense: Node
+    query: Query
+    backbone: Node
+    difficulty: Node
+    attack: Attack
+    reference: Reference
+    trainer: Trainer
+    tracking: Tracking
+    evaluation: Evaluation
+    report: Report
+    compare: CompareTask
+    collect: CollectTask
+    score: ScoreTask
+    fail_if: Text | None
+    store: StoreTask

@@ -1,4 +1,4 @@
-"""Pairs of pictures in folders: side by side in one file, or one folder a domain."""
+"""Pairs of pictures in folders: side by side in one file, or one folder per domain."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from PIL import Image
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from mia_lab.data.encoding import checked_palette
 from mia_lab.data.pictures import decode, matched, pictures
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+from mia_lab.parameters import RUNTIME, PathName, Text
 
 MIN_SIDE = 16
 """Smallest height and width of one picture, in pixels."""
@@ -30,7 +32,7 @@ class FolderPairs:
 
     Args:
         root: the dataset's folder.
-        layout: ``side_by_side``, ``two_folders`` or ``image_label``.
+        layout: how pairs lie in it.
         direction: ``AtoB`` takes A as input and B as target; ``BtoA`` the other way round.
         train, test: names of the two parts; "" or "." where the pictures lie in the root itself.
         palette: [red, green, blue] of every label id, for ``image_label`` alone.
@@ -42,13 +44,15 @@ class FolderPairs:
         UserError: ``image_label`` without a palette, or from photo to label.
     """
 
+    version: ClassVar[int] = 1
+
     def __init__(
         self,
-        root: str,
-        layout: str,
-        direction: str,
-        train: str = "train",
-        test: str = "test",
+        root: Annotated[PathName, RUNTIME],
+        layout: Literal["side_by_side", "two_folders", "image_label"],
+        direction: Literal["AtoB", "BtoA"],
+        train: Text = "train",
+        test: Text = "test",
         palette: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.root = Path(root)
@@ -115,8 +119,8 @@ def _halves(picture: Image.Image, path: Path) -> tuple[Image.Image, Image.Image]
     width, height = picture.size
     if width % 2 or width < 2:
         raise UserError(
-            f"{path}: {width} pixels wide, which cannot be halved; a side-by-side pair has an even "
-            "width (two separate folders? set data.layout=two_folders)"
+            f"{path}: is {width} pixels wide, but a side-by-side pair needs an even width (if the "
+            "pictures are in two folders, set data.layout=two_folders)"
         )
     half = width // 2
     return picture.crop((0, 0, half, height)), picture.crop((half, 0, width, height))
@@ -126,11 +130,11 @@ def _check_sizes(a: Image.Image, b: Image.Image, files: tuple[Path, ...]) -> Non
     for picture, path in ((a, files[0]), (b, files[-1])):
         if min(picture.size) < MIN_SIDE:
             raise UserError(
-                f"{path}: a picture of {picture.width} x {picture.height} pixels is too small "
-                f"(at least {MIN_SIDE} x {MIN_SIDE}); remove the pair"
+                f"{path}: a picture has {picture.width} x {picture.height} pixels, but needs at "
+                f"least {MIN_SIDE} x {MIN_SIDE}; remove the pair"
             )
     if abs(a.width * b.height - b.width * a.height) > max(*a.size, *b.size):
         raise UserError(
-            f"{files[0]}: {a.width} x {a.height} pixels, but its partner {files[-1]} has "
-            f"{b.width} x {b.height}; a pair must have one aspect ratio"
+            f"{files[0]}: has {a.width} x {a.height} pixels, but its partner {files[-1]} has "
+            f"{b.width} x {b.height}; both pictures of a pair need the same aspect ratio"
         )

@@ -11,8 +11,6 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from mia_lab.errors import UserError
-
 
 @runtime_checkable
 class Defense(Protocol):
@@ -35,9 +33,3 @@ class Deterministic:
 
     def expected(self, pictures: Tensor) -> Tensor:
         raise NotImplementedError
-
-
-def check_range(key: str, value: float, low: float, high: float) -> None:
-    """Raise a :class:`UserError` unless a setting lies between two limits."""
-    if not low <= value <= high:
-        raise UserError(f"defense.{key}={value}: must lie between {low:g} and {high:g}")

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import io
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from PIL import Image
 from torch import Tensor
 
-from mia_lab.defenses import Deterministic, check_range
+from mia_lab.defenses import Deterministic
 
 
 class Jpeg(Deterministic):
     """Compression and decompression.
 
     Args:
-        quality: Pillow's, 1 to 95.
+        quality: Pillow's.
     """
 
-    def __init__(self, quality: int) -> None:
-        check_range("quality", quality, 1, 95)
+    version: ClassVar[int] = 1
+
+    def __init__(self, quality: Annotated[int, Ge(1), Le(95)]) -> None:
         self.quality = quality
 
     def expected(self, pictures: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mia_lab.defenses import check_range
+from mia_lab.parameters import UnitInterval
 
 
 class OutputNoise:
@@ -17,8 +18,9 @@ class OutputNoise:
         sigma: its standard deviation, in units of the range of a channel.
     """
 
-    def __init__(self, sigma: float) -> None:
-        check_range("sigma", sigma, 0.0, 1.0)
+    version: ClassVar[int] = 1
+
+    def __init__(self, sigma: UnitInterval) -> None:
         self.sigma = sigma
 
     def apply(self, answers: Tensor) -> Tensor:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from mia_lab.defenses import Deterministic, check_range
+from mia_lab.defenses import Deterministic
 
 
 class Quantisation(Deterministic):
     """Channels rounded to a few evenly spaced levels.
 
     Args:
-        levels: how many, from 2 (black and white) to 256.
+        levels: how many; 2 is black and white.
     """
 
-    def __init__(self, levels: int) -> None:
-        check_range("levels", levels, 2, 256)
+    version: ClassVar[int] = 1
+
+    def __init__(self, levels: Annotated[int, Ge(2), Le(256)]) -> None:
         self.levels = levels
 
     def expected(self, pictures: Tensor) -> Tensor:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from mia_lab.defenses import Deterministic, check_range
+from mia_lab.defenses import Deterministic
 
 
 class Resizing(Deterministic):
     """Reduced, and enlarged again.
 
     Args:
-        factor: side of the small picture, as a share of the whole, in (0, 1].
+        factor: side of the small picture, as a share of the whole.
     """
 
-    def __init__(self, factor: float) -> None:
-        check_range("factor", factor, 0.01, 1.0)
+    version: ClassVar[int] = 1
+
+    def __init__(self, factor: Annotated[float, Ge(0.01), Le(1)]) -> None:
         self.factor = factor
 
     def expected(self, pictures: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from mia_lab.defenses import Deterministic, check_range
+from mia_lab.defenses import Deterministic
 
 
 class Smoothing(Deterministic):
@@ -17,8 +20,9 @@ class Smoothing(Deterministic):
         sigma: of the kernel, in pixels; it is cut off at three.
     """
 
-    def __init__(self, sigma: float) -> None:
-        check_range("sigma", sigma, 0.1, 16.0)
+    version: ClassVar[int] = 1
+
+    def __init__(self, sigma: Annotated[float, Ge(0.1), Le(16)]) -> None:
         self.sigma = sigma
 
     def expected(self, pictures: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms import functional as transforms
 
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.resampling import to_grid
@@ -19,8 +20,6 @@ from mia_lab.types import Layer, PairBatch
 if TYPE_CHECKING:
     from mia_lab.backbones.backbone import Backbone
 
-PREPROCESSES = ("aligned", "official")
-SIDES = ("input", "target")
 OFFICIAL_RESIZE = 256
 OFFICIAL_CROP = 224
 
@@ -108,8 +107,6 @@ def bytes_per_image(
 
 def _official(image: Tensor) -> Tensor:
     """Pillow's resize, in bytes: at random weights, its rounding alone moves a score by 1e-3."""
-    from torchvision.transforms import functional as transforms  # takes seconds to import
-
     picture = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
     picture = transforms.resize(picture, [OFFICIAL_RESIZE])
     cropped = transforms.center_crop(picture, [OFFICIAL_CROP, OFFICIAL_CROP])

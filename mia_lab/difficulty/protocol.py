@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 
 TRAIN_FRACTION = 0.7
 """Share of the pixels that a holdout fits the probe on; the score is its error on the others."""
-
-PROTOCOLS = ("holdout", "kfold")
-ERRORS = ("l1", "l2")
 
 
 @dataclass(frozen=True)
@@ -30,21 +27,12 @@ class PixelProtocol:
         folds: number of folds of ``kfold``, at least 2.
         repeats: number of random divisions, each from the image's id.
         error: ``l1``, mean absolute error (the paper's), or ``l2``, mean squared error.
-
-    Raises:
-        UserError: a value is out of range.
     """
 
-    name: str = "holdout"
+    name: Literal["holdout", "kfold"] = "holdout"
     folds: int = 5
     repeats: int = 1
-    error: str = "l1"
-
-    def __post_init__(self) -> None:
-        check_choice("protocol", self.name, PROTOCOLS)
-        check_choice("error", self.error, ERRORS)
-        check_at_least("folds", self.folds, 2)
-        check_at_least("repeats", self.repeats, 1)
+    error: Literal["l1", "l2"] = "l1"
 
     def held_out(self, n_pixels: int) -> list[slice]:
         """What is held out in turn, as slices of a random order of the pixels.
@@ -92,15 +80,3 @@ def mask(orders: NDArray[np.int64], held_out: slice) -> Tensor:
     """Which pixels are held out: orders (B, P) to bool (B, P)."""
     chosen = torch.zeros(orders.shape, dtype=torch.bool)
     return chosen.scatter_(1, torch.from_numpy(orders[:, held_out]), True)
-
-
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises UserError naming ``difficulty.<key>`` unless the value is one of the choices."""
-    if value not in choices:
-        raise UserError(f"difficulty.{key}={value}: choose from {', '.join(choices)}")
-
-
-def check_at_least(key: str, value: int, minimum: int) -> None:
-    """Raises UserError naming ``difficulty.<key>`` unless the value is a whole number so large."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise UserError(f"difficulty.{key}={value}: must be a whole number of at least {minimum}")

@@ -8,20 +8,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from annotated_types import Ge, MinLen
 
-from mia_lab.difficulty.features import (
-    PREPROCESSES,
-    SIDES,
-    bytes_per_image,
-    extract,
-    input_size,
-)
+from mia_lab.backbones.backbone import Backbone
+from mia_lab.difficulty.features import bytes_per_image, extract, input_size
 from mia_lab.difficulty.probe import Ridge
-from mia_lab.difficulty.protocol import PixelProtocol, check_at_least, check_choice
+from mia_lab.difficulty.protocol import PixelProtocol
 from mia_lab.difficulty.score import (
     FactorBatch,
     Scores,
@@ -31,12 +27,13 @@ from mia_lab.difficulty.score import (
     score_batch,
 )
 from mia_lab.errors import UserError
+from mia_lab.parameters import RUNTIME, NonNegative, PositiveInt, Side
 from mia_lab.types import DifficultyTable, Layer, PairBatch
 
-if TYPE_CHECKING:
-    from mia_lab.backbones.backbone import Backbone
-
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
+
+Layers = Annotated[Sequence[Layer], MinLen(1)]
+RidgeSetting = NonNegative | Literal["auto"]
 
 
 class SingleImageDifficulty:
@@ -47,12 +44,11 @@ class SingleImageDifficulty:
         layers: block numbers (1 to 4) or module names, concatenated.
         ridge: the probe's penalty (scikit-learn's ``alpha``: summed squared error), 0 for least
             squares, or ``auto``: chosen for each image by generalised cross-validation.
-        features_from: which image of the pair the features are of, ``input`` or ``target``.
-        preprocess: ``aligned`` or ``official``, see :func:`~mia_lab.difficulty.features.prepare`.
+        features_from: which image of the pair the features are of.
+        preprocess: see :func:`~mia_lab.difficulty.features.prepare`.
         grid_size: side of the pixel grid on which the target is predicted.
-        protocol: ``holdout`` or ``kfold``, see :class:`~mia_lab.difficulty.protocol.PixelProtocol`;
-            so for ``folds``, ``repeats`` and ``error``.
-        precision: of the probe's sums over pixels, ``float64`` or ``float32``. In float32 scores
+        protocol, folds, repeats, error: see :class:`~mia_lab.difficulty.protocol.PixelProtocol`.
+        precision: of the probe's sums over pixels. In float32 scores
             differ by less than 1e-4 of themselves from a penalty of 1 on; penalties that drown in
             its rounding, and ``auto``, are refused.
         maps: keep the error of every pixel; needs ``kfold``.
@@ -63,35 +59,31 @@ class SingleImageDifficulty:
         device: where backbone and probe run.
 
     Raises:
-        UserError: an argument is out of range, or the backbone does not have a layer.
+        UserError: arguments do not go together, or the backbone does not have a layer.
     """
+
+    version: ClassVar[int] = 1
+    needs_backbone: ClassVar[bool] = True
 
     def __init__(
         self,
         backbone: Backbone,
-        layers: Sequence[Layer] = (1, 2, 3, 4),
-        ridge: Ridge = 1.0,
-        features_from: str = "input",
-        preprocess: str = "aligned",
-        grid_size: int = 56,
-        protocol: str = "holdout",
-        folds: int = 5,
-        repeats: int = 1,
-        error: str = "l1",
-        precision: str = "float64",
+        layers: Layers = (1, 2, 3, 4),
+        ridge: RidgeSetting = 1.0,
+        features_from: Side = "input",
+        preprocess: Literal["aligned", "official"] = "aligned",
+        grid_size: Annotated[int, Ge(8)] = 56,  # one cell of block 4, whose stride is 32
+        protocol: Literal["holdout", "kfold"] = "holdout",
+        folds: Annotated[int, Ge(2)] = 5,
+        repeats: PositiveInt = 1,
+        error: Literal["l1", "l2"] = "l1",
+        precision: Literal["float64", "float32"] = "float64",
         maps: bool = False,
-        keep_gb: float = 2.0,
-        batch_size: int = 32,
+        keep_gb: Annotated[NonNegative, RUNTIME] = 2.0,
+        batch_size: Annotated[PositiveInt, RUNTIME] = 32,
         grid: Mapping[str, Sequence[Any]] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        check_choice("features_from", features_from, SIDES)
-        check_choice("preprocess", preprocess, PREPROCESSES)
-        check_choice("precision", precision, tuple(PRECISIONS))
-        check_at_least("grid_size", grid_size, 8)  # one cell of block 4, whose stride is 32
-        check_at_least("batch_size", batch_size, 1)
-        if not keep_gb >= 0:
-            raise UserError(f"difficulty.keep_gb={keep_gb}: must be a number of at least 0")
         if maps and protocol != "kfold":
             raise UserError(
                 f"difficulty.maps=true with difficulty.protocol={protocol} would leave pixels "

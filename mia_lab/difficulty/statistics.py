@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import sobel
 
-from mia_lab.difficulty.protocol import check_choice
+from mia_lab.parameters import Side
 from mia_lab.types import Floats, PairBatch
 
-SIDES = ("input", "target")
-
 Picture = NDArray[np.uint8]
+
+Statistic = Literal["compressed_size", "edge_density", "total_variation", "entropy"]
 
 
 class ImageStatistics:
@@ -29,14 +30,11 @@ class ImageStatistics:
             share of pixels with a steep gradient | ``total_variation``, mean absolute difference of
             neighbours | ``entropy``, of the grey levels, as a share of 8 bits.
         of: ``target``, the picture that is to be generated, or ``input``.
-
-    Raises:
-        UserError: there is no such statistic, or side.
     """
 
-    def __init__(self, statistic: str = "compressed_size", of: str = "target") -> None:
-        check_choice("statistic", statistic, tuple(STATISTICS))
-        check_choice("of", of, SIDES)
+    version: ClassVar[int] = 1
+
+    def __init__(self, statistic: Statistic = "compressed_size", of: Side = "target") -> None:
         self.statistic, self.of = statistic, of
 
     def identity(self) -> dict[str, Any]:
@@ -61,8 +59,6 @@ STEEP = 0.25
 
 def edge_density(picture: Picture) -> float:
     """Share of pixels of uint8 (H, W, 3) whose Sobel gradient is at least :data:`STEEP`."""
-    from scipy.ndimage import sobel
-
     grey = _grey(picture)
     return float((np.hypot(sobel(grey, 0), sobel(grey, 1)) / 4 >= STEEP).mean())
 
@@ -82,7 +78,7 @@ def entropy(picture: Picture) -> float:
     return float(-(share * np.log2(share)).sum() / 8)
 
 
-STATISTICS: dict[str, Callable[[Picture], float]] = {
+STATISTICS: dict[Statistic, Callable[[Picture], float]] = {
     "compressed_size": compressed_size,
     "edge_density": edge_density,
     "total_variation": total_variation,

@@ -7,20 +7,20 @@ import hashlib
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
 
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
 from mia_lab.data.transforms import resize
-from mia_lab.difficulty.protocol import check_choice
-from mia_lab.difficulty.statistics import SIDES
 from mia_lab.errors import UserError
+from mia_lab.parameters import File, PositiveInt, Side
 from mia_lab.types import Floats, PairBatch
-
-if TYPE_CHECKING:
-    from mia_lab.backbones.backbone import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +42,18 @@ class Supervised:
         folder: holds ``labels.csv`` with the columns ``file`` and ``difficulty``, and the files.
         image_size: of the pictures to score; labelled ones are reduced to it, so that they are as
             sharp.
-        of: which picture of a pair is scored, ``target`` or ``input``.
+        of: which picture of a pair is scored.
 
     Raises:
         UserError: the labels, or a picture, cannot be read.
     """
 
-    needs_backbone = True
+    version: ClassVar[int] = 1
+    needs_backbone: ClassVar[bool] = True
 
     def __init__(
-        self, backbone: Backbone, folder: str, image_size: int, of: str = "target"
+        self, backbone: Backbone, folder: File, image_size: PositiveInt, of: Side = "target"
     ) -> None:
-        check_choice("of", of, SIDES)
         self.backbone, self.image_size, self.of = backbone, image_size, of
         self._labels = _read(Path(folder))
         self._weights: tuple[Floats, float] | None = None
@@ -76,10 +76,6 @@ class Supervised:
 
     def _fit(self) -> tuple[Floats, float]:
         """Weights of the features as they are, and intercept."""
-        import torch
-        from sklearn.linear_model import RidgeCV
-        from sklearn.preprocessing import StandardScaler
-
         rows = []
         for path in self._labels:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +26,8 @@ class WholeImageDifficulty(Protocol):
 
 class NoDifficulty:
     """All images are equally hard, so that the membership error is the reconstruction error."""
+
+    version: ClassVar[int] = 1
 
     def identity(self) -> dict[str, Any]:
         return {}

@@ -35,7 +35,7 @@ class Point:
         folder: its output folder, named by its number.
         overrides: what its configuration is composed from; its note holds those that tell it from
             the other points.
-        keys: of the results that its run ends in, see `mia_lab.sweeps.goal`; none for a task that
+        keys: of the results that its run ends in, see `mia_lab.tasks.goals`; none for a task that
             always runs again.
         state: how far it has come; one whose process was killed stays ``running``.
         reason: why it failed, or what its ``fail_if`` found; "" otherwise.

@@ -9,22 +9,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
+from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, UserError
 from mia_lab.sweeps.locks import point_locked, sweep_session
 from mia_lab.sweeps.point import Point, State, read_point, reason_of, result_sha256
+from mia_lab.tasks.goals import goal_keys
 
 log = logging.getLogger(__name__)
-
-Checked = TypeVar("Checked")
 
 
 def run_point(
     folder: Path,
-    check: Callable[[], Checked],
-    keys: Callable[[Checked], frozenset[str]],
-    run: Callable[[Checked], None],
+    check: Callable[[], Config],
+    run: Callable[[Config], None],
 ) -> None:
     """Run a point and write into its note how the run goes; a point that is done does not run.
 
@@ -33,12 +31,10 @@ def run_point(
     Args:
         folder: of the point.
         check: makes its checked configuration.
-        keys: gives the keys of the results that the run ends in. They may differ from those of the
-            command that submitted the point: data may have changed since.
         run: does the work. A failed gate (`GateFailedError`) counts as done.
 
     Raises:
-        Exception: whatever ``check``, ``keys`` or ``run`` raise, except a failed gate.
+        Exception: whatever ``check`` or ``run`` raise, except a failed gate.
     """
     note = read_point(folder)
     if note is None:
@@ -51,7 +47,8 @@ def run_point(
         start = time.monotonic()
         try:
             config = check()
-            point = replace(point, keys=keys(config))
+            # Data may have changed since the point was planned, and with them its keys.
+            point = replace(point, keys=goal_keys(config))
             if before.is_done(point.keys):
                 before.write()
                 return

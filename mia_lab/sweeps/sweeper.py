@@ -6,7 +6,6 @@ one, finds the points that are done, and runs the others.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shlex
 import shutil
@@ -21,42 +20,26 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
 from omegaconf import OmegaConf, open_dict, read_write
 from tqdm import tqdm
 
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.resolved import typed
+from mia_lab.config.load import load
 from mia_lab.config.schema import Config
-from mia_lab.config.validate import validate
-from mia_lab.errors import UserError
-from mia_lab.reporting.sweep import text
-from mia_lab.store import canonical_json
+from mia_lab.errors import SweepFailedError, UserError
+from mia_lab.reporting.sweep.words import text
 from mia_lab.store.session import Session
-from mia_lab.sweeps.composition import PointConfigLoader
-from mia_lab.sweeps.goal import Sources, goal_keys
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker
-from mia_lab.tasks.run import point_latest
+from mia_lab.tasks.goals import Sources, goal_keys
+from mia_lab.tasks.latest import print_location
 
 log = logging.getLogger(__name__)
 
 LISTED = 30
 """Points in the closing table; failed ones are always there."""
-
-
-class SweepFailedError(Exception):
-    """Some points failed, or their ``fail_if`` holds; the others are done.
-
-    Args:
-        points: those.
-    """
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        super().__init__(f"{len(points)} points failed")
-        self.by_gate = all(point.state is State.DONE for point in points)
 
 
 def with_fast_composition(context: HydraContext) -> HydraContext:
@@ -102,7 +85,9 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         print(table(points, skipped))
         uncollected = _collect(folder, configs, points)
     if wanting := [p for p in points if p.state is State.FAILED or p.gate_failed]:
-        raise SweepFailedError(wanting) from uncollected
+        raise SweepFailedError(
+            len(wanting), by_gate=all(p.state is State.DONE for p in wanting)
+        ) from uncollected
     if uncollected:
         raise uncollected
     return returns
@@ -144,15 +129,6 @@ def _folder_overrides(folder: Path, number: int) -> list[str]:
     return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """Name of a sweep's folder: the same for the same command, whatever launches it."""
-    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
-    title = words.get("sweep") or words.get("experiment") or "sweep"
-    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
-    digest = hashlib.sha256(canonical_json([str(o) for o in overrides]).encode()).hexdigest()
-    return f"{plain}_{digest[:8]}"
-
-
 def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
     """The overrides of every point, in the order in which Hydra numbers them."""
     assert sweeper.hydra_context is not None
@@ -171,8 +147,7 @@ def _checked(sweeper: BasicSweeper, overrides: Sequence[str]) -> Config | UserEr
         composed = loader.load_sweep_config(sweeper.config, list(overrides))
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
-        config = typed(composed)
-        validate(config)
+        config = load(composed)
     except CONFIGURATION_ERRORS as error:
         return UserError(explain(error))
     except UserError as error:
@@ -305,9 +280,7 @@ def _collect(
     except (UserError, OSError) as error:
         log.error("the points cannot be collected: %s", reason_of(error))
         return error
-    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
-    page = f"report: {folder / 'report.html'}"
-    print(page + (f"  (also {latest / 'report.html'})" if latest else ""))
+    print_location(config, folder, folder / "report.html")
     return None
 
 

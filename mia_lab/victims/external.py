@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
+from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt
 
 _TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
 """Which argument of an operation says that it is training."""
@@ -104,7 +106,7 @@ class Exported:
 
     Args:
         checkpoint: path of the file; its program maps [0, 1] to [0, 1].
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        accelerator: where it computes.
 
     Attributes:
         in_channels: channels of the images that it takes; None where the file does not say.
@@ -114,7 +116,10 @@ class Exported:
             mode.
     """
 
-    def __init__(self, checkpoint: str, accelerator: str = "auto") -> None:
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = False
+
+    def __init__(self, checkpoint: File, accelerator: Accelerator = "auto") -> None:
         key, device = f"victim.checkpoint={checkpoint}", torch_device(accelerator)
         names = _archive(Path(checkpoint), key)
         with _readable(key, "export it again, with the torch of this environment"):
@@ -140,7 +145,7 @@ class Onnx:
 
     Args:
         checkpoint: path of the file; its model maps one float32 input in [0, 1] to [0, 1].
-        accelerator: ``auto``, ``cpu`` or ``gpu``; a GPU needs the package onnxruntime-gpu.
+        accelerator: where it computes; a GPU needs the package onnxruntime-gpu.
         threads: of the CPU.
 
     Attributes:
@@ -151,7 +156,15 @@ class Onnx:
             inputs; or onnxruntime is not installed.
     """
 
-    def __init__(self, checkpoint: str, accelerator: str = "auto", threads: int = 2) -> None:
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        checkpoint: File,
+        accelerator: Accelerator = "auto",
+        threads: Annotated[PositiveInt, RUNTIME] = 2,
+    ) -> None:
         key = f"victim.checkpoint={checkpoint}"
         try:
             import onnx
@@ -239,8 +252,6 @@ def _torch_export(
         if node.args[_TRAINING.get(str(node.target), 0) :][:1] == (True,):
             raise UserError(f"{key}: was exported in training mode; call eval() before exporting")
     if inputs[0].device.type != device.type:
-        from torch.export.passes import move_to_device_pass
-
         program = move_to_device_pass(program, device)
     shape = InputShape.of(inputs[0].shape, key, _most(program, inputs[0]))
     return program.module(), shape

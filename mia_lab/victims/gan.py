@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,6 +19,9 @@ from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 from mia_lab.victims.networks import network_range, translate_unit_range
+
+LoadScale = Annotated[float, Ge(1), Le(4)]
+"""Factor by which jitter enlarges images before it crops them."""
 
 
 class TranslationGAN(pl.LightningModule):
@@ -33,6 +36,10 @@ class TranslationGAN(pl.LightningModule):
     ``decay_fraction``, ``batch_size``, ``load_scale``, ``flip``, ``seed``, ``keep_epochs`` and
     ``epoch``.
     """
+
+    trainable: ClassVar[bool] = True
+    has_train_mode: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
 
     generator: nn.Module
     discriminator: nn.Module
@@ -128,57 +135,27 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-Rules = Mapping[str, tuple[str, Callable[[Any], bool]]]
-
-
-def check_hparams(hparams: Mapping[str, Any], rules: Rules) -> None:
-    """Refuse hyper-parameters out of range.
+def check_epochs(epochs: int, keep_epochs: Sequence[int], epoch: int | None) -> None:
+    """Refuse epochs that a training does not have or does not keep.
 
     Args:
-        hparams: of a victim; keys that it has not are passed over.
-        rules: of the subclass: for each key what it must be, in words and as a predicate.
+        epochs: of the training.
+        keep_epochs: those whose weights are kept.
+        epoch: the one that is audited; None: the last.
 
     Raises:
-        UserError: naming the key and its range.
+        UserError: naming the key.
     """
-    for key, (wanted, holds) in {**_RULES, **rules}.items():
-        if key in hparams and not holds(hparams[key]):
-            raise UserError(f"victim.{key}={hparams[key]}: must be {wanted}")
-    epochs, kept, audited = (hparams[k] for k in ("epochs", "keep_epochs", "epoch"))
-    for epoch in kept:
-        if not 1 <= epoch <= epochs:
+    for kept in keep_epochs:
+        if not 1 <= kept <= epochs:
             raise UserError(
-                f"victim.keep_epochs={list(kept)}: the training has epochs 1 to {epochs}; "
-                f"leave out {epoch}, or raise victim.epochs"
+                f"victim.keep_epochs={list(keep_epochs)}: the training has epochs 1 to {epochs}; "
+                f"leave out {kept}, or raise victim.epochs"
             )
-    if audited not in (None, epochs, *kept):
+    if epoch not in (None, epochs, *keep_epochs):
         raise UserError(
-            f"victim.epoch={audited}: is not kept; add it to victim.keep_epochs={list(kept)}"
+            f"victim.epoch={epoch}: is not kept; add it to victim.keep_epochs={list(keep_epochs)}"
         )
-
-
-def at_least(minimum: float) -> tuple[str, Callable[[Any], bool]]:
-    """A rule for a finite number."""
-    return f"at least {minimum}", lambda v: math.isfinite(v) and v >= minimum
-
-
-def one_of(*choices: str) -> tuple[str, Callable[[Any], bool]]:
-    """A rule for a name."""
-    return f"one of {', '.join(choices)}", lambda v: v in choices
-
-
-_RULES: Rules = {
-    "in_channels": at_least(1),
-    "input_encoding": one_of("rgb", "one_hot"),
-    "width": at_least(1),
-    "discriminator_width": at_least(1),
-    "learning_rate": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
-    "beta1": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "epochs": at_least(1),
-    "decay_fraction": ("in [0, 1]", lambda v: 0 <= v <= 1),
-    "batch_size": at_least(1),
-    "load_scale": ("between 1 and 4", lambda v: 1 <= v <= 4),
-}
 
 
 def initialise(module: nn.Module) -> None:

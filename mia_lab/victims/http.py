@@ -26,20 +26,21 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import requests
 import tenacity
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 from urllib3.exceptions import HTTPError
 
 from mia_lab.errors import UserError
+from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive, Text
 from mia_lab.victims.address import checked_url, origin, read_token, retry_after
 from mia_lab.victims.answers import Unanswered
 from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
@@ -65,9 +66,9 @@ class Http:
     Args:
         url: where requests are sent.
         version: the user's name for the model behind the URL; it changes no request.
-        encoding: ``png`` or ``npy``.
+        encoding: of the pictures in a request and its answer.
         token_variable: environment variable whose value is sent as a bearer token.
-        timeout_s: for one request, from connecting to the last byte of the answer.
+        timeout_s: for one request, from connecting to the last byte of the answer; a day at most.
         retries: how often a request is sent again.
         requests_per_s: at most so many requests are sent; None: no limit.
 
@@ -77,34 +78,24 @@ class Http:
         in_channels: channels of the images it takes; None: any.
 
     Raises:
-        UserError: a setting is impossible, or the variable of the token is not set.
+        UserError: the URL is none, or the variable of the token is not set.
     """
 
-    remote = True
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = False
+    remote: ClassVar[bool] = True
 
     def __init__(
         self,
         url: str,
-        version: str | None = None,
-        encoding: str = "png",
-        token_variable: str | None = None,
-        timeout_s: float = 60,
-        retries: int = 5,
-        requests_per_s: float | None = None,
+        version: Text | None = None,
+        encoding: Literal["png", "npy"] = "png",
+        token_variable: Annotated[str | None, RUNTIME] = None,
+        timeout_s: Annotated[float, Gt(0), Le(86_400), RUNTIME] = 60,
+        retries: Annotated[NonNegativeInt, RUNTIME] = 5,
+        requests_per_s: Annotated[Positive | None, RUNTIME] = None,
     ) -> None:
         self._shown = checked_url(url)
-        if encoding not in TRANSPORT:
-            raise UserError(
-                f"victim.encoding={encoding}: unknown; choose from {', '.join(TRANSPORT)}"
-            )
-        if not 0 < timeout_s <= 86_400:
-            raise UserError(f"victim.timeout_s={timeout_s}: must be above 0, at most 86400 (a day)")
-        if retries < 0:
-            raise UserError(f"victim.retries={retries}: must be at least 0")
-        if requests_per_s is not None and not 0 < requests_per_s < math.inf:
-            raise UserError(
-                f"victim.requests_per_s={requests_per_s}: must be above 0, or null for no limit"
-            )
         self.transport = TRANSPORT[encoding]
         self.in_channels = 3 if encoding == "png" else None
         self._url = url

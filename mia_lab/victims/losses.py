@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GAN_LOSSES = ("vanilla", "lsgan", "hinge")
+GanLoss = Literal["vanilla", "lsgan", "hinge"]
 """Cross-entropy (Isola et al. 2017), least squares (Mao et al. 2017), hinge (Lim and Ye 2017)."""
 
+GAN_LOSSES: tuple[GanLoss, ...] = get_args(GanLoss)
 
-def discriminator_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
+
+def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
     """How badly a discriminator tells real pairs from translated ones, halved as published.
 
     Args:
         real, fake: logits of any shape.
-        kind: one of `GAN_LOSSES`.
+        kind: which loss.
     """
     if kind == "hinge":
         return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
     return (_against(fake, 0.0, kind) + _against(real, 1.0, kind)) / 2
 
 
-def generator_loss(fake: Tensor, kind: str) -> Tensor:
+def generator_loss(fake: Tensor, kind: GanLoss) -> Tensor:
     """How badly a generator's translations pass for real; see :func:`discriminator_loss`."""
     return -fake.mean() if kind == "hinge" else _against(fake, 1.0, kind)
 
@@ -48,7 +51,7 @@ def feature_matching_loss(
     return torch.stack(terms).sum() / len(real)
 
 
-def _against(logits: Tensor, label: float, kind: str) -> Tensor:
+def _against(logits: Tensor, label: float, kind: GanLoss) -> Tensor:
     """Mean loss of patch logits against one label."""
     target = torch.full_like(logits, label)
     if kind == "lsgan":

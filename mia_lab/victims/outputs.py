@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mia_lab.data.pictures import decode, pictures
 from mia_lab.errors import UserError
+from mia_lab.parameters import RUNTIME, PathName, PositiveInt
 
 LOSSY = ("JPEG", "WEBP")
 """What Pillow calls formats that change pixels."""
@@ -34,7 +36,12 @@ class Outputs:
         UserError: there is no such folder, or it holds no pictures.
     """
 
-    def __init__(self, folder: str, image_size: int) -> None:
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+
+    # The folder counts by the pictures that are used, see fingerprint().
+    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: PositiveInt) -> None:
         self._folder = Path(folder)
         self._size = image_size
         if not self._folder.is_dir():

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from mia_lab.backbones.weights import load_model
 from mia_lab.errors import UserError
 
-PERCEPTUAL = ("vgg19", "lite0", "none")
-
 _WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Of the feature maps, from the shallowest to the deepest, as in the published code."""
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
-from mia_lab.victims.gan import TranslationGAN, at_least, check_hparams, frozen, one_of
-from mia_lab.victims.losses import GAN_LOSSES, discriminator_loss, generator_loss
+from mia_lab.parameters import (
+    BelowOne,
+    InputEncoding,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    UnitInterval,
+)
+from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, frozen
+from mia_lab.victims.losses import GanLoss, discriminator_loss, generator_loss
 from mia_lab.victims.networks.patchgan import PatchGAN
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
-
-GENERATORS = ("unet", "resnet_6", "resnet_9")
 
 
 class Pix2Pix(TranslationGAN):
     """A generator against a PatchGAN discriminator, plus an L1 term.
 
-    The arguments are those of ``conf/victim/pix2pix.yaml``; all are kept as hyper-parameters.
+    All arguments are kept as hyper-parameters.
 
     Args:
         image_size: side of the square images: for a U-Net a power of two, at least 32; for a
@@ -39,44 +46,46 @@ class Pix2Pix(TranslationGAN):
         load_scale: jitter enlarges by this factor before it crops back to ``image_size``.
         flip: mirror at random.
         seed: of weights, order, jitter and dropout.
-        input_encoding: ``rgb`` or ``one_hot``.
-        generator: ``unet``, ``resnet_6`` or ``resnet_9``.
-        norm: ``batch`` or ``instance``.
-        gan_loss: one of :data:`~mia_lab.victims.losses.GAN_LOSSES`.
+        input_encoding: what the generator is given.
+        generator: a U-Net, or a ResNet with 6 or 9 blocks.
+        norm: of all layers.
+        gan_loss: see :mod:`mia_lab.victims.losses`.
         keep_epochs: epochs whose weights are kept.
         epoch: the one of them that is audited; None: the last.
 
     Raises:
-        UserError: a value is out of range; the message names its key.
+        UserError: the size does not fit the generator, or ``epoch`` is not kept.
     """
+
+    version: ClassVar[int] = 1
 
     def __init__(
         self,
         image_size: int,
-        in_channels: int,
-        width: int,
-        discriminator_width: int,
-        dropout: float,
-        lambda_l1: float,
-        learning_rate: float,
-        beta1: float,
-        epochs: int,
-        decay_fraction: float,
-        batch_size: int,
-        load_scale: float,
+        in_channels: PositiveInt,
+        width: PositiveInt,
+        discriminator_width: PositiveInt,
+        dropout: BelowOne,
+        lambda_l1: NonNegative,
+        learning_rate: Positive,
+        beta1: BelowOne,
+        epochs: PositiveInt,
+        decay_fraction: UnitInterval,
+        batch_size: PositiveInt,
+        load_scale: LoadScale,
         flip: bool,
         seed: int,
-        input_encoding: str = "rgb",
-        generator: str = "unet",
-        norm: str = "batch",
-        gan_loss: str = "vanilla",
+        input_encoding: InputEncoding = "rgb",
+        generator: Literal["unet", "resnet_6", "resnet_9"] = "unet",
+        norm: Literal["batch", "instance"] = "batch",
+        gan_loss: GanLoss = "vanilla",
         keep_epochs: Sequence[int] = (),
         epoch: int | None = None,
     ) -> None:
         super().__init__()
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
-        check_hparams(self.hparams, _RULES)
+        check_epochs(epochs, keep_epochs, epoch)
         _check_size(generator, image_size)
         with self.seeded_weights():
             self.generator = _generator(generator, image_size, in_channels, width, norm, dropout)
@@ -94,15 +103,6 @@ class Pix2Pix(TranslationGAN):
             loss_g = adversarial + self.hparams["lambda_l1"] * F.l1_loss(fake, y)
             self.descend(self.generator, loss_g)
         return {"generator_gan": adversarial, "discriminator": loss_d}
-
-
-_RULES = {
-    "generator": one_of(*GENERATORS),
-    "norm": one_of("batch", "instance"),
-    "gan_loss": one_of(*GAN_LOSSES),
-    "dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "lambda_l1": at_least(0),
-}
 
 
 def _check_size(generator: str, size: int) -> None:

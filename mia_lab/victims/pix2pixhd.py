@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
-from mia_lab.victims.gan import TranslationGAN, at_least, check_hparams, frozen, one_of
+from mia_lab.parameters import (
+    BelowOne,
+    File,
+    InputEncoding,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    UnitInterval,
+)
+from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, frozen
 from mia_lab.victims.losses import discriminator_loss, feature_matching_loss, generator_loss
 from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator
 from mia_lab.victims.networks.resnet import ResNetGenerator
-from mia_lab.victims.perceptual import PERCEPTUAL, PerceptualLoss
+from mia_lab.victims.perceptual import PerceptualLoss
 
 
 class Pix2PixHD(TranslationGAN):
     """The global generator against PatchGANs at several scales, with least squares.
 
     To the adversarial loss come feature matching and a perceptual loss; there is no L1 term.
-    The arguments are those of ``conf/victim/pix2pixhd.yaml``; all are kept as hyper-parameters.
+    All arguments are kept as hyper-parameters.
 
     Args:
         image_size: side of the square images, a multiple of ``2**n_downsamplings``.
@@ -27,45 +37,47 @@ class Pix2PixHD(TranslationGAN):
         width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
         n_downsamplings, n_blocks: of the generator, 4 and 9 as published.
         n_discriminators: scales.
-        perceptual: ``vgg19``, ``lite0`` or ``none``.
+        perceptual: network of the perceptual loss.
         lambda_feature, lambda_perceptual: weights of the two terms.
         learning_rate, beta1, epochs, decay_fraction, batch_size, load_scale, flip, seed,
             input_encoding, keep_epochs, epoch: see :class:`~mia_lab.victims.pix2pix.Pix2Pix`.
         perceptual_weights: a file with the weights of the perceptual loss's network.
 
     Raises:
-        UserError: a value is out of range; the message names its key.
+        UserError: the size does not fit the networks, or ``epoch`` is not kept.
     """
+
+    version: ClassVar[int] = 1
 
     def __init__(
         self,
         image_size: int,
-        in_channels: int,
-        width: int,
-        discriminator_width: int,
-        n_downsamplings: int,
-        n_blocks: int,
-        n_discriminators: int,
-        perceptual: str,
-        lambda_feature: float,
-        lambda_perceptual: float,
-        learning_rate: float,
-        beta1: float,
-        epochs: int,
-        decay_fraction: float,
-        batch_size: int,
-        load_scale: float,
+        in_channels: PositiveInt,
+        width: PositiveInt,
+        discriminator_width: PositiveInt,
+        n_downsamplings: PositiveInt,
+        n_blocks: PositiveInt,
+        n_discriminators: PositiveInt,
+        perceptual: Literal["vgg19", "lite0", "none"],
+        lambda_feature: NonNegative,
+        lambda_perceptual: NonNegative,
+        learning_rate: Positive,
+        beta1: BelowOne,
+        epochs: PositiveInt,
+        decay_fraction: UnitInterval,
+        batch_size: PositiveInt,
+        load_scale: LoadScale,
         flip: bool,
         seed: int,
-        input_encoding: str = "rgb",
-        perceptual_weights: str | None = None,
+        input_encoding: InputEncoding = "rgb",
+        perceptual_weights: File | None = None,
         keep_epochs: Sequence[int] = (),
         epoch: int | None = None,
     ) -> None:
         super().__init__()
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
-        check_hparams(self.hparams, _RULES)
+        check_epochs(epochs, keep_epochs, epoch)
         _check_size(image_size, n_downsamplings, n_discriminators)
         with self.seeded_weights():
             self.generator = ResNetGenerator(
@@ -123,16 +135,6 @@ class Pix2PixHD(TranslationGAN):
         epochs: int = self.hparams["epochs"]
         decay: int = round(epochs * self.hparams["decay_fraction"])
         return 1.0 - max(0, epoch - (epochs - decay)) / max(1, decay)
-
-
-_RULES = {
-    "n_downsamplings": at_least(1),
-    "n_blocks": at_least(1),
-    "n_discriminators": at_least(1),
-    "perceptual": one_of(*PERCEPTUAL),
-    "lambda_feature": at_least(0),
-    "lambda_perceptual": at_least(0),
-}
 
 
 def _check_size(size: int, n_downsamplings: int, n_discriminators: int) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
+from mia_lab.parameters import (
+    Accelerator,
+    BelowOne,
+    File,
+    InputEncoding,
+    PositiveInt,
+    QueryMode,
+)
 from mia_lab.victims.blackbox import TorchBlackBox
-from mia_lab.victims.checkpoints import FOREIGN, Checkpoint, Generator, plain, read, recognise
+from mia_lab.victims.checkpoints import Checkpoint, Generator, plain, read, recognise
 from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
@@ -21,8 +30,6 @@ ARCHITECTURES: dict[str, type[Generator]] = {
 }
 """Networks that an exported file may name; loading a file never imports anything else."""
 
-FORMATS = ("mia_lab", *FOREIGN)
-
 
 class Pretrained:
     """A generator in a file of weights, as a black box. Loading never runs code of the file.
@@ -30,12 +37,12 @@ class Pretrained:
     Args:
         checkpoint: path of the file.
         image_size: side of the images it will be queried with.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
-        mode: ``eval`` or ``train``, see :class:`~mia_lab.victims.blackbox.TorchBlackBox`.
+        accelerator: where it computes.
+        mode: see :class:`~mia_lab.victims.blackbox.TorchBlackBox`.
         format: ``mia_lab``: ``victim.safetensors`` or ``victim.ckpt`` of ours; ``pix2pix`` or
             ``pix2pixhd``: a generator's state dict as the published code saves it
             (``latest_net_G.pth``), or the same tensors as ``.safetensors``.
-        input_encoding: ``rgb``, or ``one_hot`` for label maps.
+        input_encoding: what the generator is given.
         dropout: of a U-Net of the format ``pix2pix``, whose file does not say.
 
     Attributes:
@@ -46,20 +53,20 @@ class Pretrained:
         UserError: the file is missing, damaged or of another kind, or does not fit the images.
     """
 
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = False
+    has_train_mode: ClassVar[bool] = True
+
     def __init__(
         self,
-        checkpoint: str,
-        image_size: int,
-        accelerator: str = "auto",
-        mode: str = "eval",
-        format: str = "mia_lab",
-        input_encoding: str = "rgb",
-        dropout: float = 0.5,
+        checkpoint: File,
+        image_size: PositiveInt,
+        accelerator: Accelerator = "auto",
+        mode: QueryMode = "eval",
+        format: Literal["mia_lab", "pix2pix", "pix2pixhd"] = "mia_lab",
+        input_encoding: InputEncoding = "rgb",
+        dropout: BelowOne = 0.5,
     ) -> None:
-        if format not in FORMATS:
-            raise UserError(f"victim.format={format}: must be one of {', '.join(FORMATS)}")
-        if not 0 <= dropout < 1:
-            raise UserError(f"victim.dropout={dropout}: must be in [0, 1)")
         content = read(Path(checkpoint))
         try:
             if format == "mia_lab":

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from opacus.accountants.utils import get_noise_multiplier
+from opacus.grad_sample import GradSampleModule
+from opacus.optimizers import DPOptimizer
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from mia_lab.data.dataset import Item, PairDataset, collate
 from mia_lab.errors import UserError
+from mia_lab.parameters import BelowOne, InputEncoding, OpenUnitInterval, Positive, PositiveInt
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import PairBatch, PrivacyClaim
-from mia_lab.victims.gan import at_least, check_hparams, initialise
+from mia_lab.victims.gan import check_epochs, initialise
 from mia_lab.victims.networks import network_range, translate_unit_range
 from mia_lab.victims.networks.unet import UNet
 
@@ -32,8 +36,6 @@ class PrivateUNet(pl.LightningModule):
 
     The noise is pseudo-random, from the seed: whoever knows the seed can subtract it.
 
-    The arguments are those of ``conf/victim/dp_unet.yaml``.
-
     Args:
         image_size: side of the square images, a power of two, at least 32.
         in_channels: channels of the input domain.
@@ -44,28 +46,34 @@ class PrivateUNet(pl.LightningModule):
         epsilon, delta: what is promised; the noise follows from them.
         max_grad_norm: bound of an image's gradient.
         seed: of weights, batches and noise.
-        input_encoding: ``rgb`` or ``one_hot``.
+        input_encoding: what the generator is given.
         keep_epochs: epochs whose weights are kept.
         epoch: the one of them that is audited; None: the last.
 
     Raises:
-        UserError: a value is out of range; the message names its key.
+        UserError: the size does not fit the U-Net, or ``epoch`` is not kept.
     """
+
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = True
+    private: ClassVar[bool] = True
+    has_train_mode: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
 
     def __init__(
         self,
         image_size: int,
-        in_channels: int,
-        width: int,
-        learning_rate: float,
-        beta1: float,
-        epochs: int,
-        batch_size: int,
-        epsilon: float,
-        delta: float,
-        max_grad_norm: float,
+        in_channels: PositiveInt,
+        width: PositiveInt,
+        learning_rate: Positive,
+        beta1: BelowOne,
+        epochs: PositiveInt,
+        batch_size: PositiveInt,
+        epsilon: Positive,
+        delta: OpenUnitInterval,
+        max_grad_norm: Positive,
         seed: int,
-        input_encoding: str = "rgb",
+        input_encoding: InputEncoding = "rgb",
         keep_epochs: Sequence[int] = (),
         epoch: int | None = None,
     ) -> None:
@@ -73,11 +81,25 @@ class PrivateUNet(pl.LightningModule):
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        check_hparams(self.hparams, _RULES)
+        _check_size(image_size)
+        check_epochs(epochs, keep_epochs, epoch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
             self.generator = UNet(image_size, in_channels, 3, width, dropout=0, norm="group")
             self.apply(initialise)
+
+    @staticmethod
+    def privacy_claim(settings: Mapping[str, Any], n_members: int) -> PrivacyClaim:
+        """What the training promises its members.
+
+        Args:
+            settings: the arguments of the constructor.
+            n_members: images that it is trained on.
+
+        Raises:
+            UserError: no noise keeps the promise.
+        """
+        return privacy_claim(settings, n_members)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
@@ -91,8 +113,6 @@ class PrivateUNet(pl.LightningModule):
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_collated(dataset))
 
     def on_fit_start(self) -> None:
-        from opacus.grad_sample import GradSampleModule
-
         # Hooks that keep each image's gradient; not a child, so that checkpoints know nothing.
         self._hooks = [GradSampleModule(self.generator)]
 
@@ -124,8 +144,6 @@ class PrivateUNet(pl.LightningModule):
         cast(Any, self.optimizers()).step()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        from opacus.optimizers import DPOptimizer
-
         hparams = self.hparams
         adam = torch.optim.Adam(
             self.generator.parameters(), hparams["learning_rate"], (hparams["beta1"], 0.999)
@@ -194,7 +212,7 @@ def _collated(dataset: PairDataset) -> Any:
     return collated
 
 
-def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
+def privacy_claim(settings: Mapping[str, Any], n: int) -> PrivacyClaim:
     """What the training of a :class:`PrivateUNet` promises.
 
     Args:
@@ -204,8 +222,6 @@ def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
     Raises:
         UserError: no noise keeps the promise.
     """
-    from opacus.accountants.utils import get_noise_multiplier
-
     rate = min(1.0, settings["batch_size"] / n)
     steps = settings["epochs"] * math.ceil(1 / rate)
     with warnings.catch_warnings():  # of noise that is tried on the way
@@ -234,13 +250,6 @@ def privacy_claim(settings: Any, n: int) -> PrivacyClaim:
     )
 
 
-_RULES = {
-    "image_size": (
-        "a power of two, at least 32",
-        lambda v: v >= 32 and not v & (v - 1),
-    ),
-    "epsilon": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
-    "delta": ("between 0 and 1, such as 1e-5", lambda v: 0 < v < 1),
-    "max_grad_norm": ("finite and above 0", lambda v: math.isfinite(v) and v > 0),
-    "batch_size": at_least(1),
-}
+def _check_size(size: int) -> None:
+    if size < 32 or size & (size - 1):
+        raise UserError(f"victim.image_size={size}: must be a power of two, at least 32")

@@ -1,29 +1,24 @@
-"""Generated datasets behind the interface of stored ones."""
+"""Generated datasets as a :class:`~mia_lab.data.source.PairSource`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image
 
-from mia_lab.data.procedural import render
+from mia_lab.data.procedural import render, style_named
 from mia_lab.data.source import Pair
-from mia_lab.errors import UserError
-
-CODE_VERSION = 1
-"""Raised by hand whenever the generators draw other pictures."""
-
-LABEL_TO_PHOTO = {"facades": "BtoA", "maps": "BtoA", "streets": "AtoB"}
-"""The usual direction of each style."""
+from mia_lab.parameters import NonNegativeInt
 
 
 class ProceduralPairs:
     """Pairs drawn on demand; the same style, seed and id give the same pair for ever.
 
     Args:
-        style: see :data:`mia_lab.data.procedural.STYLES`.
+        style: see :func:`mia_lab.data.procedural.styles`.
         direction: as in the dataset that the style imitates: in facades and maps the photo is A,
             in streets the label map is.
         seed: of the whole dataset.
@@ -33,16 +28,22 @@ class ProceduralPairs:
         has_instances: whether pairs come with instance ids.
     """
 
-    def __init__(self, style: str, direction: str, seed: int, n_train: int, n_test: int) -> None:
-        if min(seed, n_train, n_test) < 0:
-            raise UserError(
-                f"data.sources.procedural: seed={seed}, n_train={n_train}, n_test={n_test}; "
-                "none may be negative"
-            )
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        style: str,
+        direction: Literal["AtoB", "BtoA"],
+        seed: NonNegativeInt,
+        n_train: NonNegativeInt,
+        n_test: NonNegativeInt,
+    ) -> None:
         self.style = style
         self.direction = direction
         self.seed = seed
-        self.has_instances = style == "streets" and direction == LABEL_TO_PHOTO[style]
+        self._recipe = style_named(style)
+        self._reads_labels = direction == self._recipe.label_to_photo
+        self.has_instances = self._recipe.has_instances and self._reads_labels
         self._starts = {"train": 0, "test": n_train}
         self._sizes = {"train": n_train, "test": n_test}
 
@@ -53,13 +54,11 @@ class ProceduralPairs:
         subset, number = image_id.split("/")
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
         label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
-        if self.direction == LABEL_TO_PHOTO[self.style]:
-            # Facades have the classes of the published ones in the same order, in CMP's colours,
-            # which are not the published ones.
-            known = scene.labels.astype(np.int32) if self.style == "facades" else None
+        if self._reads_labels:
+            known = scene.labels.astype(np.int32) if self._recipe.has_published_classes else None
             return Pair(label, photo, scene.instances, known)
         return Pair(photo, label)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
-        recipe = f"{CODE_VERSION} {self.style} {self.direction} {self.seed} {self._starts['test']}"
+        recipe = f"{self.version} {self.style} {self.direction} {self.seed} {self._starts['test']}"
         return hashlib.sha256("\n".join([recipe, *ids]).encode()).hexdigest()

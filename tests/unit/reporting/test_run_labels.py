@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mia_lab.config import resolved
+from mia_lab.config import load
 from mia_lab.reporting.labels import COMMON, run_labels
 from support import composed
 
 
 def plain(*overrides: str) -> dict[str, Any]:
-    config: dict[str, Any] = resolved.plain(composed("+experiment=facades_pix2pix", *overrides))
+    config: dict[str, Any] = load.plain(composed("+experiment=facades_pix2pix", *overrides))
     return config
 
 

@@ -1,0 +1,254 @@
+"""A configured component: a class or function with the settings that it is built from.
+
+The signature is the schema: it names the settings, their types, ranges and defaults. What a
+component is, for keys of stored results, is its :meth:`Component.fingerprint`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from mia_lab.config.messages import missing_value, unknown_key
+from mia_lab.config.signature import Kind, Parameter, signature_of
+from mia_lab.errors import UserError
+from mia_lab.store import file_sha256
+
+TARGET, PARTIAL, NAME = "_target_", "_partial_", "name"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A class or function and its settings, checked against its signature.
+
+    Attributes:
+        key: where the configuration has it, such as ``victim``.
+        target: dotted name of the class or function.
+        arguments: all its arguments but the provided ones, defaults included; nested components
+            are components.
+        name: what reports call it; "" where it has no name.
+        provided: parameters that are passed when it is built.
+        is_partial: whether :meth:`build` gives a function that waits for more arguments.
+    """
+
+    key: str
+    target: str
+    arguments: Mapping[str, Any]
+    name: str = ""
+    provided: tuple[str, ...] = ()
+    is_partial: bool = False
+
+    @classmethod
+    def of(cls, key: str, node: Mapping[str, Any], *, provided: Collection[str] = ()) -> Component:
+        """A node of the configuration, checked.
+
+        Args:
+            key: its full name, for errors.
+            node: ``_target_`` and settings, JSON values; perhaps ``name`` and ``_partial_``.
+            provided: names of parameters that are passed when it is built; a setting of such a
+                name is checked like any other.
+
+        Raises:
+            UserError: the target cannot be imported, or a setting is unknown, missing, of another
+                type or out of range. The message begins with the setting's full key.
+        """
+        settings = dict(node)
+        target, is_partial = settings.pop(TARGET, None), bool(settings.pop(PARTIAL, False))
+        if not isinstance(target, str):
+            raise missing_value(f"{key}.{TARGET}")
+        signature = signature_of(_located(key, target))
+        name = str(settings.get(NAME, ""))
+        if NAME not in signature.parameters:
+            settings.pop(NAME, None)
+        arguments = {}
+        for parameter_name, parameter in signature.parameters.items():
+            full_key = f"{key}.{parameter_name}"
+            if parameter_name in settings:
+                value = settings.pop(parameter_name)
+                arguments[parameter_name] = _checked(full_key, value, parameter)
+            elif parameter_name in provided:
+                continue
+            elif parameter.is_required:
+                raise missing_value(full_key)
+            else:
+                arguments[parameter_name] = parameter.normal_default()
+        if settings and not signature.takes_more:
+            first = min(settings)
+            known = signature.parameters.keys() - set(provided)
+            choices = [name for name in known if not name.startswith("_")]
+            raise UserError(unknown_key(f"{key}.{first}", first, choices))
+        arguments |= {k: _checked(f"{key}.{k}", v, None) for k, v in settings.items()}
+        return cls(key, target, arguments, name, tuple(provided), is_partial)
+
+    @property
+    def kind(self) -> Any:
+        """The class or function."""
+        return _located(self.key, self.target)
+
+    def build(self, **provided: Any) -> Any:
+        """Call the class or function, nested components first.
+
+        Args:
+            provided: further arguments.
+
+        Raises:
+            UserError: the class or function raises; other errors than this become one that names
+                the key.
+        """
+        arguments = {k: _built(v) for k, v in self.arguments.items()} | provided
+        if self.is_partial:
+            return partial(self.kind, **arguments)
+        try:
+            return self.kind(**arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{self.key} ({self.target}): cannot be built: {reason}") from error
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the component is, as JSON values: equal exactly where its numbers are.
+
+        It holds the target, the version that the class or function states, and all arguments but
+        those marked :data:`~mia_lab.parameters.RUNTIME`. Files count by their content. A target
+        outside this package counts by its source file, too, and by the content of every file that
+        an argument names.
+        """
+        is_foreign = not self.target.startswith("mia_lab.")
+        parameters = signature_of(self.kind).parameters
+        found: dict[str, Any] = {}
+        for name, value in self.arguments.items():
+            parameter = parameters.get(name)
+            if parameter is None or not parameter.is_runtime:
+                by_content = is_foreign or (parameter is not None and parameter.is_file)
+                found[name] = _identity(value, by_content)
+        identity: dict[str, Any] = {"target": self.target, "arguments": found}
+        version = getattr(self.kind, "version", None)
+        if isinstance(version, int):
+            identity["version"] = version
+        if is_foreign:
+            identity["source"] = _source_sha256(self.kind)
+        return identity
+
+    def replace(self, **arguments: Any) -> Component:
+        """The component with other settings, checked like the first ones."""
+        return Component.of(self.key, {**self.node(), **arguments}, provided=self.provided)
+
+    def node(self) -> dict[str, Any]:
+        """What :meth:`of` reads: JSON values, defaults included."""
+        node: dict[str, Any] = {
+            TARGET: self.target,
+            **{k: _plain(v) for k, v in self.arguments.items()},
+        }
+        if self.is_partial:
+            node[PARTIAL] = True
+        if self.name:
+            node.setdefault(NAME, self.name)
+        return node
+
+
+def _checked(key: str, value: Any, parameter: Parameter | None) -> Any:
+    """A setting as its annotation has it; nested components by their own signature."""
+    if isinstance(value, Mapping) and TARGET in value:
+        return Component.of(key, value)
+    if isinstance(value, list) and any(isinstance(v, Mapping) and TARGET in v for v in value):
+        return [_checked(f"{key}[{i}]", item, None) for i, item in enumerate(value)]
+    return value if parameter is None else parameter.checked(key, value)
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.build()
+    return [_built(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """A setting as :meth:`Component.of` reads it."""
+    return value.node() if isinstance(value, Component) else _json(value)
+
+
+def _identity(value: Any, by_content: bool) -> Any:
+    """A setting as part of an identity; files by their content where that counts."""
+    if isinstance(value, Component):
+        return value.fingerprint()
+    if isinstance(value, list | tuple):
+        return [_identity(item, by_content) for item in value]
+    found = _json(value)
+    if by_content and isinstance(found, str) and found and Path(found).exists():
+        return f"sha256:{content_sha256(Path(found))}"
+    return found
+
+
+def _json(value: Any) -> Any:
+    try:
+        return to_jsonable_python(value, inf_nan_mode="strings")
+    except PydanticSerializationError:
+        return "default"  # no configured value: the code that states it counts
+
+
+def content_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file, or of all files in a folder with their names."""
+    if path.is_file():
+        return _file_sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path)}\t{_file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    """Of a file; read once while its size and time of change stay."""
+    stat = path.stat()
+    return _sha256_at(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256_at(path: Path, size: int, changed: int) -> str:
+    return file_sha256(path)
+
+
+def _source_sha256(kind: Kind) -> str | None:
+    """Of the source file that defines a class or function; None where there is none."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(kind))
+    except TypeError:  # built in
+        return None
+    return None if file is None else _file_sha256(Path(file))
+
+
+@cache
+def _located(key: str, target: str) -> Kind:
+    try:
+        found = _imported(target)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{key}.{TARGET}={target}: cannot be imported ({reason})") from error
+    if not callable(found):
+        raise UserError(f"{key}.{TARGET}={target}: is no class or function")
+    return found
+
+
+def _imported(target: str) -> Any:
+    """What a dotted name means: a module's class or function, or what is inside of a class."""
+    path = target.split(".")
+    for length in range(len(path) - 1, 0, -1):
+        name = ".".join(path[:length])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            is_no_module = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+            if is_no_module and length > 1:
+                continue
+            raise
+        for attribute in path[length:]:
+            found = getattr(found, attribute)
+        return found
+    raise ImportError("give module.Name")

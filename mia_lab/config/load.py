@@ -1,0 +1,47 @@
+"""From what Hydra composed to typed and checked settings, and from those to plain ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic_core import to_jsonable_python
+
+from mia_lab.config.checks import check
+from mia_lab.config.messages import missing_value
+from mia_lab.config.schema import Config
+from mia_lab.config.validation import validated
+
+
+def load(cfg: DictConfig) -> Config:
+    """The composed configuration: typed, and checked for its task.
+
+    Raises:
+        UserError: a key is unknown or has no value, a value has another type or is out of range,
+            or settings do not go together. The message names the key and the remedy.
+    """
+    config = parse(cfg)
+    check(config)
+    return config
+
+
+def parse(cfg: DictConfig) -> Config:
+    """The composed configuration with typed sections; components and combinations unchecked.
+
+    Raises:
+        UserError: a key of a section is unknown or has no value, or its value is impossible.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise missing_value(missing[0])
+    return validated(Config, OmegaConf.to_container(cfg, resolve=True))
+
+
+def plain(node: Any) -> Any:
+    """Settings as JSON values."""
+    return to_jsonable_python(node)
+
+
+def as_yaml(config: Config) -> str:
+    """The resolved configuration, as the run uses it."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))

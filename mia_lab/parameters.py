@@ -1,0 +1,74 @@
+"""What the signature of a component says of its parameters: ranges, and a part in its identity.
+
+A component is a class or function that a ``_target_`` of the configuration names. Its parameters
+carry types, ranges and defaults; :mod:`mia_lab.config.component` checks settings against them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, BeforeValidator
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A note on a parameter that no type can express.
+
+    Attributes:
+        name: what it says.
+    """
+
+    name: str
+
+
+RUNTIME = Marker("runtime")
+"""No part of a component's identity: it changes no number, or it counts in another way."""
+
+FILE = Marker("file")
+"""Names a file or a folder, which counts by its content; another word counts as it is."""
+
+
+def _number_as_text(value: object) -> object:
+    """The command line reads a name of digits as a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _expand_home(path: str) -> str:
+    """No shell has expanded the tilde of a configuration file."""
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+Text = Annotated[str, BeforeValidator(_number_as_text)]
+"""A name, which may consist of digits."""
+
+PathName = Annotated[Text, AfterValidator(_expand_home)]
+"""A path, ``~`` for the home folder."""
+
+File = Annotated[PathName, FILE]
+"""A path whose content is part of a component's identity."""
+
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+UnitInterval = Annotated[float, Ge(0), Le(1)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
+"""In [0, 1), such as a probability of dropout."""
+
+OpenUnitInterval = Annotated[float, Gt(0), Lt(1)]
+
+InputEncoding = Literal["rgb", "one_hot"]
+"""What victims are given of an input: its picture, or its labels."""
+
+QueryMode = Literal["eval", "train"]
+"""The state of a network that answers; see :class:`~mia_lab.victims.blackbox.TorchBlackBox`."""
+
+Accelerator = Annotated[Literal["auto", "cpu", "gpu"], RUNTIME]
+
+Side = Literal["input", "target"]
+"""One picture of a pair."""
