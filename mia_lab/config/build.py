@@ -92,7 +92,7 @@ def reference_victim(config: Config, in_channels: int | None = None) -> Componen
         raise UserError(
             f"{key}={found.name}: cannot be trained{', ' if own is None else '; '}{remedy}"
         )
-    last = {"keep_epochs": [], "epoch": None}
+    last: dict[str, Any] = {"keep_epochs": [], "epoch": None}
     return found.replace(**{k: v for k, v in last.items() if k in found.arguments})
 
 
@@ -180,7 +180,7 @@ def built_defense(config: Config) -> Defense | None:
 
 def grid(config: Config) -> Grid:
     """Further settings of the difficulty; empty for one that has no grid."""
-    empty = {key: [] for key in Grid.model_fields}
+    empty: dict[str, list[Any]] = {key: [] for key in Grid.model_fields}
     return validated(Grid, config.difficulty.get("grid", empty), "difficulty.grid")
 
 
