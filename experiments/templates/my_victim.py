@@ -13,8 +13,9 @@ from mia_lab.types import PairBatch
 class MyBlackBox:
     """A model that exists already. Attacks see `translate` and nothing else of it.
 
-    Every argument is a key of ``conf/victim/my_black_box.yaml``. A key named ``checkpoint`` counts
-    by the content of the file, so a new model under the old name is not mistaken for the old one.
+    Every argument is a key of ``conf/victim/my_black_box.yaml``, checked against its annotation. An
+    argument that names a file counts by the content of the file, so a new model under the old name
+    is not mistaken for the old one.
     """
 
     def __init__(self, brightness: float) -> None:

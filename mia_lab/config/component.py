@@ -225,9 +225,9 @@ def _source_sha256(kind: Kind) -> str | None:
 
 
 @cache
-def _located(key: str, target: str) -> Kind:
+def _located(key: str, target: str) -> Any:
     try:
-        found = _imported(target)
+        found: Any = _imported(target)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{key}.{TARGET}={target}: cannot be imported ({reason})") from error

@@ -2,7 +2,7 @@
 
 A failure here means that stored results no longer are what the code would compute. If that is
 intended, raise the stage's version in `mia_lab/stages/planned.py`, `mia_lab/stages/audit_stages.py` or
-`mia_lab/stages/difficulty_stages.py` (or the generators' `CODE_VERSION`), and only then write the new
+`mia_lab/stages/difficulty_stages.py` (or the `version` of a class), and only then write the new
 numbers here.
 """
 
@@ -85,7 +85,7 @@ def test_blind_version() -> None:
 @pytest.mark.parametrize("style", ["facades", "maps", "streets"])
 def test_generated_data_version(style: str) -> None:
     scenes = [render(style, 0, i) for i in range(2)]
-    assert generated.CODE_VERSION == 1
+    assert generated.ProceduralPairs.version == 1
     found = [s.target.mean(axis=(0, 1)).round(1).tolist() for s in scenes]
     # Libraries may round a pixel differently; another scene is far away.
     np.testing.assert_allclose(found, SCENES[style], atol=0.5)

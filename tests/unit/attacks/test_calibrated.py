@@ -66,10 +66,10 @@ def test_watson_has_the_auc_of_its_closed_form(m: int) -> None:
 
 
 def test_watson_with_one_reference_is_the_multi_image_score() -> None:
-    from mia_lab.difficulty.multi_image import multi_image
+    from mia_lab.difficulty.multi_image import MultiImage
 
     evidence, ids, _ = simulated(1)
-    table = multi_image(evidence.references, [[]])
+    table = MultiImage().score_references(evidence.references, [[]])
     calibrated = Evidence(evidence.known, evidence.reconstructions, table, evidence.pairs)
     np.testing.assert_array_equal(
         watson(evidence, ids, "victim").score, membership(calibrated, ids, "victim", alpha=1).score
@@ -155,5 +155,3 @@ def test_what_is_missing_is_named() -> None:
         lira(evidence, ids, "victim", online=True)
     with pytest.raises(UserError, match=r"rmia: takes 2 auxiliaries.*data.n_auxiliary"):
         rmia(evidence, ids, "victim")
-    with pytest.raises(UserError, match="must be pooled or per_image"):
-        lira(evidence, ids, "victim", variance="each")

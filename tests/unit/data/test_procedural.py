@@ -202,5 +202,3 @@ def test_source_has_parts_and_directions():
     np.testing.assert_array_equal(pair.instances, scene.instances)
     np.testing.assert_array_equal(np.asarray(mirror.x), scene.target)
     assert forward.fingerprint(("a",)) != backward.fingerprint(("a",))
-    with pytest.raises(UserError, match="none may be negative"):
-        ProceduralPairs("streets", "AtoB", -1, 3, 2)

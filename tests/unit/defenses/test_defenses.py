@@ -13,13 +13,11 @@ from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 
 from mia_lab.attacks.distances import distance
-from mia_lab.defenses import Defense
 from mia_lab.defenses.jpeg import Jpeg
 from mia_lab.defenses.output_noise import OutputNoise
 from mia_lab.defenses.quantisation import Quantisation
 from mia_lab.defenses.resizing import Resizing
 from mia_lab.defenses.smoothing import Smoothing
-from mia_lab.errors import UserError
 from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.types import PairBatch
 from tables import answers, made_evidence
@@ -67,21 +65,6 @@ def test_smoothing(pictures: torch.Tensor) -> None:
 def test_resizing(pictures: torch.Tensor) -> None:
     assert Resizing(1.0).apply(pictures).sub(pictures).abs().max() < 1e-6
     assert Resizing(0.25).apply(pictures).std() < pictures.std() / 2
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "key"),
-    [
-        (OutputNoise, -1.0, "sigma"),
-        (Quantisation, 1, "levels"),
-        (Jpeg, 100, "quality"),
-        (Smoothing, 0.0, "sigma"),
-        (Resizing, 2.0, "factor"),
-    ],
-)
-def test_settings_out_of_range(kind: type[Defense], value: float, key: str) -> None:
-    with pytest.raises(UserError, match=f"defense.{key}={value}"):
-        kind(value)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(("m", "n"), [(40, 60), (7, 9)])
@@ -134,5 +117,3 @@ def test_distances_equal_direct_formulas() -> None:
     ):
         expected = similarity(a.astype(np.float64), b.astype(np.float64))
         assert score == pytest.approx(expected - 1, abs=1e-5)
-    with pytest.raises(UserError, match="metric=l3: unknown"):
-        distance(evidence, ids, "victim", metric="l3")

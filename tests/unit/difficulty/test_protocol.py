@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from mia_lab.difficulty.protocol import PixelProtocol, mask, pixel_order
-from mia_lab.errors import UserError
 
 
 def test_order_is_a_permutation_and_reproducible():
@@ -83,19 +82,3 @@ def test_error_is_the_plain_formula(error):
     for p, c in np.ndindex(4, 3):
         plain = abs(predictions[p, c] - targets[p, c]) ** {"l1": 1, "l2": 2}[error]
         assert found[p, c].item() == pytest.approx(plain, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "says"),
-    [
-        ("name", "loo", r"difficulty\.protocol=loo: choose from holdout, kfold"),
-        ("error", "l3", r"difficulty\.error=l3: choose from l1, l2"),
-        ("folds", 1, r"difficulty\.folds=1: .*at least 2"),
-        ("folds", 5.0, r"difficulty\.folds=5\.0: .*whole number"),
-        ("repeats", 0, r"difficulty\.repeats=0: .*at least 1"),
-        ("repeats", True, r"difficulty\.repeats=True: .*whole number"),
-    ],
-)
-def test_arguments_are_checked(argument, value, says):
-    with pytest.raises(UserError, match=says):
-        PixelProtocol(**{argument: value})

@@ -230,8 +230,3 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     Pretrained(str(path), 64, format="pix2pix")
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_dropout_out_of_range(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"victim\.dropout=1\.5: must be in \[0, 1\)"):
-        Pretrained(str(tmp_path), 64, format="pix2pix", dropout=1.5)
