@@ -1,4 +1,4 @@
-"""The code behind each versioned component: its version, and a hash of what it computes with.
+"""The code behind each component and stage: its version, and a hash of what it computes with.
 
 Run this file to record both in ``tests/golden/versions.json``.
 """
@@ -11,10 +11,14 @@ import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+import mia_lab.stages
+from mia_lab.store import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "tests" / "golden" / "versions.json"
@@ -42,14 +46,25 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(value)
 
 
+def stages() -> list[str]:
+    """Every class of ``mia_lab.stages`` that states a name, and so has entries in the store."""
+    found = []
+    for module in pkgutil.iter_modules(mia_lab.stages.__path__, "mia_lab.stages."):
+        for name, value in vars(import_module(module.name)).items():
+            is_own = isinstance(value, type) and value.__module__ == module.name
+            if is_own and issubclass(value, Stage) and hasattr(value, "name"):
+                found.append(f"{module.name}.{name}")
+    return sorted(found)
+
+
 def current() -> dict[str, dict[str, Any]]:
-    """Version and code of every versioned component."""
+    """Version and code of every component and stage."""
     return {
         target: {
             "version": pkgutil.resolve_name(target).version,
             "code": code_sha256(target.rpartition(".")[0]),
         }
-        for target in components()
+        for target in (*components(), *stages())
     }
 
 
@@ -57,8 +72,8 @@ def code_sha256(module: str) -> str:
     """Of the syntax trees of a module and of all it imports, without docstrings and comments.
 
     Args:
-        module: its dotted name. It counts even where it lies in a part of :data:`LEFT_OUT`; of
-            what it imports, modules of those parts and other packages do not.
+        module: its dotted name. Of what it imports, modules in the parts of :data:`LEFT_OUT` and
+            other packages do not count; modules in its own part do.
     """
     digest = hashlib.sha256()
     for name in sorted(closure(module)):
@@ -68,11 +83,14 @@ def code_sha256(module: str) -> str:
 
 def closure(module: str) -> set[str]:
     """A module and all modules of the package that it imports, directly or not."""
+    part = module.split(".")[1]
+    left_out = {name for name in LEFT_OUT if name != part}
     found, waiting = {module}, [module]
     while waiting:
         for name in _imports(waiting.pop()) - found:
-            found.add(name)
-            waiting.append(name)
+            if name.split(".")[1] not in left_out:
+                found.add(name)
+                waiting.append(name)
     return found
 
 
@@ -85,10 +103,9 @@ def _imports(module: str) -> frozenset[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    counted = {name for name in names if name.startswith("mia_lab.")}
-    return frozenset(
-        name for name in counted if name.split(".")[1] not in LEFT_OUT and _path(name) is not None
-    )
+    if "iter_modules(__path__)" in _source(module):  # a package that finds its modules by name
+        names |= {found.name for found in pkgutil.iter_modules([str(_folder(module))], f"{module}.")}
+    return frozenset(n for n in names if n.startswith("mia_lab.") and _path(n) is not None)
 
 
 def _running(tree: ast.AST) -> Iterator[ast.AST]:
@@ -100,8 +117,12 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _running(node)
 
 
+def _folder(module: str) -> Path:
+    return ROOT.joinpath(*module.split("."))
+
+
 def _path(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
+    path = _folder(module)
     files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 

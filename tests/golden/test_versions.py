@@ -62,6 +62,15 @@ def test_imports_are_followed() -> None:
     found = versions.closure("mia_lab.victims.pix2pix")
     assert {"mia_lab.victims.gan", "mia_lab.victims.losses", "mia_lab.seeding"} <= found
     assert not [name for name in found if name.split(".")[1] in versions.LEFT_OUT]
+    generated = versions.closure("mia_lab.data.procedural.source")
+    assert "mia_lab.data.procedural.facades" in generated  # found by its name
+    verdict = versions.closure("mia_lab.stages.verdict")
+    assert {"mia_lab.stages.attack", "mia_lab.evaluation.roc"} <= verdict
+
+
+def test_all_stages_are_versioned() -> None:
+    names = {pkgutil.resolve_name(target).name for target in versions.stages()}
+    assert {"split", "victim", "reconstructions", "difficulty", "blind", "verdict"} <= names
 
 
 @pytest.mark.parametrize("target", versions.components())
