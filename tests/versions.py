@@ -104,7 +104,8 @@ def _imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     if "iter_modules(__path__)" in _source(module):  # a package that finds its modules by name
-        names |= {found.name for found in pkgutil.iter_modules([str(_folder(module))], f"{module}.")}
+        folder = [str(_folder(module))]
+        names |= {found.name for found in pkgutil.iter_modules(folder, f"{module}.")}
     return frozenset(n for n in names if n.startswith("mia_lab.") and _path(n) is not None)
 
 

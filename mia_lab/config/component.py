@@ -6,9 +6,7 @@ component is, for keys of stored results, is its :meth:`Component.fingerprint`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,9 +16,9 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mia_lab.config.messages import missing_value, unknown_key
-from mia_lab.config.signature import Kind, Parameter, signature_of
+from mia_lab.config.signature import Parameter, signature_of
 from mia_lab.errors import UserError
-from mia_lab.store import file_sha256
+from mia_lab.store.content import content_sha256, source_sha256
 
 TARGET, PARTIAL, NAME = "_target_", "_partial_", "name"
 
@@ -135,7 +133,7 @@ class Component:
         if isinstance(version, int):
             identity["version"] = version
         if is_foreign:
-            identity["source"] = _source_sha256(self.kind)
+            identity["source"] = source_sha256(self.kind)
         return identity
 
     def replace(self, **arguments: Any) -> Component:
@@ -192,36 +190,6 @@ def _json(value: Any) -> Any:
         return to_jsonable_python(value, inf_nan_mode="strings")
     except PydanticSerializationError:
         return "default"  # no configured value: the code that states it counts
-
-
-def content_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file, or of all files in a folder with their names."""
-    if path.is_file():
-        return _file_sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path)}\t{_file_sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    """Of a file; read once while its size and time of change stay."""
-    stat = path.stat()
-    return _sha256_at(path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _sha256_at(path: Path, size: int, changed: int) -> str:
-    return file_sha256(path)
-
-
-def _source_sha256(kind: Kind) -> str | None:
-    """Of the source file that defines a class or function; None where there is none."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(kind))
-    except TypeError:  # built in
-        return None
-    return None if file is None else _file_sha256(Path(file))
 
 
 @cache

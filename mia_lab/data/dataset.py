@@ -16,6 +16,7 @@ from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.transforms import resize
 from mia_lab.seeding import derive_seed
+from mia_lab.store.content import is_foreign, source_sha256
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
@@ -83,6 +84,8 @@ class PairDataset(Dataset[Item]):
             encoded: whether the labels of the inputs count, for what reads them.
         """
         identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
+        if is_foreign(type(self.source)):
+            identity["source"] = source_sha256(type(self.source))
         if encoded and self.encoding:
             identity["encoding"] = self.encoding.identity()
         return identity

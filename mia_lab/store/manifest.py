@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
-from mia_lab.store.stage import Stage, canonical_json, file_sha256
+from mia_lab.store.content import file_sha256
+from mia_lab.store.stage import Stage, canonical_json
 
 MANIFEST = "manifest.json"
 ANSWERS = "answers"

@@ -78,7 +78,7 @@ def test_no_fingerprint_reads_source_code(target: str, monkeypatch: pytest.Monke
     def refuse(_: object) -> str:
         raise AssertionError("a fingerprint that hangs on every comment")
 
-    monkeypatch.setattr(components, "_source_sha256", refuse)
+    monkeypatch.setattr(components, "source_sha256", refuse)
     kind = Component.of("x", {"_target_": target}, provided=_parameters(target))
     found = kind.fingerprint()
     assert found.keys() == {"target", "arguments", "version"}
