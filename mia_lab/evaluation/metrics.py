@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Metric:
     as_percentage: bool = False
 
     @property
-    def kind(self) -> object:
+    def kind(self) -> Any:
         """The return annotation of ``measure``."""
         return get_type_hints(self.measure, include_extras=True)["return"]
 

@@ -12,10 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from annotated_types import Ge, Len
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import (
+    GetCoreSchemaHandler,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -44,7 +49,7 @@ from mia_lab.evaluation.results import (
 )
 from mia_lab.types import PrivacyClaim
 
-SCHEMA = "mia_lab metrics 1"
+SCHEMA: Final = "mia_lab metrics 1"
 """Changes with every change of the content that a reader would notice."""
 
 CONFIGURED_NOTE = "configured"
@@ -72,8 +77,8 @@ class FlatMetrics:
         )
 
 
-def _flattened(value: Any, serialize: Any) -> dict[str, Any]:
-    content = serialize(value)
+def _flattened(value: Any, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    content: dict[str, Any] = serialize(value)
     flat: dict[str, Any] = {}
     for name, measured in content.pop("metrics").items():
         if isinstance(measured, Mapping) and measured.keys() == {"value", "ci95"}:
@@ -86,8 +91,8 @@ def _flattened(value: Any, serialize: Any) -> dict[str, Any]:
 def _nested(content: Any, declared: set[str]) -> Any:
     if not isinstance(content, Mapping):
         return content
-    if "auc" not in content:
-        raise ValueError("no auc")
+    if not content.keys() >= {"auc", f"auc{_INTERVAL}"}:
+        raise ValueError("no AUC with its interval")
     rest = {name: value for name, value in content.items() if name in declared}
     measured = {name: value for name, value in content.items() if name not in declared}
     for name in [*measured]:

@@ -53,8 +53,11 @@ def _column(values: Sequence[Any]) -> Any:
     if kinds <= {float}:
         return np.array([np.nan if value is None else value for value in values], dtype=float)
     # The nullable types keep whole numbers whole beside missing ones.
-    nullable = {frozenset({int}): "Int64", frozenset({bool}): "boolean"}
-    return pd.array(list(values), dtype=nullable.get(frozenset(kinds), object))
+    if kinds == {int}:
+        return pd.array(values, dtype="Int64")
+    if kinds == {bool}:
+        return pd.array(values, dtype="boolean")
+    return pd.Series(values, dtype="str" if kinds == {str} else object)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -243,7 +246,7 @@ def _decision_rows(result: AuditResult) -> list[Row]:
         for prior in point.precision_at_prior
     )
     return [
-        {"attack": attack, "asked_fpr": float(fpr)} | _operating_point(point, priors)
+        {"attack": attack, "asked_fpr": float(fpr), **_operating_point(point, priors)}
         for (attack, fpr), point in points.items()
     ]
 

@@ -283,8 +283,8 @@ def survey_summary(survey: Survey) -> dict[str, float]:
 
 
 def _table(table: pd.DataFrame) -> Any:
-    rows = [list(row.values()) for row in records(table)]
-    return wandb.Table(columns=table.columns.tolist(), data=rows)
+    rows: list[Iterable[Any]] = [list(row.values()) for row in records(table)]
+    return wandb.Table(columns=[*table.columns], data=rows)
 
 
 def _pil(image: NDArray[Any]) -> Any:
