@@ -44,12 +44,6 @@ LISTED = 30
 """Points in the closing table; failed ones are always there."""
 
 
-def with_fast_composition(context: HydraContext) -> HydraContext:
-    """The same context with a loader that composes each choice of config groups once."""
-    loader = PointConfigLoader(context.config_loader.get_search_path())
-    return HydraContext(config_loader=loader, callbacks=context.callbacks)
-
-
 def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Run the points of a grid that are not done, and sum up all of them.
 

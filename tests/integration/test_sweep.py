@@ -8,14 +8,14 @@ import json
 import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mia_lab.errors import UserError
-from mia_lab.sweeps.jobs import locked
-from mia_lab.sweeps.point import Point, State, read_point
-from mia_lab.sweeps.sweeper import READY
+from mia_lab.sweeps.locks import COMMAND, sweep_session, unlocked_at_end
+from mia_lab.sweeps.point import State, read_point
 from support import Command, Ran
 from wandb_files import identity, summary
 
@@ -50,7 +50,7 @@ def test_done_points_are_skipped(command: Command) -> None:
     # What was stopped, or never begun, is run; a launcher makes no other sweep.
     done = read_point(sweep / "1")
     assert done is not None
-    Point(done.folder, done.key, done.overrides, State.RUNNING).write()
+    replace(done, state=State.RUNNING).write()
     resumed = command(*TINY, "seed=0,1", "hydra/launcher=basic")
     assert (resumed.code, counts(resumed)) == (0, "1 done, 0 failed, 1 skipped (done before)")
     assert states(sweep) == [State.DONE] * 2
@@ -84,7 +84,7 @@ def test_a_job_notes_what_it_ran(command: Command, monkeypatch: pytest.MonkeyPat
     """Data, code or configuration may change between the command and a queued job."""
     from mia_lab.sweeps import sweeper as sweeping
 
-    monkeypatch.setattr(sweeping, "point_key", lambda *_: "another time's")
+    monkeypatch.setattr(sweeping, "goal_keys", lambda *_: frozenset({"another time's"}))
     assert command(*TINY, "seed=0,1").code == 0
     monkeypatch.undo()
     assert counts(command(*TINY, "seed=0,1")).endswith("2 skipped (done before)")
@@ -97,9 +97,9 @@ def test_a_job_of_an_earlier_command_is_waited_for(command: Command) -> None:
     done = read_point(sweep / "1")
     assert done is not None
     (sweep / "1" / "kept").touch()
-    with locked(sweep, "1") as lock:
+    with sweep_session(sweep) as session, unlocked_at_end(session, sweep, "1") as lock:
         assert lock.take()
-        Point(done.folder, done.key, done.overrides, State.RUNNING, where="node7:1").write()
+        replace(done, state=State.RUNNING, where="node7:1").write()
 
         def end() -> None:
             done.write()
@@ -138,7 +138,7 @@ def test_a_failing_collection_is_told(command: Command, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise UserError("no room for the page")
 
-    monkeypatch.setattr("mia_lab.tasks.collect.collect", broken)
+    monkeypatch.setattr("mia_lab.sweeps.sweeper.collect", broken)
     ran = command("-m", "+experiment=tiny", "attack.alpha=0,1")
     assert (ran.code, counts(ran)) == (2, "2 done, 0 failed, 0 skipped")
     assert "no room for the page" in ran.error
@@ -215,7 +215,7 @@ def test_folders_of_others_are_left_alone(command: Command, number: str) -> None
 def test_one_command_at_a_time(command: Command) -> None:
     assert command(*TINY, "seed=0,1").code == 0
     sweep = folder_of(command)
-    with locked(sweep, READY) as lock:
+    with sweep_session(sweep) as session, unlocked_at_end(session, sweep, COMMAND) as lock:
         assert lock.take()
         assert "is at work on this sweep" in command(*TINY, "seed=0,1").error
     assert not list((sweep / ".sessions").iterdir())

@@ -16,10 +16,10 @@ class ResumingSweeper(BasicSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         # Every Hydra program of the environment imports this module; the import here needs torch.
-        from mia_lab.sweeps import sweeper
+        from mia_lab.sweeps import composition, sweeper
 
         self._sweep = sweeper.sweep
-        context = sweeper.with_fast_composition(hydra_context)
+        context = composition.with_fast_composition(hydra_context)
         super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:

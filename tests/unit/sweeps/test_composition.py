@@ -55,7 +55,7 @@ WRONG = [
     ["victim=nobody"],
     ["+seed=1"],
     ["~nonsense"],
-    ["seed=text"],
+    ["hydra.job.num=text"],
     ["++victim=pix2pix"],
     ["++data@reference.data.n_auxiliary=9"],
     ["seed=1,2"],
