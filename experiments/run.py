@@ -48,11 +48,11 @@ from mia_lab.cli import CONF, prepare
 from mia_lab.config.load import load as load_config
 from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
-from mia_lab.reporting.sweep_table import SETTINGS
-from mia_lab.stages.audit_stages import Stages
-from mia_lab.store import Store
+from mia_lab.reporting.frames import attack_rows
+from mia_lab.reporting.sweep.settings import SETTINGS
+from mia_lab.stages.graph import run_stages
 from mia_lab.tasks.collect import gather
-from mia_lab.tasks.run import commit
+from mia_lab.tasks.software import commit
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
@@ -75,7 +75,7 @@ class Point:
 
     Attributes:
         overrides: what is typed for it.
-        key: of all that its numbers depend on.
+        key: of its verdict, and so of everything that its numbers depend on.
         device: on which it would run.
     """
 
@@ -100,8 +100,8 @@ def _point(overrides: tuple[str, ...]) -> Point:
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = load_config(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
-    stages = Stages(config, Store(Path(config.paths.store)))
-    return Point(overrides, stages.audit_stage.key, _device(config.trainer.accelerator))
+    (verdict,) = run_stages(config).goals(config.until)
+    return Point(overrides, verdict.key, _device(config.trainer.accelerator))
 
 
 def _device(accelerator: str) -> str:
@@ -174,16 +174,17 @@ def _audit(point: Point, study: str, keeps_scores: bool) -> dict[str, list[Row]]
     )
     if ran.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{ran.stderr[-2000:]}")
-    (found,) = (audit for audit in gather(folder.parent).points if audit.measured)
+    (found,) = (audit for audit in gather(folder.parent).points if audit.metrics)
     origin = {
         "key": point.key,
-        "commit": found.record["commit"],
+        "commit": found.metrics.record["commit"],
         "device": point.device,
         "overrides": " ".join(point.overrides),
         **{name: _text(found.settings.get(key)) for name, key in SETTINGS.items()},
     }
     attacks = [
-        {k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.measured
+        {k: v for k, v in row.items() if not k.startswith("seconds")}
+        for row in attack_rows(found.metrics)
     ]
     grid = json.loads((folder / "metrics.json").read_text())["grid"] or ()
     return {

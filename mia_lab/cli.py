@@ -8,6 +8,8 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import hydra
@@ -19,10 +21,9 @@ from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.schema import Config
-from mia_lab.errors import GateFailedError, UserError
+from mia_lab.errors import GateFailedError, SweepFailedError, UserError
+from mia_lab.store import sha256_of
 from mia_lab.store.disk import is_full
-from mia_lab.sweeps.jobs import noted, point_key
-from mia_lab.sweeps.sweeper import SweepFailedError, sweep_name
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -47,13 +48,11 @@ def main() -> None:
         started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            # A failure ends the job, not the sweep.
-            with noted(folder, lambda: point_key(load(cfg))) as needed:
-                if needed:
-                    run(cfg)
+            # A failure ends the point, not the sweep.
+            import_module("mia_lab.sweeps.record").run_point(folder, lambda: load(cfg), run_task)
             return
         try:
-            run(cfg)
+            run_task(load(cfg))
         except GateFailedError as error:
             print(error, file=sys.stderr)
             sys.exit(GATE_FAILED)
@@ -84,12 +83,12 @@ def main() -> None:
 
 
 def prepare() -> None:
-    """Register what ``conf/`` refers to, such as a folder name that is never used twice."""
+    """Register the resolvers that ``conf/`` uses."""
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
 
 
 def _run_name(task: str, data: str, victim: str) -> str:
@@ -102,60 +101,26 @@ def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
     return str(Path(parent) / name) if source == "folder" and parent else None
 
 
-def run(cfg: DictConfig) -> None:
-    """Check a composed configuration and run its task.
+def _sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the same for the same command, whatever launches it."""
+    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
+    title = words.get("sweep") or words.get("experiment") or "sweep"
+    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
+    return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
+
+
+def run_task(config: Config) -> None:
+    """Run the task of a configuration.
 
     Raises:
         UserError: something the user can mend.
     """
-    config = load(cfg)
-    if config.task is Task.store:
-        _store(config)
-        return
-    if config.task is Task.collect:
-        from mia_lab.tasks.collect import collect_task
-
-        collect_task(config)
-        return
     job = HydraConfig.get()
-    sweep = job.mode is RunMode.MULTIRUN
+    is_point = job.mode is RunMode.MULTIRUN
     folder = Path(job.runtime.output_dir)
-    group = Path(job.sweep.dir).name if sweep else config.name
-    if config.task is Task.difficulty:
-        from mia_lab.tasks.difficulty import survey
-
-        survey(config, folder, group)
-    elif config.task is Task.score:
-        from mia_lab.tasks.score import score
-
-        score(config, folder, group)
-    elif config.task is Task.compare:
-        from mia_lab.tasks.compare import compare
-
-        compare(config, folder)
-    elif config.task is Task.export:
-        from mia_lab.tasks.export import export
-
-        export(config, folder)
-    else:
-        _audit(config, folder, group)
-
-
-def _audit(config: Config, folder: Path, group: str) -> None:
-    from mia_lab.evaluation.gate import sentence
-    from mia_lab.tasks.audit import audit
-
-    gate = audit(config, folder, group)
-    if gate is not None and gate.failed:
-        raise GateFailedError(f"fail_if: {sentence(gate)}")
-
-
-def _store(config: Config) -> None:
-    from mia_lab.tasks.store import Choice, administer
-
-    task = config.store
-    choice = Choice(task.stage, task.state and task.state.value, task.older_than_days, task.max_gb)
-    print(administer(Path(config.paths.store), task.action.value, choice, task.dry_run))
+    group = Path(job.sweep.dir).name if is_point else config.name
+    # Only the module of this task is imported: PyTorch and Matplotlib take seconds.
+    import_module(f"mia_lab.tasks.{config.task.value}").run(config, folder, group)
 
 
 def _tidy(folder: Path) -> None:

@@ -11,5 +11,18 @@ class UserError(Exception):
     """
 
 
+class SweepFailedError(Exception):
+    """Some points of a sweep failed, or their ``fail_if`` holds; the others are done.
+
+    Args:
+        count: how many.
+        by_gate: whether all of them are done, and only their ``fail_if`` holds.
+    """
+
+    def __init__(self, count: int, *, by_gate: bool) -> None:
+        super().__init__(f"{count} points failed")
+        self.by_gate = by_gate
+
+
 class GateFailedError(UserError):
     """The audit is done, and its ``fail_if`` holds: a release shall not happen."""

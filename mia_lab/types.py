@@ -8,17 +8,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Strings = NDArray[np.str_]
-Floats = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class StoredAs:
+    """How pydantic stores an array: as nested lists of values of one type."""
+
+    dtype: type[np.generic]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda values: np.asarray(values, dtype=self.dtype),
+            serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        kinds = {np.str_: "string", np.float64: "number", np.int64: "integer"}
+        return {"type": "array", "items": {"type": kinds[self.dtype]}}
+
+
+Strings = Annotated[NDArray[np.str_], StoredAs(np.str_)]
+Floats = Annotated[NDArray[np.float64], StoredAs(np.float64)]
+Integers = Annotated[NDArray[np.int64], StoredAs(np.int64)]
 
 Layer = int | str
 """A block of a backbone, numbered 1 to 4 by its stride (4 to 32), or the name of a module."""

@@ -24,32 +24,64 @@ def evaluation(area: float, rate: float | None = 0.25) -> dict[str, Any]:
     }
 
 
+def attack(area: float, rate: float | None = 0.25) -> dict[str, Any]:
+    return {
+        **evaluation(area, rate),
+        "fixed_threshold": {},
+        "hindsight": {"threshold": None, "tpr": 0.0, "fpr": 0.0, "accuracy": 0.5},
+        "calibration": None,
+        "epsilon": {"value": None, "why": "no bound", "guesses": 0, "correct": 0, "delta": 0.0},
+        "knowledge": {"images": 0, "architecture": "", "queries": 1, "trainings": 0},
+    }
+
+
 def compared(first: str, second: str, difference: float) -> dict[str, Any]:
-    found = {"first": first, "second": second, "difference": difference}
-    return {**found, "ci95": [difference - 0.04, difference + 0.03], "p_value": 0.2}
+    return {
+        "first": first,
+        "second": second,
+        "difference": difference,
+        "ci95": [difference - 0.04, difference + 0.03],
+        "p_value": 0.2,
+        "bootstrap_ci95": [difference - 0.05, difference + 0.02],
+        "bootstrap_p_value": 0.3,
+    }
 
 
 def metrics(area: float, verdict: str = "sound", **changes: Any) -> dict[str, Any]:
-    """As much of an audit's ``metrics.json`` as is collected; the gain is 0.05."""
+    """An audit's ``metrics.json``; the gain is 0.05."""
     return {
         "schema": "mia_lab metrics 1",
+        "name": "facades",
         "n_members": 40,
         "n_nonmembers": 30,
         "attacks": {
-            "reconstruction": evaluation(area - 0.05),
-            "membership": evaluation(area, rate=0.4),
+            "reconstruction": attack(area - 0.05),
+            "membership": attack(area, rate=0.4),
         },
         "comparisons": [compared("membership", "reconstruction", 0.05)],
         "blind": {
             "verdict": verdict,
+            "p_value": 0.4,
             "best": "features",
             "max": 0.55,
-            "baselines": {"difficulty": evaluation(0.48), "features": evaluation(0.55)},
+            "upper95": 0.58,
+            "permutations": 200,
+            "baselines": {
+                "difficulty": {**evaluation(0.48), "adjusted_p_value": 0.9},
+                "features": {**evaluation(0.55), "adjusted_p_value": 0.4},
+            },
         },
         "excess": [
             compared("reconstruction", "features", area - 0.6),
             compared("membership", "features", area - 0.55),
         ],
+        "slices": [],
+        "alpha_curve": None,
+        "grid": [],
+        "near_duplicates": 0,
+        "claim": None,
+        "utility": None,
+        "gate": None,
         "timing_s": STAGES,
         "record": {"commit": "abc"},
         "command": "python -m mia_lab",

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import shared
 from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.pooling import pool
 from mia_lab.data import traces
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
@@ -23,7 +24,7 @@ from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.results import Blind
-from mia_lab.stages.difficulty_stages import POOLED, pool
+from mia_lab.stages.pooled import BASELINE
 
 IMAGE_SIZE = 64
 PERMUTATIONS = 200
@@ -59,7 +60,7 @@ class Seen:
         for batch in tqdm(dataset.batches(16), "scoring", unit=" batches", leave=False):
             difficulty += self._scorer.score(self._scorer.factors([batch]), 0).mean()[:, 0].tolist()
             pooled.append(np.concatenate([pool(self._backbone, b) for b in (batch.x, batch.y)], 1))
-        features = {POOLED: np.concatenate(pooled)} | traces.table(rows).sets(list(ids))
+        features = {BASELINE: np.concatenate(pooled)} | traces.table(rows).sets(list(ids))
         return np.array(difficulty), features
 
 

@@ -6,16 +6,19 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 
 import shared
 from mia_lab.cli import CONF, prepare
 from mia_lab.config.load import load
-from mia_lab.stages.audit_stages import Stages
+from mia_lab.stages.graph import run_stages
+from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Store
 
 STEPS = 10
@@ -40,8 +43,11 @@ def measure(victim: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = load(compose("config", [*overrides, f"paths.outputs={folder}"]))
+        torch.set_num_threads(config.trainer.threads)
         with Store(Path(folder)) as store:
-            Stages(config, store).victim(lambda *_: ended.append(time.perf_counter()))
+            victim = run_stages(config).victim
+            assert isinstance(victim, TrainedVictim)
+            store.folder(replace(victim, on_epoch=lambda *_: ended.append(time.perf_counter())))
     step = (ended[1] - ended[0]) / STEPS
     return [
         {

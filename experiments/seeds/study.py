@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import shared
-from mia_lab.reporting.distributions import scatter_figure
+from mia_lab.reporting.audit.distributions import scatter_figure
 
 HERE = Path(__file__).parent
 

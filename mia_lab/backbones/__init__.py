@@ -1,1 +1,1 @@
-"""Image backbones: timm models, their weights, and what they give at each stride."""
+"""Image backbones: timm models, their weights, and their feature maps at each stride."""

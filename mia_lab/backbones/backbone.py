@@ -1,4 +1,4 @@
-"""Image backbones: any timm model, asked for feature maps by block number or by module name."""
+"""Image backbones: feature maps of any timm model, by block number or module name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mia_lab.parameters import File
 from mia_lab.types import Layer
 
 STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}
-"""Block numbers mean the same stride on every backbone."""
+"""Stride of each block number, the same for every backbone."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A numbered block: its place among timm's feature maps, and what it gives."""
+    """A numbered block: its index among timm's feature maps, its stride, channels and module."""
 
     index: int
     stride: int
@@ -34,8 +34,8 @@ class Block:
 class Backbone:
     """A frozen network that turns images into feature maps.
 
-    Images are normalised with the mean and standard deviation that timm's configuration of the
-    model states: those its weights were trained with.
+    Images are normalised with the mean and standard deviation of timm's configuration of the
+    model, with which its weights were trained.
 
     Args:
         name: timm's name of the model, with or without a tag (``wide_resnet50_2.tv_in1k``).
@@ -56,7 +56,7 @@ class Backbone:
         if not hasattr(model, "forward_intermediates"):
             raise UserError(f"backbone.name={name}: this model has no feature maps; choose another")
         self.name = name
-        # Channels last: up to twice as fast on a CPU, and the layout tensor cores want.
+        # Channels last: up to twice as fast on a CPU, and the layout of tensor cores on a GPU.
         self.model = model.to(memory_format=torch.channels_last)
         self.device = torch.device("cpu")
         self.blocks = _blocks(model)
@@ -70,7 +70,7 @@ class Backbone:
         return self
 
     def describe(self) -> dict[str, str]:
-        """What was used, for the run's record: plain strings."""
+        """Name, weights, licence and version of the network, for the record of a run."""
         kind, _, digest = self._origin.fingerprint.partition(":")
         return {
             "name": self.name,
@@ -82,29 +82,29 @@ class Backbone:
 
     @property
     def label(self) -> str:
-        """The network and the kind of its weights, for tables and figures."""
+        """The network and the source of its weights, for tables and figures."""
         kind, _, digest = self._origin.fingerprint.partition(":")
         source = self._origin.source
         is_file = kind == "sha256" and source != "packaged"
         return f"{self.name} ({f'{Path(source).name} {digest[:8]}' if is_file else source})"
 
     def fingerprint(self) -> str:
-        """Names architecture and weights, whatever the device or the path of the file; cheap."""
+        """Identifier of architecture and weights, independent of device and path; cheap."""
         return f"{self.name}:{self._origin.fingerprint}"
 
     def check_layers(
         self, layers: Sequence[Layer], image_size: int = 224, key: str = "difficulty.layers"
     ) -> None:
-        """Make sure of the layers before anything long: runs one black image through the model.
+        """Check the layers early, by a forward pass of one black image.
 
         Args:
             layers: block numbers or module names.
-            image_size: side of the images to come, in pixels.
-            key: what to call the setting that named them.
+            image_size: side of the images that the model will receive, in pixels.
+            key: configuration key of the layers, for the error message.
 
         Raises:
-            UserError: a layer that the model does not have or that is no feature map; or the model
-                does not take images of this size.
+            UserError: the model does not have a layer, a layer does not return a feature map, or
+                the model does not accept images of this size.
         """
         if not layers:
             return
@@ -119,26 +119,26 @@ class Backbone:
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"backbone.name={self.name}: cannot take images of {image_size} x {image_size} "
+                f"backbone.name={self.name}: does not accept images of {image_size} x {image_size} "
                 f"pixels ({reason}); change difficulty.grid_size or the backbone"
             ) from error
         for layer in layers:
             output = outputs.get(layer)
             if not isinstance(output, Tensor) or output.ndim != 4:
                 raise UserError(
-                    f"{key}=[{layer}]: this module gives no feature map "
+                    f"{key}=[{layer}]: this module does not return a feature map "
                     f"(N, C, H, W); choose from {self._choices()}"
                 )
 
     def features(self, images: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
-        """Feature maps of images at their native resolution.
+        """Feature maps of images at the native resolution of each layer.
 
         Args:
             images: float32 (N, 3, H, W) in [0, 1], on any device.
-            layers: block numbers or module names, as :meth:`check_layers` accepts them.
+            layers: block numbers or module names that :meth:`check_layers` accepts.
 
         Returns:
-            One (N, C_k, H_k, W_k) a layer, in the order of ``layers``, on the backbone's device.
+            One (N, C_k, H_k, W_k) per layer, in the order of ``layers``, on the backbone's device.
         """
         outputs = self._run(images.to(self.device), layers)
         return [outputs[layer] for layer in layers]
@@ -149,7 +149,7 @@ class Backbone:
         numbers = sorted(layer for layer in layers if isinstance(layer, int))
         names = [layer for layer in layers if isinstance(layer, str)]
         hooks = [
-            self.model.get_submodule(n).register_forward_hook(_keep(outputs, n)) for n in names
+            self.model.get_submodule(n).register_forward_hook(_record(outputs, n)) for n in names
         ]
         indices = [self.blocks[n].index for n in numbers] or [0]
         images = images.contiguous(memory_format=torch.channels_last)
@@ -165,6 +165,7 @@ class Backbone:
         return outputs | dict(zip(numbers, maps, strict=False))
 
     def _choices(self) -> str:
+        """The available layers, for error messages."""
         listed = [
             f"{n} (stride {b.stride}, {b.channels} channels, {b.module})"
             for n, b in self.blocks.items()
@@ -174,7 +175,7 @@ class Backbone:
 
 
 def _blocks(model: Any) -> dict[int, Block]:
-    """The numbered blocks a model has; of several maps of one stride, the deepest."""
+    """The numbered blocks of a model; of several maps with the same stride, the deepest."""
     info = getattr(model.feature_info, "info", model.feature_info)
     deepest = {
         entry["reduction"]: Block(i, entry["reduction"], entry["num_chs"], entry["module"])
@@ -183,9 +184,11 @@ def _blocks(model: Any) -> dict[int, Block]:
     return {number: deepest[stride] for number, stride in STRIDES.items() if stride in deepest}
 
 
-def _keep(outputs: dict[Layer, Tensor], name: str) -> Any:
+def _record(outputs: dict[Layer, Tensor], name: str) -> Any:
+    """A forward hook that stores a module's output under a name."""
+
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        # A copy: the next module may work in place (ReLU does).
+        # A copy, because the next module (such as ReLU) may modify the tensor in place.
         outputs[name] = output.clone() if isinstance(output, Tensor) else output
 
     return hook
@@ -193,7 +196,7 @@ def _keep(outputs: dict[Layer, Tensor], name: str) -> Any:
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    """No TF32: a score shall not depend on the kind of GPU beyond rounding."""
+    """Disable TF32, so that scores differ between GPUs only by float32 rounding."""
     allowed = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

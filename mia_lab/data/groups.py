@@ -1,4 +1,4 @@
-"""Groups of images that belong together: what they are called, and roles by group."""
+"""Groups of images that belong together: their names, and the assignment of roles by group."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from mia_lab.types import Role
 def assign_groups(
     pool: Sequence[str], groups: Mapping[str, str], counts: Counts, seed: int
 ) -> Rows:
-    """Roles drawn by group: no group has images in two roles.
+    """Draw roles by group, so that no group has images in two roles.
 
-    Groups come in random order, and fill the roles whose numbers are given; what a group has beyond
-    them is left out. Of the others, members take groups until half of what is left, or all where
-    the non-members are given; non-members take the rest; auxiliaries come last, up to 100. Filling
-    up like this favours large groups a little.
+    Groups are taken in random order. First they fill the roles whose counts are given; surplus
+    images of a group are left out. Then, if their count is not given, the members take groups until
+    they have half of the remaining images (all of them if the count of non-members is given), the
+    non-members take the rest, and the auxiliaries come last, at most 100. This order favours large
+    groups slightly.
 
     Args:
-        pool: ids of all images there are.
-        groups: the group of each.
-        counts: how many images of each role.
-        seed: decides the draw.
+        pool: ids of all images.
+        groups: group of each image, by id.
+        counts: number of images of each role.
+        seed: seed of the draw.
 
     Raises:
-        UserError: the groups are too few.
+        UserError: there are too few groups.
     """
     names = sorted({groups[i] for i in pool})
-    mixed = [names[k] for k in generator(seed, "split", "groups").permutation(len(names))]
+    shuffled = [names[k] for k in generator(seed, "split", "groups").permutation(len(names))]
     images = {name: [i for i in pool if groups[i] == name] for name in names}
-    asked = {
+    requested = {
         Role.MEMBER: counts.members,
         Role.NONMEMBER: counts.nonmembers,
         Role.AUXILIARY: counts.auxiliary,
@@ -41,20 +42,20 @@ def assign_groups(
 
     def take(count: int) -> list[str]:
         chosen: list[str] = []
-        while len(chosen) < count and mixed:
-            chosen += images[mixed.pop()]
+        while len(chosen) < count and shuffled:
+            chosen += images[shuffled.pop()]
         return chosen
 
     roles: dict[Role, list[str]] = {}
-    for role, count in asked.items():
+    for role, count in requested.items():
         if count is not None:
             roles[role] = take(count)[:count]
             if len(roles[role]) < count:
                 raise UserError(
-                    f"data.group_by: its {len(names)} groups give {len(roles[role])} of {count} "
-                    f"images of role {role}, as no group may have two roles; ask for fewer images"
+                    f"data.group_by: the {len(names)} groups provide {len(roles[role])} of {count} "
+                    f"images of role {role}, because a group has one role; ask for fewer images"
                 )
-    left = sum(len(images[name]) for name in mixed)
+    left = sum(len(images[name]) for name in shuffled)
     if Role.MEMBER not in roles:
         roles[Role.MEMBER] = take(left if Role.NONMEMBER in roles else left // 2)
     if Role.NONMEMBER not in roles:
@@ -64,26 +65,27 @@ def assign_groups(
     for role in JUDGED:
         if not roles[role]:
             raise UserError(
-                f"data.group_by: {len(names)} groups leave no images for role {role}, as no group "
-                "may have two roles; it needs to name more groups"
+                f"data.group_by: {len(names)} groups leave no images for role {role}, because a "
+                "group has one role; choose a pattern that finds more groups"
             )
     return {i: {"role": str(role), "group": groups[i]} for role, ids in roles.items() for i in ids}
 
 
 def group_names(ids: Sequence[str], pattern: str) -> dict[str, str]:
-    """The group of each image: what a regular expression finds in its id.
+    """The group of each image: the match of a regular expression in its id.
 
     Args:
-        ids: of images.
-        pattern: searched for; its first parenthesis is the name, or all that it finds.
+        ids: image ids.
+        pattern: the regular expression; its first capturing group is the name, or else the whole
+            match.
 
     Raises:
-        UserError: it is no regular expression, or an id has no such part.
+        UserError: the pattern is not a regular expression, or it does not match an id.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"data.group_by={pattern}: is no regular expression ({error})") from None
+        raise UserError(f"data.group_by={pattern}: is not a regular expression ({error})") from None
     found = {}
     for image_id in ids:
         match = compiled.search(image_id)

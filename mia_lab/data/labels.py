@@ -1,11 +1,11 @@
-"""Pairs of label ids and photos in folders, laid out as the code of pix2pixHD has them.
+"""Pairs of label ids and photos in folders, in the layout of pix2pixHD's code.
 
 ``<root>/<train>_label/NAME.png``  one channel of label ids (8 or 16 bits)
 ``<root>/<train>_img/NAME.*``      the photo
 ``<root>/<train>_inst/NAME.png``   instance ids (8, 16 or 32 bits); the folder may be missing
 
-Wang et al. 2018, arXiv:1711.11585. Files are matched by their names without the endings that those
-of Cityscapes have: ``_gtFine_labelIds``, ``_gtFine_instanceIds`` and ``_leftImg8bit``.
+Wang et al. 2018, arXiv:1711.11585. Files are matched by their names without the endings of
+Cityscapes: ``_gtFine_labelIds``, ``_gtFine_instanceIds`` and ``_leftImg8bit``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def has_instances(root: Path, part: str) -> bool:
 
 
 def find(root: Path, part: str) -> dict[str, tuple[Path, ...]]:
-    """Files of every pair by name: label ids, photo and, where there are any, instance ids.
+    """Files of every pair, by name: label ids, photo, and instance ids if the folder exists.
 
     Raises:
         UserError: a folder is missing or empty, or a file has no partner.
@@ -40,10 +40,10 @@ def find(root: Path, part: str) -> dict[str, tuple[Path, ...]]:
 
 
 def load(files: tuple[Path, ...], palette: NDArray[np.uint8]) -> Pair:
-    """One pair, its input coloured by the palette.
+    """Decode one pair; the palette colours its input.
 
     Args:
-        files: label ids, photo and perhaps instance ids.
+        files: label ids, photo and, optionally, instance ids.
         palette: uint8 (classes, 3).
 
     Raises:
@@ -53,12 +53,12 @@ def load(files: tuple[Path, ...], palette: NDArray[np.uint8]) -> Pair:
     low, high = labels.min(), labels.max()
     if low < 0 or high >= len(palette):
         raise UserError(
-            f"{files[0]}: label ids {low} to {high}, but data.palette has the colours of "
-            f"0 to {len(palette) - 1}; add colours to it"
+            f"{files[0]}: the label ids range from {low} to {high}, but data.palette has colours "
+            f"for 0 to {len(palette) - 1}; add colours to data.palette"
         )
     instances = decode_ids(files[2]) if len(files) > 2 else None
     if instances is not None and instances.shape != labels.shape:
-        raise UserError(f"{files[2]}: has another size than {files[0]}; they must be equal")
+        raise UserError(f"{files[2]}: differs in size from {files[0]}; make the sizes equal")
     return Pair(Image.fromarray(palette[labels]), decode(files[1]), instances, labels)
 
 

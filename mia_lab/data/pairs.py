@@ -1,4 +1,4 @@
-"""Pairs of pictures in folders: side by side in one file, or one folder a domain."""
+"""Pairs of pictures in folders: side by side in one file, or one folder per domain."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def _halves(picture: Image.Image, path: Path) -> tuple[Image.Image, Image.Image]
     width, height = picture.size
     if width % 2 or width < 2:
         raise UserError(
-            f"{path}: {width} pixels wide, which cannot be halved; a side-by-side pair has an even "
-            "width (two separate folders? set data.layout=two_folders)"
+            f"{path}: is {width} pixels wide, but a side-by-side pair needs an even width (if the "
+            "pictures are in two folders, set data.layout=two_folders)"
         )
     half = width // 2
     return picture.crop((0, 0, half, height)), picture.crop((half, 0, width, height))
@@ -130,11 +130,11 @@ def _check_sizes(a: Image.Image, b: Image.Image, files: tuple[Path, ...]) -> Non
     for picture, path in ((a, files[0]), (b, files[-1])):
         if min(picture.size) < MIN_SIDE:
             raise UserError(
-                f"{path}: a picture of {picture.width} x {picture.height} pixels is too small "
-                f"(at least {MIN_SIDE} x {MIN_SIDE}); remove the pair"
+                f"{path}: a picture has {picture.width} x {picture.height} pixels, but needs at "
+                f"least {MIN_SIDE} x {MIN_SIDE}; remove the pair"
             )
     if abs(a.width * b.height - b.width * a.height) > max(*a.size, *b.size):
         raise UserError(
-            f"{files[0]}: {a.width} x {a.height} pixels, but its partner {files[-1]} has "
-            f"{b.width} x {b.height}; a pair must have one aspect ratio"
+            f"{files[0]}: has {a.width} x {a.height} pixels, but its partner {files[-1]} has "
+            f"{b.width} x {b.height}; both pictures of a pair need the same aspect ratio"
         )

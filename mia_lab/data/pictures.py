@@ -1,4 +1,4 @@
-"""Finding picture files in folders, and decoding them."""
+"""Find picture files in folders, and decode them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _EIGHT_BIT_MODES = {"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"}
 def matched(
     folders: Sequence[Path], strip: Callable[[str], str] = str
 ) -> dict[str, tuple[Path, ...]]:
-    """The pictures of one name in all folders, by that name.
+    """The files of each name, one per folder.
 
     Args:
-        folders: at least one.
-        strip: from a file's name without the ending to the name it is matched by.
+        folders: at least one folder.
+        strip: maps a file's name without its extension to the name used for matching.
 
     Raises:
         UserError: a name is missing in one of the folders.
     """
     found = [pictures(folder, strip) for folder in folders]
-    for mine in found:
+    for files in found:
         for other, folder in zip(found, folders, strict=True):
-            for name in sorted(mine.keys() - other.keys()):
+            for name in sorted(files.keys() - other.keys()):
                 raise UserError(
-                    f"{mine[name]}: has no partner {name}.* in {folder}; "
-                    "add it, or remove this file"
+                    f"{files[name]}: has no partner {name}.* in {folder}; "
+                    "add the partner, or remove this file"
                 )
     return {name: tuple(files[name] for files in found) for name in found[0]}
 
 
 def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]:
-    """Every picture below a folder by its name without the ending; see :func:`matched`."""
+    """All pictures below a folder, by name without extension; see :func:`matched`."""
     if not folder.is_dir():
         raise MissingPart(
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
@@ -57,20 +57,21 @@ def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]
             raise UserError(f"{path}: two pictures named {name} ({found[name].name}); remove one")
         found[name] = path
     if not found:
-        raise UserError(f"{folder}: holds no pictures; put the pairs there or set data.root")
+        raise UserError(f"{folder}: contains no pictures; put the pairs there or set data.root")
     return found
 
 
 def decode(path: Path) -> Image.Image:
-    """An upright, opaque picture of 8 bits as RGB.
+    """Decode an upright, opaque picture of 8 bits per channel as RGB.
 
     Raises:
-        UserError: the file is none.
+        UserError: the file cannot be decoded, has more than 8 bits per channel, has transparent
+            pixels, or is stored rotated.
     """
     with _opened(path) as picture:
         if picture.mode not in _EIGHT_BIT_MODES:
             raise UserError(
-                f"{path}: pixel format {picture.mode} has more than 8 bits a channel; "
+                f"{path}: pixel format {picture.mode} has more than 8 bits per channel; "
                 "convert the dataset to 8 bits"
             )
         if picture.has_transparency_data:
@@ -79,26 +80,26 @@ def decode(path: Path) -> Image.Image:
                 raise UserError(f"{path}: has transparent pixels; flatten it first")
         if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             raise UserError(
-                f"{path}: is stored rotated (EXIF orientation), so it would not match its "
-                "partner; save it upright"
+                f"{path}: is stored rotated (EXIF orientation) and does not match its partner; "
+                "save it upright"
             )
         return picture.convert("RGB")
 
 
 def decode_ids(path: Path) -> NDArray[np.int32]:
-    """A map of ids, one channel of 8, 16 or 32 bits, as int32 (H, W).
+    """Decode a map of ids, one channel of 8, 16 or 32 bits, as int32 (H, W).
 
     Raises:
-        UserError: the file is none.
+        UserError: the file cannot be decoded, is not one channel of whole numbers, or is a JPEG.
     """
     with _opened(path) as picture:
         if picture.mode not in ("L", "P") and not picture.mode.startswith("I"):
             raise UserError(
-                f"{path}: pixel format {picture.mode}, but a map of ids has one channel of whole "
-                "numbers; for label colours set data.layout=two_folders"
+                f"{path}: has pixel format {picture.mode}, but a map of ids has one channel of "
+                "whole numbers; for label colours set data.layout=two_folders"
             )
         if picture.format == "JPEG":
-            raise UserError(f"{path}: JPEG changes ids; store them as PNG")
+            raise UserError(f"{path}: JPEG compression changes ids; store them as PNG")
         return np.asarray(picture).astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""What every dataset is to the rest of the program: ids, pairs of pictures, a fingerprint."""
+"""The protocol of a dataset: ids, pairs of pictures, and a fingerprint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mia_lab.errors import UserError
 
 
 class MissingPart(UserError):
-    """A dataset has no such part at all; a manifest can do without it."""
+    """The dataset lacks a part; a split by manifest does not need both parts."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Pair:
     Attributes:
         x: picture of the input domain.
         y: picture of the output domain.
-        instances: int32 (H, W) of x's size, an id for each object, and 0 (or one id a class)
-            where there is none; None where nobody knows.
-        labels: int32 (H, W) of x's size, classes in the order of ``data.palette``; None where x's
-            colours tell them.
+        instances: int32 (H, W) of x's size, one id per object, and 0 (or one id per class)
+            outside objects; None if the dataset has no instance ids.
+        labels: int32 (H, W) of x's size, classes in the order of ``data.palette``; None if the
+            classes must be read from x's colours.
     """
 
     x: Image.Image
@@ -39,17 +39,17 @@ class Pair:
 class PairSource(Protocol):
     """A dataset of (input, target) pairs.
 
-    Extend by writing a class with these three methods and naming it in ``data.sources``; see
-    CONTRIBUTING.md. An optional attribute ``has_instances``, a bool, tells whether its pairs come
-    with instance ids; a source without it has none. An optional method ``files(image_id)`` gives
-    the paths of a pair's files, for the traces that they carry.
+    To add a dataset, write a class with these three methods and name it in ``data.sources``; see
+    CONTRIBUTING.md. The optional attribute ``has_instances``, a bool, states whether the pairs have
+    instance ids; the default is False. The optional method ``files(image_id)`` returns the paths of
+    a pair's files, from which :mod:`mia_lab.data.traces` reads metadata.
     """
 
     def ids(self, subset: str) -> Sequence[str]:
         """Sorted ids of the ``train`` or the ``test`` part.
 
         Raises:
-            MissingPart: there is no such part.
+            MissingPart: the dataset has no such part.
             UserError: the part is empty or malformed.
         """
         ...
@@ -58,17 +58,17 @@ class PairSource(Protocol):
         """Decode one pair.
 
         Raises:
-            UserError: a file cannot be decoded, or is not what the layout promises.
+            UserError: a file cannot be decoded or does not match the layout.
         """
         ...
 
     def fingerprint(self, ids: Sequence[str]) -> str:
-        """Hash of the named pairs as stored; equal exactly when their content is."""
+        """Hash of the named pairs as stored; two hashes are equal if and only if the content is."""
         ...
 
 
 def all_ids(source: PairSource) -> tuple[str, ...]:
-    """Ids of both parts, or of the one there is."""
+    """Ids of both parts, or of the train part if there is no test part."""
     train = source.ids("train")
     try:
         return (*train, *source.ids("test"))

@@ -1,4 +1,4 @@
-"""Who is a member: seeded, recorded with content hashes, and checked for duplicates."""
+"""Assignment of roles to images: seeded, recorded with content hashes, checked for duplicates."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mia_lab.types import VICTIM, BlindFeatures, Role, Split
 COLUMNS = ("id", "role", "group", "model", "content")
 
 NEAR_DUPLICATE_BITS = 6
-"""Largest Hamming distance of two 64-bit perceptual hashes that is listed as a near-duplicate."""
+"""Largest Hamming distance between the 64-bit perceptual hashes of a near-duplicate pair."""
 
 JUDGED = (Role.MEMBER, Role.NONMEMBER)
-"""Roles of the images that an audit attacks, whose truth is known."""
+"""Roles of the images that an audit attacks and whose membership is known."""
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
@@ -33,18 +33,19 @@ Load = Callable[[str], Pair]
 Files = Callable[[str], Sequence[Path]]
 
 Rows = dict[str, dict[str, str]]
-"""What is known of each chosen image: its role, and its group and content hash where given."""
+"""For each chosen id: its role, and its group and content hash if given."""
 
 
 AUXILIARIES = 100
-"""Known non-members set aside where nobody says how many, if so many are left."""
+"""Default number of auxiliaries (known non-members set aside), if enough images are left."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images of each role.
+    """Number of images of each role.
 
-    None: half each of what the others leave; for auxiliaries, up to 100 of what those leave.
+    None for members or non-members means half of the images that the other roles leave; None for
+    auxiliaries means the remaining images, at most 100.
     """
 
     members: int | None
@@ -53,17 +54,17 @@ class Counts:
 
 
 def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: bool = False) -> Rows:
-    """Roles drawn at random from one pool, so that nothing but chance tells them apart.
+    """Draw roles at random from one pool, so that members and non-members differ only by chance.
 
     Args:
-        pool: ids of all images there are.
-        counts: how many of each role.
-        seed: decides the draw.
-        coins: every one of ``members + nonmembers`` images becomes a member by a fair coin of its
-            own, so that their numbers are random.
+        pool: ids of all images.
+        counts: number of images of each role.
+        seed: seed of the draw.
+        coins: each of the ``members + nonmembers`` images becomes a member by its own fair coin, so
+            that the numbers of members and non-members are random.
 
     Raises:
-        UserError: the pool is too small, or all coins fell alike.
+        UserError: the pool is too small, or all coins show the same side.
     """
     members, nonmembers = _resolve(counts, len(pool))
     auxiliary = _auxiliaries(counts, len(pool) - members - nonmembers)
@@ -85,7 +86,7 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: boo
         roles = [Role.MEMBER if head else Role.NONMEMBER for head in heads]
         if len(set(roles)) < 2:
             raise UserError(
-                f"data.assignment=bernoulli: all {len(roles)} coins fell alike; raise "
+                f"data.assignment=bernoulli: all {len(roles)} coins show the same side; raise "
                 "data.n_members and data.n_nonmembers"
             )
     roles += [Role.AUXILIARY] * auxiliary
@@ -93,16 +94,16 @@ def assign_resplit(pool: Sequence[str], counts: Counts, seed: int, *, coins: boo
 
 
 def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, seed: int) -> Rows:
-    """The published split: members from the train part, everything else from the test part.
+    """The published split: members from the train part, all other roles from the test part.
 
-    The parts may differ in ways no victim caused; compare with :func:`assign_resplit`.
+    The two parts may differ in ways that no victim caused; compare with :func:`assign_resplit`.
 
     Raises:
         UserError: a part is too small.
     """
     if both := set(train) & set(test):
         raise UserError(
-            f"data.protocol=official: {min(both)} lies in the train and in the test part; "
+            f"data.protocol=official: {min(both)} is in both the train and the test part; "
             "set data.train and data.test to folders that do not overlap"
         )
     members = len(train) if counts.members is None else counts.members
@@ -127,16 +128,17 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
 
 
 def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
-    """Rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
+    """Read the rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
 
     Args:
-        path: of the file.
-        known: ids of all images there are.
-        unknown: whether nobody knows who was a member: then the images under attack are candidates,
-            as are rows without a role; else members and non-members. Others are auxiliaries.
+        path: path of the file.
+        known: ids of all images.
+        unknown: whether membership is unknown. If True, the images under attack have the role
+            ``candidate``, or no role; if False, they are members and non-members. In both cases the
+            other rows are auxiliaries.
 
     Raises:
-        UserError: the file is missing or malformed, or names an image or role that is not there.
+        UserError: the file is missing or malformed, or names an unknown image or role.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -154,7 +156,8 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
             continue
         if row["id"] not in existing:
             raise UserError(
-                f"{path}:{line}: id {row['id']!r} is not in the dataset ({known[0]} is)"
+                f"{path}:{line}: id {row['id']!r} is not in the dataset; an example of an id is "
+                f"{known[0]!r}"
             )
         if row["id"] in named:
             raise UserError(f"{path}:{line}: id {row['id']!r} appears twice; keep one row")
@@ -167,54 +170,55 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
         if not any(row["role"] == wanted for row in named.values()):
             raise UserError(
                 f"data.manifest={path}: no row has the role {wanted}; "
-                f"{'give ids to score' if unknown else 'an audit needs both'}"
+                f"{'add ids to score' if unknown else 'an audit needs members and non-members'}"
             )
     return named
 
 
 def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
     if role == Role.CANDIDATE:
-        return "of a candidate nobody knows, and an audit judges known roles; see task=score"
+        return f"role {role}: an audit needs known roles; use task=score to score candidates"
     if role in set(Role):
-        return f"the role {role} is known, so task=audit can judge it; to score it leave it empty"
+        return f"role {role}: this role is known; use task=audit, or leave it empty to score the id"
     return f"unknown role {role!r}; choose from {', '.join((*attacked, Role.AUXILIARY))}"
 
 
 def build_split(
     load: Load, rows: Rows, files: Files = lambda _: ()
 ) -> tuple[Split, NearDuplicates, BlindFeatures]:
-    """Decode every chosen pair once: record its hash and traces, refuse duplicates across roles.
+    """Decode every chosen pair once, record its hash and traces, and reject duplicates.
 
-    Rows are sorted by id, so that their order says nothing about their role.
+    Rows are sorted by id, so that their order is independent of their role.
 
     Args:
         load: decodes the pair with a given id.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
-        files: where the pair with a given id was decoded from, if it was.
+        files: returns the files of the pair with a given id; none for generated pairs.
 
     Returns:
-        The split, the pairs in different roles whose targets look alike (id, id, distance), and
-        what files and pixels give away (see :mod:`mia_lab.data.traces`).
+        The split, the near-duplicate targets in different roles (id, id, distance), and the
+        features of files and pixels for the blind baselines (see :mod:`mia_lab.data.traces`).
 
     Raises:
-        UserError: a pair cannot be decoded, changed since the manifest, or appears in two roles.
+        UserError: a pair cannot be decoded, has changed since the manifest was written, or appears
+            in two roles.
     """
     ids = sorted(rows)
     roles = {i: Role(rows[i]["role"]) for i in ids}
     hashes: dict[str, str] = {}
-    looks: dict[str, int] = {}
-    left: dict[str, traces.Columns] = {}
+    perceptual: dict[str, int] = {}
+    features: dict[str, traces.Columns] = {}
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
-        looks[image_id] = int(str(imagehash.phash(pair.y)), 16)
-        left[image_id] = traces.traces(pair, files(image_id))
+        perceptual[image_id] = int(str(imagehash.phash(pair.y)), 16)
+        features[image_id] = traces.traces(pair, files(image_id))
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
-                f"{image_id}: its content differs from the manifest's; restore the file, or "
-                "remove the manifest's content column"
+                f"{image_id}: its content differs from data.manifest; restore the file, or remove "
+                "the column content from the manifest"
             )
-    _refuse_duplicates(ids, roles, hashes)
+    _reject_duplicates(ids, roles, hashes)
     split = Split(
         id=np.array(ids),
         role=np.array([str(roles[i]) for i in ids]),
@@ -222,7 +226,7 @@ def build_split(
         model=np.array([VICTIM] * len(ids)),
         content=np.array([hashes[i] for i in ids]),
     )
-    return split, _near_duplicates(ids, roles, looks), traces.table(left)
+    return split, _near_duplicates(ids, roles, perceptual), traces.table(features)
 
 
 def write_manifest(path: Path, split: Split) -> None:
@@ -234,6 +238,7 @@ def write_manifest(path: Path, split: Split) -> None:
 
 
 def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
+    """Numbers of members and non-members in a pool of a given size."""
     members, nonmembers = counts.members, counts.nonmembers
     room = pool - (counts.auxiliary or 0)
     if members is None and nonmembers is None:
@@ -257,7 +262,7 @@ def _content_hash(pair: Pair) -> str:
     return digest.hexdigest()
 
 
-def _refuse_duplicates(
+def _reject_duplicates(
     ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, str]
 ) -> None:
     first: dict[str, str] = {}
@@ -271,14 +276,14 @@ def _refuse_duplicates(
 
 
 def _near_duplicates(
-    ids: Sequence[str], roles: Mapping[str, Role], looks: Mapping[str, int]
+    ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, int]
 ) -> NearDuplicates:
     by_role = {role: [i for i in ids if roles[i] == role] for role in Role}
     found: list[tuple[str, str, int]] = []
     for one, other in combinations(Role, 2):
-        right = np.array([looks[i] for i in by_role[other]], dtype=np.uint64)
+        right = np.array([hashes[i] for i in by_role[other]], dtype=np.uint64)
         for image_id in by_role[one]:
-            distance = np.bitwise_count(right ^ np.uint64(looks[image_id]))
+            distance = np.bitwise_count(right ^ np.uint64(hashes[image_id]))
             for j in np.flatnonzero(distance <= NEAR_DUPLICATE_BITS):
                 found.append((image_id, by_role[other][j], int(distance[j])))
     return tuple(sorted(found, key=lambda pair: (pair[2], pair[0], pair[1])))
@@ -287,32 +292,32 @@ def _near_duplicates(
 def halves(
     pool: Sequence[str], count: int, seed: int, groups: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """Random halves of some images, in complementary pairs.
+    """Draw random halves of a pool of images, in complementary pairs.
 
-    So with an even count each image lies in exactly half of them, as in the experiment matrix of
+    With an even count each image is in exactly half of them, as in the experiment matrix of
     Carlini et al. 2022 (arXiv:2112.03570).
 
     Args:
         pool: ids.
-        count: how many halves.
-        seed: a half depends on it, on the ids, and on its number.
-        groups: of images that belong together and are drawn as wholes, so that a half may be larger
-            than its complement; an image without one is its own.
+        count: number of halves.
+        seed: a half depends on the seed, the ids, and the number of the half.
+        groups: group of each image, by id. A group is drawn as a whole, so that a half may be
+            larger than its complement; an image without a group is its own group.
     """
     ordered, found = sorted(pool), []
     known = groups or {}
-    wholes: dict[str, list[str]] = {}
+    by_group: dict[str, list[str]] = {}
     for image in ordered:
-        wholes.setdefault(known.get(image, image), []).append(image)
-    names = list(wholes)
+        by_group.setdefault(known.get(image, image), []).append(image)
+    names = list(by_group)
     for number in range(count):
         pair, side = divmod(number, 2)
         drawn = [names[i] for i in generator(seed, "half", pair).permutation(len(names))]
         first: list[str] = []
         for name in drawn:
-            if len(first) + len(wholes[name]) > len(ordered) // 2:
+            if len(first) + len(by_group[name]) > len(ordered) // 2:
                 break
-            first += wholes[name]
+            first += by_group[name]
         inside = set(first)
         rows = first if side == 0 else [image for image in ordered if image not in inside]
         found.append(tuple(sorted(rows)))

@@ -1,7 +1,7 @@
-"""What a picture gives away before any network has seen it: colours, sharpness, JPEG, the file.
+"""Features of a picture that need no network: colours, sharpness, JPEG traces, file metadata.
 
-Two folders of one dataset often differ in how their files were made. Each number here is one that
-an attacker could read off a candidate without asking any victim.
+Two folders of one dataset often differ in how their files were made. An attacker can compute each
+of these numbers from a candidate without querying the victim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mia_lab.data.source import Pair
 from mia_lab.types import BlindFeatures
 
 STATISTICS, JPEG, FILE = "statistics", "jpeg", "file"
-"""The baselines that the columns belong to."""
+"""Names of the blind baselines that use the columns."""
 
 _GRID = 8
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -30,8 +30,8 @@ def traces(pair: Pair, files: Sequence[Path]) -> Columns:
     """All traces of one pair.
 
     Args:
-        pair: the decoded pictures, in full size.
-        files: where they came from; empty for pictures that were generated.
+        pair: the decoded pictures, at full size.
+        files: the files of the pictures; empty for generated pictures.
     """
     found: dict[tuple[str, str], float] = {}
     for side, picture in (("x", pair.x), ("y", pair.y)):
@@ -53,7 +53,7 @@ def statistics(planes: NDArray[np.float32], grey: NDArray[np.float32]) -> dict[s
 
     Args:
         planes: (3, H, W) in [0, 255].
-        grey: (H, W), their mean.
+        grey: (H, W), mean of the planes.
     """
     found: dict[str, float] = {}
     for plane, name in zip(planes, ("red", "green", "blue"), strict=True):
@@ -70,17 +70,17 @@ def statistics(planes: NDArray[np.float32], grey: NDArray[np.float32]) -> dict[s
 
 
 def grid_energy(grey: NDArray[np.float32]) -> dict[str, float]:
-    """How much stronger steps are at each phase of an 8 x 8 grid than on average (blocking).
+    """Strength of steps at each phase of an 8 x 8 grid, relative to the mean (blocking).
 
     Fan and de Queiroz 2003, IEEE Transactions on Image Processing 12: JPEG leaves steps between its
-    blocks, wherever a later crop has moved them. A step is measured by a third difference: the
-    edges of objects are smooth at this scale, those of blocks are not.
+    blocks, also after a crop has moved them. The third difference measures a step: edges of objects
+    are smooth at this scale, edges of blocks are not.
 
     Args:
         grey: (H, W) in [0, 255].
 
     Returns:
-        The logarithm of the ratio for each phase and direction; 0 where all is flat.
+        The logarithm of the ratio for each phase and direction; 0 in a flat picture.
     """
     steps = {"across": np.diff(grey, 3, axis=1), "down": np.diff(grey, 3, axis=0).T}
     found = {}
@@ -95,7 +95,7 @@ def grid_energy(grey: NDArray[np.float32]) -> dict[str, float]:
 
 
 def quantisation(picture: Image.Image) -> dict[str, float]:
-    """A JPEG's quantisation tables: mean and four corner entries of each; 0 for other formats."""
+    """Mean and four corner entries of each quantisation table of a JPEG; 0 for other formats."""
     tables: Mapping[int, Sequence[int]] = getattr(picture, "quantization", None) or {}
     found = {}
     for number in range(2):
@@ -109,13 +109,13 @@ def quantisation(picture: Image.Image) -> dict[str, float]:
 
 
 def table(rows: Mapping[str, Columns]) -> BlindFeatures:
-    """The traces of some images, by id, as one table; what an image does not have is 0."""
+    """The traces of images, by id, as one table; a missing value becomes 0."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     return BlindFeatures(
         id=np.array(list(rows), dtype=np.str_),
         baseline=np.array([baseline for baseline, _ in columns], dtype=np.str_),
         name=np.array([name for _, name in columns], dtype=np.str_),
-        # Files may say anything of themselves, a density of 0/0 say.
+        # The metadata of a file may be invalid, for example a density of 0/0.
         value=np.nan_to_num(
             [[row.get(c, 0.0) for c in columns] for row in rows.values()], posinf=0, neginf=0
         ),
@@ -123,7 +123,7 @@ def table(rows: Mapping[str, Columns]) -> BlindFeatures:
 
 
 def metadata(picture: Image.Image, size: int) -> dict[str, float]:
-    """A file's size, format and what is written beside its pixels."""
+    """Size, format and metadata of a file."""
     pixels = picture.width * picture.height
     return {
         "log bytes": float(np.log(size)),

@@ -1,4 +1,4 @@
-"""How far scores of the same images agree: between settings, and between repetitions."""
+"""Agreement of scores of the same images, between settings and between repeats."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from mia_lab.types import Floats
 
 
 def rank_correlation(scores: Floats) -> Floats:
-    """Spearman's correlation of every pair of columns, ties sharing their mean rank.
+    """Spearman's correlation of every pair of columns, where ties share their mean rank.
+
+    ``scipy.stats.spearmanr`` returns a scalar for two columns and warns about constant ones.
 
     Args:
-        scores: (N, S) one column a setting.
+        scores: (N, S), one column per setting.
 
     Returns:
-        (S, S), in [-1, 1]; NaN where a column is constant and has no ranking.
+        (S, S), in [-1, 1]; NaN for a constant column, which has no ranking.
     """
     ranks = stats.rankdata(scores, axis=0)
     centred = ranks - ranks.mean(axis=0)
@@ -27,16 +29,16 @@ def rank_correlation(scores: Floats) -> Floats:
 
 
 def reliability(score: Floats) -> Reliability | None:
-    """How much of a score's spread is the images', how much the random division of their pixels.
+    """Divide a score's variance into that between images and that of the random pixel split.
 
-    One-way analysis of variance with images as groups; the intraclass correlations ICC(1,1) and
+    One-way analysis of variance with images as groups, and the intraclass correlations ICC(1,1) and
     ICC(1,k) of Shrout and Fleiss, "Intraclass correlations", Psychological Bulletin 86, 1979.
 
     Args:
-        score: (N, T), T repeats of each image.
+        score: (N, T), T repeats per image.
 
     Returns:
-        None with fewer than two images or repeats, or where all images score alike.
+        None with fewer than two images or repeats, or if all images have the same mean.
     """
     n, repeats = score.shape
     if n < 2 or repeats < 2:

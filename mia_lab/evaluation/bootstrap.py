@@ -1,9 +1,9 @@
-"""Intervals by a stratified bootstrap of the images, or of their clusters.
+"""Intervals by a stratified Bayesian bootstrap of the images, or of their clusters.
 
 The bootstrap is Rubin's (1981, Annals of Statistics 9): instead of drawing images with replacement,
-each draw weighs them at random, with exponential weights, members and non-members by themselves.
-It has the spread of Efron's bootstrap and no ties, so that a true positive rate at a small false
-positive rate does not hang on one or two non-members being drawn or not.
+each draw gives them random exponential weights, separately for members and non-members. It has the
+spread of Efron's bootstrap and no ties, so that a true positive rate at a small false positive rate
+does not depend on whether one or two non-members are drawn. SciPy's ``bootstrap`` only resamples.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from mia_lab.types import Floats, Strings
 DRAWS = 1000
 _MIN_DRAWS = 100
 _BUDGET = 1e7
-"""Weights drawn in all: with more than 10,000 images there are fewer than 1,000 draws."""
+"""Total number of weights; with more than 10,000 images there are fewer than 1,000 draws."""
 
 _CHUNK = 2e6
-"""Weights in memory at a time."""
+"""Largest number of weights in memory at a time."""
 
 
 def draws_for(n: int) -> int:
-    """How many draws n images get: 1,000, and from 10,000 images on fewer, at least 100."""
+    """Number of draws for n images: 1,000, and fewer from 10,000 images on, but at least 100."""
     return int(np.clip(_BUDGET / n, _MIN_DRAWS, DRAWS))
 
 
@@ -44,23 +44,24 @@ def auc_draws(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> Floats:
-    """AUCs of K scores of the same images, all weighed alike in each draw.
+    """AUCs of K scores of the same images, with the same weights for all scores in each draw.
 
     Args:
         scores: (K, N), higher = more likely a member.
         is_member: bool (N,).
         rng: the source of randomness.
-        groups: (N,) clusters, weighed as wholes; "" for an image that belongs to none.
+        groups: (N,) clusters; the images of a cluster share a weight. "" for an image without a
+            cluster.
 
     Returns:
-        float64 (D, K), D as :func:`draws_for` says.
+        float64 (D, K), where :func:`draws_for` gives D.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    places = [_Placed(row, is_member) for row in np.asarray(scores, dtype=np.float64)]
+    sorted_scores = [_SortedScores(row, is_member) for row in np.asarray(scores, dtype=np.float64)]
     chunks = _weights(is_member, cluster_codes(groups), rng)
-    return np.concatenate([np.stack([p.areas(*w) for p in places], axis=1) for w in chunks])
+    return np.concatenate([np.stack([s.areas(*w) for s in sorted_scores], axis=1) for w in chunks])
 
 
 def auc_bootstrap_interval(
@@ -69,9 +70,9 @@ def auc_bootstrap_interval(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> Interval:
-    """Percentile interval of the AUC, 95 %, expanded for small samples.
+    """95 % percentile interval of the AUC, expanded for small samples.
 
-    Where nothing varies (AUC 0 or 1, all scores tied) that of
+    If the draws do not vary (AUC 0 or 1, all scores tied), the interval is that of
     :func:`mia_lab.evaluation.uncertainty.auc_interval`, which is wider than a point.
 
     Raises:
@@ -90,11 +91,11 @@ def compare_bootstrap(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> tuple[Interval, float]:
-    """Interval and two-sided p-value of AUC(first) - AUC(second), both weighed alike.
+    """Interval and two-sided p-value of AUC(first) - AUC(second), with the same weights for both.
 
-    The p-value is the level at which that interval reaches 0: from the share of draws on the other
-    side of 0, counted from 1 so that it is never 0. Where the difference does not vary, see
-    :func:`mia_lab.evaluation.uncertainty.compare`.
+    The p-value is the level at which the interval reaches 0. It is computed from the number of
+    draws on the other side of 0, plus 1, so that it is never 0. If the difference does not vary,
+    see :func:`mia_lab.evaluation.uncertainty.compare`.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
@@ -115,11 +116,11 @@ def tpr_draws(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> Floats:
-    """True positive rates at false positive rates, the threshold refitted in every draw.
+    """True positive rates at false positive rates; the threshold is refitted in every draw.
 
-    Between two non-members the curve is a straight line, as it is from (0, 0) to the highest: what
-    lies beyond it was not observed. Half a member is added on either side of the threshold
-    (Jeffreys), so that 0 of m members is no certainty.
+    The curve is a straight line between neighbouring non-members, and between (0, 0) and the
+    highest non-member, because no score beyond it was observed. Half a member is added on either
+    side of the threshold (Jeffreys), so that 0 of m members has a positive variance.
 
     Args:
         scores: (N,) higher = more likely a member.
@@ -137,15 +138,17 @@ def tpr_draws(
     members, nonmembers = split_classes(scores, is_member)
     codes = cluster_codes(groups)
     order = np.argsort(-nonmembers, kind="stable")
-    # How many members lie above the k-th highest non-member; above none of them; above all.
+    # Members above the k-th highest non-member, with 0 before the first and all after the last.
     above = len(members) - np.searchsorted(np.sort(members), nonmembers[order], side="right")
     counts = np.concatenate([[0], above, [len(members)]]).astype(np.float64)
     if codes is None:
-        return _tpr_of_singles(counts, np.asarray(fprs, dtype=np.float64), len(members), rng)
+        return _tpr_of_independent_images(
+            counts, np.asarray(fprs, dtype=np.float64), len(members), rng
+        )
     ranked = np.argsort(-members, kind="stable")
     size = [np.count_nonzero(c) / len(np.unique(codes[c])) for c in (is_member, ~is_member)]
     chunks = [
-        _tpr_of_weighted(
+        _tpr_of_clusters(
             wm[:, ranked], wn[:, order], counts.astype(int), np.asarray(fprs), size, rng
         )
         for wm, wn in _weights(is_member, codes, rng)
@@ -159,12 +162,15 @@ def tpr_interval(drawn: Floats) -> Floats:
     return limits
 
 
-def _tpr_of_singles(counts: Floats, fprs: Floats, m: int, rng: np.random.Generator) -> Floats:
-    """The law of the general case where each image stands alone, drawn without any weights.
+def _tpr_of_independent_images(
+    counts: Floats, fprs: Floats, m: int, rng: np.random.Generator
+) -> Floats:
+    """Rates without clusters, drawn from their distribution without drawing weights.
 
     With exponential weights the false positive rates at n ordered non-members are uniform order
-    statistics: K of them lie below f, binomially; the last of these is f times a Beta(K, 1), the
-    next lies a Beta(1, n - K) of the rest beyond; and a share of c among m members is a Beta.
+    statistics. The number K of them below f is binomial. The largest of these is f times a
+    Beta(K, 1) variable; the next one is f plus 1 - f times a Beta(1, n - K) variable. The weight of
+    c of m members is a Beta variable.
     """
     n = len(counts) - 2
     shape = (draws_for(m + n), len(fprs))
@@ -177,7 +183,7 @@ def _tpr_of_singles(counts: Floats, fprs: Floats, m: int, rng: np.random.Generat
     return drawn
 
 
-def _tpr_of_weighted(
+def _tpr_of_clusters(
     members: Floats,
     nonmembers: Floats,
     counts: NDArray[np.int64],
@@ -185,10 +191,10 @@ def _tpr_of_weighted(
     size: Sequence[float],
     rng: np.random.Generator,
 ) -> Floats:
-    """Rates of one chunk of draws, from the weights of images sorted by falling score.
+    """Rates of one chunk of draws, from the weights of images sorted by decreasing score.
 
-    ``size`` is the mean size of a cluster of either class: what one image's weight is elsewhere, a
-    cluster's is here, as for the half members and the gap beyond the lowest non-member.
+    ``size`` is the mean cluster size of each class. The half members and the gap below the lowest
+    non-member are scaled by it, because clusters, not images, are the units.
     """
     d = len(members)
     halves = rng.standard_gamma(0.5, (d, 2, len(fprs))) * size[0]
@@ -203,34 +209,34 @@ def _tpr_of_weighted(
     return drawn
 
 
-class _Placed:
-    """Where the members of one score lie among its non-members."""
+class _SortedScores:
+    """One score, sorted, with the ranks of its members among its non-members."""
 
     def __init__(self, scores: Floats, is_member: NDArray[np.bool_]) -> None:
         members, nonmembers = split_classes(scores, is_member)
-        # Both sorted: with many images, reading memory in order is what takes the time.
+        # Both classes are sorted, because sequential memory access is fast with many images.
         self._members, self._nonmembers = np.argsort(members), np.argsort(nonmembers)
         members, nonmembers = members[self._members], nonmembers[self._nonmembers]
         self._below = np.searchsorted(nonmembers, members, side="left")
-        self._until = np.searchsorted(nonmembers, members, side="right")
-        self._tied = bool((self._below < self._until).any())
+        self._not_above = np.searchsorted(nonmembers, members, side="right")
+        self._tied = bool((self._below < self._not_above).any())
 
     def areas(self, members: Floats, nonmembers: Floats) -> Floats:
-        """AUC under each of (D, m) and (D, n) weights: (D,)."""
+        """AUC of each draw, from (D, m) and (D, n) weights: (D,)."""
         return np.array([self._area(*w) for w in zip(members, nonmembers, strict=True)])
 
     def _area(self, members: Floats, nonmembers: Floats) -> float:
         below = np.concatenate([[0.0], np.cumsum(nonmembers[self._nonmembers])])
         wins = below[self._below]
         if self._tied:
-            wins = (wins + below[self._until]) / 2
+            wins = (wins + below[self._not_above]) / 2
         return float(members[self._members] @ wins / (members.sum() * below[-1]))
 
 
 def _weights(
     is_member: NDArray[np.bool_], codes: Codes | None, rng: np.random.Generator
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Weights of the members (d, m) and of the non-members (d, n), chunk by chunk of draws."""
+    """Weights of the members (d, m) and of the non-members (d, n), for each chunk of d draws."""
     n = len(is_member)
     left = draws_for(n)
     chunk = max(1, int(_CHUNK / n))
@@ -244,10 +250,10 @@ def _weights(
 
 
 def _percentiles(drawn: Floats, is_member: NDArray[np.bool_], groups: Strings | None) -> Interval:
-    """95 % percentiles, expanded as Hesterberg (2015, The American Statistician 69) does.
+    """95 % percentiles, expanded as in Hesterberg (2015, The American Statistician 69).
 
-    Random weights vary less than samples do, by (u - 1) / (u + 1) for u independent images or
-    clusters, and Student's quantile is larger than the normal one.
+    For u independent images or clusters, the variance under random weights is (u - 1) / (u + 1)
+    times that of samples, and Student's quantile is larger than the normal one.
     """
     u = min(independent_units(is_member, cluster_codes(groups)))
     if u < 2:
@@ -258,7 +264,7 @@ def _percentiles(drawn: Floats, is_member: NDArray[np.bool_], groups: Strings | 
 
 
 def _expanded_p_value(tail: float, is_member: NDArray[np.bool_], groups: Strings | None) -> float:
-    """Two-sided p-value of a tail of the draws, by the same expansion."""
+    """Two-sided p-value from the tail of the draws, with the expansion of `_percentiles`."""
     u = min(independent_units(is_member, cluster_codes(groups)))
     if u < 2:
         return 1.0

@@ -1,9 +1,12 @@
-"""Scores as probabilities of membership."""
+"""Calibration of scores to probabilities of membership."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.decision import proportion
@@ -17,25 +20,21 @@ _MIN_IN_BIN = 10
 def calibrate(
     scores: Floats, is_member: NDArray[np.bool_], seed: int, groups: Strings | None = None
 ) -> Calibration | None:
-    """Platt's sigmoid, cross-fitted: each image's probability comes from the others.
+    """Fit Platt's sigmoid with cross-fitting: each image's probability comes from other images.
 
     A logistic regression on the score (Platt 1999), balanced between the classes, so that the
-    probabilities are those of a candidate as likely a member as not.
+    probabilities hold for a prior of one half.
 
     Args:
         scores: (N,) higher = more likely a member.
         is_member: bool (N,).
-        seed: of the folds.
-        groups: (N,) clusters, whose images never lie on both sides.
+        seed: seed of the folds.
+        groups: (N,) clusters; the images of a cluster are all in one fold.
 
     Returns:
-        None where a class has too few images or clusters to be divided.
+        None if a class has too few images or clusters to be divided.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # C is large: one slope needs no penalty, and a finite one keeps perfect separation finite.
+    # One slope needs no penalty, so C is large; a finite C keeps a perfect separation finite.
     slope = LogisticRegression(C=1e3, class_weight="balanced")
     model = make_pipeline(StandardScaler(), slope)
     found = cross_fit(model, np.asarray(scores)[:, None], is_member, seed, groups)
@@ -46,11 +45,13 @@ def calibrate(
     order = np.argsort(probability, kind="stable")
     n_bins = int(np.clip(len(order) // _MIN_IN_BIN, 1, BINS))
     bins = np.array_split(order, n_bins)
-    # Judged as fitted: as if half of all candidates were members.
+    # The measures use the same prior as the fit: half of all candidates are members.
     weight = np.where(is_member, 0.5 / is_member.sum(), 0.5 / (~is_member).sum())
     odds = float(np.count_nonzero(~is_member) / np.count_nonzero(is_member))
     truth = is_member.astype(np.float64)
-    shares = [proportion(is_member[rows], _of(groups, rows)) for rows in bins]
+    shares = [
+        proportion(is_member[rows], None if groups is None else groups[rows]) for rows in bins
+    ]
     return Calibration(
         probability=probability,
         predicted=np.array([np.average(probability[b], weights=weight[b]) for b in bins]),
@@ -63,9 +64,5 @@ def calibrate(
 
 
 def _reweighed(share: float, odds: float) -> float:
-    """A share of members, were there as many members as non-members in all."""
+    """A share of members, reweighted to equally many members and non-members overall."""
     return share * odds / (share * odds + 1 - share)
-
-
-def _of(groups: Strings | None, rows: NDArray[np.int64]) -> Strings | None:
-    return None if groups is None else groups[rows]

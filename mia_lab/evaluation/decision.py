@@ -1,7 +1,7 @@
-"""Who is called a member, at a stated false positive rate: functions of arrays.
+"""Decisions on membership at a given false positive rate, from known non-members.
 
-Known non-members (auxiliaries) stand for the non-members among the candidates. Everything here
-holds if both come from the same distribution, and says nothing if they do not.
+Known non-members (auxiliaries) represent the non-members among the candidates. The guarantees hold
+only if both come from the same distribution.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
+from scipy.stats import rankdata
 
 from mia_lab.evaluation.clusters import cluster_codes
 from mia_lab.evaluation.results import Decision, Estimate, Hindsight, OperatingPoint
@@ -19,11 +20,11 @@ from mia_lab.types import Floats, Strings
 
 
 def conformal_p_values(scores: Floats, auxiliary: Floats) -> Floats:
-    """How unusual each score would be for a non-member: p = (1 + #{auxiliary >= score}) / (m + 1).
+    """Conformal p-values of the null "non-member": p = (1 + #{auxiliary >= score}) / (m + 1).
 
     If a candidate is a non-member, P(p <= t) <= t for every t, for any distribution of scores (Vovk
     et al. 2005, "Algorithmic learning in a random world"; Bates et al. 2023, "Testing for outliers
-    with conformal p-values", arXiv:2104.08279). Ties count against the candidate's membership.
+    with conformal p-values", arXiv:2104.08279). A tie counts as evidence for "non-member".
 
     Args:
         scores: (N,) of the candidates, higher = more likely a member.
@@ -33,7 +34,7 @@ def conformal_p_values(scores: Floats, auxiliary: Floats) -> Floats:
         float64 (N,), multiples of 1 / (m + 1) in (0, 1].
 
     Raises:
-        ValueError: there is no auxiliary, or a score is not finite.
+        ValueError: there are no auxiliaries, or a score is not finite.
     """
     auxiliary, scores = np.asarray(auxiliary, np.float64), np.asarray(scores, np.float64)
     if not len(auxiliary):
@@ -46,13 +47,13 @@ def conformal_p_values(scores: Floats, auxiliary: Floats) -> Floats:
 
 
 def auxiliaries_needed(fpr: float) -> int:
-    """The least number m of auxiliaries that resolves a false positive rate: 1 / (m + 1) <= fpr.
+    """Least number m of auxiliaries that resolves a false positive rate: 1 / (m + 1) <= fpr.
 
     Raises:
         ValueError: the rate is not in (0, 1).
     """
     if not 0 < fpr < 1:
-        raise ValueError(f"a false positive rate lies between 0 and 1, not at {fpr}")
+        raise ValueError(f"the false positive rate must lie between 0 and 1, but is {fpr}")
     m = max(1, math.ceil(1 / fpr) - 1)
     return m - 1 if m > 1 and 1 / m <= fpr else m  # 1 / (1 / 49) rounds to above 49
 
@@ -60,25 +61,27 @@ def auxiliaries_needed(fpr: float) -> int:
 def decide(scores: Floats, auxiliary: Floats, fpr: float) -> Decision:
     """Call a candidate a member if its p-value is at most ``fpr``.
 
-    That is the same as a score above the k-th largest of m auxiliaries, where k is the largest
-    number with k / (m + 1) <= fpr. Over draws of the auxiliaries a non-member exceeds this
-    threshold with probability k / (m + 1); once they are drawn, the rate of the threshold they gave
-    is a draw from Beta(k, m + 1 - k), as the k-th smallest of m uniform variables is (Vovk 2012,
-    "Conditional validity of inductive conformal predictors", arXiv:1209.2673). Ties only lower it.
+    Equivalently, its score exceeds the k-th largest of m auxiliaries, where k is the largest number
+    with k / (m + 1) <= fpr. Over draws of the auxiliaries, a non-member exceeds this threshold with
+    probability k / (m + 1). Given the auxiliaries, the false positive rate of the threshold has the
+    distribution Beta(k, m + 1 - k), that of the k-th smallest of m uniform variables (Vovk 2012,
+    "Conditional validity of inductive conformal predictors", arXiv:1209.2673). Ties can only lower
+    the rate.
 
     Args:
-        scores: (N,) of the candidates, higher = more likely a member.
-        auxiliary: (m,) of known non-members.
-        fpr: the false positive rate asked for, in (0, 1).
+        scores: (N,) scores of the candidates, higher = more likely a member.
+        auxiliary: (m,) scores of known non-members.
+        fpr: requested false positive rate, in (0, 1).
 
     Raises:
-        ValueError: the auxiliaries are too few for this rate, or see :func:`conformal_p_values`.
+        ValueError: there are too few auxiliaries for this rate, or see
+            :func:`conformal_p_values`.
     """
     p_value = conformal_p_values(scores, auxiliary)
     m = len(auxiliary)
     if m < auxiliaries_needed(fpr):
         raise ValueError(f"{m} auxiliary scores cannot resolve a false positive rate of {fpr}")
-    # Compared as the p-values are: fpr * (m + 1) may round to below the whole number that it is.
+    # The same comparison as for the p-values, because fpr * (m + 1) may round below a whole number.
     k = int(np.count_nonzero(np.arange(1, m + 1) / (m + 1) <= fpr))
     return Decision(
         n_auxiliary=m,
@@ -91,23 +94,23 @@ def decide(scores: Floats, auxiliary: Floats, fpr: float) -> Decision:
 
 
 def ranks(scores: Floats) -> NDArray[np.int64]:
-    """1 for the highest score, int64 (N,); equal scores share the best of their ranks."""
-    from scipy.stats import rankdata  # takes long to import
-
+    """Ranks from 1 for the highest score, int64 (N,); ties share the best of their ranks."""
     rank: NDArray[np.int64] = rankdata(-np.asarray(scores), method="min").astype(np.int64)
     return rank
 
 
 PRIORS = ("0.01", "0.1")
-"""How frequent members may be among the images that an attacker asks about."""
+"""Assumed shares of members among the images that an attacker queries."""
 
 
 def proportion_interval(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's (1934) exact interval of a binomial proportion.
 
+    SciPy's ``binomtest`` computes the same interval, but only for whole numbers.
+
     Args:
-        hits: in [0, n]; like n, a fraction where images count for less than one.
-        n: above 0.
+        hits: number of hits in [0, n]; not a whole number if clusters reduce the effective n.
+        n: number of trials, above 0.
         level: coverage.
     """
     tail = (1 - level) / 2
@@ -119,15 +122,16 @@ def proportion_interval(hits: float, n: float, level: float = 0.95) -> tuple[flo
 def proportion(
     called: NDArray[np.bool_], groups: Strings | None = None, level: float = 0.95
 ) -> Estimate:
-    """Share of images that are called, with its interval.
+    """Share of images that are called members, with its interval.
 
-    Clopper and Pearson's; with clusters Korn and Graubard's (1998, Survey Methodology 24): the same
-    of as many independent images as have the share's variance over clusters, and as there are
-    clusters where all images are called, or none.
+    The interval is Clopper and Pearson's. With clusters it is Korn and Graubard's (1998, Survey
+    Methodology 24): the same interval with an effective number of images, which gives independent
+    images the variance of the share over clusters. The effective number is the number of clusters
+    if all images or no images are called.
 
     Args:
         called: bool (N,), N at least 1.
-        groups: (N,) clusters; "" for an image that belongs to none.
+        groups: (N,) clusters; "" for an image without a cluster.
         level: coverage.
     """
     n, share = len(called), float(np.mean(called))
@@ -143,10 +147,10 @@ def proportion(
 
 
 def precision(tpr: float, fpr: float, prior: float) -> float:
-    """Share of members among those called members, where a share ``prior`` of all are members.
+    """Share of members among the images called members, if the share of members is ``prior``.
 
     Raises:
-        ZeroDivisionError: nobody is called.
+        ZeroDivisionError: both rates are 0.
     """
     return prior * tpr / (prior * tpr + (1 - prior) * fpr)
 
@@ -158,20 +162,20 @@ def operating_point(
     fpr: float,
     groups: Strings | None = None,
 ) -> OperatingPoint | None:
-    """What becomes of the candidates at the threshold of :func:`decide`.
+    """True and false positive rate and precision at the threshold of :func:`decide`.
 
-    The intervals of the rates are those of :func:`proportion`, given the threshold. That of the
-    precision joins 97.5 % intervals of both rates, so it covers at least 95 % (Bonferroni).
+    The intervals of the rates are those of :func:`proportion`, given the threshold. The interval of
+    the precision combines 97.5 % intervals of both rates, so it covers at least 95 % (Bonferroni).
 
     Args:
-        scores: (N,) of the candidates, higher = more likely a member.
+        scores: (N,) scores of the candidates, higher = more likely a member.
         is_member: bool (N,).
-        auxiliary: (m,) scores of known non-members that are no candidates.
-        fpr: the false positive rate asked for, in (0, 1).
-        groups: (N,) clusters; "" for an image that belongs to none.
+        auxiliary: (m,) scores of known non-members that are not candidates.
+        fpr: requested false positive rate, in (0, 1).
+        groups: (N,) clusters; "" for an image without a cluster.
 
     Returns:
-        None where the auxiliaries are too few for this rate.
+        None if there are too few auxiliaries for this rate.
 
     Raises:
         ValueError: see :func:`decide` and :func:`mia_lab.evaluation.roc.split_classes`.
@@ -199,7 +203,7 @@ def operating_point(
 
 
 def hindsight(scores: Floats, is_member: NDArray[np.bool_]) -> Hindsight:
-    """The threshold that maximises TPR - FPR on these very images (Youden 1950).
+    """The threshold that maximises TPR - FPR on the evaluated images themselves (Youden 1950).
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.

@@ -1,4 +1,4 @@
-"""How private a training can have been, from the guesses about one run."""
+"""Lower bounds on the epsilon of a training, from guesses on the membership of one run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import binom
 
 from mia_lab.evaluation.results import EpsilonBound
 from mia_lab.evaluation.roc import split_classes
 from mia_lab.types import Floats
 
 _LARGEST = 40.0
-"""Where a bound is searched for; e^40 is beyond any number of guesses."""
+"""Upper end of the search for a bound; no number of guesses reaches e^40."""
 
 THEOREM = (
     "Steinke, Nasr and Jagielski 2023, one training run: each candidate was a member by its own "
@@ -21,21 +23,19 @@ THEOREM = (
 
 
 def p_value(correct: int, guesses: int, candidates: int, epsilon: float, delta: float) -> float:
-    """How likely so many right guesses are, were the training (epsilon, delta)-private.
+    """Bound on the probability of so many correct guesses if the training is (epsilon, delta)-DP.
 
     Steinke, Nasr & Jagielski, "Privacy Auditing with One (1) Training Run", NeurIPS 2023,
-    arXiv:2305.08846, Theorem 5.2: with W right among r guesses about m coins,
+    arXiv:2305.08846, Theorem 5.2: with W correct of r guesses about m coins,
     P(W >= v) <= P(S >= v) + 2 m delta max_i P(v - i <= S < v) / i, where S is binomial with r
     trials of probability e^epsilon / (1 + e^epsilon).
 
     Args:
-        correct: v.
-        guesses: r.
-        candidates: m, each a member by a fair coin of its own.
-        epsilon, delta: what the training claims.
+        correct: v, number of correct guesses.
+        guesses: r, number of guesses.
+        candidates: m, number of candidates, each a member by its own fair coin.
+        epsilon, delta: parameters of the privacy claim.
     """
-    from scipy.stats import binom
-
     q = 1 / (1 + math.exp(-epsilon))
     tail = float(binom.sf(correct - 1, guesses, q))
     if delta == 0 or correct == 0:
@@ -52,29 +52,27 @@ def one_run_bound(
     delta: float,
     level: float = 0.95,
 ) -> EpsilonBound:
-    """The largest epsilon that the guesses of one run reject.
+    """The largest epsilon that the guesses on one run reject.
 
-    The highest half of the guesses says "member", the lowest half says "non-member", and nothing
-    is said of the others. Ties at the edge are broken by the order of the images, which must not
-    depend on the labels.
+    With r guesses, the highest r / 2 (rounded up) are guessed to be members and the lowest r / 2
+    to be non-members; there is no guess on the other images. Ties are broken by the order of the
+    images, which must not depend on the labels.
 
     Args:
         scores: (N,) higher = more likely a member.
-        is_member: bool (N,), each by a fair coin of its own.
-        guesses: how many images are guessed about, 2 to N, fixed before the scores were seen.
-        delta: of the claim that is tested.
-        level: confidence.
+        is_member: bool (N,), each by its own fair coin.
+        guesses: number of guesses, 2 to N, fixed before the scores were known.
+        delta: delta of the claim.
+        level: confidence level.
 
     Raises:
-        ValueError: there are not so many images, or see
+        ValueError: the number of guesses is out of range, or see
             :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    from scipy.optimize import brentq
-
     split_classes(scores, is_member)
     n = len(scores)
     if not 2 <= guesses <= n:
-        raise ValueError(f"{guesses} guesses about {n} images: give 2 to {n}")
+        raise ValueError(f"{guesses} guesses on {n} images: the number must be in 2 to {n}")
     order = np.argsort(-np.asarray(scores), kind="stable")
     half = guesses // 2
     called, cleared = order[: guesses - half], order[n - half :]

@@ -1,25 +1,22 @@
-"""From scores and ground truth to the rows of the report."""
+"""From scores and ground truth to evaluations and paired comparisons."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.evaluation import metrics
 from mia_lab.evaluation.bootstrap import (
     auc_bootstrap_interval,
     compare_bootstrap,
     tpr_draws,
     tpr_interval,
 )
-from mia_lab.evaluation.null import permutation_p_value
-from mia_lab.evaluation.results import Band, Comparison, Estimate, Evaluation
-from mia_lab.evaluation.roc import auc, roc_curve, split_classes, tpr_at_fpr
-from mia_lab.evaluation.uncertainty import auc_interval, compare
+from mia_lab.evaluation.results import Band, Comparison, Evaluation
+from mia_lab.evaluation.roc import roc_curve, split_classes
+from mia_lab.evaluation.uncertainty import compare
 from mia_lab.seeding import generator
 from mia_lab.types import Floats, ScoreTable, Strings
-
-FPRS = ("0.01", "0.1")
-"""False positive rates at which the true positive rate is reported."""
 
 _BAND_POINTS = 40
 
@@ -37,7 +34,7 @@ def evaluate(
         name: the attack or blind baseline.
         scores: (N,) higher = more likely a member.
         is_member: bool (N,), in the order of ``scores``.
-        seed: of the bootstrap and of permuted clusters.
+        seed: of the bootstrap and of the permutations.
         groups: (N,) clusters of images that are not independent; "" for one that stands alone.
 
     Raises:
@@ -47,29 +44,24 @@ def evaluate(
         members, nonmembers = split_classes(scores, is_member)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    roc, n = roc_curve(scores, is_member), len(nonmembers)
-    fprs = _band_fprs(n)
-    rates, band, bootstrap, labels = (
-        generator(seed, what, name) for what in ("rates", "band", "bootstrap", "labels")
-    )
-    low, high = tpr_interval(tpr_draws(scores, is_member, [*map(float, FPRS)], rates, groups))
-    tpr_at: dict[str, Estimate | None] = {}
-    for fpr, a, b in zip(FPRS, low.tolist(), high.tolist(), strict=True):
-        rate = tpr_at_fpr(roc, float(fpr), n)
-        # The rate is a step, its interval of straight lines: at the ends they may miss each other.
-        tpr_at[fpr] = None if rate is None else Estimate(rate, (min(a, rate), max(b, rate)))
-    band_low, band_high = tpr_interval(tpr_draws(scores, is_member, fprs, band, groups))
+    fprs = _band_fprs(len(nonmembers))
+    draws = tpr_draws(scores, is_member, fprs, generator(seed, "band", name), groups)
+    low, high = tpr_interval(draws)
     return Evaluation(
         name=name,
         n_members=len(members),
-        n_nonmembers=n,
-        auc=auc(scores, is_member),
-        auc_ci95=auc_interval(scores, is_member, groups=groups),
-        auc_bootstrap_ci95=auc_bootstrap_interval(scores, is_member, bootstrap, groups),
-        p_value=permutation_p_value(scores, is_member, labels, groups),
-        tpr_at_fpr=tpr_at,
-        roc=roc,
-        band=Band(fprs, band_low, band_high),
+        n_nonmembers=len(nonmembers),
+        metrics={
+            metric.name: metric.measure(
+                scores, is_member, groups, generator(seed, metric.stream or metric.name, name)
+            )
+            for metric in metrics.METRICS
+        },
+        auc_bootstrap_ci95=auc_bootstrap_interval(
+            scores, is_member, generator(seed, "bootstrap", name), groups
+        ),
+        roc=roc_curve(scores, is_member),
+        band=Band(fprs, low, high),
     )
 
 

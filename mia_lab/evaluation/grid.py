@@ -15,7 +15,7 @@ from mia_lab.types import DifficultyTable, Floats, Strings
 
 CURVE_POINTS = 41
 CURVE_UNTIL = 2.0
-"""Largest weight on the curve, unless the configured one is larger."""
+"""Largest weight on the curve, unless the configured weight is larger."""
 
 
 def evaluate_grid(
@@ -29,15 +29,15 @@ def evaluate_grid(
     """AUC of the membership error at every point of the grid, the configured point first.
 
     Args:
-        difficulty: S settings, the configured first.
+        difficulty: S settings, the configured one first.
         reconstruction_error: (N,), in the order of ``ids``.
-        ids: the candidates.
+        ids: ids of the candidates.
         is_member: bool (N,).
-        alphas: A distinct weights of the difficulty, the configured first.
-        groups: (N,) clusters; "" for an image that belongs to none.
+        alphas: A distinct weights of the difficulty, the configured one first.
+        groups: (N,) clusters; "" for an image without a cluster.
 
     Returns:
-        S * A points; none where there is only the configured one.
+        S * A points; empty if the configured point is the only one.
 
     Raises:
         KeyError: a candidate has no difficulty.
@@ -68,14 +68,14 @@ def alpha_curve(
     alpha: float,
     groups: Strings | None = None,
 ) -> AlphaCurve:
-    """AUC of the membership error for weights from 0, the plain reconstruction error, upwards.
+    """AUC of the membership error as a function of the weight, from 0 (reconstruction error) up.
 
     Args:
         reconstruction_error: (N,).
         difficulty: (N,) in the same order and unit.
         is_member: bool (N,).
         alpha: the configured weight, which is one of the points.
-        groups: (N,) clusters; "" for an image that belongs to none.
+        groups: (N,) clusters; "" for an image without a cluster.
     """
     alphas = np.unique([*np.linspace(0, max(CURVE_UNTIL, alpha), CURVE_POINTS), alpha])
     scores = [-membership_error(reconstruction_error, difficulty, a) for a in alphas]

@@ -1,4 +1,4 @@
-"""Many tests at once."""
+"""Correction of p-values for multiple tests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mia_lab.types import Floats
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
-    """Adjusted p-values: rejecting those below 0.05 errs in any of K tests with 5 % at most.
+    """Adjust p-values so that rejecting those below 0.05 has a family-wise error of at most 5 %.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-    Statistics 6: the k-th smallest of K p-values, k from 1, is multiplied by K + 1 - k, and never
-    becomes smaller than the one before it. No assumption on how the tests depend on each other.
+    Statistics 6: the k-th smallest of K p-values, k from 1, is multiplied by K + 1 - k, and is at
+    least as large as the one before it. The tests may depend on each other in any way.
 
     Args:
         p_values: (K,) in [0, 1], in any order.

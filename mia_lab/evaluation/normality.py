@@ -1,4 +1,4 @@
-"""Whether the log errors of reference victims are Gaussian, as a likelihood ratio supposes."""
+"""Test whether the log errors of reference victims are Gaussian, as a likelihood ratio assumes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from mia_lab.evaluation.results import Normality
 from mia_lab.types import Floats
 
 KEPT = 400
-"""Quantiles that a figure shows, at most."""
+"""Largest number of quantiles that a figure shows."""
 
 TESTED = 5000
-"""Residuals that Shapiro and Wilk's test is made for, at most."""
+"""Largest number of residuals for which Shapiro and Wilk's test is valid."""
 
 
 def normality(logs: Floats) -> Normality | None:
-    """Residuals of log errors from each image's mean, pooled.
+    """Test the pooled residuals of log errors from each image's mean.
 
     Args:
-        logs: (K, N) log errors of K references on N images; NaN where one saw the image.
+        logs: (K, N) log errors of K references on N images; NaN if a reference was trained on the
+            image.
 
     Returns:
-        None where fewer than 20 residuals are left.
+        None with fewer than 20 residuals, or if the residuals do not vary.
     """
     n = (~np.isnan(logs)).sum(0)
     logs, n = logs[:, n > 1], n[n > 1]
     if n.sum() < 20:
         return None
-    # Residuals of n draws from their own mean spread less than the draws.
+    # The residuals of n draws from their own mean have a smaller variance than the draws.
     residual = ((logs - np.nanmean(logs, axis=0)) / np.sqrt(1 - 1 / n)).ravel()
     residual = np.sort(residual[~np.isnan(residual)])
     spread = residual.std()

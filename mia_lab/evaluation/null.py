@@ -1,19 +1,20 @@
-"""What scores look like if the labels mean nothing."""
+"""Permutation test of an AUC."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
-from mia_lab.evaluation.roc import auc, split_classes
+from mia_lab.evaluation.roc import midranks, split_classes
 from mia_lab.types import Floats, Strings
 
 PERMUTATIONS = 2000
-"""Of labels whose null has no closed form: clusters, and classes of a few images."""
+"""Number of permutations if the null has no closed form: clusters, and small classes."""
 
-_FEW = 8
-"""Images of a class below which the normal limit is not trusted."""
+_SMALL_CLASS = 8
+"""Largest class for which the normal approximation is not used."""
 
 
 def permutation_p_value(
@@ -22,30 +23,38 @@ def permutation_p_value(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> float:
-    """Two-sided p-value of an AUC against the permutation of the labels.
+    """Two-sided p-value of an AUC under permutation of the labels.
 
-    That is the Mann-Whitney test, in its normal limit with the correction for ties. Clusters, and
-    classes of up to eight images, are permuted 2,000 times instead; see
+    This is the Mann-Whitney test, with the normal approximation and the correction for ties. With
+    clusters, or a class of at most eight images, the labels are permuted 2,000 times instead; see
     :func:`mia_lab.evaluation.clusters.permuted`.
 
     Args:
         scores: (N,) higher = more likely a member.
         is_member: bool (N,).
-        rng: the source of randomness, of permutations.
-        groups: (N,) clusters; "" for an image that belongs to none.
+        rng: the source of randomness of the permutations.
+        groups: (N,) clusters; "" for an image without a cluster.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    from scipy.stats import mannwhitneyu
-
     members, nonmembers = split_classes(scores, is_member)
     if np.ptp(np.asarray(scores)) == 0:
         return 1.0
     codes = cluster_codes(groups)
-    if codes is None and min(len(members), len(nonmembers)) > _FEW:
+    if codes is None and min(len(members), len(nonmembers)) > _SMALL_CLASS:
         return float(mannwhitneyu(members, nonmembers, method="asymptotic").pvalue)
-    observed = abs(auc(scores, is_member) - 0.5)
-    null = [auc(scores, permuted(is_member, codes, rng)) - 0.5 for _ in range(PERMUTATIONS)]
+    ranks = midranks(np.asarray(scores))  # permuted labels leave them as they are
+    observed = abs(_auc_of_ranks(ranks, is_member) - 0.5)
+    null = [
+        _auc_of_ranks(ranks, permuted(is_member, codes, rng)) - 0.5 for _ in range(PERMUTATIONS)
+    ]
     beyond = np.count_nonzero(np.abs(null) >= observed - 1e-12)
     return float((1 + beyond) / (1 + PERMUTATIONS))
+
+
+def _auc_of_ranks(ranks: Floats, is_member: NDArray[np.bool_]) -> float:
+    """As :func:`mia_lab.evaluation.roc.auc`, from the midranks of the scores."""
+    m = np.count_nonzero(is_member)
+    wins = ranks[is_member].sum() - m * (m + 1) / 2
+    return float(wins / (m * (len(ranks) - m)))

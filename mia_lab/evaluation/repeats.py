@@ -16,7 +16,7 @@ class Mean:
 
     Attributes:
         value: the mean.
-        ci95: Student's interval for the mean over all such repeats; None for a single one.
+        ci95: Student's interval of the mean; None for a single repeat.
         n: number of repeats.
     """
 
@@ -26,7 +26,7 @@ class Mean:
 
     @property
     def half_width(self) -> float:
-        """Half the length of the interval; NaN where there is none."""
+        """Half the length of the interval; NaN for a single repeat."""
         return math.nan if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2
 
 
@@ -34,7 +34,7 @@ def mean_over_repeats(values: Sequence[float]) -> Mean:
     """Mean and ``t``-interval, mean +- t(0.975, n - 1) s / sqrt(n) (Student, 1908).
 
     Args:
-        values: of the n repeats, taken as independent; n >= 1. The interval is not clipped to the
+        values: values of the n independent repeats; n >= 1. The interval is not clipped to the
             range of the measure.
 
     Raises:

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, cast
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from mia_lab.types import DifficultyTable, Floats, PrivacyClaim, ScoreTable, Split
+from mia_lab.types import DifficultyTable, Floats, Integers, PrivacyClaim, ScoreTable, Split
+
+Interval = tuple[float, float]
+"""Lower and upper limit."""
+
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Estimate:
     """A number with its 95 % confidence interval."""
 
     value: float
-    ci95: tuple[float, float]
+    ci95: Interval
 
 
 @dataclass(frozen=True)
@@ -53,31 +60,51 @@ class Band:
     high: Floats
 
 
-@dataclass(frozen=True)
+Measured = float | Estimate | Mapping[str, Estimate | None] | None
+"""What a metric returns: a number, an estimate, or one estimate per key (as for the true positive
+rate at each false positive rate); None where the images do not suffice."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """How well one score tells members from non-members.
 
     Attributes:
-        name: name of the attack or blind baseline.
-        auc: area under the ROC curve, in [0, 1].
-        auc_ci95: 95 % confidence interval of the AUC, DeLong's.
-        auc_bootstrap_ci95: the same by a stratified bootstrap.
-        p_value: two-sided, of the hypothesis that the labels mean nothing (AUC 0.5).
-        tpr_at_fpr: true positive rate at each false positive rate (keys as in "0.01"); None where
-            the non-members are too few to resolve that rate.
-        roc, band: the curve and its pointwise band.
+        name: the attack or blind baseline.
+        n_members, n_nonmembers: number of images.
+        metrics: every metric of :data:`mia_lab.evaluation.metrics.METRICS`, by name.
+        auc_bootstrap_ci95: 95 % confidence interval of the AUC by a stratified bootstrap, a check
+            of DeLong's interval.
+        roc, band: the ROC curve and its pointwise band.
     """
 
     name: str
-    n_members: int
-    n_nonmembers: int
-    auc: float
-    auc_ci95: tuple[float, float]
-    auc_bootstrap_ci95: tuple[float, float]
-    p_value: float
-    tpr_at_fpr: Mapping[str, Estimate | None]
+    n_members: Count
+    n_nonmembers: Count
+    metrics: Mapping[str, Measured]
+    auc_bootstrap_ci95: Interval
     roc: Roc
     band: Band
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve, in [0, 1]."""
+        return cast(Estimate, self.metrics["auc"]).value
+
+    @property
+    def auc_ci95(self) -> Interval:
+        """DeLong's 95 % confidence interval of the AUC."""
+        return cast(Estimate, self.metrics["auc"]).ci95
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the null hypothesis that scores and labels are independent."""
+        return cast(float, self.metrics["p_value"])
+
+    @property
+    def tpr_at_fpr(self) -> Mapping[str, Estimate | None]:
+        """True positive rate at each false positive rate (keys as in "0.01")."""
+        return cast(Mapping[str, Estimate | None], self.metrics["tpr_at_fpr"])
 
 
 @dataclass(frozen=True)
@@ -93,11 +120,16 @@ class Comparison:
 
     first: str
     second: str
-    difference: float
-    ci95: tuple[float, float]
-    p_value: float
-    bootstrap_ci95: tuple[float, float]
-    bootstrap_p_value: float
+    difference: Annotated[float, Ge(-1), Le(1)]
+    ci95: Interval
+    p_value: Share
+    bootstrap_ci95: Interval
+    bootstrap_p_value: Share
+
+    @property
+    def estimate(self) -> Estimate:
+        """The difference with DeLong's interval."""
+        return Estimate(self.difference, self.ci95)
 
 
 class Verdict(StrEnum):
@@ -130,10 +162,10 @@ class Blind:
     scores: tuple[ScoreTable, ...]
     adjusted_p: Mapping[str, float]
     best: str
-    max: float
-    p_value: float
-    upper95: float
-    permutations: int
+    max: Share
+    p_value: Share
+    upper95: Share
+    permutations: Annotated[int, Ge(1)]
     verdict: Verdict
 
 
@@ -148,10 +180,10 @@ class Knowledge:
         trainings: of reference victims.
     """
 
-    images: int
+    images: Count
     architecture: str
-    queries: int
-    trainings: int
+    queries: Annotated[int, Ge(1)]
+    trainings: Count
 
 
 @dataclass(frozen=True)
@@ -165,10 +197,10 @@ class Utility:
         frechet: distance of the answers' features from the targets', at least 0.
     """
 
-    n: int
-    l1: float
-    ssim: float
-    frechet: float
+    n: Count
+    l1: Share
+    ssim: Annotated[float, Le(1)]
+    frechet: Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -205,8 +237,8 @@ class Slice:
     by: str
     name: str
     attack: str
-    n_members: int
-    n_nonmembers: int
+    n_members: Count
+    n_nonmembers: Count
     auc: Estimate | None
 
 
@@ -241,8 +273,19 @@ class GridPoint:
     layers: str
     ridge: str
     alpha: float
-    auc: float
-    auc_ci95: tuple[float, float]
+    auc: Share
+    auc_ci95: Interval
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """The setting as text, by axis of the grid."""
+        return {
+            "layers": self.layers,
+            "ridge": self.ridge,
+            "alpha": f"{self.alpha:.12g}",
+            "features_from": self.features_from,
+            "backbone": self.backbone,
+        }
 
 
 @dataclass(frozen=True)
@@ -297,15 +340,15 @@ class OperatingPoint:
         threshold: a candidate is called a member if its score is above.
         n_auxiliary: known non-members that it comes from.
         tpr, fpr: shares of members and of non-members called members; Clopper-Pearson intervals.
-        precision: share of members among those called, were members as frequent as the key says
-            ("0.01"); None where nobody is called.
+        precision_at_prior: share of members among the images called members, by the prior
+            probability of a member ("0.01"); None where no image is called one.
     """
 
     threshold: float
-    n_auxiliary: int
+    n_auxiliary: Annotated[int, Ge(1)]
     tpr: Estimate
     fpr: Estimate
-    precision: Mapping[str, Estimate | None]
+    precision_at_prior: Mapping[str, Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -320,9 +363,9 @@ class Hindsight:
     """
 
     threshold: float | None
-    tpr: float
-    fpr: float
-    accuracy: float
+    tpr: Share
+    fpr: Share
+    accuracy: Share
 
 
 @dataclass(frozen=True)
@@ -342,7 +385,7 @@ class Calibration:
     predicted: Floats
     observed: Floats
     observed_ci95: Floats
-    count: NDArray[np.int64]
+    count: Integers
     brier: float
     log_loss: float
 
@@ -359,26 +402,27 @@ class EpsilonBound:
         delta: of the claim.
     """
 
-    value: float | None
+    value: Annotated[float, Ge(0)] | None
     why: str
-    guesses: int = 0
-    correct: int = 0
-    delta: float = 0.0
+    guesses: Count = 0
+    correct: Count = 0
+    delta: Share = 0.0
 
 
 @dataclass(frozen=True)
-class Practice:
-    """What one attack's scores are good for beyond ranking.
+class DecisionQuality:
+    """How well members can be decided on by one attack's scores.
 
     Attributes:
-        fixed: at thresholds that auxiliaries gave, by the false positive rate asked for ("0.1");
-            None where the auxiliaries are too few for it. Empty where there are none.
-        hindsight: the threshold that maximises TPR - FPR on these very images.
+        fixed_threshold: results at thresholds that auxiliaries gave, by the requested false
+            positive rate ("0.1"); None where the auxiliaries are too few for this rate. Empty
+            without auxiliaries.
+        hindsight: the threshold that maximises TPR - FPR on the evaluated images.
         calibration: None where the images are too few to fit one.
-        epsilon: the lower bound, or why there is none.
+        epsilon: the lower bound of the privacy loss, or why there is none.
     """
 
-    fixed: Mapping[str, OperatingPoint | None]
+    fixed_threshold: Mapping[str, OperatingPoint | None]
     hindsight: Hindsight
     calibration: Calibration | None
     epsilon: EpsilonBound
@@ -432,39 +476,29 @@ class Dossiers:
     difficulty: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """The verdict on one victim, and what the report needs to explain it.
+    """Everything that an audit measures on one victim.
 
     Attributes:
-        name: the run's name, e.g. ``facades_pix2pix``.
-        split: the roles of all images.
         scores: one table per attack; rows of all tables share ids.
-        difficulty: float64 per candidate, in the order of ``scores[0].id``.
-        alpha: weight of the difficulty in the membership error (Eq. 3).
+        difficulty: float64 (N,), one per candidate, in the order of ``scores[0].id``.
+        alpha: weight of the difficulty in the membership attack (Eq. 3).
         evaluations: one per attack.
-        normality: of the references' log errors; None where no attack compares with references.
-        claim: what the victim's training promises; None where it promises nothing.
-        utility: how good the victim's answers are; None where nobody asked.
-        knowledge: what each attacker has to have, by the attack's name.
-        practice: what each attack's scores are good for, by its name.
+        normality: of the references' log errors; None if no attack compares with references.
+        claim: the privacy that the victim's training claims; None if it claims none.
+        utility: quality of the victim's outputs; None if it was not measured.
+        knowledge: what each attacker needs, by attack.
+        decisions: how well members can be decided on, by attack.
         comparisons: each attack against the plain reconstruction error.
-        blind: attacks that never saw the victim, and the verdict on the split.
+        blind: attacks that never see the victim, and the verdict on the split.
         excess: each attack against the best of them.
         slices: the attacks on parts of the candidates.
         alpha_curve: None without a reconstruction error and a difficulty.
         near_duplicates: pairs of ids in different roles that look alike, with their distance.
-        dossiers: images to look at; empty where ``report.images`` is false.
         grid: the membership attack under other settings, the configured first; empty if none.
-        timing_s: seconds each stage took in this run.
-        record: what was run: versions, weights, seeds, data fingerprint (plain strings).
-        command: what reproduces it, as typed into a shell.
-        config: the resolved configuration, as YAML.
-        gate: what became of ``fail_if``; None where nothing was asked.
     """
 
-    name: str
-    split: Split
     scores: tuple[ScoreTable, ...]
     difficulty: Floats
     alpha: float
@@ -473,28 +507,48 @@ class AuditResult:
     claim: PrivacyClaim | None
     utility: Utility | None
     knowledge: Mapping[str, Knowledge]
-    practice: Mapping[str, Practice]
+    decisions: Mapping[str, DecisionQuality]
     comparisons: tuple[Comparison, ...]
     blind: Blind
     excess: tuple[Comparison, ...]
     slices: tuple[Slice, ...]
     alpha_curve: AlphaCurve | None
     near_duplicates: tuple[tuple[str, str, int], ...]
-    dossiers: tuple[Dossiers, ...]
     grid: tuple[GridPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """An audit's result, with everything else that its files, page and tracker show.
+
+    Attributes:
+        name: the run's name, e.g. ``facades_pix2pix``.
+        result: the measured numbers.
+        split: the roles of all images.
+        dossiers: images to look at; empty with ``report.images=false``.
+        gate: the outcome of ``fail_if``; None without a condition.
+        timing_s: seconds that each part of this run took.
+        record: what was run: versions, weights, seeds, data fingerprint (plain strings).
+        command: what reproduces the run, as typed into a shell.
+        config: the resolved configuration, as YAML.
+    """
+
+    name: str
+    result: AuditResult
+    split: Split
+    dossiers: tuple[Dossiers, ...]
+    gate: Gate | None
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
     command: str
     config: str
-    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """Who, of images that nobody knows, a victim was probably trained on.
+class ScoringResult:
+    """Which of some unknown images a victim was probably trained on.
 
     Attributes:
-        name: the run's name.
         candidates: N ids, in the order of every vector here.
         auxiliaries: m ids of known non-members; may be none.
         scores: one table per attack, of candidates and auxiliaries.
@@ -503,19 +557,31 @@ class Scoring:
         ranks: by attack, int64 (N,); 1 is the most likely member.
         decisions: by attack; empty without auxiliaries.
         near_duplicates: candidates and auxiliaries that look alike, with their distance.
-        gallery: the most likely members.
-        timing_s, record: as in :class:`AuditResult`.
     """
 
-    name: str
     candidates: tuple[str, ...]
     auxiliaries: tuple[str, ...]
     scores: tuple[ScoreTable, ...]
     difficulty: Floats
     fpr: float
-    ranks: Mapping[str, NDArray[np.int64]]
+    ranks: Mapping[str, Integers]
     decisions: Mapping[str, Decision]
     near_duplicates: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The report of ``task=score``.
+
+    Attributes:
+        name: the run's name.
+        result: ranks and decisions.
+        gallery: the most likely members.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    result: ScoringResult
     gallery: Gallery
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
@@ -550,7 +616,7 @@ class Survey:
         correlation: (S, S) Spearman's between settings; NaN where a setting scores all alike.
         reliability: of the configured setting; None where it was not repeated.
         easiest, hardest: the images at either end, the extreme first.
-        timing_s, record: as in :class:`AuditResult`.
+        timing_s, record: as in :class:`AuditReport`.
     """
 
     name: str
@@ -562,117 +628,3 @@ class Survey:
     hardest: Extremes
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """An audit that is done, as its folder tells it.
-
-    Attributes:
-        label: a short name, unlike those of the runs that it is compared with.
-        folder: where it lies, as it was named.
-        metrics: the content of its ``metrics.json``.
-        split: the roles of all images.
-        scores: one table per attack, of the candidates in the order of the split.
-    """
-
-    label: str
-    folder: str
-    metrics: Mapping[str, Any]
-    split: Split
-    scores: tuple[ScoreTable, ...]
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """One attack in two runs, or why they cannot be tested against each other.
-
-    Attributes:
-        attack: its name; "" where the runs have no attack in common.
-        first, second: labels of the runs.
-        found: AUC in the first run minus AUC in the second; None where nothing was tested.
-        holm_p_value: DeLong's p-value, adjusted for all tests of the comparison.
-        reason: why nothing was tested; "" otherwise.
-    """
-
-    attack: str
-    first: str
-    second: str
-    found: Comparison | None
-    holm_p_value: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class RunComparison:
-    """Finished audits side by side.
-
-    Attributes:
-        name: of the comparison.
-        runs: in the order in which they were named.
-        common: settings of most runs, which their labels don't repeat; "" for none.
-        paired: every pair of runs, and every attack that both have.
-        timing_s, record, command: as in :class:`AuditResult`, of the comparison.
-    """
-
-    name: str
-    runs: tuple[FinishedRun, ...]
-    common: str
-    paired: tuple[PairedTest, ...]
-    timing_s: Mapping[str, float]
-    record: Mapping[str, str]
-    command: str
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """A job of a sweep, as its folder tells it.
-
-    Attributes:
-        number: its folder's name.
-        state: ``planned``, ``running``, ``done``, ``failed``, as its note says; ``damaged``: done,
-            but its files can't be read; ``other``: done, but no whole audit.
-        reason: why it has no numbers; "" where nothing needs to be said.
-        overrides: what tells it from the other points, as typed.
-        folder: where it lies.
-        settings: its configuration by dotted keys; empty where it is not known.
-        measured: one row an attack and blind baseline; empty where there are no numbers.
-        record: what was run.
-    """
-
-    number: int
-    state: str
-    reason: str
-    overrides: tuple[str, ...]
-    folder: str
-    settings: Mapping[str, Any]
-    measured: tuple[Mapping[str, Any], ...]
-    record: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The points of a sweep, finished or not.
-
-    Attributes:
-        name: of its folder.
-        points: in the order of their numbers.
-        missing: numbers below the highest that have no folder.
-        axes: columns of ``rows`` that differ between the points.
-        rows: the tidy table: a row a finished point and attack or blind baseline.
-        timing_s, record, command: as in :class:`AuditResult`, of the collection.
-    """
-
-    name: str
-    points: tuple[SweepPoint, ...]
-    missing: tuple[int, ...]
-    axes: tuple[str, ...]
-    rows: tuple[Mapping[str, Any], ...]
-    timing_s: Mapping[str, float]
-    record: Mapping[str, str]
-    command: str
-
-    @property
-    def done(self) -> tuple[SweepPoint, ...]:
-        """The points that have numbers."""
-        return tuple(point for point in self.points if point.measured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import metrics
 
 from mia_lab.evaluation.results import Roc
 from mia_lab.types import Floats
@@ -34,7 +35,7 @@ def split_classes(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats,
     members, nonmembers = scores[truth], scores[~truth]
     if not len(members) or not len(nonmembers):
         raise ValueError(
-            "both classes are needed to tell them apart, got "
+            "scores of both classes are needed, got "
             f"{len(members)} members and {len(nonmembers)} non-members"
         )
     return members, nonmembers
@@ -50,24 +51,23 @@ def roc_curve(scores: Floats, is_member: NDArray[np.bool_]) -> Roc:
     Raises:
         ValueError: see :func:`split_classes`.
     """
-    members, nonmembers = split_classes(scores, is_member)
-    thresholds = np.unique(np.concatenate([members, nonmembers]))[::-1]
-    return Roc(
-        fpr=np.concatenate([[0.0], _at_least(nonmembers, thresholds)]),
-        tpr=np.concatenate([[0.0], _at_least(members, thresholds)]),
-        threshold=np.concatenate([[np.inf], thresholds]),
-    )
+    split_classes(scores, is_member)
+    fpr, tpr, threshold = metrics.roc_curve(is_member, scores, drop_intermediate=False)
+    return Roc(fpr=fpr, tpr=tpr, threshold=threshold)
 
 
 def auc(scores: Floats, is_member: NDArray[np.bool_]) -> float:
     """Area under the ROC curve: P(member > non-member) + P(tie) / 2, from midranks.
+
+    Unlike scikit-learn's trapezoids, the sum of midranks is exact: AUCs of 0.5 and 1 have no
+    rounding error.
 
     Raises:
         ValueError: see :func:`split_classes`.
     """
     members, nonmembers = split_classes(scores, is_member)
     m, n = len(members), len(nonmembers)
-    # Midranks are multiples of 1/2, so the sum is exact and perfect separation gives exactly 1.
+    # Midranks are multiples of 1/2, so the sum is exact.
     wins = midranks(np.concatenate([members, nonmembers]))[:m].sum() - m * (m + 1) / 2
     return float(wins / (m * n))
 
@@ -76,24 +76,21 @@ def tpr_at_fpr(roc: Roc, fpr: float, n_nonmembers: int) -> float | None:
     """Largest true positive rate whose false positive rate does not exceed ``fpr``.
 
     Returns:
-        The rate in [0, 1], or None where a single false positive among ``n_nonmembers`` already
-        exceeds ``fpr``: such a rate cannot be measured with so few non-members.
+        The rate in [0, 1]; None if a single false positive among ``n_nonmembers`` already exceeds
+        ``fpr``, because so few non-members cannot resolve such a rate.
     """
-    # As in the curve itself, k / n rounds to the double nearest the fraction: no tolerance needed.
+    # In the curve, too, k / n is the double nearest to the fraction, so no tolerance is needed.
     if 1 / n_nonmembers > fpr:
         return None
     return float(roc.tpr[roc.fpr <= fpr].max())
 
 
 def midranks(values: Floats) -> Floats:
-    """Ranks from 1, tied values sharing their mean rank: float64 (N,)."""
+    """Ranks from 1, where tied values share their mean rank: float64 (N,).
+
+    Equal to ``scipy.stats.rankdata``, but up to five times as fast; permutation tests and cluster
+    tests rank the scores thousands of times.
+    """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return ranks
-
-
-def _at_least(values: Floats, thresholds: Floats) -> Floats:
-    """Share of the values at or above each threshold."""
-    below = np.searchsorted(np.sort(values), thresholds, side="left")
-    share: Floats = (len(values) - below) / len(values)
-    return share

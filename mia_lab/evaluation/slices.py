@@ -1,4 +1,4 @@
-"""Attacks on parts of the candidates: is it the easy images that leak, or one group?"""
+"""Performance of attacks on parts of the candidates: quarters of the difficulty, and groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mia_lab.types import Floats, ScoreTable, Strings
 
 QUARTERS = ("easiest quarter", "second quarter", "third quarter", "hardest quarter")
 GROUPS = 20
-"""The largest groups are listed, no more than these."""
+"""Largest number of groups that are listed; the largest groups come first."""
 
 
 def slices(
@@ -26,14 +26,14 @@ def slices(
     """AUC of each attack in each quarter of the difficulty, and in each of the largest groups.
 
     Args:
-        scores: of the N candidates, all in one order.
-        difficulty: (N,), in that order; quarters are of members and non-members together.
+        scores: scores of the N candidates, all in one order.
+        difficulty: (N,), in that order; quarters are over members and non-members together.
         is_member: bool (N,).
-        groups: (N,) names; "" for an image that belongs to none.
+        groups: (N,) names; "" for an image without a group.
 
     Returns:
-        One slice a part and attack, part by part. Groups of one class are left out: nothing can be
-        told apart in them. Within a group its images count as independent.
+        One slice per part and attack, part by part. Groups of a single class are left out, because
+        they have no AUC. Within a group, images count as independent.
     """
     found = []
     for by, name, rows in _parts(difficulty, groups):

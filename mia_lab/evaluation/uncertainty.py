@@ -2,7 +2,8 @@
 
 Sources:
     DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44: the variance and the paired test.
-    Sun & Xu (2014), IEEE Signal Processing Letters 21: the same from midranks, in O(n log n).
+    Sun & Xu (2014), IEEE Signal Processing Letters 21: DeLong's variance from midranks, in
+    O(n log n).
     Newcombe (2006), Statistics in Medicine 25: an interval that exists at AUC 0 and 1 (method 5).
     Zou & Donner (2008), Statistics in Medicine 27: the interval of a difference from two
     single intervals (MOVER).
@@ -13,6 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
+from scipy.stats import norm, t
 
 from mia_lab.evaluation.clusters import Codes, cluster_codes, sums
 from mia_lab.evaluation.roc import auc, midranks, split_classes
@@ -20,9 +24,9 @@ from mia_lab.types import Floats, Strings
 
 Interval = tuple[float, float]
 
-# Below any variance that scores can have: one pair out of order among 1e5 + 1e5 gives 1e-21.
+# Smaller than any positive variance: one pair out of order among 1e5 + 1e5 images gives 1e-21.
 _ZERO_VARIANCE = 1e-28
-# Beyond it the normal tail underflows: a p-value there is 0.
+# Beyond it the normal tail underflows, and the p-value is 0.
 _LARGEST_Z = 38.0
 
 
@@ -34,11 +38,12 @@ def delong_covariance(
     Args:
         scores: (K, N), higher = more likely a member.
         is_member: bool (N,).
-        groups: (N,) clusters of images that are not independent ("": alone); then Obuchowski's
-            (1997) variance, which adds the placements up within clusters.
+        groups: (N,) clusters of images that are not independent; "" for an image without a cluster.
+            With clusters the variance is Obuchowski's (1997), which sums the placements of each
+            cluster.
 
     Returns:
-        float64 (K, K); NaN where a class has one image or cluster only, whose spread is unknown.
+        float64 (K, K); NaN if a class has a single image or cluster, because its spread is unknown.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
@@ -55,10 +60,10 @@ def auc_interval(
 ) -> Interval:
     """Two-sided confidence interval of the AUC.
 
-    DeLong's on the logit scale, which stays inside (0, 1) and covers better near the ends. Where
-    its variance is zero or unknown (AUC 0 or 1, all scores tied, a class of one image) Newcombe's
-    method 5 instead. With clusters, Student's t replaces the normal quantile, with as many degrees
-    of freedom as the class with fewer clusters has, less one.
+    The interval is DeLong's on the logit scale, which stays inside (0, 1) and has better coverage
+    near the ends. If its variance is zero or unknown (AUC 0 or 1, all scores tied, a class of one
+    image), the interval is that of Newcombe's method 5. With clusters, Student's t replaces the
+    normal quantile; its degrees of freedom are the smaller number of clusters of a class, minus 1.
 
     Args:
         scores: (N,) higher = more likely a member.
@@ -69,8 +74,6 @@ def auc_interval(
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    from scipy.special import expit, logit
-
     area = auc(scores, is_member)
     variance = float(delong_covariance(np.asarray(scores)[None], is_member, groups)[0, 0])
     codes = cluster_codes(groups)
@@ -83,10 +86,10 @@ def auc_interval(
 
 
 def newcombe_interval(area: float, n_members: int, n_nonmembers: int, z: float) -> Interval:
-    """Newcombe's (2006) method 5: the AUCs t within ``z`` of their own standard errors of ``area``.
+    """Newcombe's (2006) method 5: all AUCs t that differ from ``area`` by at most z s(t).
 
-    Like Wilson's interval it takes the variance at t, not at the estimate, so that it exists for
-    a perfect separation: t (1 - t) (1 + N* ((1 - t) / (2 - t) + t / (1 + t))) / (m n) with
+    Like Wilson's interval, it uses the variance at t, not at the estimate, so that it exists for a
+    perfect separation: s(t)^2 = t (1 - t) (1 + N* ((1 - t) / (2 - t) + t / (1 + t))) / (m n) with
     N* = (m + n) / 2 - 1.
 
     Args:
@@ -108,8 +111,8 @@ def compare(
 ) -> tuple[float, Interval, float]:
     """Paired difference of two AUCs on the same images: DeLong's interval and test.
 
-    Where the variance of the difference is zero or unknown, MOVER (Zou & Donner 2008) combines
-    the two single intervals as if independent, and the p-value is the level at which that
+    If the variance of the difference is zero or unknown, MOVER (Zou & Donner 2008) combines the
+    two single intervals as if they were independent, and the p-value is the level at which that
     interval reaches 0.
 
     Args:
@@ -121,15 +124,13 @@ def compare(
 
     Returns:
         AUC(first) - AUC(second), its interval in [-1, 1], and the two-sided p-value of "no
-        difference" (1 where the difference is 0).
+        difference" (1 if the difference is 0).
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    from scipy.stats import norm, t
-
     difference = auc(first, is_member) - auc(second, is_member)
-    # The placements are subtracted first: scores of equal order then have a variance of exactly 0.
+    # The variance is that of differences of placements, exactly 0 for scores of the same order.
     pairs = zip(_placements(first, is_member), _placements(second, is_member), strict=True)
     members, nonmembers = (a - b for a, b in pairs)
     codes = cluster_codes(groups)
@@ -152,18 +153,15 @@ def compare_degenerate(
     level: float = 0.95,
     groups: Strings | None = None,
 ) -> tuple[float, Interval, float]:
-    """:func:`compare` where the paired differences do not vary, or vary in an unknown way."""
-    from scipy.optimize import brentq
-    from scipy.special import ndtr
-
-    if np.array_equal(first, second):  # one score: it differs from itself by nothing
+    """:func:`compare` if the variance of the paired differences is zero or unknown."""
+    if np.array_equal(first, second):
         return 0.0, (0.0, 0.0), 1.0
     areas = auc(first, is_member), auc(second, is_member)
     m, n = independent_units(is_member, cluster_codes(groups))
 
     def mover(z: float) -> Interval:
         a, b = areas
-        (al, ah), (bl, bh) = (newcombe_interval(t, m, n, z) for t in areas)
+        (al, ah), (bl, bh) = (newcombe_interval(area, m, n, z) for area in areas)
         return a - b - float(np.hypot(a - al, bh - b)), a - b + float(np.hypot(ah - a, b - bl))
 
     difference = areas[0] - areas[1]
@@ -171,7 +169,7 @@ def compare_degenerate(
     ci = (max(-1.0, low), min(1.0, high))
     if difference == 0:
         return difference, ci, 1.0
-    near = 0 if difference > 0 else 1  # the end of the interval that faces 0
+    near = 0 if difference > 0 else 1  # the end of the interval that is nearer to 0
     if mover(_LARGEST_Z)[near] * difference > 0:
         return difference, ci, 0.0
     z = brentq(lambda z: mover(z)[near], 1e-6, _LARGEST_Z)
@@ -179,9 +177,9 @@ def compare_degenerate(
 
 
 def _placements(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """For each member the share of non-members below it; for each non-member that of members above.
+    """Share of non-members below each member, and share of members above each non-member.
 
-    Ties count one half. (m,) and (n,), both with the AUC as their mean.
+    Ties count one half. Shapes (m,) and (n,); the mean of each is the AUC.
     """
     members, nonmembers = split_classes(scores, is_member)
     m, n = len(members), len(nonmembers)
@@ -192,7 +190,7 @@ def _placements(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, F
 def _covariance(
     placed: list[tuple[Floats, Floats]], is_member: NDArray[np.bool_], codes: Codes | None
 ) -> Floats:
-    """Covariance (K, K) of AUCs from the placements of members and non-members, K pairs of them."""
+    """Covariance (K, K) of K AUCs from the K pairs of placements of members and non-members."""
     members, nonmembers = (np.stack(side) for side in zip(*placed, strict=True))  # (K, m), (K, n)
     if codes is None:
         return _covariance_of_means(members) + _covariance_of_means(nonmembers)
@@ -209,7 +207,7 @@ def _covariance(
 
 
 def independent_units(is_member: NDArray[np.bool_], codes: Codes | None) -> tuple[int, int]:
-    """How many independent units each class has: images, or clusters."""
+    """Number of independent units (images or clusters) of the members and of the non-members."""
     if codes is None:
         return int(np.count_nonzero(is_member)), int(np.count_nonzero(~is_member))
     return len(np.unique(codes[is_member])), len(np.unique(codes[~is_member]))
@@ -226,26 +224,23 @@ def _covariance_of_means(values: Floats) -> Floats:
 
 
 def _newcombe_low(area: float, n_members: int, n_nonmembers: int, z: float) -> float:
-    from scipy.optimize import brentq
-
+    """Lower limit of :func:`newcombe_interval`."""
     if area == 0:
         return 0.0
     extra = (n_members + n_nonmembers) / 2 - 1
 
-    def rejected(t: float) -> float:
-        """Positive where t is too small to be compatible with the estimate."""
-        spread = 1 + extra * ((1 - t) / (2 - t) + t / (1 + t))
+    def rejected(candidate: float) -> float:
+        """Positive if a candidate is too small to be compatible with the estimate."""
+        spread = 1 + extra * ((1 - candidate) / (2 - candidate) + candidate / (1 + candidate))
         scaled = z * z * spread / (n_members * n_nonmembers)
-        if area == 1:  # the second root, t = 1, is divided out
-            return 1 - t - scaled * t
-        return (area - t) ** 2 - scaled * t * (1 - t)
+        if area == 1:  # divided by 1 - candidate, which removes the root at 1
+            return 1 - candidate - scaled * candidate
+        return (area - candidate) ** 2 - scaled * candidate * (1 - candidate)
 
     return float(brentq(rejected, 0.0, area, xtol=1e-14))
 
 
 def _two_sided_z(level: float, degrees: int | None = None) -> float:
-    """Quantile of the normal distribution, or of Student's with some degrees of freedom."""
-    from scipy.special import ndtri, stdtrit
-
+    """Two-sided quantile of the normal distribution, or of Student's t with degrees of freedom."""
     q = (1 + level) / 2
     return float(ndtri(q) if degrees is None else stdtrit(max(degrees, 1), q))

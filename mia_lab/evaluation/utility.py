@@ -1,4 +1,4 @@
-"""How good a victim's answers are, whoever it was trained on."""
+"""Quality of a victim's answers, independent of membership."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mia_lab.types import Floats
 
 
 def frechet_distance(first: Floats, second: Floats) -> float:
-    """Frechet distance of two samples of features, each taken for a Gaussian.
+    """Frechet distance between Gaussians fitted to two samples of features.
 
-    Heusel et al. 2017 (arXiv:1706.08500, Eq. 6), with features of the configured backbone in place
-    of Inception's: comparable between runs of one backbone alone. For m - 1 below the number of
-    features the covariances are singular; the trace of the root of their product is then exact all
-    the same, as the sum of singular values of a matrix of m x n.
+    Heusel et al. 2017 (arXiv:1706.08500, Eq. 6), with features of the configured backbone instead
+    of Inception's, so that only runs with the same backbone are comparable. The trace of the root
+    of the product of the covariances is the sum of the singular values of an m x n matrix, which is
+    exact also if m - 1 is below the number of features and the covariances are singular.
 
     Args:
         first, second: (m, D) and (n, D), m and n at least 2.

@@ -7,14 +7,15 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mia_lab.evaluation.results import AuditResult, Scoring, Survey
-from mia_lab.reporting import audit_page, scores, text
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from mia_lab.evaluation.results import AuditReport, Scoring, Survey
+from mia_lab.reporting import numbers, scores
+from mia_lab.reporting.audit.page import content
 from mia_lab.reporting.canvas import Picture
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 LISTED = 50
 """Candidates listed on a page; the table beside it has them all."""
@@ -22,19 +23,19 @@ LISTED = 50
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def write_html(result: AuditResult, pictures: Iterable[Picture], folder: Path) -> Path:
+def write_html(audit: AuditReport, pictures: Iterable[Picture], folder: Path) -> Path:
     """Write an audit's report into an existing folder.
 
     Args:
-        result: the audit.
-        pictures: from :func:`mia_lab.reporting.figures.draw`.
+        audit: the audit.
+        pictures: from :func:`mia_lab.reporting.audit.figures.draw`.
         folder: where to write.
 
     Returns:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    path.write_text(render(result, pictures), encoding="utf-8")
+    path.write_text(render(audit, pictures), encoding="utf-8")
     return path
 
 
@@ -52,8 +53,8 @@ def write_survey_html(
     Returns:
         The path of ``report.html``.
     """
-    content = {"found": survey, "summary": list(summary), "pictures": list(pictures)}
-    return write_page("survey", content, folder)
+    filled = {"found": survey, "summary": list(summary), "pictures": list(pictures)}
+    return write_page("survey", filled, folder)
 
 
 def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path) -> Path:
@@ -67,40 +68,37 @@ def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path)
     Returns:
         The path of ``report.html``.
     """
-    content = {
+    filled = {
         "found": found,
         "summary": scores.summary(found),
         "pictures": list(pictures),
         "rows": scores.readable_rows(found, LISTED),
     }
-    return write_page("scores", content, folder)
+    return write_page("scores", filled, folder)
 
 
-def write_page(template: str, content: Mapping[str, Any], folder: Path) -> Path:
+def write_page(template: str, filled: Mapping[str, Any], folder: Path) -> Path:
     """Write a page into an existing folder.
 
     Args:
         template: its name, without endings: ``compare``, ``sweep``, ...
-        content: what it is filled with; every text in it is escaped.
+        filled: what it is filled with; every text in it is escaped.
         folder: where to write.
 
     Returns:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    path.write_text(_template(f"{template}.html.j2").render(**content), encoding="utf-8")
+    path.write_text(_template(f"{template}.html.j2").render(**filled), encoding="utf-8")
     return path
 
 
-def render(result: AuditResult, pictures: Iterable[Picture]) -> str:
+def render(audit: AuditReport, pictures: Iterable[Picture]) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
-    return _template("report.html.j2").render(**audit_page.content(result, pictures))
+    return _template("report.html.j2").render(**content(audit, pictures))
 
 
 def _template(name: str) -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     folder = Path(__file__).parent / "templates"
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -109,7 +107,7 @@ def _template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for words in (text.rate, text.percent, text.p_text):
+    for words in (numbers.rate, numbers.percent, numbers.p_text):
         environment.filters[words.__name__] = words
     environment.filters["p_cell"] = _p_cell
     environment.filters["unbroken"] = _unbroken
@@ -135,7 +133,7 @@ def _css_width(picture: Picture) -> int:
 
 def _p_cell(p_value: float) -> str:
     """A p-value in a column that says so: ``0.042``, ``< 0.001``."""
-    return text.p_text(p_value).removeprefix("p ").removeprefix("= ").replace(" ", _NO_BREAK)
+    return numbers.p_text(p_value).removeprefix("p ").removeprefix("= ").replace(" ", _NO_BREAK)
 
 
 def _unbroken(sentence: str) -> str:
@@ -149,8 +147,6 @@ def _unbroken(sentence: str) -> str:
 
 def _stacked(words: str) -> str:
     """A number with its interval in smaller print, which a wide table puts below it."""
-    from markupsafe import Markup
-
     value, bracket, interval = words.partition(" [")
     if not bracket:
         return words

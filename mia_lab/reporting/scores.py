@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_lab.evaluation.results import Decision, Scoring
+from mia_lab.reporting.audit.dossiers import samples_figure
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
-from mia_lab.reporting.dossier import samples_figure
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
-from mia_lab.reporting.tables import error_columns
-from mia_lab.reporting.text import percent
+from mia_lab.reporting.frames import CALLED, candidate_frame, records
+from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-CALLED = "member"
-NOT_CALLED = "not shown to be a member"
 
 ASSUMPTION = (
     "This holds if the auxiliaries and those candidates that are no members come from the same "
@@ -36,7 +33,7 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
     """The pictures ``histogram`` and ``gallery``."""
     counts = ", ".join(
         f"{name} attack: {np.count_nonzero(decision.is_called)} below the threshold"
-        for name, decision in found.decisions.items()
+        for name, decision in found.result.decisions.items()
     )
     alt = f"Candidates by their error, low is a likely member. {counts or 'No threshold'}."
     gallery = found.gallery
@@ -57,9 +54,9 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
 
 def histogram_figure(found: Scoring) -> Figure:
     """Errors of candidates and of known non-members, with the threshold; one panel an attack."""
-    figure = new_figure(2.5 * len(found.scores) + 0.5)
-    panels = figure.subplots(len(found.scores), squeeze=False)[:, 0]
-    for axes, table in zip(panels, found.scores, strict=True):
+    figure = new_figure(2.5 * len(found.result.scores) + 0.5)
+    panels = figure.subplots(len(found.result.scores), squeeze=False)[:, 0]
+    for axes, table in zip(panels, found.result.scores, strict=True):
         _panel(axes, table, found)
     handles, labels = panels[0].get_legend_handles_labels()
     # Below the axes: inside, it would cover the bars.
@@ -69,10 +66,10 @@ def histogram_figure(found: Scoring) -> Figure:
 
 def _panel(axes: Axes, table: ScoreTable, found: Scoring) -> None:
     errors = {
-        "candidates": -table.column(found.candidates),
-        "auxiliaries, known non-members": -table.column(found.auxiliaries),
+        "candidates": -table.column(found.result.candidates),
+        "auxiliaries, known non-members": -table.column(found.result.auxiliaries),
     }
-    decision = found.decisions.get(table.attack)
+    decision = found.result.decisions.get(table.attack)
     bins = _bins(np.concatenate([*errors.values()]), -decision.threshold if decision else None)
     styles: list[dict[str, Any]] = [
         {"color": "#56B4E9", "edgecolor": "white", "lw": 0.5},
@@ -103,29 +100,6 @@ def _bins(error: Floats, threshold: float | None) -> list[float]:
     return [min(bins[0], low), *bins[1:-1], max(bins[-1], high)]
 
 
-def candidate_columns(found: Scoring) -> dict[str, list[Any]]:
-    """One row a candidate, the most likely member by the last attack first; then the auxiliaries.
-
-    ``id``, ``role``, each attack's error and ``difficulty`` as in an audit's table; for each attack
-    the ``rank`` among the candidates and, where there is one, the ``p_value`` and ``decision``.
-    These are empty for auxiliaries.
-    """
-    order = np.argsort(found.ranks[found.scores[-1].attack], kind="stable")
-    n, m = len(found.candidates), len(found.auxiliaries)
-    ids = [*(found.candidates[i] for i in order), *found.auxiliaries]
-    columns: dict[str, list[Any]] = {"id": ids, "role": ["candidate"] * n + ["auxiliary"] * m}
-    difficulty = found.difficulty[[*order, *range(n, n + m)]]
-    columns |= error_columns(found.scores, ids, difficulty)
-    rest = [None] * m
-    for name, rank in found.ranks.items():
-        columns[f"{name}_rank"] = rank[order].tolist() + rest
-        if decision := found.decisions.get(name):
-            columns[f"{name}_p_value"] = decision.p_value[order].tolist() + rest
-            words = [CALLED if called else NOT_CALLED for called in decision.is_called[order]]
-            columns[f"{name}_decision"] = words + rest
-    return columns
-
-
 def write_files(found: Scoring, pictures: Iterable[Picture], folder: Path) -> None:
     """Write ``scores.csv``, ``metrics.json`` and the pictures.
 
@@ -135,7 +109,7 @@ def write_files(found: Scoring, pictures: Iterable[Picture], folder: Path) -> No
         folder: where to write; exists.
     """
     write_json(metrics(found), folder / "metrics.json")
-    write_csv(candidate_columns(found), folder / "scores.csv")
+    write_csv(candidate_frame(found), folder / "scores.csv")
     write_pictures(pictures, folder)
 
 
@@ -143,11 +117,13 @@ def metrics(found: Scoring) -> dict[str, Any]:
     """The content of ``metrics.json``, of plain types only."""
     return {
         "name": found.name,
-        "n_candidates": len(found.candidates),
-        "n_auxiliary": len(found.auxiliaries),
-        "fpr": found.fpr,
-        "attacks": {name: _numbers(found, decision) for name, decision in found.decisions.items()},
-        "near_duplicates": len(found.near_duplicates),
+        "n_candidates": len(found.result.candidates),
+        "n_auxiliary": len(found.result.auxiliaries),
+        "fpr": found.result.fpr,
+        "attacks": {
+            name: _numbers(found, decision) for name, decision in found.result.decisions.items()
+        },
+        "near_duplicates": len(found.result.near_duplicates),
         "timing_s": dict(found.timing_s),
         "record": dict(found.record),
     }
@@ -165,16 +141,16 @@ def _numbers(found: Scoring, decision: Decision) -> dict[str, float | int]:
 
 def false_alarms(found: Scoring, decision: Decision) -> float:
     """Candidates called members on average, if none of them were one."""
-    return len(found.candidates) * decision.attained_fpr
+    return len(found.result.candidates) * decision.attained_fpr
 
 
 def summary(found: Scoring) -> list[str]:
     """The findings in sentences."""
-    n, m = len(found.candidates), len(found.auxiliaries)
-    lines = [_decided(found, name, decision) for name, decision in found.decisions.items()]
-    if found.decisions:
+    n, m = len(found.result.candidates), len(found.result.auxiliaries)
+    lines = [_decided(found, name, decision) for name, decision in found.result.decisions.items()]
+    if found.result.decisions:
         # Of ranks only, hence the same for all attacks.
-        decision = next(iter(found.decisions.values()))
+        decision = next(iter(found.result.decisions.values()))
         lines.append(
             f"If no candidate were a member, {false_alarms(found, decision):.3g} of {n} would "
             f"still be called members on average. The {m} auxiliaries fix a threshold only "
@@ -186,45 +162,41 @@ def summary(found: Scoring) -> list[str]:
             f"{n} candidates are ranked, the most likely members first; nothing is decided: that "
             "takes known non-members, rows of the manifest with the role auxiliary."
         )
-    if found.near_duplicates:
+    if found.result.near_duplicates:
         lines.append(
             "Pairs of a candidate and an auxiliary that look alike: "
-            f"{len(found.near_duplicates)}; such a candidate may owe its score to that."
+            f"{len(found.result.near_duplicates)}; such a candidate may owe its score to that."
         )
     return lines
 
 
 def _decided(found: Scoring, name: str, decision: Decision) -> str:
-    called, n = int(np.count_nonzero(decision.is_called)), len(found.candidates)
+    called, n = int(np.count_nonzero(decision.is_called)), len(found.result.candidates)
     return (
         f"The {name} attack calls {called} of {n} candidates members at a false positive rate of "
-        f"at most {percent(str(found.fpr))}: those with an error below {-decision.threshold:.4g}."
+        f"at most {percent(str(found.result.fpr))}: those with an error below {-decision.threshold:.4g}."
     )
 
 
 def text(found: Scoring) -> str:
     """The findings, and the most likely members as a plain table, for the terminal."""
     rows = readable_rows(found, PRINTED)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    table = aligned(rows, flush_left=len(rows[0]))
     return "\n".join([*summary(found), "", "Most likely members", *table])
 
 
 def readable_rows(found: Scoring, most: int) -> list[list[str]]:
     """A header, and the most likely members by the last attack with what was decided on them."""
-    columns = candidate_columns(found)
-    names = [table.attack for table in found.scores]
+    candidates = records(candidate_frame(found))[: min(most, len(found.result.candidates))]
+    names = [table.attack for table in found.result.scores]
     shown = {"rank": f"{names[-1]}_rank", "image": "id"}
     shown |= {f"{name} error": f"{name}_error" for name in names}
-    shown |= {f"p ({name})": f"{name}_p_value" for name in found.decisions}
-    header = [*shown, *(["called a member by"] if found.decisions else [])]
+    shown |= {f"p ({name})": f"{name}_p_value" for name in found.result.decisions}
+    header = [*shown, *(["called a member by"] if found.result.decisions else [])]
     rows = []
-    for i in range(min(most, len(found.candidates))):
-        cells = [_cell(columns[key][i]) for key in shown.values()]
-        called = [n for n in found.decisions if columns[f"{n}_decision"][i] == CALLED]
+    for row in candidates:
+        cells = [_cell(row[key]) for key in shown.values()]
+        called = [n for n in found.result.decisions if row[f"{n}_decision"] == CALLED]
         rows.append([*cells, ", ".join(called) or "none"][: len(header)])
     return [header, *rows]
 
@@ -237,6 +209,6 @@ def scores_summary(found: Scoring) -> Mapping[str, float]:
     """The numbers that a sweep compares."""
     return {
         f"{key}/{name}": value
-        for name, decision in found.decisions.items()
+        for name, decision in found.result.decisions.items()
         for key, value in _numbers(found, decision).items()
     }

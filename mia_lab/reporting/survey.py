@@ -18,8 +18,13 @@ from mia_lab.reporting.canvas import (
     tidy,
 )
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
+from mia_lab.reporting.frames import (
+    agreement_frame,
+    difficulty_frame,
+    setting_axes,
+    setting_labels,
+)
 from mia_lab.reporting.heatmap import Panel, heatmap, panels
-from mia_lab.reporting.tables import difficulty_columns, setting_axes, setting_labels
 from mia_lab.types import Floats
 
 if TYPE_CHECKING:
@@ -158,16 +163,10 @@ def write_files(survey: Survey, pictures: Iterable[Picture], folder: Path) -> No
         folder: where to write; exists.
     """
     write_json(metrics(survey), folder / "metrics.json")
-    write_csv(difficulty_columns(survey.difficulty), folder / "difficulty.csv")
-    labels = setting_labels(survey.difficulty)
-    if len(labels) > 1:
-        pairs = [(a, b) for a in range(len(labels)) for b in range(a + 1, len(labels))]
-        found: dict[str, list[Any]] = {
-            "first": [labels[a] for a, _ in pairs],
-            "second": [labels[b] for _, b in pairs],
-            "spearman": [_defined(survey.correlation[a, b]) for a, b in pairs],
-        }
-        write_csv(found, folder / "agreement.csv")
+    write_csv(difficulty_frame(survey.difficulty), folder / "difficulty.csv")
+    agreement = agreement_frame(survey)
+    if len(agreement):
+        write_csv(agreement, folder / "agreement.csv")
     write_pictures(pictures, folder)
 
 

@@ -10,17 +10,26 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
+import wandb
 from numpy.typing import NDArray
+from PIL import Image
 
 from mia_lab.errors import UserError
-from mia_lab.evaluation.results import AuditResult, Scoring, Survey, Sweep
+from mia_lab.evaluation.finished import Sweep
+from mia_lab.evaluation.results import AuditReport, Scoring, Survey
 from mia_lab.evaluation.summary import summary
 from mia_lab.reporting import dashboard
 from mia_lab.reporting.canvas import Picture
-from mia_lab.reporting.scores import candidate_columns, scores_summary
-from mia_lab.reporting.sweep import sweep_summary, sweep_tables
-from mia_lab.reporting.tables import difficulty_columns
-from mia_lab.reporting.tracked_tables import audit_tables, roc_points
+from mia_lab.reporting.frames import (
+    audit_frames,
+    candidate_frame,
+    difficulty_frame,
+    records,
+    roc_frame,
+)
+from mia_lab.reporting.scores import scores_summary
+from mia_lab.reporting.sweep.words import sweep_frames, sweep_summary
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -32,7 +41,7 @@ class Tracker:
     """One W&B run: training curves first, the verdict at the end.
 
     Use it as a context manager: the run is finished on leaving, and marked as failed if an
-    exception passes. In mode ``disabled`` every method does nothing and wandb is not imported.
+    exception passes. In mode ``disabled`` every method does nothing.
 
     Args:
         mode: ``offline`` writes below ``directory``; ``online`` also sends it to the server.
@@ -81,7 +90,7 @@ class Tracker:
         }
         self._config = dict(config)
         self._dashboards = dashboards if mode == "online" else None
-        self._is_judged = False
+        self._has_result = False
         self._run: Any = None
         self._borrowed: list[str] = []
 
@@ -115,7 +124,7 @@ class Tracker:
         run, self._run = self._run, None
         try:
             run.finish(exit_code=0 if kind is None else 1)
-            if kind is None and self._is_judged and self._dashboards is not None:
+            if kind is None and self._has_result and self._dashboards is not None:
                 server = run.settings.base_url
                 dashboard.save_once(run.entity, run.project, server, self._dashboards)
         finally:
@@ -139,32 +148,28 @@ class Tracker:
         """
         if self._run is None or not self.wants_images:
             return
-        import wandb
-
         panel = [
             wandb.Image(_pil(image), caption=caption)
             for image, caption in zip(images, captions, strict=True)
         ]
         self._run.log({"epoch": epoch, key: panel})
 
-    def log_result(self, result: AuditResult, pictures: Iterable[Picture]) -> None:
-        """Log the numbers, curves, tables and pictures of the report.
+    def log_result(self, audit: AuditReport, pictures: Iterable[Picture]) -> None:
+        """Log the numbers, curves, tables and pictures of an audit.
 
         Args:
-            result: the audit.
-            pictures: from :func:`mia_lab.reporting.figures.draw`.
+            audit: the audit.
+            pictures: from :func:`mia_lab.reporting.audit.figures.draw`.
         """
         if self._run is None:
             return
-        import wandb
-
-        found = {name: _table(columns) for name, columns in audit_tables(result).items()}
-        curves = _table(roc_points(result))
-        found["roc_curve"] = wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC")
-        timing = {f"timing/{part}": seconds for part, seconds in result.timing_s.items()}
-        self._log(found, pictures, summary(result) | timing)
-        self._run.summary.update({"blind/verdict": result.blind.verdict.value})
-        self._is_judged = True
+        tables = {name: _table(table) for name, table in audit_frames(audit).items()}
+        curves = _table(roc_frame(audit.result))
+        tables["roc_curve"] = wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC")
+        timing = {f"timing/{part}": seconds for part, seconds in audit.timing_s.items()}
+        self._log(tables, pictures, summary(audit.result) | timing)
+        self._run.summary.update({"blind/verdict": audit.result.blind.verdict.value})
+        self._has_result = True
 
     def log_survey(self, survey: Survey, pictures: Iterable[Picture]) -> None:
         """Log the scores and pictures of a survey of difficulty.
@@ -175,7 +180,7 @@ class Tracker:
         """
         if self._run is None:
             return
-        tables = {"scores": _table(difficulty_columns(survey.difficulty))}
+        tables = {"scores": _table(difficulty_frame(survey.difficulty))}
         self._log(tables, pictures, survey_summary(survey))
 
     def log_scoring(self, found: Scoring, pictures: Iterable[Picture]) -> None:
@@ -187,20 +192,20 @@ class Tracker:
         """
         if self._run is None:
             return
-        tables = {"scores": _table(candidate_columns(found))}
+        tables = {"scores": _table(candidate_frame(found))}
         self._log(tables, pictures, scores_summary(found))
 
-    def log_sweep(self, found: Sweep, pictures: Iterable[Picture]) -> None:
+    def log_sweep(self, sweep: Sweep, pictures: Iterable[Picture]) -> None:
         """Log the tables and pictures of a sweep.
 
         Args:
-            found: the points of the sweep.
-            pictures: from :func:`mia_lab.reporting.sweep_figures.draw`.
+            sweep: the sweep.
+            pictures: from :func:`mia_lab.reporting.sweep.figures.draw`.
         """
         if self._run is None:
             return
-        tables = {name: _table(columns) for name, columns in sweep_tables(found).items()}
-        self._log(tables, pictures, sweep_summary(found))
+        tables = {name: _table(table) for name, table in sweep_frames(sweep).items()}
+        self._log(tables, pictures, sweep_summary(sweep))
 
     def _log(
         self, tables: dict[str, Any], pictures: Iterable[Picture], numbers: Mapping[str, float]
@@ -209,9 +214,6 @@ class Tracker:
 
         Sweeps and some charts read the history, and find nothing that is in the summary alone.
         """
-        import wandb
-        from PIL import Image
-
         shown = {
             f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
             for p in pictures
@@ -227,8 +229,6 @@ class Tracker:
         return "use tracking.mode=offline, or log in with `wandb login`"
 
     def _start(self) -> Any:
-        import wandb
-
         run = wandb.init(
             **self._identity,
             mode=self.mode,
@@ -282,17 +282,13 @@ def survey_summary(survey: Survey) -> dict[str, float]:
     return numbers
 
 
-def _table(columns: Mapping[str, Sequence[Any]]) -> Any:
-    import wandb
-
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    return wandb.Table(columns=[*columns], data=rows)
+def _table(table: pd.DataFrame) -> Any:
+    rows = [list(row.values()) for row in records(table)]
+    return wandb.Table(columns=table.columns.tolist(), data=rows)
 
 
 def _pil(image: NDArray[Any]) -> Any:
     """(C, H, W) uint8 or float in [0, 1] as a PIL image; wandb would log such floats as black."""
-    from PIL import Image
-
     if image.dtype != np.uint8:
         image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     return Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))

@@ -1,173 +1,144 @@
-"""What reference victims are trained on; no candidate's role is looked at for it."""
+"""Reference models: what the attacker trains them on, without looking at a candidate's role."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mia_lab.config import build
 from mia_lab.config.choices import ReferencePool
+from mia_lab.config.component import Component
 from mia_lab.config.schema import Config
+from mia_lab.data.dataset import PairDataset
 from mia_lab.data.splits import halves
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed, generator
+from mia_lab.stages.images import RunImages, SourceReader
 from mia_lab.types import Role, Split, reference
 
-# PyTorch takes seconds to import, and a job that finds everything in the store does without.
-if TYPE_CHECKING:
-    from mia_lab.data.dataset import PairDataset
-    from mia_lab.data.encoding import LabelEncoding
-    from mia_lab.data.source import PairSource
 
-
-class References:
-    """The attacker's victims: each is trained on a random half of one pool of images.
-
-    Args:
-        config: a validated configuration.
-        source: of the victim's images.
-        encoding: what the victim is given instead of pictures.
-        scored: the images that attacks score.
-        auxiliaries: those of them that are known non-members.
-        groups: of images that belong together.
+@dataclass(frozen=True)
+class ReferenceTraining:
+    """The training sets of reference models: random halves of one pool of images.
 
     Attributes:
+        pool: the images.
+        members: ids of the training set of each model.
         is_elsewhere: whether the pool has none of the victim's images.
-        pool: ids of the images.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        source: PairSource,
-        encoding: LabelEncoding | None,
-        scored: Sequence[str],
-        auxiliaries: Sequence[str],
-        groups: Mapping[str, str],
-    ) -> None:
-        self._config = config
-        elsewhere = config.reference.data
-        self.is_elsewhere = elsewhere is not None
-        self._ours, self._scored = source, scored
-        self.source, self._encoding = source, encoding
-        self._their_encoding = encoding
-        self._groups: Mapping[str, str] = groups
-        if elsewhere is None:
-            everyone = config.reference.pool is ReferencePool.all
-            self.pool = tuple(scored if everyone else auxiliaries)
-        else:
-            self.source = build.source(elsewhere)
-            self._groups = {}
-            self._their_encoding = build.encoding(elsewhere, self.source, "reference.data")
-            ids = sorted(self.source.ids("train"))
-            if len(ids) < (elsewhere.n_auxiliary or 0):
-                raise UserError(
-                    f"reference.data.n_auxiliary={elsewhere.n_auxiliary}: {elsewhere.name} has "
-                    f"{len(ids)} images to train on; give fewer, or null for all"
-                )
-            drawn = generator(config.seed, "reference pool").permutation(len(ids))
-            self.pool = tuple(ids[row] for row in sorted(drawn[: elsewhere.n_auxiliary]))
+    pool: PairDataset
+    members: tuple[tuple[str, ...], ...]
+    is_elsewhere: bool
 
     @cached_property
-    def members(self) -> tuple[tuple[str, ...], ...]:
-        """What each is trained on, by the ids and the seed alone."""
-        count, seed = self._config.reference.count, self._config.seed
-        return halves(self.pool, count, seed, self._groups)
-
-    @property
     def seen(self) -> tuple[tuple[str, ...], ...]:
-        """Which of the victim's images each is trained on."""
+        """Which of the victim's images each model is trained on."""
         return ((),) * len(self.members) if self.is_elsewhere else self.members
 
     def split(self, images: Split) -> Split:
-        """Roles of the victim's images in the training of each; none where the pool has none.
+        """Roles of the victim's images in the training of each model; empty for a pool elsewhere.
 
         Args:
-            images: all of them.
+            images: all images of the victim.
         """
-        place = {image: row for row, image in enumerate(images.id.tolist())}
-        pool = [] if self.is_elsewhere else [(image, place[image]) for image in self.pool]
-        rows = [row for _, row in pool] * len(self.members)
-        inside = [image in half for half in map(set, self.members) for image, _ in pool]
+        row_of = {image: row for row, image in enumerate(images.id.tolist())}
+        ids = () if self.is_elsewhere else self.pool.ids
+        rows = [row_of[image] for image in ids] * len(self.members)
+        inside = [image in half for half in map(set, self.members) for image in ids]
         return Split(
             id=images.id[rows],
             role=np.where(inside, str(Role.MEMBER), str(Role.NONMEMBER)),
             group=images.group[rows],
-            model=np.repeat([reference(k) for k in range(len(self.members))], len(pool)),
+            model=np.repeat([reference(k) for k in range(len(self.members))], len(ids)),
             content=images.content[rows],
         )
 
-    def settings(self, victim: dict[str, Any], number: int) -> dict[str, Any]:
-        """Of one of them: those of the victim, which are given, unless others are configured."""
-        given = self._config.reference.victim
-        settings = victim if given is None else given
-        seed = derive_seed(self._config.seed, "reference", number) % 2**31
-        channels = self._encoding.channels if self._encoding else 3
-        wanted = {"in_channels": channels, "keep_epochs": [], "epoch": None}
-        ours = {key: value for key, value in wanted.items() if key in settings}
-        return {**settings, **ours, "seed": seed}
 
-    def pairs(self, number: int, ours: PairDataset) -> PairDataset:
-        """What one of them is trained on, in a dataset with the victim's images if it has them."""
-        if not self.is_elsewhere:
-            return ours.subset(self.members[number])
-        from mia_lab.data.dataset import PairDataset
+def reference_training(
+    config: Config, images: RunImages, read: SourceReader = build.source
+) -> ReferenceTraining:
+    """The training sets that a configuration asks for, drawn by the ids and the seed alone.
 
-        ids, size = self.members[number], self._config.data.image_size
-        return PairDataset(self.source, ids, size, encoding=self._encoding)
-
-    def check(self, victim: dict[str, Any]) -> None:
-        """Refuse what cannot be trained, or not by these attacks.
-
-        Args:
-            victim: its settings.
-
-        Raises:
-            UserError: naming the key and the remedy.
-        """
-        config, asked = self._config, self._config.reference
-        if asked.victim is None and "epochs" not in victim:
-            raise UserError(
-                f"victim={victim.get('name')}: cannot be trained, and what compares with reference "
-                "victims needs some; add +victim@reference.victim=pix2pix, say"
-            )
-        if len(self.pool) < 2:
-            key = "reference.data.n_auxiliary" if self.is_elsewhere else "data.n_auxiliary"
-            raise UserError(
-                f"reference.pool={asked.pool.value}: reference victims are trained on half of "
-                f"{len(self.pool)} images; raise {key}, or leave out the attacks that need "
-                "references"
-            )
-        if asked.data is None:
-            return
-        if asked.data.image_size != config.data.image_size:
-            raise UserError(
-                f"reference.data.image_size={asked.data.image_size}: the victim's images have "
-                f"{config.data.image_size} pixels, data.image_size; set both alike"
-            )
-        ours, theirs = (
-            None if encoding is None else encoding.identity()
-            for encoding in (self._encoding, self._their_encoding)
+    Raises:
+        UserError: the pool is too small, or does not fit the victim's images.
+    """
+    elsewhere = config.reference.data
+    if elsewhere is None:
+        from_all = config.reference.pool is ReferencePool.all
+        scored = images.scored
+        pool = scored if from_all else scored.subset(images.auxiliaries)
+        groups = images.groups
+    else:
+        pool, groups = _pool_elsewhere(config, read), {}
+    if len(pool) < 2:
+        key = "data.n_auxiliary" if elsewhere is None else "reference.data.n_auxiliary"
+        raise UserError(
+            f"reference.pool={config.reference.pool.value}: reference models are trained on half "
+            f"of {len(pool)} images; raise {key}, or leave out the attacks that need references"
         )
-        if ours != theirs:
-            raise UserError(
-                "reference.data.input_encoding: reference victims have to read inputs as the "
-                "victim's are written, of the same classes and colours; "
-                "use data.input_encoding=rgb for both"
-            )
-        known = {self._ours.fingerprint([image]) for image in self._scored}
-        if twin := next((i for i in self.pool if self.source.fingerprint([i]) in known), None):
-            raise UserError(
-                f"reference.data={asked.data.name}: {twin} is among the images that attacks score, "
-                "so a reference might have been trained on it; leave reference.data out to train "
-                "on the auxiliaries"
-            )
-        if build.needs(config).turns:
-            raise UserError(
-                f"reference.data={asked.data.name}: attack.names={config.attack.names} has one "
-                "that attacks the reference victims themselves, which takes images of the victim's "
-                "kind; leave out shadow and learned, or reference.data"
-            )
+    members = halves(pool.ids, config.reference.count, config.seed, groups)
+    training = ReferenceTraining(pool, members, elsewhere is not None)
+    if training.is_elsewhere:
+        _check_elsewhere(config, training, images)
+    return training
+
+
+def reference_component(config: Config, in_channels: int, number: int) -> Component:
+    """The settings of one reference model: those of the victim, unless others are configured.
+
+    Raises:
+        UserError: the model cannot be trained.
+    """
+    seed = derive_seed(config.seed, "reference", number) % 2**31
+    component = build.reference_victim(config, in_channels)
+    settings = {"seed": seed, "keep_epochs": [], "epoch": None}
+    return component.replace(**{k: v for k, v in settings.items() if k in component.arguments})
+
+
+def _pool_elsewhere(config: Config, read: SourceReader) -> PairDataset:
+    data = config.reference.data
+    assert data is not None
+    source = read(data)
+    ids = sorted(source.ids("train"))
+    if len(ids) < (data.n_auxiliary or 0):
+        raise UserError(
+            f"reference.data.n_auxiliary={data.n_auxiliary}: {data.name} has {len(ids)} images to "
+            "train on; give fewer, or null for all"
+        )
+    drawn = generator(config.seed, "reference pool").permutation(len(ids))
+    chosen = [ids[row] for row in sorted(drawn[: data.n_auxiliary])]
+    encoding = build.encoding(data, source, "reference.data")
+    return PairDataset(source, chosen, data.image_size, encoding=encoding)
+
+
+def _check_elsewhere(config: Config, training: ReferenceTraining, images: RunImages) -> None:
+    """Refuse images of elsewhere that the reference models cannot be trained on."""
+    data, ours, theirs = config.reference.data, images.dataset, training.pool
+    assert data is not None
+    if data.image_size != ours.image_size:
+        raise UserError(
+            f"reference.data.image_size={data.image_size}: the victim's images have "
+            f"{ours.image_size} pixels, data.image_size; set both alike"
+        )
+    encodings = [None if d.encoding is None else d.encoding.identity() for d in (ours, theirs)]
+    if encodings[0] != encodings[1]:
+        raise UserError(
+            "reference.data.input_encoding: reference models have to read inputs as the victim's "
+            "are written, of the same classes and colours; use data.input_encoding=rgb for both"
+        )
+    known = {ours.source.fingerprint([image]) for image in images.scored.ids}
+    if twin := next((i for i in theirs.ids if theirs.source.fingerprint([i]) in known), None):
+        raise UserError(
+            f"reference.data={data.name}: {twin} is among the images that attacks score, so a "
+            "reference model might have been trained on it; leave reference.data out to train on "
+            "the auxiliaries"
+        )
+    if build.needs(config).turns:
+        raise UserError(
+            f"reference.data={data.name}: attack.names={list(config.attack.names)} has an attack "
+            "that attacks the reference models themselves, which takes images of the victim's "
+            "kind; leave out shadow and learned, or reference.data"
+        )

@@ -1,8 +1,17 @@
 """Stages computed once, under a key made of their inputs."""
 
 from mia_lab.store.artifact import Store
-from mia_lab.store.key import Stage, canonical_json, file_sha256
 from mia_lab.store.manifest import Entry
+from mia_lab.store.stage import Stage, canonical_json, file_sha256, sha256_of
 from mia_lab.store.tables import load_table, save_table
 
-__all__ = ["Entry", "Stage", "Store", "canonical_json", "file_sha256", "load_table", "save_table"]
+__all__ = [
+    "Entry",
+    "Stage",
+    "Store",
+    "canonical_json",
+    "file_sha256",
+    "load_table",
+    "save_table",
+    "sha256_of",
+]

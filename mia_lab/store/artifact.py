@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,6 @@ from typing import Any, Self
 from mia_lab.errors import UserError
 from mia_lab.store.disk import enough_room
 from mia_lab.store.journal import note
-from mia_lab.store.key import Stage
 from mia_lab.store.lock import Lock
 from mia_lab.store.manifest import (
     ANSWERS,
@@ -41,6 +40,7 @@ from mia_lab.store.manifest import (
     write_manifest,
 )
 from mia_lab.store.session import Session
+from mia_lab.store.stage import Result, Stage
 
 log = logging.getLogger(__name__)
 
@@ -52,19 +52,24 @@ class StoreNotWritableError(UserError):
 class Store:
     """Computes every stage once, whatever the number of runs and processes.
 
-    What `get` returned is safe from removal until the store is closed: by ``with``, by `close`, or
-    when the process ends, however it does.
+    A result that was asked for is safe from removal until the store is closed: by ``with``, by
+    `close`, or when the process ends, however it does.
 
     Args:
         root: folder of the store; made when first needed.
+
+    Attributes:
+        seconds: time spent on each stage by its name, without the stages that it reads.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._session = Session(root)
+        self.seconds: dict[str, float] = {}
         self._verified: dict[Path, Any] = {}
+        self._results: dict[str, Any] = {}
         self._beside: dict[str, Path] = {}
-        self._asked_s = 0.0  # spent in `get` by the computation that is going on
+        self._nested_s = 0.0  # spent on upstream stages by the computation that is going on
         self._closing = weakref.finalize(self, self._session.close)
 
     def __enter__(self) -> Self:
@@ -74,40 +79,74 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Use no entry any more; others may remove them."""
+        """Release all entries; other processes may remove them."""
+        self._results.clear()
         self._closing()
 
-    def path(self, stage: Stage) -> Path:
+    def path(self, stage: Stage[Any]) -> Path:
         """Where the result of a stage is, or would be."""
-        return self.root / stage.name / stage.key
+        return self.root / stage.path
 
-    def answers(self, victim: Stage) -> Path:
+    def has(self, stage: Stage[Any]) -> bool:
+        """Whether the result of a stage is stored."""
+        return self.path(stage).is_dir()
+
+    def missing(self, *goals: Stage[Any]) -> tuple[Stage[Any], ...]:
+        """All stages that have to be computed for some results, each once."""
+        found: dict[str, Stage[Any]] = {}
+        waiting = [*goals]
+        while waiting:
+            stage = waiting.pop()
+            if stage.path not in found and not self.has(stage):
+                found[stage.path] = stage
+                waiting.extend(stage.upstream_stages())
+        return tuple(found.values())
+
+    def answers(self, victim: Stage[Any]) -> Path:
         """Where the answers of a remote victim are kept, one by one as they come."""
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
         return folder
 
-    def get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
-        """Folder with the result of a stage, computed now if nobody has before.
+    def result(self, stage: Stage[Result]) -> Result:
+        """The result of a stage, computed now if it is not stored.
 
-        Every byte is compared with its checksum when the entry is first asked for, and again if a
-        file has changed since.
-
-        Args:
-            stage: what is wanted.
-            compute: fills the (empty, or resumed) folder it is given with files.
+        The store keeps loaded results until it is closed, so a result is loaded once.
 
         Raises:
             UserError: the stored entry is damaged, or the store cannot be written, or is full.
         """
-        start, asked_s = time.perf_counter(), self._asked_s
-        self._asked_s = 0.0
-        try:
-            return self._get(stage, compute)
-        finally:
-            self._asked_s = asked_s + time.perf_counter() - start
+        if stage.path not in self._results:
+            self._results[stage.path] = stage.load(self.folder(stage))
+        found: Result = self._results[stage.path]
+        return found
 
-    def _get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
+    def folder(self, stage: Stage[Any]) -> Path:
+        """Folder with the files of a stage, computed now if it is not stored.
+
+        Every byte is compared with its checksum when the entry is first asked for, and again if a
+        file has changed since. Where the store cannot be written, a quick stage is computed in a
+        temporary folder that is deleted together with this object.
+
+        Raises:
+            UserError: the stored entry is damaged, or the store cannot be written, or is full.
+        """
+        start, nested_s = time.perf_counter(), self._nested_s
+        self._nested_s = 0.0
+        try:
+            return self._folder(stage)
+        except StoreNotWritableError as error:
+            if not stage.is_quick:
+                raise
+            log.debug("%s", error)
+            return self._temporary(stage)
+        finally:
+            elapsed = time.perf_counter() - start
+            own = elapsed - self._nested_s
+            self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + own
+            self._nested_s = nested_s + elapsed
+
+    def _folder(self, stage: Stage[Any]) -> Path:
         final = self.path(stage)
         self._use(final)
         if self._intact(final):
@@ -116,24 +155,16 @@ class Store:
             if final.is_dir():
                 self._verify(final)
                 return self._found(final)
-            self._compute(stage, compute, final, lock)
+            self._compute(stage, final, lock)
         return final
 
-    def remember(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
-        """As `get`, for what is quick to compute: beside a store that cannot be written.
-
-        The folder then goes with this object.
-        """
-        try:
-            return self.get(stage, compute)
-        except StoreNotWritableError as error:
-            log.debug("%s", error)
-        if stage.key not in self._beside:
+    def _temporary(self, stage: Stage[Any]) -> Path:
+        if stage.path not in self._beside:
             folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            compute(folder)
-            self._beside[stage.key] = folder
-        return self._beside[stage.key]
+            stage.compute(folder, self)
+            self._beside[stage.path] = folder
+        return self._beside[stage.path]
 
     def _use(self, path: Path) -> None:
         try:
@@ -169,15 +200,13 @@ class Store:
         log.info("%s %s: from the store", final.parent.name, final.name[:12])
         return final
 
-    def _compute(
-        self, stage: Stage, compute: Callable[[Path], None], final: Path, lock: Lock
-    ) -> None:
-        partial = self._partial(final, stage.resumable)
+    def _compute(self, stage: Stage[Any], final: Path, lock: Lock) -> None:
+        partial = self._partial(final, stage.is_resumable)
         log.info("%s %s: computing", stage.name, stage.key[:12])
         start = time.perf_counter()
         try:
-            compute(partial)
-            seconds = time.perf_counter() - start - self._asked_s  # without the stages it needs
+            stage.compute(partial, self)
+            seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             write_manifest(partial, stage, seconds)
         except OSError as error:
             if not lock.ours:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
-from mia_lab.store.key import Stage, canonical_json, file_sha256
+from mia_lab.store.stage import Stage, canonical_json, file_sha256
 
 MANIFEST = "manifest.json"
 ANSWERS = "answers"
@@ -42,14 +42,12 @@ class Entry:
     seconds: float
 
 
-def write_manifest(folder: Path, stage: Stage, seconds: float) -> None:
+def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
     """Seal a folder of files, and see that all of it is on disk."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     body = {
-        "stage": stage.name,
-        "version": stage.version,
+        **stage.declaration,
         "key": stage.key,
-        "inputs": dict(stage.inputs),
         "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
         "created": time.time(),
         "seconds": seconds,

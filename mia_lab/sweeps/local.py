@@ -1,11 +1,14 @@
-"""Jobs of a sweep in processes of their own: what travels there, and the processes of this machine.
+"""Points of a sweep in processes of this machine; each process runs one point after another.
 
-A job ends with a `JobReturn` whatever becomes of it, so that no job harms another.
+The pools of ``concurrent.futures``, joblib and loky do not fit: the death of one process breaks
+the whole pool, fails every waiting point, and does not say which point the process ran. The jobs
+of submitit start a process for each point, which imports torch again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -14,201 +17,126 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NoReturn
 
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+import cloudpickle
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 
-from mia_lab.cli import prepare
 from mia_lab.errors import UserError
-from mia_lab.sweeps.point import reason_of
+from mia_lab.sweeps.interruption import interruptible
+from mia_lab.sweeps.point import Point
+from mia_lab.sweeps.program import Program, announce, exit_reason, lost
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
+POLL_S = 0.5
+"""Longest time until the death of a worker is seen; its results are seen at once."""
 
 GRACE_S = 5.0
-"""How long a job has to end on SIGTERM before it is killed."""
+"""How long a worker has to end on SIGTERM before it is killed."""
 
 
-class JobLostError(UserError):
-    """A job ended without a result: killed, cancelled, or out of time."""
+class Worker:
+    """A process that runs points, the head of a session of its own.
 
-
-@dataclass(frozen=True)
-class Job:
-    """One job of a sweep, complete: it runs in any process that can import the program.
+    Args:
+        program: what it runs, pickled.
+        output: folder of its logs, ``<number>.log`` for each point.
+        first: the first point that it will run; the log also has what is printed before.
 
     Attributes:
-        number: of the point in the sweep.
-        overrides: what its configuration is composed from, beside the sweep's own.
-        config: the sweep's configuration.
-        context, function: Hydra's, and the program itself.
-        singletons: Hydra's state.
+        point: at work on; None where it waits for one.
     """
 
-    number: int
-    overrides: tuple[str, ...]
-    config: DictConfig
-    context: HydraContext
-    function: TaskFunction
-    singletons: dict[Any, Any] = field(default_factory=Singleton.get_state)
-
-    def __call__(self) -> JobReturn:
-        """Compose the configuration and run it."""
-        Singleton.set_state(self.singletons)
-        setup_globals()
-        prepare()
-        config = self.context.config_loader.load_sweep_config(self.config, list(self.overrides))
-        with open_dict(config.hydra.job):
-            config.hydra.job.id = os.environ.get("SLURM_JOB_ID", f"job_{self.number}")
-            config.hydra.job.num = self.number
-        done = run_job(
-            task_function=self.function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=self.context,
-        )
-        if done.status is JobStatus.FAILED:
-            _report(done)
-        return done
-
-    def checkpoint(self) -> Any:
-        """What a cluster is to run after an interruption: the same, which goes on where it was."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-    def lost(self, reason: str) -> JobReturn:
-        """The outcome of this job if there is no result of it."""
-        shown = list(filter_overrides(self.overrides))
-        done = JobReturn(overrides=shown, status=JobStatus.FAILED)
-        done.return_value = JobLostError(reason)
-        return done
-
-    def __str__(self) -> str:
-        return f"#{self.number} {' '.join(filter_overrides(self.overrides))}".rstrip()
-
-
-def _report(done: JobReturn) -> None:
-    """Into the job's own log: the launcher shows one line of it."""
-    error = done._return_value
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
-    else:
-        traceback.print_exception(error)
-
-
-def announce(job: Job, done: JobReturn, place: Path) -> None:
-    """One line for people who wait."""
-    if done.status is JobStatus.COMPLETED:
-        log.info("%s: done", job)
-    else:
-        log.warning("%s: failed, %s; its log: %s", job, reason_of(done._return_value), place)
-
-
-def outcome(code: int) -> str:
-    """What an exit code of a process or of a shell means, in words."""
-    number = -code if code < 0 else code - 128
-    if number == signal.SIGKILL:
-        return "killed by signal 9 (too little memory?)"
-    if 0 < number < signal.NSIG:
-        return f"stopped by signal {number}"
-    return f"ended with exit code {code}"
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Within, SIGTERM and a closed terminal leave as an exception, as Ctrl-C does."""
-
-    def leave(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    # What is ignored stays so: nohup means it.
-    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [signal.signal(number, leave) for number in heard]
-    try:
-        yield
-    finally:
-        for number, handler in zip(heard, before, strict=True):
-            signal.signal(number, handler)
-
-
-@dataclass(frozen=True)
-class LocalRun:
-    """A job at work in a process of this machine, the head of a session of its own."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: Path
-    result: Path
-
-    @classmethod
-    def start(cls, job: Job, folder: Path) -> LocalRun:
-        import cloudpickle
-
-        pickled, result = (folder / f"{job.number}.{kind}" for kind in ("job", "result"))
-        result.unlink(missing_ok=True)
-        pickled.write_bytes(cloudpickle.dumps(job))
-        output = folder / f"{job.number}.log"
-        with output.open("wb") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mia_lab.sweeps.local", pickled, result],
-                stdin=subprocess.PIPE,  # closed when we are gone, even killed
+    def __init__(self, program: bytes, output: Path, first: Point) -> None:
+        self.point: Point | None = None
+        self._folder = output
+        self.connection, theirs = Pipe()
+        with self._log(first).open("wb") as stream, theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mia_lab.sweeps.local", str(theirs.fileno())],
+                stdin=subprocess.PIPE,  # closes when this process is gone, even killed
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C reaches this process alone
             )
-        log.info("%s: started, process %d", job, process.pid)
-        return cls(job, process, output, result)
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send_bytes(program)
 
-    def collect(self) -> JobReturn:
-        """Its outcome, once the process has ended."""
-        self.signal(signal.SIGKILL)  # what it may have left behind
-        if self.process.stdin:
-            self.process.stdin.close()
-        done = result_of(self.job, self.result) or self.job.lost(outcome(self.process.returncode))
-        announce(self.job, done, self.log)
-        for path in (self.result, self.result.with_suffix(".job")):
-            path.unlink(missing_ok=True)
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def start(self, point: Point, config: DictConfig) -> None:
+        """Run a point; `ended` says when it has ended."""
+        if not self._log(point).exists():
+            self._log(point).touch()
+        self.point = point
+        log.info("%s: started, process %d", point, self.process.pid)
+        with contextlib.suppress(BrokenPipeError):  # `ended` sees that the process is dead
+            self.connection.send((point, config, self._log(point)))
+
+    def ended(self) -> JobReturn | None:
+        """The outcome of the point; None while it runs."""
+        assert self.point is not None
+        try:
+            if self.connection.poll():
+                return self._end(self._result(self.connection.recv_bytes()))
+        except (EOFError, ConnectionResetError):
+            self.stop()
+        if self.is_alive:
+            return None
+        self.stop()
+        return self._end(lost(self.point, exit_reason(self.process.returncode)))
+
+    def _result(self, pickled: bytes) -> JobReturn:
+        assert self.point is not None
+        try:
+            done: JobReturn = pickle.loads(pickled)
+        except Exception as error:  # an exception class of the user's may raise anything
+            return lost(self.point, f"its result cannot be read ({error})")
         return done
 
+    def _end(self, done: JobReturn) -> JobReturn:
+        assert self.point is not None
+        announce(self.point, done, self._log(self.point))
+        self.point = None
+        return done
+
+    def _log(self, point: Point) -> Path:
+        return self._folder / f"{point.number}.log"
+
     def signal(self, number: int) -> None:
+        """Send a signal to the process and to all that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-
-def result_of(job: Job, path: Path) -> JobReturn | None:
-    """What a job left in a file, as submitit writes it; None where it left none."""
-    try:
-        kind, content = pickle.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # whatever a damaged pickle, or one of another version, raises
-        return job.lost(f"its result cannot be read ({error})")
-    if kind != "success":  # the last line of a traceback
-        return job.lost(str(content).strip().splitlines()[-1])
-    assert isinstance(content, JobReturn)
-    if type(content._return_value).__name__ == "UncompletedJobError":
-        return job.lost("time limit, too often (hydra.launcher.timeout_min, max_num_timeout)")
-    return content
+    def stop(self) -> None:
+        """Wait for the end of the process, not for long, and leave nothing of it behind."""
+        self.connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE_S)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
 
-def run_here(jobs: Sequence[Job], folder: Path, processes: int) -> list[JobReturn]:
-    """Run jobs in processes of this machine, and leave none behind when interrupted.
+def run_locally(
+    points: Sequence[Point], program: Program, output: Path, processes: int
+) -> list[JobReturn]:
+    """Run points in processes of this machine, and leave none behind when interrupted.
 
     Args:
-        jobs: all of them, in order.
-        folder: for their logs.
+        points: all of them, in order.
+        program: what they run.
+        output: folder for their logs.
         processes: how many at once.
 
     Raises:
@@ -216,44 +144,60 @@ def run_here(jobs: Sequence[Job], folder: Path, processes: int) -> list[JobRetur
     """
     if processes < 1:
         raise UserError(f"hydra.launcher.processes={processes}: must be at least 1")
-    folder.mkdir(parents=True, exist_ok=True)
-    waiting, running = list(jobs), list[LocalRun]()
-    done: dict[int, JobReturn] = {}
+    output.mkdir(parents=True, exist_ok=True)
+    for point in points:
+        (output / f"{point.number}.log").unlink(missing_ok=True)
+    pickled = cloudpickle.dumps(program)
+    waiting, workers = deque(points), list[Worker]()
+    returns: dict[int, JobReturn] = {}
     with interruptible():
         try:
-            while waiting or running:
-                while waiting and len(running) < processes:
-                    running.append(LocalRun.start(waiting.pop(0), folder))
-                time.sleep(POLL_S)
-                for run in [r for r in running if r.process.poll() is not None]:
-                    running.remove(run)
-                    done[run.job.number] = run.collect()
+            while len(returns) < len(points):
+                workers = [worker for worker in workers if worker.is_alive]
+                while waiting and len(workers) < processes:
+                    workers.append(Worker(pickled, output, waiting[0]))
+                    workers[-1].start(waiting[0], program.compose(waiting.popleft()))
+                for worker in workers:
+                    if waiting and worker.point is None:
+                        worker.start(waiting[0], program.compose(waiting.popleft()))
+                wait([worker.connection for worker in workers if worker.point], POLL_S)
+                for worker in workers:
+                    running = worker.point
+                    if running is not None and (done := worker.ended()) is not None:
+                        returns[running.number] = done
         finally:
-            _end(running)
-    return [done[job.number] for job in jobs]
-
-
-def _end(running: Sequence[LocalRun]) -> None:
-    for run in running:
-        run.signal(signal.SIGTERM)
-    end = time.monotonic() + GRACE_S
-    for run in running:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.wait(max(0.0, end - time.monotonic()))
-        run.signal(signal.SIGKILL)
-        run.process.wait()
+            for worker in workers:
+                if worker.point is not None:
+                    worker.signal(signal.SIGTERM)
+            for worker in workers:
+                worker.stop()
+    return [returns[point.number] for point in points]
 
 
 def main() -> None:
-    """The process of one job: read it, run it, write what it returned."""
-    import cloudpickle
-
+    """The process of a worker: run each point that the launcher sends, and send its outcome."""
     threading.Thread(target=_end_with_launcher, daemon=True).start()
-    source, target = map(Path, sys.argv[1:])
-    job = pickle.loads(source.read_bytes())
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(cloudpickle.dumps(("success", job())))
-    partial.replace(target)
+    launcher = Connection(int(sys.argv[1]))
+    program: Program = pickle.loads(launcher.recv_bytes())
+    program.enter()
+    gc.freeze()  # what is imported stays: collections between points need not look at it
+    while True:
+        try:
+            point, config, output = launcher.recv()
+        except EOFError:
+            return
+        _print_into(output)
+        launcher.send_bytes(cloudpickle.dumps(program.run(point, config)))
+
+
+def _print_into(file: Path) -> None:
+    """Append to a file what this process and its children print from now on."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
 
 
 def _end_with_launcher() -> None:

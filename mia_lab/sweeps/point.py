@@ -1,4 +1,4 @@
-"""The points of a sweep on disk: one folder a job, and in it a note of what became of the job."""
+"""A point of a sweep: its folder, and in it a note that says how its run went."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from hydra.core.utils import filter_overrides
+
 from mia_lab.errors import UserError
 
 NOTE = "point.json"
@@ -17,7 +19,7 @@ RESULT = "metrics.json"
 
 
 class State(StrEnum):
-    """What became of a job."""
+    """How far a point has come."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -27,24 +29,25 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Point:
-    """One job of a sweep.
+    """One point of a sweep.
 
     Attributes:
         folder: its output folder, named by its number.
-        key: what its result depends on, hashed: configuration, data, code; "" where it runs again
-            whatever became of it.
-        overrides: what tells it from the other points, as typed.
-        state: how far it has come; one that was killed stays ``running``.
+        overrides: what its configuration is composed from; its note holds those that tell it from
+            the other points.
+        keys: of the results that its run ends in, see `mia_lab.tasks.goals`; none for a task that
+            always runs again.
+        state: how far it has come; one whose process was killed stays ``running``.
         reason: why it failed, or what its ``fail_if`` found; "" otherwise.
-        where: host and process of the job, and the cluster's number; "" where it has not begun.
-        seconds: how long the job took; 0 where it has not ended.
-        result: hash of its ``metrics.json``; "" where there is none.
+        where: host, process and the cluster's job number of its run; "" before it starts.
+        seconds: how long it ran; 0 before it ends.
+        result: SHA-256 of its ``metrics.json``; "" where there is none.
         gate_failed: whether its ``fail_if`` holds; the point is done all the same.
     """
 
     folder: Path
-    key: str
     overrides: tuple[str, ...]
+    keys: frozenset[str] = frozenset()
     state: State = State.PLANNED
     reason: str = ""
     where: str = ""
@@ -57,22 +60,30 @@ class Point:
         """Its place in the grid."""
         return int(self.folder.name)
 
-    def is_done(self, key: str) -> bool:
-        """Whether it ended under the same key, and its result is as it was left."""
-        same = self.state is State.DONE and self.key == key != ""
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (State.DONE, State.FAILED)
+
+    def is_done(self, keys: frozenset[str]) -> bool:
+        """Whether it ended in one of these results, and its ``metrics.json`` is unchanged."""
+        same = self.state is State.DONE and not self.keys.isdisjoint(keys)
         return same and self.result == result_sha256(self.folder)
 
     def write(self) -> None:
-        """Note it in its folder, whole or not at all."""
+        """Write the note into the folder, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {name: value for name, value in vars(self).items() if name != "folder"}
+        content["keys"] = sorted(self.keys)
         partial = self.folder / f".{NOTE}.{os.getpid()}"
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.folder / NOTE)
 
+    def __str__(self) -> str:
+        return f"#{self.number} {' '.join(filter_overrides(self.overrides))}".rstrip()
+
 
 def reason_of(error: object) -> str:
-    """Why a job failed, in one line."""
+    """An error in one line."""
     line = str(error).strip().partition("\n")[0]
     if isinstance(error, UserError):
         return line
@@ -80,13 +91,13 @@ def reason_of(error: object) -> str:
 
 
 def result_sha256(folder: Path) -> str:
-    """Of what an audit leaves; "" where there is nothing."""
+    """SHA-256 of an audit's ``metrics.json``; "" where there is none."""
     path = folder / RESULT
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def read_point(folder: Path) -> Point | None:
-    """What a folder's note says; None where it has none.
+    """The point that a folder's note describes; None where there is no note.
 
     Raises:
         UserError: the note is damaged.
@@ -95,15 +106,15 @@ def read_point(folder: Path) -> Point | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Point(
-            folder,
-            str(content["key"]),
-            tuple(content["overrides"]),
-            State(content["state"]),
-            str(content["reason"]),
-            str(content["where"]),
-            float(content["seconds"]),
-            str(content["result"]),
-            bool(content["gate_failed"]),
+            folder=folder,
+            overrides=tuple(content["overrides"]),
+            keys=frozenset(content["keys"]),
+            state=State(content["state"]),
+            reason=str(content["reason"]),
+            where=str(content["where"]),
+            seconds=float(content["seconds"]),
+            result=str(content["result"]),
+            gate_failed=bool(content["gate_failed"]),
         )
     except FileNotFoundError:
         return None

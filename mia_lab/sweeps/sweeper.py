@@ -1,4 +1,4 @@
-"""A multirun: the points of a grid that are not done yet, run by any launcher, and what came of it.
+"""A multirun: run the points of a grid that are not done yet, by any launcher, and sum up all.
 
 The folder of a sweep is named by what was typed. So the same command, whatever became of the first
 one, finds the points that are done, and runs the others.
@@ -6,7 +6,6 @@ one, finds the points that are done, and runs the others.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shlex
 import shutil
@@ -14,61 +13,41 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from hydra.types import HydraContext
+from omegaconf import OmegaConf, open_dict, read_write
 from tqdm import tqdm
 
-from mia_lab.config import build
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.load import load, plain
+from mia_lab.config.load import load
 from mia_lab.config.schema import Config
-from mia_lab.data.source import PairSource
-from mia_lab.errors import UserError
-from mia_lab.store import canonical_json
-from mia_lab.sweeps.jobs import locked, point_key, wait_for
+from mia_lab.errors import SweepFailedError, UserError
+from mia_lab.reporting.sweep.words import text
+from mia_lab.store.session import Session
+from mia_lab.sweeps.composition import PointConfigLoader
+from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
+from mia_lab.tasks.collect import collect, sweep_tracker
+from mia_lab.tasks.goals import Sources, goal_keys
+from mia_lab.tasks.latest import print_location
 
 log = logging.getLogger(__name__)
 
 LISTED = 30
 """Points in the closing table; failed ones are always there."""
 
-READY = "ready"
-"""Lock of the command; those of the points are named by their numbers."""
 
-
-class SweepFailedError(Exception):
-    """Some points failed, or their ``fail_if`` holds; the others are done.
-
-    Args:
-        points: those.
-    """
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        super().__init__(f"{len(points)} points failed")
-        self.by_gate = all(point.state is State.DONE for point in points)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A point of the grid, composed.
-
-    Attributes:
-        overrides: of the job, as Hydra wants them.
-        config: typed and checked; None if it cannot work.
-        reason: why it cannot.
-    """
-
-    overrides: tuple[str, ...]
-    config: Config | None
-    reason: str = ""
+def with_fast_composition(context: HydraContext) -> HydraContext:
+    """The same context with a loader that composes each choice of config groups once."""
+    loader = PointConfigLoader(context.config_loader.get_search_path())
+    return HydraContext(config_loader=loader, callbacks=context.callbacks)
 
 
 def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn]:
@@ -84,35 +63,39 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         SweepFailedError: some points failed; the others are done, and the table is printed.
     """
     assert sweeper.config is not None
-    assert sweeper.hydra_context is not None
     assert sweeper.launcher is not None
-    _check(sweeper)
+    _refuse_ignored_settings(sweeper)
     folder = Path(str(sweeper.config.hydra.sweep.dir))
-    jobs = _grid(sweeper, arguments)
-    asked = [_composed(sweeper, job) for job in tqdm(jobs, "checking points", delay=2, leave=False)]
-    if not asked:
+    grid = _grid(sweeper, arguments)
+    if not grid:
         raise UserError("the grid has no points: one of the keys is given an empty range")
-    if not any(point.config for point in asked):
-        raise UserError(asked[0].reason)
-    with _alone(folder):
+    progress = tqdm(grid, "checking points", delay=2, leave=False)
+    checked = [_checked(sweeper, overrides) for overrides in progress]
+    configs = [found for found in checked if isinstance(found, Config)]
+    if not configs:
+        raise UserError(str(checked[0]))
+    with _only_command(folder) as session:
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
-        before = _note(folder, asked, _varying(jobs))
-        missing = [p for p in before if p.state is State.PLANNED]
-        skipped = sum(p.state is State.DONE for p in before)
-        log.info("%d points: %d are done already, %d to run", len(asked), skipped, len(missing))
-        returns = _launch(sweeper.launcher, folder, asked, [p.number for p in missing])
-        ended = dict(zip([p.number for p in missing], returns, strict=True))
-        points = [_settled(point, ended.get(point.number)) for point in before]
+        planned = _plan(session, folder, checked, _differing(grid))
+        waiting = [point for point in planned if point.state is State.PLANNED]
+        skipped = sum(point.state is State.DONE for point in planned)
+        log.info("%d points: %d are done already, %d to run", len(grid), skipped, len(waiting))
+        arguments_of = {point.number: grid[point.number] for point in waiting}
+        returns = _launch(sweeper.launcher, folder, arguments_of)
+        ended = dict(zip(arguments_of, returns, strict=True))
+        points = [_outcome(point, ended.get(point.number)) for point in planned]
         print(table(points, skipped))
-        uncollected = _collect(folder, [p.config for p in asked if p.config], points)
+        uncollected = _collect(folder, configs, points)
     if wanting := [p for p in points if p.state is State.FAILED or p.gate_failed]:
-        raise SweepFailedError(wanting) from uncollected
+        raise SweepFailedError(
+            len(wanting), by_gate=all(p.state is State.DONE for p in wanting)
+        ) from uncollected
     if uncollected:
         raise uncollected
     return returns
 
 
-def _check(sweeper: BasicSweeper) -> None:
+def _refuse_ignored_settings(sweeper: BasicSweeper) -> None:
     """Refuse settings of Hydra's that would be ignored."""
     assert sweeper.config is not None
     if sweeper.max_batch_size is not None:
@@ -128,24 +111,24 @@ def _check(sweeper: BasicSweeper) -> None:
         )
 
 
-def _launch(
-    launcher: Launcher, folder: Path, asked: Sequence[Asked], numbers: Sequence[int]
-) -> list[JobReturn]:
-    """Run the points of some numbers."""
-    batch = [[*asked[number].overrides, *_place(folder, number)] for number in numbers]
+def _launch(launcher: Launcher, folder: Path, overrides: dict[int, list[str]]) -> list[JobReturn]:
+    """Run points.
+
+    Args:
+        launcher: runs them.
+        folder: of the sweep.
+        overrides: of each point, by its number.
+    """
+    jobs = {n: [*found, *_folder_overrides(folder, n)] for n, found in overrides.items()}
     if type(launcher).__name__ == "BasicLauncher":  # Hydra loads it twice; it counts jobs itself
-        pairs = zip(batch, numbers, strict=True)
-        return [done for job, number in pairs for done in launcher.launch([job], number)]
-    return list(launcher.launch(batch, initial_job_idx=0)) if batch else []
+        return [done for n, job in jobs.items() for done in launcher.launch([job], n)]
+    return list(launcher.launch([*jobs.values()], initial_job_idx=0)) if jobs else []
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """Name of a sweep's folder: the same for the same command, whatever launches it."""
-    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
-    title = words.get("sweep") or words.get("experiment") or "sweep"
-    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
-    digest = hashlib.sha256(canonical_json([str(o) for o in overrides]).encode()).hexdigest()
-    return f"{plain}_{digest[:8]}"
+def _folder_overrides(folder: Path, number: int) -> list[str]:
+    """Overrides that make a job write into the folder of its point."""
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
 
 
 def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
@@ -157,127 +140,132 @@ def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in jobs]
 
 
-def _composed(sweeper: BasicSweeper, job: Sequence[str]) -> Asked:
-    """Compose and check one point; what is wrong with it is nothing to the others."""
+def _checked(sweeper: BasicSweeper, overrides: Sequence[str]) -> Config | UserError:
+    """Compose and check one point; an error is returned, since it is the error of this point."""
     assert sweeper.hydra_context is not None
     assert sweeper.config is not None
     try:
         loader = sweeper.hydra_context.config_loader
-        cfg: DictConfig = loader.load_sweep_config(sweeper.config, list(job))
-        with read_write(cfg), open_dict(cfg):
-            del cfg["hydra"]
-        config = load(cfg)
+        composed = loader.load_sweep_config(sweeper.config, list(overrides))
+        with read_write(composed), open_dict(composed):
+            del composed["hydra"]
+        config = load(composed)
     except CONFIGURATION_ERRORS as error:
-        return Asked(tuple(job), None, explain(error))
+        return UserError(explain(error))
     except UserError as error:
-        return Asked(tuple(job), None, str(error))
-    return Asked(tuple(job), config)
+        return error
+    return config
 
 
-def _varying(jobs: Sequence[Sequence[str]]) -> set[str]:
-    """Overrides that not all points share."""
-    counts = Counter(override for job in jobs for override in job)
-    return {override for override, count in counts.items() if count < len(jobs)}
+def _differing(grid: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Of each point the overrides that not all points share, or all of them if there are none."""
+    counts = Counter(override for overrides in grid for override in overrides)
+    own = [tuple(o for o in overrides if counts[o] < len(grid)) for overrides in grid]
+    return [few or tuple(every) for few, every in zip(own, grid, strict=True)]
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No two commands write into one sweep's folder."""
-    with locked(folder, READY) as lock:
+def _only_command(folder: Path) -> Iterator[Session]:
+    """Hold the lock of a sweep's folder: two commands must not write into it."""
+    with sweep_session(folder) as session, unlocked_at_end(session, folder, COMMAND) as lock:
         if not lock.take():
-            other = lock.session.process(lock.owner() or "")
+            other = session.process(lock.owner() or "")
             raise UserError(
                 f"{folder}: process {other} is at work on this sweep; wait for it, or stop it"
             )
-        lock.session.bury()
-        yield
+        session.bury()
+        yield session
 
 
-def _note(folder: Path, asked: Sequence[Asked], varying: set[str]) -> list[Point]:
-    """Write down what is to be done, once no job of an earlier command is at it any more.
+def _plan(
+    session: Session,
+    folder: Path,
+    checked: Sequence[Config | UserError],
+    overrides: Sequence[tuple[str, ...]],
+) -> list[Point]:
+    """Write the notes of the points that have to run; a job of an earlier command ends first.
+
+    Args:
+        session: takes the locks.
+        folder: of the sweep.
+        checked: the configuration of each point, or what is wrong with it.
+        overrides: of each point, for its note.
 
     Returns:
-        All points: done, to be run, or failed already.
+        All points: done, planned, or failed already.
 
     Raises:
         UserError: there is a numbered folder that is no point's; nothing of it is touched.
     """
-    for place in folder.iterdir():
-        is_ours = (place / NOTE).is_file() or (place.is_dir() and not any(place.iterdir()))
-        if place.name.isdecimal() and not is_ours:
-            raise UserError(
-                f"{place}: is no point of a sweep (it holds no {NOTE}); move it away, or choose "
-                "another hydra.sweep.dir"
-            )
-    points: list[Point] = []
-    sources: dict[str, PairSource] = {}
-    for number, point in enumerate(tqdm(asked, "checking data", delay=2, leave=False)):
-        place = folder / str(number)
-        told = tuple(override for override in point.overrides if override in varying)
-        key, reason = _key(point, sources)
-        with locked(folder, place.name) as lock:
-            wait_for(lock, _known(place))
-            before = _known(place)
-            if before is None or not before.is_done(key):
-                shutil.rmtree(place, ignore_errors=True)  # of another key, or unfinished
-                state = State.FAILED if reason else State.PLANNED
-                before = Point(place, key, told or point.overrides, state, reason)
-                before.write()
-        points.append(before)
-    for place in folder.iterdir():  # of a longer grid under the same name
-        if place.name.isdecimal() and int(place.name) >= len(asked):
-            shutil.rmtree(place)
+    _refuse_foreign_folders(folder)
+    sources = Sources()
+    points = []
+    for number, found in enumerate(tqdm(checked, "checking data", delay=2, leave=False)):
+        point = _planned(folder / str(number), overrides[number], found, sources)
+        with point_locked(session, point.folder, _known(point.folder)):
+            before = _known(point.folder)
+            if before is not None and before.is_done(point.keys):
+                point = before
+            else:
+                shutil.rmtree(point.folder, ignore_errors=True)  # of other keys, or unfinished
+                point.write()
+        points.append(point)
+    for path in folder.iterdir():  # of a longer grid under the same name
+        if path.name.isdecimal() and int(path.name) >= len(checked):
+            shutil.rmtree(path)
     return points
 
 
-def _key(point: Asked, sources: dict[str, PairSource]) -> tuple[str, str]:
-    """Key of a point, or why it has none.
+def _refuse_foreign_folders(folder: Path) -> None:
+    for path in folder.iterdir():
+        is_ours = (path / NOTE).is_file() or (path.is_dir() and not any(path.iterdir()))
+        if path.name.isdecimal() and not is_ours:
+            raise UserError(
+                f"{path}: is no point of a sweep (it holds no {NOTE}); move it away, or choose "
+                "another hydra.sweep.dir"
+            )
 
-    Args:
-        point: composed.
-        sources: by the settings of data, for points that share them; grows.
-    """
-    if point.config is None:
-        return "", point.reason
+
+def _planned(
+    folder: Path, overrides: tuple[str, ...], checked: Config | UserError, sources: Sources
+) -> Point:
+    """A point as it is before it runs; failed if it cannot run."""
+    error: Exception
+    if isinstance(checked, UserError):
+        error = checked
+    else:
+        try:
+            return Point(folder, overrides, goal_keys(checked, sources))
+        except (UserError, OSError) as wrong_data:
+            error = wrong_data
+    return Point(folder, overrides, state=State.FAILED, reason=reason_of(error))
+
+
+def _known(folder: Path) -> Point | None:
+    """A point as its note has it; None without a note, and where it is damaged."""
     try:
-        data = canonical_json(plain(point.config.data))
-        source = sources.setdefault(data, build.source(point.config.data))
-        return point_key(point.config, source), ""
-    except (UserError, OSError) as error:
-        return "", reason_of(error)
-
-
-def _known(place: Path) -> Point | None:
-    """What is noted of a point; nothing where that is damaged."""
-    try:
-        return read_point(place)
+        return read_point(folder)
     except UserError as error:
         log.warning("%s", error)
         return None
 
 
-def _place(folder: Path, number: int) -> list[str]:
-    """Overrides that put a job where its note is."""
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
-
-
-def _settled(point: Point, job: JobReturn | None) -> Point:
-    """A point after its job; of a job that could not say so itself, that it failed."""
-    now = _known(point.folder) or point
-    if job is None or now.state in (State.DONE, State.FAILED):
-        return now
+def _outcome(point: Point, job: JobReturn | None) -> Point:
+    """A point after its job; it failed if the job died before it could write that."""
+    point = _known(point.folder) or point
+    if job is None or point.has_ended:
+        return point
     failed = job.status is JobStatus.FAILED
-    reason = reason_of(job._return_value) if failed else "ended without a word"
-    now = replace(now, state=State.FAILED, reason=reason)
-    now.write()
-    return now
+    reason = reason_of(job._return_value) if failed else "ended without a result"
+    point = replace(point, state=State.FAILED, reason=reason)
+    point.write()
+    return point
 
 
 def _collect(
     folder: Path, configs: Sequence[Config], points: Sequence[Point]
 ) -> UserError | OSError | None:
-    """What ``task=collect`` does, if there is an audit to collect; why it could not be done."""
+    """Do what ``task=collect`` does, if there are audits; returns why it could not be done."""
     audits = [c for c in configs if c.task is Task.audit]
     whole = [c for c in audits if c.until in (None, Until.attacks)]
     if audits and not whole:
@@ -286,10 +274,6 @@ def _collect(
         )
     if not whole or not any((point.folder / RESULT).is_file() for point in points):
         return None
-    from mia_lab.reporting.sweep import text
-    from mia_lab.tasks.collect import collect, sweep_tracker
-    from mia_lab.tasks.run import point_latest
-
     config = whole[0]
     command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
     try:
@@ -298,14 +282,12 @@ def _collect(
     except (UserError, OSError) as error:
         log.error("the points cannot be collected: %s", reason_of(error))
         return error
-    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
-    page = f"report: {folder / 'report.html'}"
-    print(page + (f"  (also {latest / 'report.html'})" if latest else ""))
+    print_location(config, folder, folder / "report.html")
     return None
 
 
 def table(points: Sequence[Point], skipped: int) -> str:
-    """What became of the points: failed ones with their reasons, others as far as there is room.
+    """How the points ended: failed ones with their reasons, others as far as there is room.
 
     Args:
         points: all.

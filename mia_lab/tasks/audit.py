@@ -1,123 +1,120 @@
-"""An audit from configuration to verdict: the stages in order, then the report."""
+"""``task=audit``: from configuration to verdict, then the report."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mia_lab.config import build
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
 from mia_lab.config.choices import Until
 from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
-from mia_lab.evaluation.gate import decide
-from mia_lab.evaluation.results import AuditResult, Gate
+from mia_lab.errors import GateFailedError
+from mia_lab.evaluation.gate import decide, sentence
+from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers
 from mia_lab.evaluation.summary import summary
-from mia_lab.reporting.figures import draw
-from mia_lab.reporting.files import write_files
-from mia_lab.reporting.html import write_html
-from mia_lab.reporting.text import text_table
+from mia_lab.reporting import draw, text_table, write_files, write_html
 from mia_lab.reporting.tracking import Tracker
-from mia_lab.stages.audit_stages import Stages
-from mia_lab.stages.judging import judge
+from mia_lab.stages.attack import AttackInputs
+from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty
+from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Store
-from mia_lab.tasks.run import (
-    Clock,
-    is_point,
-    make_tracker,
-    point_latest,
-    wants_pictures,
-)
-
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
+from mia_lab.tasks import common, records
+from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.software import command_line
 
 log = logging.getLogger(__name__)
 
 SAMPLED_EPOCHS = 10
-"""How often in a training sample translations go to the tracker."""
+"""How many times a training sends sample translations to the tracker."""
+
+SHOWN = 4
+"""Images in one group of dossiers."""
 
 
-def audit(config: Config, folder: Path, group: str) -> Gate | None:
-    """Run the audit that a configuration describes, and leave its results in a folder.
+def run(config: Config, folder: Path, group: str) -> None:
+    """Run the audit that a configuration describes, and write its results to a folder.
 
     Args:
         config: a validated configuration.
         folder: the run's output folder; exists.
         group: what the run belongs to, for the tracker: its sweep, or runs of its name.
 
-    Returns:
-        What became of ``fail_if``; None where nothing was asked.
-
     Raises:
         UserError: something the user can mend; nothing half-written is ever reused.
+        GateFailedError: the audit is done, and its ``fail_if`` holds.
     """
-    attacks = build.attacks(config)
-    clock = Clock()
-    with clock("checks"):
-        store = Store(Path(config.paths.store))
-        stages = Stages(config, store)
-    (folder / "config.yaml").write_text(as_yaml(config))
-    with clock("split"):
-        split, alike = stages.split()
-    write_manifest(folder / "split.csv", split)
-    if _stop_after(config, Until.split):
-        return None
-    if config.until is Until.references:  # whoever trains these need not wait for the victim
-        with store:
-            stages.references()
-        _stop_after(config, Until.references)
-        return None
-    with store, _tracker(config, stages, folder, group) as tracker:
-        with clock("victim"):
-            training = _TrainingLog(tracker, stages)
-            needed = config.until is Until.victim or not stages.is_answered
-            victim = stages.victim(training) if needed else None
-            training.complete()
-        if _stop_after(config, Until.victim):
-            return None
-        with clock("reconstructions"):
-            reconstructions = stages.reconstructions(victim)
-            altered = stages.altered(victim)
-        if _stop_after(config, Until.reconstructions):
-            return None
-        with clock("references"):
-            references = stages.references()
-        with clock("difficulty"):
-            difficulty = stages.difficulty()
-        if _stop_after(config, Until.difficulty):
-            return None
-        with clock("attacks"):
-            evidence = stages.evidence(split, reconstructions, difficulty, altered, references)
-            scores = tuple(stages.scores(*attack, evidence) for attack in attacks.items())
-        with clock("evaluation"):
-            result = judge(config, stages, split, alike, evidence, scores)
-        gate = decide(config.fail_if, summary(result)) if config.fail_if else None
-        _report(config, replace(result, gate=gate, timing_s=clock.seconds), tracker, folder)
-    return gate
+    stages = run_stages(config)
+    goals = stages.goals(config.until)
+    with common.started(config, folder, goals) as store:
+        write_manifest(folder / "split.csv", store.result(stages.split).split)
+        if config.until is Until.split:
+            common.stopped(config)
+            return
+        with common.make_tracker(config, goals, folder, group) as tracker:
+            _train(stages, config, store, tracker)
+            results = [store.result(goal) for goal in goals]
+            if not isinstance(result := results[-1], AuditResult):
+                common.stopped(config)
+                return
+            report = _report(config, stages, store, result)
+            _write(config, report, tracker, folder)
+    if report.gate is not None and report.gate.failed:
+        raise GateFailedError(f"fail_if: {sentence(report.gate)}")
 
 
-def _stop_after(config: Config, stage: Until) -> bool:
-    if config.until is stage:
-        log.info("until=%s: stopped as asked; results are in %s", stage.value, config.paths.store)
-    return config.until is stage
+def _train(stages: RunStages, config: Config, store: Store, tracker: Tracker) -> None:
+    """Train the victim if a goal needs it, with its losses on their way to the tracker."""
+    victim = stages.victim
+    if not isinstance(victim, TrainedVictim) or config.until is Until.references:
+        return
+    training = _TrainingLog(tracker, stages)
+    if victim.path in {stage.path for stage in store.missing(*stages.goals(config.until))}:
+        store.folder(replace(victim, on_epoch=training))
+    training.log_missing_epochs(victim.losses(store))
 
 
-def _tracker(config: Config, stages: Stages, folder: Path, group: str) -> Tracker:
-    identity = {"audit": stages.audit_stage.key, "fail_if": config.fail_if}
-    return make_tracker(config, identity, folder, group)
+def _report(config: Config, stages: RunStages, store: Store, result: AuditResult) -> AuditReport:
+    condition = config.fail_if
+    return AuditReport(
+        name=config.name,
+        result=result,
+        split=store.result(stages.split).split,
+        dossiers=_dossiers(config, stages.attack, store, result),
+        gate=decide(condition, summary(result)) if condition else None,
+        timing_s=common.timing(store),
+        record=records.audit_record(config, stages, store),
+        command=command_line(),
+        config=as_yaml(config),
+    )
+
+
+def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) -> None:
+    """Write the report; pictures and page only if somebody will look at them."""
+    pictures = draw(report) if common.wants_pictures(config) else ()
+    write_files(report, pictures, folder)
+    tracker.log_result(report, pictures)
+    shown = write_html(report, pictures, folder) if pictures else folder / "metrics.json"
+    if common.is_sweep_point():  # the sweep prints a table of all points
+        return
+    print(text_table(report))
+    print_location(config, folder, shown)
 
 
 class _TrainingLog:
-    """Losses, and now and then translations of members, on their way to the tracker."""
+    """Sends the losses of each epoch, and some translations of members, to the tracker."""
 
-    def __init__(self, tracker: Tracker, stages: Stages) -> None:
+    def __init__(self, tracker: Tracker, stages: RunStages) -> None:
         self._tracker = tracker
-        self._stages = stages
-        self._epochs = stages.config.victim.get("epochs", 1)
+        self._images = stages.images
+        self._epochs = stages.victim.component.arguments.get("epochs", 1)
         self._logged: set[int] = set()
 
     def __call__(self, epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
@@ -127,17 +124,15 @@ class _TrainingLog:
         if self._tracker.wants_images and (epoch % every == 0 or epoch == self._epochs):
             self._log_samples(epoch, module)
 
-    def complete(self) -> None:
+    def log_missing_epochs(self, losses: Sequence[dict[str, float]]) -> None:
         """Log the epochs of a training that happened in an earlier run."""
-        for row in self._stages.losses():
+        for row in losses:
             epoch = int(row.pop("epoch"))
             if epoch not in self._logged:
                 self._tracker.log_epoch(epoch, row)
 
     def _log_samples(self, epoch: int, module: pl.LightningModule) -> None:
-        import torch
-
-        batch = next(self._stages.pairs.subset(self._stages.members[:4]).batches(4))
+        batch = next(self._images.dataset.subset(self._images.members[:4]).batches(4))
         module.eval()
         with torch.inference_mode():
             answer = module(batch.condition.to(module.device)).float().cpu()
@@ -147,14 +142,57 @@ class _TrainingLog:
         self._tracker.log_images("train/samples", rows, captions, epoch)
 
 
-def _report(config: Config, result: AuditResult, tracker: Tracker, folder: Path) -> None:
-    """Write what the run found; pictures and page only if somebody will look at them."""
-    pictures = draw(result) if wants_pictures(config) else ()
-    write_files(result, pictures, folder)
-    tracker.log_result(result, pictures)
-    found = write_html(result, pictures, folder) if pictures else folder / "metrics.json"
-    if is_point():  # the sweep has a table of all
-        return
-    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
-    print(text_table(result))
-    print(f"{found.stem}: {found}" + (f"  (also {latest / found.name})" if latest else ""))
+def _dossiers(
+    config: Config, attack: AttackInputs, store: Store, result: AuditResult
+) -> tuple[Dossiers, ...]:
+    """The images that a reader wants to see first, chosen by the last attack."""
+    if not config.report.images or not common.wants_pictures(config):
+        return ()
+    scores = result.scores[-1]
+    ids = scores.id.tolist()
+    truth = store.result(attack.split).split.is_member(ids)
+    order = np.argsort(-scores.score, kind="stable")
+    easy = np.argsort(result.difficulty, kind="stable")
+    members, nonmembers = order[truth[order]], order[~truth[order]]
+    chosen = {
+        "Most exposed members": members,
+        "Members missed most": members[::-1],
+        "Non-members mistaken most": nonmembers,
+        "Easiest images": easy,
+        "Hardest images": easy[::-1],
+    }
+    rows = {title: found[:SHOWN].tolist() for title, found in chosen.items()}
+    shown = list(dict.fromkeys(i for found in rows.values() for i in found))
+    maps = dict(zip(shown, _error_maps(attack, store, [ids[i] for i in shown]), strict=True))
+    evidence = attack.evidence(store)
+    error = evidence.reconstructions.mean_error(ids)
+    captions = [_caption(result, bool(truth[i]), error[i], i) for i in range(len(ids))]
+    return tuple(
+        Dossiers(
+            title,
+            common.gallery(evidence, [ids[i] for i in found], [captions[i] for i in found]),
+            np.stack([maps[i] for i in found]),
+        )
+        for title, found in rows.items()
+    )
+
+
+def _error_maps(attack: AttackInputs, store: Store, ids: Sequence[str]) -> np.ndarray:
+    """Error of the probe at each pixel, float32 (len(ids), G, G); G = 0 without a probe."""
+    configured = attack.difficulty[0]
+    if not isinstance(configured, ProbeDifficulty):
+        return np.empty((len(ids), 0, 0), dtype=np.float32)
+    return store.result(ErrorMapsStage(configured, tuple(ids))).map
+
+
+def _caption(result: AuditResult, is_member: bool, error: float, row: int) -> str:
+    """What is known of one candidate, on one line."""
+    parts = [
+        "member" if is_member else "non-member",
+        f"error {error:.3f}",
+        f"difficulty {result.difficulty[row]:.3f}",
+    ]
+    calibration = result.decisions[result.scores[-1].attack].calibration
+    if calibration is not None:
+        parts.append(f"P(member) {calibration.probability[row]:.2f}")
+    return ", ".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import combinations
@@ -12,32 +11,36 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
+from pyarrow import parquet
 
 from mia_lab.config.load import as_yaml
 from mia_lab.config.run_folders import run_folders
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 from mia_lab.evaluation.evaluate import compare_attacks
+from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison
+from mia_lab.evaluation.metrics_file import read_metrics
 from mia_lab.evaluation.multiple import holm
-from mia_lab.evaluation.results import Comparison, FinishedRun, PairedTest, RunComparison
+from mia_lab.evaluation.results import Comparison
 from mia_lab.evaluation.roc import auc
-from mia_lab.reporting import comparison as report
-from mia_lab.reporting.comparison_figures import draw
-from mia_lab.reporting.files import SCHEMA
+from mia_lab.reporting.comparison.figures import draw
+from mia_lab.reporting.comparison.words import page, text, write_files
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
-from mia_lab.tasks.run import Clock, command_line, point_latest, software_record
+from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.software import Clock, command_line, software_record
 from mia_lab.types import VICTIM, ScoreTable, Split, Strings
 
 SAME_SCORES = "equal scores, nothing to test"
 
 
-def compare(config: Config, folder: Path) -> None:
+def run(config: Config, folder: Path, group: str) -> None:
     """Compare the runs that ``compare.runs`` names, and leave the findings in a folder.
 
     Args:
         config: a validated configuration.
         folder: the comparison's output folder; exists.
+        group: as for every task; unused.
 
     Raises:
         UserError: a run's folder is not what an audit of this version leaves behind.
@@ -60,11 +63,10 @@ def compare(config: Config, folder: Path) -> None:
         command=command_line(),
     )
     pictures = draw(found)
-    report.write_files(found, pictures, folder)
-    page = write_page("compare", report.page(found, pictures), folder)
-    latest = point_latest(Path(config.paths.outputs) / "latest", folder)
-    print(report.text(found))
-    print(f"report: {page}" + (f"  (also {latest / page.name})" if latest else ""))
+    write_files(found, pictures, folder)
+    path = write_page("compare", page(found, pictures), folder)
+    print(text(found))
+    print_location(config, folder, path)
 
 
 def paired_tests(runs: Sequence[FinishedRun], seed: int) -> tuple[PairedTest, ...]:
@@ -153,18 +155,18 @@ def read_run(folder: Path, label: str) -> FinishedRun:
     Raises:
         UserError: a file is malformed, of another version, or of another run.
     """
-    metrics = _metrics(folder / "metrics.json")
+    metrics = read_metrics(folder / "metrics.json")
     split = _split(folder / "split.csv")
     path = folder / "scores.csv"
     columns = _csv(path) if path.is_file() else _parquet(path := folder / "scores.parquet")
     tables = []
-    for attack, measured in metrics["attacks"].items():
+    for attack, measured in metrics.attacks.items():
         table = _scores(attack, columns, split, path)
         area = _auc(table, split, path)
-        if abs(area - measured["auc"]) > 1e-9:
+        if abs(area - measured.auc.value) > 1e-9:
             raise UserError(
                 f"{path}: gives the {attack} attack an AUC of {area:.6g}, and metrics.json beside "
-                f"it one of {measured['auc']:.6g}; run the audit again, or restore its files"
+                f"it one of {measured.auc.value:.6g}; run the audit again, or restore its files"
             )
         tables.append(table)
     return FinishedRun(label, str(folder), metrics, split, tuple(tables))
@@ -184,21 +186,6 @@ def _configuration(folder: Path) -> Mapping[str, Any] | None:
         return None
     found = OmegaConf.to_container(OmegaConf.load(path))
     return {str(k): v for k, v in found.items()} if isinstance(found, dict) else None
-
-
-def _metrics(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}); run the audit again") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA:
-        raise UserError(
-            f"{path}: has the schema {schema!r}, and task=compare reads {SCHEMA!r}, what an audit "
-            "of this version writes; name folders of such audits, or run them again"
-        )
-    metrics: Mapping[str, Any] = found
-    return metrics
 
 
 def _split(path: Path) -> Split:
@@ -237,8 +224,6 @@ def _csv(path: Path) -> dict[str, list[str]]:
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
-    from pyarrow import parquet
-
     columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
     return columns
 

@@ -12,15 +12,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
-from mia_lab.config.checks import is_trained_by_us
 from mia_lab.config.choices import Protocol
-from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
-from mia_lab.stages.audit_stages import Stages
-from mia_lab.store import Store
-from mia_lab.tasks.run import point_latest
+from mia_lab.stages.graph import run_stages
+from mia_lab.stages.victim import TrainedVictim
+from mia_lab.store import Stage
+from mia_lab.tasks import common
+from mia_lab.tasks.latest import point_latest
 from mia_lab.victims.blackbox import BlackBox
 from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx
@@ -29,13 +29,13 @@ from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.pretrained import Pretrained
 
 NOT_OF_THE_DATA = ("task=", "victim", "data.protocol", "data.manifest", "query.", "fail_if")
-"""What of a command is about the victim that is exported, and not about the images."""
+"""Overrides of a command that concern the exported victim, not the images."""
 
 TOLERANCE = 1e-4
 """Largest difference that a file's answers may have from the victim's."""
 
 
-def export(config: Config, folder: Path) -> None:
+def run(config: Config, folder: Path, group: str) -> None:
     """Write a victim as safetensors, torch.export and ONNX, with the split it was trained on.
 
     Args:
@@ -46,22 +46,28 @@ def export(config: Config, folder: Path) -> None:
         UserError: the victim is no PyTorch module, cannot be exported, or a file does not answer
             as it does.
     """
-    stages = Stages(config, Store(Path(config.paths.store)))
-    (folder / "config.yaml").write_text(as_yaml(config))
-    # Who was a member of a victim that we did not train is not for us to draw.
-    known = is_trained_by_us(config.victim) or config.data.protocol is not Protocol.resplit
-    if known:
-        split, _ = stages.split()
-        write_manifest(folder / "split.csv", split)
-    victim = stages.victim()
-    module = _module(config, victim)
-    batch = next(stages.pairs.subset(stages.ids[:EXAMPLES]).batches(EXAMPLES))
-    if len(batch) < EXAMPLES:
-        raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
-    wanted = cast(BlackBox, victim).translate(batch.condition)
-    written = _write(config, module.cpu().eval(), batch.condition, wanted, folder)
+    stages = run_stages(config)
+    victim = stages.victim
+    # This run does not draw the members of a victim that somebody else trained.
+    has_known_members = isinstance(victim, TrainedVictim) or (
+        config.data.protocol is not Protocol.resplit
+    )
+    goals: list[Stage[Any]] = [stages.split, victim] if has_known_members else [victim]
+    manifest = folder / "split.csv" if has_known_members else Path("ROLES.csv")
+    with common.started(config, folder, goals) as store:
+        if has_known_members:
+            write_manifest(manifest, store.result(stages.split).split)
+        querying = stages.reconstructions.querying
+        opened = querying.open(victim, store)
+        module = _module(config, opened)
+        dataset = stages.images.dataset
+        batch = next(dataset.subset(dataset.ids[:EXAMPLES]).batches(EXAMPLES))
+        if len(batch) < EXAMPLES:
+            raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
+        expected = cast(BlackBox, opened).translate(batch.condition)
+        written = _write(config, module.cpu().eval(), batch.condition, expected, folder)
     point_latest(Path(config.paths.outputs) / "latest", folder)
-    _print(written, folder, folder / "split.csv" if known else Path("ROLES.csv"))
+    _print(written, manifest)
 
 
 def _module(config: Config, victim: object) -> nn.Module:
@@ -79,11 +85,11 @@ def _module(config: Config, victim: object) -> nn.Module:
 
 
 def _write(
-    config: Config, module: nn.Module, example: Tensor, wanted: Tensor, folder: Path
+    config: Config, module: nn.Module, example: Tensor, expected: Tensor, folder: Path
 ) -> dict[str, tuple[Path, float]]:
     """Each file with its largest difference on some images, by the victim that reads it."""
     safetensors, pt2, onnx = (folder / f"victim.{end}" for end in ("safetensors", "pt2", "onnx"))
-    size, encoding = config.data.image_size, config.data.input_encoding.value
+    size, encoding = config.data.image_size, cast(Any, config.data.input_encoding.value)
     readers: dict[str, tuple[Path, Callable[[], BlackBox]]] = {
         "exported": (pt2, lambda: Exported(str(pt2), "cpu")),
         "onnx": (onnx, lambda: Onnx(str(onnx), "cpu")),
@@ -107,15 +113,15 @@ def _write(
             f"victim={config.victim.get('name')}: PyTorch cannot export it ({reason})"
         ) from error
     return {
-        name: (path, _difference(path, read(), example, wanted))
+        name: (path, _difference(path, read(), example, expected))
         for name, (path, read) in readers.items()
     }
 
 
-def _difference(path: Path, victim: BlackBox, example: Tensor, wanted: Tensor) -> float:
+def _difference(path: Path, victim: BlackBox, example: Tensor, expected: Tensor) -> float:
     # One image and all of them: a file must take batches of any size.
     answers = torch.cat([victim.translate(example[:1]), victim.translate(example)[1:]])
-    difference = float((answers - wanted).abs().max())
+    difference = float((answers - expected).abs().max())
     if not difference <= TOLERANCE:
         path.unlink()
         raise UserError(
@@ -125,7 +131,7 @@ def _difference(path: Path, victim: BlackBox, example: Tensor, wanted: Tensor) -
     return difference
 
 
-def _print(written: dict[str, tuple[Path, float]], folder: Path, manifest: Path) -> None:
+def _print(written: dict[str, tuple[Path, float]], manifest: Path) -> None:
     for path, difference in written.values():
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, answers within {difference:.1g} of the victim's")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from mia_lab.config.choices import StoreAction, StoreState
+from mia_lab.config.schema import Config, StoreTask
 from mia_lab.errors import UserError
 from mia_lab.store.artifact import Store
 from mia_lab.store.manifest import Entry, verify
@@ -17,25 +19,21 @@ NAMED = 5
 """Damaged entries that an error names; all are printed before it."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which entries are meant: those that every condition holds for; None is no condition.
+def run(config: Config, folder: Path, group: str) -> None:
+    """List, verify or prune the store of a configuration, and print what was done.
 
-    Attributes:
-        stage: of this stage.
-        state: in this state; for ``damaged`` all checksums are compared.
-        older_than_days: not used for so many days.
-        max_gb: as many, used longest ago, as make the whole store no larger (GB, 1e9 bytes).
+    Args:
+        config: a validated configuration.
+        folder, group: as for every task; nothing is written there.
+
+    Raises:
+        UserError: there is no store, or no such stage in it; or verified entries are damaged.
     """
-
-    stage: str | None = None
-    state: str | None = None
-    older_than_days: float | None = None
-    max_gb: float | None = None
+    print(administer(Path(config.paths.store), config.store))
 
 
-def administer(root: Path, action: str, choice: Choice, dry_run: bool = False) -> str:
-    """List, verify or prune; returns what to print.
+def administer(root: Path, task: StoreTask) -> str:
+    """Do what a task says; returns the text to print.
 
     Raises:
         UserError: there is no store, or no such stage in it; or verified entries are damaged.
@@ -44,27 +42,28 @@ def administer(root: Path, action: str, choice: Choice, dry_run: bool = False) -
         raise UserError(f"paths.store={root}: no such folder; nothing was stored yet")
     with Store(root) as store:
         stages = store.stages()
-        if choice.stage is not None and choice.stage not in stages:
-            raise UserError(
-                f"store.stage={choice.stage}: unknown; the store has {', '.join(stages)}"
-            )
+        if task.stage is not None and task.stage not in stages:
+            raise UserError(f"store.stage={task.stage}: unknown; the store has {', '.join(stages)}")
         everything = list(store.entries())
-        entries = select(everything, choice)
-        if action == "verify":
+        entries = select(everything, task)
+        if task.action is StoreAction.verify:
             return _verify(entries)
-        if action == "list":
+        if task.action is StoreAction.list:
             return listing(entries)
-        excess = sum(e.size for e in everything) - (choice.max_gb or 0) * 1e9
-        return prune(store, entries, None if choice.max_gb is None else excess, dry_run)
+        excess = sum(e.size for e in everything) - (task.max_gb or 0) * 1e9
+        return prune(store, entries, None if task.max_gb is None else excess, task.dry_run)
 
 
-def select(entries: Iterable[Entry], choice: Choice) -> list[Entry]:
-    """Entries that all conditions but the size's hold for, used longest ago first."""
-    limit = time.time() - (choice.older_than_days or 0) * 86400
-    found = [e for e in entries if choice.stage in (None, e.stage) and e.used <= limit]
-    if choice.state == "damaged":
+def select(entries: Iterable[Entry], task: StoreTask) -> list[Entry]:
+    """Entries for which stage, state and age hold, used longest ago first.
+
+    To find damaged entries, all checksums are compared.
+    """
+    limit = time.time() - (task.older_than_days or 0) * 86400
+    found = [e for e in entries if task.stage in (None, e.stage) and e.used <= limit]
+    if task.state is StoreState.damaged:
         found = checked(found)
-    found = [e for e in found if choice.state in (None, e.state)]
+    found = [e for e in found if task.state is None or e.state == task.state.value]
     return sorted(found, key=lambda e: e.used)
 
 

@@ -13,6 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mia_lab.stages.difficulty_stages import (
+    DIFFICULTY_VERSION,
+    FEATURES_VERSION,
+    POOLED_VERSION,
+    pool,
+)
 from PIL import Image
 
 from mia_lab.backbones.backbone import Backbone
@@ -23,15 +29,9 @@ from mia_lab.data.source import Pair
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.data.traces import traces
 from mia_lab.difficulty import difficulty_score
-from mia_lab.evaluation.blind_fits import fit_baselines
+from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages import audit_stages as stages
 from mia_lab.stages import planned
-from mia_lab.stages.difficulty_stages import (
-    DIFFICULTY_VERSION,
-    FEATURES_VERSION,
-    POOLED_VERSION,
-    pool,
-)
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train

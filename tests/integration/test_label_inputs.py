@@ -52,4 +52,4 @@ def test_pictures_that_are_no_label_maps_are_refused(command: Command, real_data
         shutil.copy(path, folder / "train")
     given = ("data.source=folder", f"data.root={folder}", "data.direction=AtoB")
     ran = command("+experiment=facades_pix2pixhd", *HD, *given)
-    assert "so it is no label map of these classes" in ran.error
+    assert "so it is not a label map of these classes" in ran.error

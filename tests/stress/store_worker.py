@@ -7,14 +7,15 @@ import json
 import random
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mia_lab.store import Stage, Store
+from made_stages import MadeStage
+from mia_lab.store import Store
 
-STAGES = [Stage("kept", 1, {"n": n}, n % 2 == 0) for n in range(12)]
-PRUNED = [Stage("pruned", 1, {"n": n}) for n in range(12)]
 SIZE = 20_000
 
 
@@ -28,6 +29,16 @@ def compute(key: str, folder: Path) -> None:
     for part in range(3):
         np.save(folder / f"{part}.npy", content(key, part))
         time.sleep(random.uniform(0, 0.01))
+
+
+def stage(name: str, number: int, is_resumable: bool = False) -> MadeStage:
+    """A stage that writes what its key says."""
+    plain = MadeStage(name, given={"n": number}, is_resumable=is_resumable)
+    return replace(plain, make=partial(compute, plain.key))
+
+
+STAGES = [stage("kept", n, n % 2 == 0) for n in range(12)]
+PRUNED = [stage("pruned", n) for n in range(12)]
 
 
 def check(folder: Path, key: str, hold_s: float) -> None:
@@ -47,7 +58,7 @@ def work(root: Path, notes: Path, prunes: bool) -> None:
             reads = []
             for stage in random.sample([*STAGES, *PRUNED], 4):
                 start = time.perf_counter()
-                folder = store.get(stage, lambda f, key=stage.key: compute(key, f))
+                folder = store.folder(stage)
                 reads.append([stage.name, stage.key, time.perf_counter() - start])
                 check(folder, stage.key, random.uniform(0, 0.01))
             for stage_name, key, _ in reads:

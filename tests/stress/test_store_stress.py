@@ -37,6 +37,7 @@ class Crowd:
         notes, errors = (self.folder / f"{end}-{self.started}" for end in ("notes", "errors"))
         script = str(Path(__file__).with_name("store_worker.py"))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         with errors.open("w") as file:
             return subprocess.Popen(
                 [sys.executable, script, str(self.store), str(notes), role],

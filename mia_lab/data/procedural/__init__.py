@@ -2,53 +2,57 @@
 
 The input fixes the layout; the target also depends on what the input does not show (material,
 weather, season, light), so that the translation is ambiguous, as it is with real photographs.
+
+A style is a module of this package that defines ``STYLE``, a :class:`Style`. Its name is the
+module's.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import Any
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 
-from mia_lab.data.procedural import (
-    facade_layout,
-    facades,
-    map_layout,
-    maps,
-    street_layout,
-    street_things,
-    streets,
-)
-from mia_lab.data.procedural.scene import Scene, colorize
+from mia_lab.data.procedural.scene import Scene, Style, colorize
 from mia_lab.errors import UserError
 
-__all__ = ["STYLES", "Scene", "compose", "render"]
+__all__ = ["Scene", "Style", "compose", "render", "style_named", "styles"]
 
-_ARTISTS: dict[str, tuple[Any, Callable[..., Any], Callable[..., Any]]] = {
-    "facades": (facade_layout.PALETTE, facade_layout.draw_layout, facades.photograph),
-    "maps": (map_layout.PALETTE, map_layout.draw_layout, maps.photograph),
-    "streets": (street_things.PALETTE, street_layout.draw_layout, streets.photograph),
-}
-"""Of each style: the colours of its labels, who draws the labels, and who takes the photo."""
 
-STYLES = tuple(_ARTISTS)
+@cache
+def styles() -> tuple[str, ...]:
+    """Names of all styles, sorted."""
+    names = (module.name for module in iter_modules(__path__))
+    return tuple(sorted(n for n in names if hasattr(import_module(f"{__name__}.{n}"), "STYLE")))
+
+
+def style_named(name: str) -> Style:
+    """A style by its name.
+
+    Raises:
+        UserError: there is no such style.
+    """
+    if name not in styles():
+        raise UserError(f"unknown generated style {name!r}: choose one of {', '.join(styles())}")
+    found: Style = import_module(f"{__name__}.{name}").STYLE
+    return found
 
 
 def render(style: str, seed: int, index: int) -> Scene:
     """Draw one scene; the same arguments give the same bytes in any process and order.
 
     Args:
-        style: one of ``STYLES``.
-        seed: which dataset, >= 0.
-        index: which image of the dataset, >= 0.
+        style: one of :func:`styles`.
+        seed: seed of the dataset, >= 0.
+        index: index of the image in the dataset, >= 0.
 
     Raises:
-        UserError: no such style.
+        UserError: the style is unknown.
     """
-    if style not in _ARTISTS:
-        raise UserError(f"unknown generated style {style!r}: choose one of {', '.join(STYLES)}")
+    style_named(style)
     sequence = np.random.SeedSequence([zlib.crc32(style.encode()), seed, index])
     layout, appearance = (np.random.default_rng(child) for child in sequence.spawn(2))
     return compose(style, layout, appearance)
@@ -57,12 +61,18 @@ def render(style: str, seed: int, index: int) -> Scene:
 def compose(
     style: str, layout_rng: np.random.Generator, appearance_rng: np.random.Generator
 ) -> Scene:
-    """One scene: its layout from one generator, all that its input does not tell from the other."""
-    palette, draw_layout, photograph = _ARTISTS[style]
-    layout = draw_layout(layout_rng)
+    """Draw one scene: the layout from one generator, the appearance of the target from the other.
+
+    Args:
+        style: one of :func:`styles`.
+        layout_rng: source of the layout, which the input shows.
+        appearance_rng: source of the properties that only the target shows.
+    """
+    recipe = style_named(style)
+    layout = recipe.draw_layout(layout_rng)
     return Scene(
-        input=colorize(layout.labels, palette),
-        target=photograph(layout, appearance_rng),
+        input=colorize(layout.labels, recipe.palette),
+        target=recipe.photograph(layout, appearance_rng),
         labels=layout.labels,
         instances=getattr(layout, "instances", None),
     )

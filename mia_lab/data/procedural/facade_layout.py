@@ -54,7 +54,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the label map shows: class ids, and the rectangles in painting order."""
+    """Content of the label map: class ids, and the rectangles in painting order."""
 
     labels: Labels
     boxes: tuple[tuple[int, Box], ...]
@@ -62,8 +62,8 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class _Habits:
-    """What the openings of one facade have in common."""
+class _OpeningStyle:
+    """Properties that all openings of one facade share."""
 
     window: tuple[float, float]
     sill: bool
@@ -82,7 +82,7 @@ def draw_layout(rng: np.random.Generator) -> Layout:
         SIZE - (0 if chance(rng, 0.6) else int(rng.integers(6, 26))),
     )
     storeys, bays = int(rng.integers(2, 7)), int(rng.integers(2, 8))
-    habits = _Habits(
+    openings = _OpeningStyle(
         (rng.uniform(0.35, 0.72), rng.uniform(0.45, 0.75)),
         sill=chance(rng, 0.6),
         head=chance(rng, 0.45),
@@ -102,7 +102,7 @@ def draw_layout(rng: np.random.Generator) -> Layout:
                 boxes += _ground_floor(rng, cell, is_door=bay == entrance)
             else:
                 hangs = bool(balcony_bays[bay]) and floor > 0
-                boxes += _window(rng, cell, habits, balcony=hangs)
+                boxes += _window(rng, cell, openings, balcony=hangs)
     image = PilImage.new("L", (SIZE, SIZE), BACKGROUND)
     pen = ImageDraw.Draw(image)
     boxes = [(kind, b) for kind, b in boxes if b.right - b.left > 1 and b.bottom - b.top > 1]
@@ -140,23 +140,23 @@ def _trims(
 
 
 def _window(
-    rng: np.random.Generator, cell: Box, habits: _Habits, balcony: bool
+    rng: np.random.Generator, cell: Box, openings: _OpeningStyle, balcony: bool
 ) -> list[tuple[int, Box]]:
     """A window with its sill, head, blind, ornament and balcony."""
-    width, height = (float(np.clip(s * rng.normal(1, 0.04), 0.2, 0.9)) for s in habits.window)
+    width, height = (float(np.clip(s * rng.normal(1, 0.04), 0.2, 0.9)) for s in openings.window)
     top = 0.2 + 0.4 * (0.75 - height)
     pane = cell.part(0.5 - width / 2, top, 0.5 + width / 2, top + height)
     boxes = [(WINDOW, pane)]
-    if habits.deco:
+    if openings.deco:
         boxes.insert(0, (DECO, pane.part(-0.25, -0.16, 1.25, 1.08)))
-    if chance(rng, habits.blinds):
+    if chance(rng, openings.blinds):
         boxes.append((BLIND, pane.part(0, 0, 1, rng.uniform(0.25, 0.9))))
-    if habits.sill:
+    if openings.sill:
         low = pane.bottom
         boxes.append((SILL, Box(pane.left - 2, low, pane.right + 2, low + 2 + SIZE // 128)))
-    if habits.head:
+    if openings.head:
         boxes.append((CORNICE, Box(pane.left - 3, pane.top - 5, pane.right + 3, pane.top - 1)))
-    if balcony and chance(rng, habits.balconies):
+    if balcony and chance(rng, openings.balconies):
         boxes.append((BALCONY, pane.part(-0.2, 0.6, 1.2, 1.12)))
     return boxes
 

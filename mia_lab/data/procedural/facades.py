@@ -1,4 +1,4 @@
-"""Building fronts in the manner of CMP Facades: rectangles of 12 classes, and a photo of them."""
+"""Photos of building fronts in the style of CMP Facades, from rectangles of 12 classes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from mia_lab.data.procedural.facade_layout import (
     DECO,
     DOOR,
     MOLDING,
+    PALETTE,
     PILLAR,
     SHOP,
     SILL,
     WINDOW,
     Box,
     Layout,
+    draw_layout,
 )
 from mia_lab.data.procedural.scene import (
     SIZE,
@@ -27,6 +29,7 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Light,
+    Style,
     among,
     blend,
     chance,
@@ -43,7 +46,7 @@ from mia_lab.data.procedural.scene import (
 )
 
 RELIEF = np.array([-9, 0, -2.5, -3, 3.5, 2, 5, -1, 0.8, 1.4, 2.5, -2], np.float32)
-"""How far each class stands out of the wall, in pixels."""
+"""Height of each class above the wall, in pixels."""
 TRIMS = (CORNICE, SILL, DECO, MOLDING, PILLAR)
 """Classes made of one trim material."""
 GLARE: Color = (198, 202, 206)
@@ -188,7 +191,7 @@ def _furnish(drawing: Drawing, layout: Layout, rng: np.random.Generator, overcas
 
 
 def _glass(rng: np.random.Generator, overcast: float) -> Drawing:
-    """What all panes of a facade mirror: sky, clouds, the dark houses across the street."""
+    """The reflection in all panes of a facade: sky, clouds, dark houses across the street."""
     dark = tint(rng, (40, 46, 54), 0.03)
     mirrored = np.array([0.62, 0.7, 0.78], np.float32) * np.float32(1 - 0.2 * overcast)
     amount = np.clip(rng.uniform(0, 0.55) + rng.uniform(0, 0.3) * fractal_noise(rng, 40, 4), 0, 0.9)
@@ -252,7 +255,7 @@ def _goods(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _weather(drawing: Drawing, layout: Layout, rng: np.random.Generator, light: Light) -> None:
-    """Streaks of dirt, a darker foot of the wall, the shadow of the house across the street."""
+    """Draw streaks of dirt, a darker base of the wall, and the shadow of the house opposite."""
     y, x = pixel_grid()
     streaks = np.clip(fractal_noise(rng, 7, 2, aspect=9.0), 0, 3) * rng.uniform(0, 0.1)
     foot = np.clip((y - SIZE + 60) / 60, 0, 1) * rng.uniform(0, 0.3)
@@ -265,7 +268,7 @@ def _weather(drawing: Drawing, layout: Layout, rng: np.random.Generator, light: 
 
 
 def _occlude(drawing: Drawing, rng: np.random.Generator) -> None:
-    """Now and then a tree or a lamp post stands in front."""
+    """Draw, with some probability, a tree or a lamp post in front of the facade."""
     y, x = pixel_grid()
     post = rng.uniform(10, SIZE - 10)
     if chance(rng, 0.18):
@@ -280,7 +283,7 @@ def _occlude(drawing: Drawing, rng: np.random.Generator) -> None:
 
 
 def _tilt(drawing: Drawing, rng: np.random.Generator) -> Drawing:
-    """The imperfect rectification of a hand-held photo: a shear and a keystone of a few pixels."""
+    """Imitate the imperfect rectification of a photo: shear and keystone of a few pixels."""
     a, b = rng.normal(0, 0.012, 2)
     g, h = rng.normal(0, 0.0001, 2)
     c, f = -a * SIZE / 2, -b * SIZE / 2
@@ -291,3 +294,6 @@ def _tilt(drawing: Drawing, rng: np.random.Generator) -> Drawing:
     )
     pixels = np.asarray(warped, np.float32) / 255
     return np.where(pixels.sum(-1, keepdims=True) == 0, np.clip(drawing, 0, 1), pixels)
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="BtoA", has_published_classes=True)

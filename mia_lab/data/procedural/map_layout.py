@@ -35,7 +35,7 @@ ROADS = (STREET, ARTERIAL, MOTORWAY)
 
 @dataclass(frozen=True)
 class Layout:
-    """What the map shows, and the street grid behind it.
+    """Content of the map, and the street grid behind it.
 
     Attributes:
         labels: uint8 (256, 256) class ids.

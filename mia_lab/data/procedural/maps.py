@@ -1,4 +1,4 @@
-"""Town and country in the manner of the pix2pix maps: a street map, and the view from above."""
+"""Satellite images of town and country in the style of the pix2pix maps, from a street map."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from mia_lab.data.procedural.map_layout import (
     BLOCK,
     LAND,
     MOTORWAY,
+    PALETTE,
     PARK,
     ROADS,
     WATER,
     Layout,
+    draw_layout,
     stroke,
 )
 from mia_lab.data.procedural.scene import (
@@ -27,6 +29,7 @@ from mia_lab.data.procedural.scene import (
     Field,
     Light,
     Mask,
+    Style,
     among,
     blend,
     chance,
@@ -71,16 +74,16 @@ SNOW: Color = (226, 230, 236)
 FARMED = 0.45
 """Density above which there are no fields."""
 LOTS_ACROSS = 64
-"""More lots than fit across the canvas; lots are numbered modulo this along both axes."""
+"""Number of lots along each axis; lot numbers are taken modulo this, and fewer fit the canvas."""
 LOTS = LOTS_ACROSS**2
-"""Entries of the tables that hold what differs from house to house."""
+"""Number of entries of the tables of properties that vary by house."""
 CORE = 0.42
 """Half the side of a lot's core, in lots: it must be free for a house to be built."""
 
 
 @dataclass(frozen=True)
 class _Homes:
-    """How one land use is built up.
+    """Building parameters of one land use.
 
     Attributes:
         kind: the land use.
@@ -277,9 +280,12 @@ def _traffic(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None
 
 
 def _haze(drawing: Drawing, rng: np.random.Generator) -> None:
-    """Thin air light over everything, and now and then a wisp of cloud."""
+    """Add thin haze and, with some probability, a cloud."""
     veil = rgb((196, 204, 212))
     blend(drawing, veil, np.float32(rng.uniform(0, 0.45) * rng.random()))
     if chance(rng, 0.06):
         wisp = np.clip(fractal_noise(rng, 100, 4) - 0.6, 0, 1) * rng.uniform(0.3, 0.7)
         blend(drawing, rgb((240, 240, 242)), wisp.astype(np.float32))
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="BtoA")

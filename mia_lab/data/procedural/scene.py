@@ -1,13 +1,13 @@
-"""What every generated style is drawn with: noise, relief, light, compositing and a camera.
+"""Drawing functions that all styles share: noise, relief, light, compositing and a camera.
 
 Drawings are float32 (256, 256, 3) RGB in [0, 1] until :func:`develop` turns them into a photo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ MAX_SHADOW = 20
 """Longest cast shadow, in pixels."""
 
 Field = NDArray[np.float32]
-"""One value a pixel: (256, 256)."""
+"""One value per pixel: (256, 256)."""
 Drawing = NDArray[np.float32]
 """RGB in [0, 1]: (256, 256, 3)."""
 Labels = NDArray[np.uint8]
@@ -35,10 +35,10 @@ class Scene:
     """One generated pair.
 
     Attributes:
-        input: uint8 (256, 256, 3) RGB, label colours or map: what the victim is given.
+        input: uint8 (256, 256, 3) RGB, label colours or map, the victim's input.
         target: uint8 (256, 256, 3) RGB, photo or satellite image.
         labels: uint8 (256, 256) class ids, indices into the style's palette.
-        instances: int32 (256, 256), 0 where there is no instance; None where the style has none.
+        instances: int32 (256, 256), 0 outside instances; None if the style has no instances.
     """
 
     input: NDArray[np.uint8]
@@ -48,12 +48,36 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Style:
+    """A kind of generated pictures.
+
+    Attributes:
+        palette: colour of each class, in the order of the class ids.
+        draw_layout: draws what the input shows: an object with ``labels`` and perhaps
+            ``instances``, as a :class:`Scene` has them.
+        photograph: renders the target, uint8 (256, 256, 3) RGB, from a layout.
+        label_to_photo: the direction of the dataset that the style imitates, in which the label
+            map is the input.
+        has_instances: whether layouts have instance ids.
+        has_published_classes: whether its classes are those of the published dataset in the same
+            order, although its colours differ.
+    """
+
+    palette: Mapping[str, Color]
+    draw_layout: Callable[[np.random.Generator], Any]
+    photograph: Callable[[Any, np.random.Generator], NDArray[np.uint8]]
+    label_to_photo: str
+    has_instances: bool = False
+    has_published_classes: bool = False
+
+
+@dataclass(frozen=True)
 class Light:
     """A distant light over a height field.
 
     Attributes:
         dx, dy: unit vector on the canvas along which shadows fall.
-        slope: height that a shadow loses per pixel (a high sun has a steep slope).
+        slope: height that a shadow loses per pixel; a high sun has a steep slope.
         strength: 0 (overcast) to 1 (black shadows).
         color: float32 (3,) gain of the red, green and blue channels.
     """
@@ -144,7 +168,7 @@ def shifted(field: Field, dx: int, dy: int) -> Field:
 
 
 def cast_shadow(height: Field, light: Light) -> Field:
-    """Where a height field (in pixels) shades itself, 0 to 1, with a one-pixel penumbra."""
+    """Shadow of a height field (in pixels) on itself, 0 to 1, with a penumbra of one pixel."""
     reach = min(MAX_SHADOW, int((height.max() - height.min()) / light.slope))
     horizon = height.copy()
     for step in range(1, reach + 1):
@@ -187,7 +211,7 @@ def sky(rng: np.random.Generator, overcast: float, horizon: float) -> Drawing:
 
 
 def quantize(drawing: Drawing) -> NDArray[np.uint8]:
-    """A drawing as bytes; what is out of range is clipped."""
+    """A drawing as bytes; values outside [0, 1] are clipped."""
     return np.asarray(np.clip(drawing, 0, 1) * 255 + 0.5, np.uint8)
 
 

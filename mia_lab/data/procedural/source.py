@@ -1,4 +1,4 @@
-"""Generated datasets behind the interface of stored ones."""
+"""Generated datasets as a :class:`~mia_lab.data.source.PairSource`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from typing import ClassVar, Literal
 import numpy as np
 from PIL import Image
 
-from mia_lab.data.procedural import render
+from mia_lab.data.procedural import render, style_named
 from mia_lab.data.source import Pair
 from mia_lab.parameters import NonNegativeInt
-
-LABEL_TO_PHOTO = {"facades": "BtoA", "maps": "BtoA", "streets": "AtoB"}
-"""The usual direction of each style."""
 
 
 class ProceduralPairs:
     """Pairs drawn on demand; the same style, seed and id give the same pair for ever.
 
     Args:
-        style: see :data:`mia_lab.data.procedural.STYLES`.
+        style: see :func:`mia_lab.data.procedural.styles`.
         direction: as in the dataset that the style imitates: in facades and maps the photo is A,
             in streets the label map is.
         seed: of the whole dataset.
@@ -35,7 +32,7 @@ class ProceduralPairs:
 
     def __init__(
         self,
-        style: Literal["facades", "maps", "streets"],
+        style: str,
         direction: Literal["AtoB", "BtoA"],
         seed: NonNegativeInt,
         n_train: NonNegativeInt,
@@ -44,7 +41,9 @@ class ProceduralPairs:
         self.style = style
         self.direction = direction
         self.seed = seed
-        self.has_instances = style == "streets" and direction == LABEL_TO_PHOTO[style]
+        self._recipe = style_named(style)
+        self._reads_labels = direction == self._recipe.label_to_photo
+        self.has_instances = self._recipe.has_instances and self._reads_labels
         self._starts = {"train": 0, "test": n_train}
         self._sizes = {"train": n_train, "test": n_test}
 
@@ -55,10 +54,8 @@ class ProceduralPairs:
         subset, number = image_id.split("/")
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
         label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
-        if self.direction == LABEL_TO_PHOTO[self.style]:
-            # Facades have the classes of the published ones in the same order, in CMP's colours,
-            # which are not the published ones.
-            known = scene.labels.astype(np.int32) if self.style == "facades" else None
+        if self._reads_labels:
+            known = scene.labels.astype(np.int32) if self._recipe.has_published_classes else None
             return Pair(label, photo, scene.instances, known)
         return Pair(photo, label)
 

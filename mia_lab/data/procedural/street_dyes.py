@@ -1,4 +1,4 @@
-"""What cars, clothes and street furniture are coloured: the dyes of every part of a thing."""
+"""Colours of the parts of cars, people and street furniture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry of a generated street: what stands where, and the class of every pixel.
+"""The geometry of a generated street: the position of each thing, and the class of every pixel.
 
 The world is a straight street along z: x to the right and y up, in metres, z ahead. Frontages are
 vertical planes on both sides of it; things (cars, people, trees, poles) are drawn far to near.
@@ -68,7 +68,7 @@ VEHICLE_SIZES: dict[int, tuple[float, float, float]] = {
 }
 """Width, height and length in metres."""
 END_WALL = 14.0
-"""How deep houses reach behind their front, in metres."""
+"""Depth of houses behind their front, in metres."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Frontage:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the label map shows, and the geometry behind it; arrays are (256, 256).
+    """Content of the label map, and the geometry behind it; arrays are (256, 256).
 
     Attributes:
         labels: uint8 class ids.
@@ -292,7 +292,7 @@ def _vehicle(rng: np.random.Generator, kind: int, x: float, z: float) -> Thing:
 def _kerbside(
     rng: np.random.Generator, side: int, kerb: float, pavement: tuple[float, float]
 ) -> list[Thing]:
-    """What stands in a row along one kerb: parked cars, trees, lamps, signs, bicycles."""
+    """Things in a row along one kerb: parked cars, trees, lamps, signs, bicycles."""
     things = []
     parked = rng.random() * chance(rng, 0.55)
     for z in np.arange(rng.uniform(5, 10), 60, 5.6):

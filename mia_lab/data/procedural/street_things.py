@@ -49,7 +49,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """A driver's eyes: the vanishing point in pixels, and the height of the eyes in metres."""
+    """The driver's view: vanishing point in pixels, and height of the eyes in metres."""
 
     vanishing: Point
     eye: float

@@ -1,4 +1,4 @@
-"""Streets in the manner of Cityscapes: a driver's view in 19 classes, and a photo of it."""
+"""Photos of streets in the style of Cityscapes: a driver's view in 19 classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mia_lab.data.procedural.scene import (
     Drawing,
     Field,
     Mask,
+    Style,
     among,
     blend,
     chance,
@@ -30,10 +31,11 @@ from mia_lab.data.procedural.scene import (
     tint,
 )
 from mia_lab.data.procedural.street_dyes import SIGNALS, own_dyes, shared_dyes
-from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout
+from mia_lab.data.procedural.street_layout import BACK, PLOTS, Layout, draw_layout
 from mia_lab.data.procedural.street_things import (
     BUILDING,
     FENCE,
+    PALETTE,
     ROAD,
     SIDEWALK,
     SKY,
@@ -48,14 +50,14 @@ FACADES: tuple[Color, ...] = (
     (120, 122, 126), (196, 166, 150),
 )  # fmt: skip
 PANES = 997
-"""Entries of the tables that hold what differs from window to window."""
+"""Number of entries of the tables of properties that vary by window."""
 NIGHT = np.array([0.30, 0.33, 0.48], np.float32)
 """Gain of the three channels at the end of dusk."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What the labels do not tell about the day.
+    """Properties of the day that the labels do not show.
 
     Attributes:
         overcast, wet, dusk: 0 (none) to 1.
@@ -92,7 +94,7 @@ def photograph(layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _weather(rng: np.random.Generator) -> Weather:
-    """Any day of the year, at any hour with some light."""
+    """Draw the weather of a random day and hour with daylight."""
     return Weather(
         overcast=float(rng.random()),
         wet=float(rng.uniform(0.2, 1)) * chance(rng, 0.3),
@@ -134,10 +136,10 @@ def _pave(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
         * np.exp(0.12 * rough)[..., None]
     )
     for kind, paint in ((ROAD, asphalt), (SIDEWALK, paved), (TERRAIN, grass)):
-        blend(drawing, paint.astype(np.float32), layout.ground & _would_be(layout, kind))
+        blend(drawing, paint.astype(np.float32), layout.ground & _surface(layout, kind))
 
 
-def _would_be(layout: Layout, kind: int) -> Mask:
+def _surface(layout: Layout, kind: int) -> Mask:
     """Pixels of a ground class; the road also goes on under all things."""
     hidden = (layout.labels > TERRAIN) & (kind == ROAD)
     return np.asarray((layout.labels == kind) | hidden)
@@ -211,12 +213,12 @@ def _standing(layout: Layout, kind: int) -> Mask:
 
 
 def _leaf_color(rng: np.random.Generator) -> NDArray[np.float32]:
-    """From spring to autumn, sometimes bare."""
+    """A leaf colour between spring and autumn, or that of a bare tree."""
     return tint(rng, pick(rng, ((70, 92, 42), (58, 78, 44), (120, 104, 48), (92, 82, 68))), 0.05)
 
 
 def _sunlight(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather) -> None:
-    """One side of the street shines, the other throws its shadow on the ground."""
+    """Light one side of the street; the other side casts its shadow on the ground."""
     strength = 0.55 * (1 - weather.overcast) * (1 - weather.dusk)
     sunny = layout.plot // PLOTS == (0 if weather.sun < 0 else 1)
     shaded = ~sunny & (layout.plot < BACK)
@@ -262,7 +264,7 @@ def _as_drawing(image: PilImage.Image) -> Drawing:
 
 
 def _ground_shadow(pen: ImageDraw.ImageDraw, thing: Thing, layout: Layout, darkness: int) -> None:
-    """The dark under a vehicle, or at the foot of anything else."""
+    """Draw the shadow under a vehicle, or at the foot of another thing."""
     half, back = 0.55 * thing.width, max(thing.length, 0.4)
     if thing.kind == VEGETATION:
         half, back = 0.4 * thing.width, 1.5
@@ -272,14 +274,14 @@ def _ground_shadow(pen: ImageDraw.ImageDraw, thing: Thing, layout: Layout, darkn
 
 
 def _leaves(drawing: Drawing, layout: Layout, rng: np.random.Generator) -> None:
-    """Light and dark clumps on crowns, finer with distance forgotten."""
+    """Draw light and dark clumps on crowns, of one size at all distances."""
     clumps = rng.uniform(0.1, 0.4) * fractal_noise(rng, rng.uniform(5, 14), 3)
     leafy = layout.labels == VEGETATION
     drawing *= np.where(leafy, np.exp(clumps), 1).astype(np.float32)[..., None]
 
 
 def _reflect(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather: Weather) -> None:
-    """A wet ground mirrors what stands above the horizon, broken by ripples."""
+    """Draw the reflection of the scene above the horizon on wet ground, with ripples."""
     y, x = pixel_grid()
     ripple = 3 * fractal_noise(rng, 6, 2, aspect=0.4)
     mirrored = np.clip(2 * layout.camera.vanishing[1] - y + ripple, 0, SIZE - 1).astype(int)
@@ -288,3 +290,6 @@ def _reflect(drawing: Drawing, layout: Layout, rng: np.random.Generator, weather
     drawing[on_ground] *= np.float32(1 - 0.3 * weather.wet)
     image = drawing[mirrored, x.astype(int)]
     blend(drawing, image, (puddles * on_ground * 0.75).astype(np.float32))
+
+
+STYLE = Style(PALETTE, draw_layout, photograph, label_to_photo="AtoB", has_instances=True)

@@ -1,6 +1,7 @@
-"""What Hydra takes from packages named so and from nowhere else; the code is in ``mia_lab``.
+"""The launchers of ``mia_lab``: Hydra finds them in packages of this name and nowhere else.
 
-Hydra imports this at every start: whatever is heavy is imported when it is needed.
+Every Hydra program of the environment imports this module when it starts. What imports torch is
+therefore imported when a launcher runs.
 """
 
 from __future__ import annotations
@@ -15,18 +16,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from mia_lab.sweeps.local import Job
+    from mia_lab.sweeps.point import Point
+    from mia_lab.sweeps.program import Program
 
 
-def _point(overrides: Sequence[str], place: int) -> int:
-    """The number of a job's point, which is the name of its folder, or its place among the jobs."""
-    told = dict(override.partition("=")[::2] for override in overrides)
-    number = str(told.get("hydra.sweep.subdir", "")).strip("'")
-    return int(number) if number.isdecimal() else place
-
-
-class _JobLauncher(Launcher):
-    """Makes jobs that run in any process; where, its heirs know."""
+class _PointLauncher(Launcher):
+    """Makes points of what Hydra calls jobs; subclasses say where they run."""
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters: dict[str, Any] = {
@@ -42,33 +37,41 @@ class _JobLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from mia_lab.sweeps.local import Job
+        from mia_lab.sweeps.point import Point
+        from mia_lab.sweeps.program import Program
 
-        shared = self.config, self.context, self.function
-        return self.run(
-            [
-                Job(_point(overrides, place), tuple(overrides), *shared)
-                for place, overrides in enumerate(job_overrides, initial_job_idx)
-            ]
-        )
+        sweep = Path(str(self.config.hydra.sweep.dir))
+        points = [
+            Point(sweep / _number(overrides, place), tuple(overrides))
+            for place, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+        return self.run(points, Program(self.config, self.context, self.function))
 
-    def run(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
+    def run(self, points: Sequence[Point], program: Program) -> Sequence[JobReturn]:
         raise NotImplementedError
 
 
-class LocalLauncher(_JobLauncher):
+def _number(overrides: Sequence[str], place: int) -> str:
+    """The number of a point: the name of its folder if that is given, or its place."""
+    values = dict(override.partition("=")[::2] for override in overrides)
+    number = str(values.get("hydra.sweep.subdir", "")).strip("'")
+    return number if number.isdecimal() else str(place)
+
+
+class LocalLauncher(_PointLauncher):
     """Processes of this machine; see `mia_lab.sweeps.local`."""
 
-    def run(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
-        from mia_lab.sweeps.local import run_here
+    def run(self, points: Sequence[Point], program: Program) -> Sequence[JobReturn]:
+        from mia_lab.sweeps.local import run_locally
 
-        return run_here(jobs, Path(self.parameters["folder"]), self.parameters["processes"])
+        output, processes = Path(self.parameters["folder"]), self.parameters["processes"]
+        return run_locally(points, program, output, processes)
 
 
-class SlurmLauncher(_JobLauncher):
+class SlurmLauncher(_PointLauncher):
     """A SLURM cluster; see `mia_lab.sweeps.slurm`."""
 
-    def run(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
-        from mia_lab.sweeps.slurm import run_there
+    def run(self, points: Sequence[Point], program: Program) -> Sequence[JobReturn]:
+        from mia_lab.sweeps.slurm import run_on_cluster
 
-        return run_there(jobs, self.parameters)
+        return run_on_cluster(points, program, self.parameters)

@@ -250,7 +250,7 @@ def test_pretrained_with_a_hub_that_fails_midway(monkeypatch):
 
     monkeypatch.setattr(weights_module, "_reachable", lambda url: True)
     monkeypatch.setattr(weights_module.timm, "create_model", broken)
-    with pytest.raises(UserError, match=r"failed \(quota exceeded\); fetch") as caught:
+    with pytest.raises(UserError, match=r"failed \(quota exceeded\); download") as caught:
         Backbone("resnet18", "pretrained")
     assert "\n" not in str(caught.value)
 
@@ -280,7 +280,7 @@ def test_unknown_layer_lists_what_there_is(resnet18, layer):
 
 @pytest.mark.parametrize("layer", ["fc", "global_pool.flatten"])
 def test_modules_without_feature_maps(resnet18, layer):
-    with pytest.raises(UserError, match=r"no feature map"):
+    with pytest.raises(UserError, match=r"not return a feature map"):
         resnet18.check_layers([layer], 64)
 
 
@@ -290,7 +290,9 @@ def test_blocks_that_a_backbone_lacks_and_sizes_it_does_not_take():
     vit.check_layers([3], 224)
     with pytest.raises(UserError, match=r"\[1\]: unknown layer; choose from 3 \(stride 16"):
         vit.check_layers([1], 224)
-    with pytest.raises(UserError, match=r"no feature map"):
+    with pytest.raises(UserError, match=r"not return a feature map"):
         vit.check_layers(["blocks.3"], 224)
-    with pytest.raises(UserError, match=r"cannot take images of 64 x 64.*difficulty\.grid_size"):
+    with pytest.raises(
+        UserError, match=r"does not accept images of 64 x 64.*difficulty\.grid_size"
+    ):
         vit.check_layers([3], 64)

@@ -94,7 +94,7 @@ def test_labels_survive_jpeg(style: str, colors: dict[str, tuple[int, int, int]]
     assert 0 < residual < 4
     assert (planes[0] == scene.labels).mean() > 0.85
     photo = as_jpeg(scene.target, 90)
-    with pytest.raises(UserError, match=r"a: its colours are .* levels from those of data.palette"):
+    with pytest.raises(UserError, match=r"a: its colours differ from data.palette by .* levels"):
         encoding.encode("a", Pair(photo, picture), 256)
 
 
@@ -176,12 +176,14 @@ def test_known_labels_come_before_colours() -> None:
 
 @pytest.mark.parametrize("labels", [(0, 3), (-1, 0)])
 def test_labels_outside_the_palette(labels: tuple[int, int]) -> None:
-    with pytest.raises(UserError, match=r"a: labels .* but data.palette has the classes 0 to 2"):
+    with pytest.raises(
+        UserError, match=r"a: the labels range .* but data.palette has the classes 0 to 2"
+    ):
         LabelEncoding(THREE, False).encode("a", Known(labels).pair, 32)
 
 
 def test_boundaries_need_instances() -> None:
-    with pytest.raises(UserError, match=r"a: has no instance ids.*data.instances=false"):
+    with pytest.raises(UserError, match=r"a: this pair has no instance ids.*data.instances=false"):
         LabelEncoding(THREE, True).encode("a", Known([0, 1], instances=False).pair, 32)
 
 

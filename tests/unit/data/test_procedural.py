@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from mia_lab.data.procedural import (
-    STYLES,
     Scene,
     compose,
     facade_layout,
     map_layout,
     render,
     street_things,
+    styles,
 )
 from mia_lab.data.procedural.scene import Light, cast_shadow, fractal_noise
 from mia_lab.data.procedural.source import ProceduralPairs
@@ -46,7 +46,7 @@ def composed(style: str, layout_seed: int, appearance_seed: int) -> Scene:
     return compose(style, *rngs)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_shapes_and_types(style: str) -> None:
     scene = drawn(style, 0)
     for image in (scene.input, scene.target):
@@ -62,7 +62,7 @@ def test_shapes_and_types(style: str) -> None:
         assert scene.instances is None
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_same_arguments_give_the_same_bytes_in_any_order(style: str) -> None:
     first = [digest(render(style, 3, i)) for i in (0, 1)]
     second = [digest(render(style, 3, i)) for i in (1, 0)]
@@ -71,8 +71,8 @@ def test_same_arguments_give_the_same_bytes_in_any_order(style: str) -> None:
 
 def test_another_process_draws_the_same_bytes() -> None:
     script = (
-        "import hashlib; from mia_lab.data.procedural import STYLES, render\n"
-        "for style in STYLES:\n"
+        "import hashlib; from mia_lab.data.procedural import render, styles\n"
+        "for style in styles():\n"
         "    s = render(style, 5, 7)\n"
         "    print(hashlib.sha256(s.input.tobytes() + s.target.tobytes()).hexdigest())\n"
     )
@@ -80,7 +80,7 @@ def test_another_process_draws_the_same_bytes() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     here = []
-    for style in STYLES:
+    for style in styles():
         scene = render(style, 5, 7)
         pixels = scene.input.tobytes() + scene.target.tobytes()
         here.append(hashlib.sha256(pixels).hexdigest())
@@ -95,13 +95,13 @@ def test_global_random_state_is_neither_read_nor_written() -> None:
     assert digest(render("maps", 0, 1)) == first
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_seed_and_index_both_matter(style: str) -> None:
     digests = {digest(render(style, seed, index)) for seed, index in [(0, 1), (1, 0), (0, 0)]}
     assert len(digests) == 3
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_inputs_hold_palette_colours_only(style: str) -> None:
     palette = np.array(list(PALETTES[style].values()), np.uint8)
     assert len(np.unique(palette, axis=0)) == len(palette)
@@ -137,7 +137,7 @@ def test_instances_lie_on_people_and_vehicles_and_have_one_class_each() -> None:
             assert len(np.unique(scene.labels[scene.instances == number])) == 1
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_one_layout_has_many_appearances(style: str) -> None:
     one, other = (composed(style, 0, appearance) for appearance in (1, 2))
     np.testing.assert_array_equal(one.input, other.input)
@@ -145,7 +145,7 @@ def test_one_layout_has_many_appearances(style: str) -> None:
     assert difference > 8
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_some_targets_are_much_busier_than_others(style: str) -> None:
     energy = []
     for index in range(16):
@@ -155,7 +155,7 @@ def test_some_targets_are_much_busier_than_others(style: str) -> None:
     assert max(energy) / min(energy) > 2
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", styles())
 def test_targets_follow_their_inputs(style: str) -> None:
     """Two classes that share an image differ in colour by more than they do by chance."""
     explained = []

@@ -100,7 +100,7 @@ def test_official_takes_members_from_train_only() -> None:
     assert {i for i, r in rows.items() if r["role"] == Role.MEMBER} == set(POOL)
     assert {i for i, r in rows.items() if r["role"] != Role.MEMBER} == set(TEST)
     assert count(rows, Role.AUXILIARY) == 3
-    with pytest.raises(UserError, match=r"train/0 lies in the train and in the test part"):
+    with pytest.raises(UserError, match=r"train/0 is in both the train and the test part"):
         assign_official(POOL, [*TEST, "train/0"], Counts(None, None, 0), 0)
     assert count(assign_official(POOL, TEST, Counts(4, 5, 0), 0), Role.MEMBER) == 4
 
@@ -123,7 +123,7 @@ def test_changed_content_is_refused(tmp_path: Path) -> None:
     split, _, _ = build_split(Noise().load, assign_resplit(POOL, Counts(10, 10, 0), 0))
     write_manifest(tmp_path / "split.csv", split)
     rows = read_manifest(tmp_path / "split.csv", POOL)
-    with pytest.raises(UserError, match=r"train/7: its content differs from the manifest's"):
+    with pytest.raises(UserError, match=r"train/7: its content differs from data.manifest"):
         build_split(Noise(nearly=["", "train/7"]).load, rows)
 
 
@@ -147,7 +147,10 @@ def test_near_duplicates_across_roles_are_listed() -> None:
     [
         ("name,role\nx,member\n", "needs a header with the columns id,role"),
         ("", "needs a header"),
-        ("id,role\nnowhere,member\n", r":2: id 'nowhere' is not in the dataset \(train/0 is\)"),
+        (
+            "id,role\nnowhere,member\n",
+            r":2: id 'nowhere' is not in the dataset; an example .* 'train/0'",
+        ),
         ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
         ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
         ("id,role\ntrain/1,member\n", "no row has the role nonmember"),
@@ -175,11 +178,11 @@ def test_manifest_of_candidates(tmp_path: Path) -> None:
     ("unknown", "text", "message"),
     [
         (True, "name\nx\n", r"needs a header with the columns id\[,role\]"),
-        (True, "id,role\ntrain/1,member\n", ":2: the role member is known, so task=audit can"),
-        (True, "id,role\ntrain/1,nonmember\n", ":2: the role nonmember is known"),
+        (True, "id,role\ntrain/1,member\n", ":2: role member: this role is known; use task=audit"),
+        (True, "id,role\ntrain/1,nonmember\n", ":2: role nonmember: this role is known"),
         (True, "id,role\ntrain/1,friend\n", "unknown role 'friend'; choose from candidate, aux"),
-        (True, "id,role\ntrain/1,auxiliary\n", "no row has the role candidate; give ids"),
-        (False, "id,role\ntrain/1,candidate\n", ":2: of a candidate nobody knows, and an audit"),
+        (True, "id,role\ntrain/1,auxiliary\n", "no row has the role candidate; add ids"),
+        (False, "id,role\ntrain/1,candidate\n", ":2: role candidate: an audit needs known roles"),
         (False, "id,role\ntrain/1,\n", ":2: unknown role ''; choose from member, nonmember"),
     ],
 )
@@ -220,12 +223,14 @@ def test_one_unknown_count_takes_the_rest() -> None:
         known, rest = (Role.NONMEMBER, Role.MEMBER)[:: 1 if counts.members is None else -1]
         assert count(rows, known) == 5
         assert count(rows, rest) >= 20 - 6
-    with pytest.raises(UserError, match=r"give \d+ of 25 images of role auxiliary"):
+    with pytest.raises(UserError, match=r"provide \d+ of 25 images of role auxiliary"):
         assign_groups(POOL, GROUPS, Counts(None, None, 25), seed=0)
 
 
 def test_too_few_groups_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data.group_by: its 7 groups give \d of 9 images of role"):
+    with pytest.raises(
+        UserError, match=r"data.group_by: the 7 groups provide \d of 9 images of role"
+    ):
         assign_groups(POOL, GROUPS, Counts(13, 9, 0), seed=0)
     with pytest.raises(UserError, match=r"1 groups leave no images for role nonmember"):
         assign_groups(POOL, dict.fromkeys(POOL, "one"), Counts(None, None, 0), seed=0)
@@ -237,7 +242,7 @@ def test_group_names_come_from_ids() -> None:
     assert group_names(ids, "[a-z]+_") == {ids[0]: "aachen_", ids[1]: "bonn_"}
     with pytest.raises(UserError, match=r"data.group_by=\(bonn\): finds no group in the id"):
         group_names(ids, "(bonn)")
-    with pytest.raises(UserError, match=r"data.group_by=\(: is no regular expression"):
+    with pytest.raises(UserError, match=r"data.group_by=\(: is not a regular expression"):
         group_names(ids, "(")
 
 
@@ -260,7 +265,7 @@ def test_coins_that_fall_alike_leave_nothing_to_judge() -> None:
         except UserError as error:
             outcomes.append(str(error))
     assert 3 <= len(outcomes) <= 17
-    assert "all 2 coins fell alike; raise data.n_members" in outcomes[0]
+    assert "all 2 coins show the same side; raise data.n_members" in outcomes[0]
 
 
 def test_auxiliaries_are_what_is_left_up_to_a_hundred() -> None:

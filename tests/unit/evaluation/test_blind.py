@@ -10,8 +10,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
-from mia_lab.evaluation.blind import excess
-from mia_lab.evaluation.blind_fits import _compact, blind_scores
+from mia_lab.evaluation.blind import _compact, blind_scores, excess
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.results import Blind, Verdict
 from mia_lab.types import ScoreTable

@@ -135,7 +135,7 @@ def test_precision_is_bayes_theorem(prior: float) -> None:
     is_member = np.arange(300) < 120
     scores, auxiliary = rng.normal(size=300) + 1.5 * is_member, rng.normal(size=99)
     point = operating_point(scores, is_member, auxiliary, 0.1)
-    found = point.precision[f"{prior:g}"]
+    found = point.precision_at_prior[f"{prior:g}"]
     t, f = point.tpr.value, point.fpr.value
     assert found.value == pytest.approx(prior * t / (prior * t + (1 - prior) * f))
     # The same by counting: a crowd with so many members, called as the candidates are.
@@ -149,13 +149,13 @@ def test_precision_is_bayes_theorem(prior: float) -> None:
 def test_precision_where_nobody_or_no_stranger_is_called() -> None:
     is_member = np.arange(40) < 20
     nobody = operating_point(np.zeros(40), is_member, np.ones(19), 0.1)
-    assert nobody.precision == {"0.01": None, "0.1": None}
+    assert nobody.precision_at_prior == {"0.01": None, "0.1": None}
     assert nobody.tpr.value == 0
     perfect = operating_point(is_member + 0.0, is_member, np.zeros(19) - 1 + 1e-9, 0.1)
     assert perfect.fpr.value == 1
     perfect = operating_point(is_member + 0.0, is_member, np.full(19, 0.5), 0.1)
-    assert perfect.precision["0.01"].value == 1
-    assert perfect.precision["0.01"].ci95[0] < 0.1  # 20 strangers cannot show more
+    assert perfect.precision_at_prior["0.01"].value == 1
+    assert perfect.precision_at_prior["0.01"].ci95[0] < 0.1  # 20 strangers cannot show more
 
 
 def test_too_few_auxiliaries_fix_no_threshold() -> None:

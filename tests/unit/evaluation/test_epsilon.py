@@ -68,7 +68,7 @@ def test_randomised_response_is_never_bounded_above_its_epsilon_too_often() -> N
 
 def test_guesses_about_images_that_are_not_there() -> None:
     for guesses in (1, 9):
-        with pytest.raises(ValueError, match="give 2 to 8"):
+        with pytest.raises(ValueError, match="must be in 2 to 8"):
             one_run_bound(np.arange(8.0), np.arange(8) < 4, guesses, 0.0)
 
 

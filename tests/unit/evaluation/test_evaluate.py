@@ -65,12 +65,12 @@ def test_many_scores_are_quick():
         ScoreTable(name, "victim", ids, shared + rng.normal(size=n) + shift * is_member)
         for name, shift in {"reconstruction": 1.0, "membership": 1.2, "difficulty": 0.0}.items()
     ]
-    start = time.monotonic()
+    start = time.process_time()
     for each in tables:
         evaluate(each.attack, each.score, is_member)
     compare_attacks(tables[1], tables[0], is_member)
     compare_attacks(tables[1], tables[2], is_member)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_band_holds_the_curve():

@@ -11,9 +11,9 @@ from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.decision import hindsight
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.gate import check, decide, parse, sentence
-from mia_lab.evaluation.results import AuditResult, Practice
+from mia_lab.evaluation.results import AuditResult, DecisionQuality
 from mia_lab.evaluation.summary import BASELINES, summary, summary_names
-from mia_lab.types import ScoreTable, Split
+from mia_lab.types import ScoreTable
 
 NUMBERS = {"auc/membership": 0.6, "blind/difficulty": 0.4}
 
@@ -100,8 +100,6 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
     features = {name: rng.normal(size=(300, 3)) for name in BASELINES[1:]}
     blind = judge_split(rng.random(300), features, ids, truth, seed=0, permutations=20)
     result = AuditResult(
-        name="x",
-        split=Split(*(np.array([]) for _ in range(5))),
         scores=tuple(tables),
         difficulty=rng.random(300),
         alpha=0.5,
@@ -110,8 +108,8 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         claim=None,
         utility=None,
         knowledge={},
-        practice={
-            t.attack: Practice(
+        decisions={
+            t.attack: DecisionQuality(
                 {}, hindsight(t.score, truth), None, one_run_bound(t.score, truth, 20, 1e-5)
             )
             for t in tables
@@ -122,11 +120,6 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         slices=(),
         alpha_curve=None,
         near_duplicates=(),
-        dossiers=(),
         grid=(),
-        timing_s={},
-        record={},
-        command="",
-        config="",
     )
     assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))

@@ -16,13 +16,19 @@ def draw(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_curve_and_area_equal_scikit_learn(seed, ties):
+def test_curve_equals_shares_above_every_score(seed, ties):
     scores, is_member = draw(seed, ties)
     roc = roc_curve(scores, is_member)
-    fpr, tpr, threshold = metrics.roc_curve(is_member, scores, drop_intermediate=False)
-    np.testing.assert_array_equal(roc.fpr, fpr)
-    np.testing.assert_array_equal(roc.tpr, tpr)
-    np.testing.assert_array_equal(roc.threshold, threshold)
+    thresholds = [np.inf, *sorted(set(scores.tolist()), reverse=True)]
+    np.testing.assert_array_equal(roc.threshold, thresholds)
+    np.testing.assert_array_equal(roc.fpr, [(scores[~is_member] >= t).mean() for t in thresholds])
+    np.testing.assert_array_equal(roc.tpr, [(scores[is_member] >= t).mean() for t in thresholds])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_area_equals_scikit_learn(seed, ties):
+    scores, is_member = draw(seed, ties)
     assert auc(scores, is_member) == pytest.approx(
         metrics.roc_auc_score(is_member, scores), abs=1e-14
     )

@@ -3,119 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mia_lab.evaluation import FPRS, compare_attacks, evaluate, judge_split
+from audits import make_audit, make_grid
 from mia_lab.evaluation.agreement import rank_correlation, reliability
-from mia_lab.evaluation.blind import excess
-from mia_lab.evaluation.calibration import calibrate
-from mia_lab.evaluation.decision import hindsight, operating_point
-from mia_lab.evaluation.grid import alpha_curve
-from mia_lab.evaluation.results import (
-    AuditResult,
-    Dossiers,
-    EpsilonBound,
-    Extremes,
-    Gallery,
-    GridPoint,
-    Knowledge,
-    Practice,
-    Survey,
-)
-from mia_lab.evaluation.slices import slices
+from mia_lab.evaluation.results import AuditReport, AuditResult, Extremes, GridPoint, Survey
 from mia_lab.reporting import Picture, draw
-from mia_lab.types import ScoreTable, Split
 from tables import difficulty_table
-
-
-def make_result(
-    n: int = 40, ids: tuple[str, ...] | None = None, size: int = 16, groups: bool = False
-) -> AuditResult:
-    """An audit of n members and n non-members whose error grows with their difficulty."""
-    rng = np.random.default_rng(0)
-    names = np.array(ids or [f"facade-{i:04d}" for i in range(2 * n)])
-    is_member = np.arange(len(names)) % 2 == 0
-    difficulty = rng.uniform(0.04, 0.16, len(names))
-    noise = rng.normal(0, 0.008, len(names))
-    error = 0.04 + 0.5 * difficulty + np.where(is_member, 0, 0.015) + noise
-    membership = error - 0.5 * difficulty
-    tables = tuple(
-        ScoreTable(attack, "victim", names, -values)
-        for attack, values in {"reconstruction": error, "membership": membership}.items()
-    )
-    group = np.array([f"city-{i % 7}" if groups else "" for i in range(len(names))])
-    blind = judge_split(
-        difficulty,
-        {"statistics": rng.normal(size=(len(names), 5))},
-        names,
-        is_member,
-        seed=0,
-        permutations=20,
-        groups=group,
-    )
-
-    def known(table: ScoreTable) -> np.ndarray:
-        """Scores of auxiliaries."""
-        auxiliary: np.ndarray = table.score[~is_member][:20] - 0.001
-        return auxiliary
-
-    return AuditResult(
-        name="facades_pix2pix",
-        split=Split(
-            id=names,
-            role=np.where(is_member, "member", "nonmember"),
-            group=group,
-            model=np.full(len(names), "victim"),
-            content=np.full(len(names), "0" * 64),
-        ),
-        scores=tables,
-        difficulty=difficulty,
-        alpha=0.5,
-        evaluations=tuple(evaluate(t.attack, t.score, is_member, 0, group) for t in tables),
-        normality=None,
-        claim=None,
-        utility=None,
-        knowledge={t.attack: Knowledge(0, "", 1, 0) for t in tables},
-        practice={
-            t.attack: Practice(
-                {
-                    f: operating_point(
-                        t.score, is_member, t.score[~is_member][:20] - 0.001, float(f)
-                    )
-                    for f in FPRS
-                },
-                hindsight(t.score, is_member),
-                calibrate(t.score, is_member, 0, group),
-                EpsilonBound(None, "no valid bound: a fixed number of members was drawn"),
-            )
-            for t in tables
-        },
-        comparisons=(compare_attacks(tables[1], tables[0], is_member, 0, group),),
-        blind=blind,
-        excess=tuple(excess(t, blind, is_member, 0, group) for t in tables),
-        slices=slices(tables, difficulty, is_member, group),
-        alpha_curve=alpha_curve(error, difficulty, is_member, 0.5, group),
-        near_duplicates=((str(names[0]), str(names[1]), 3),),
-        dossiers=(make_dossiers(names, size),),
-        grid=(),
-        timing_s={"victim": 61.25, "attacks": 0.5},
-        record={"mia_lab": "0.1.0", "seed": "0"},
-        command="python -m mia_lab +experiment=facades_pix2pix",
-        config="seed: 0\n",
-    )
-
-
-def make_dossiers(names: np.ndarray, size: int) -> Dossiers:
-    rng = np.random.default_rng(1)
-    y = rng.uniform(size=(4, 3, 4, 4)).repeat(size // 4, axis=2).repeat(size // 4, axis=3)
-    answer = np.clip(y + rng.normal(0, 0.08, y.shape), 0, 1)
-    shown = Gallery(
-        ids=tuple(str(i) for i in names[:4]),
-        captions=("member, error 0.081", "non-member, error 0.102") * 2,
-        x=(1 - y).astype(np.float32),
-        y=y.astype(np.float32),
-        reconstruction=answer.astype(np.float32),
-    )
-    maps = rng.uniform(0, 0.2, (4, 8, 8)).astype(np.float32)
-    return Dossiers("Most exposed members", shown, maps)
 
 
 @pytest.fixture(scope="session")
@@ -150,32 +42,27 @@ def survey() -> Survey:
 
 @pytest.fixture(scope="session")
 def grid() -> tuple[GridPoint, ...]:
-    """Two subsets, three penalties and two alphas; the configured point first."""
-    points = [
-        GridPoint(
-            "lite0 (packaged)", "input", layers, ridge, alpha, area, (area - 0.1, area + 0.05)
-        )
-        for i, layers in enumerate(("1,2,3,4", "1"))
-        for j, ridge in enumerate(("1", "0.01", "auto"))
-        for k, alpha in enumerate((0.5, 1.0))
-        for area in [0.7 + 0.05 * i + 0.02 * j + 0.04 * k]
-    ]
-    return tuple(points)
+    return make_grid()
 
 
 @pytest.fixture(scope="session")
-def result() -> AuditResult:
+def audit() -> AuditReport:
     """Frozen: tests replace its fields in copies."""
-    return make_result()
+    return make_audit()
 
 
 @pytest.fixture(scope="session")
-def pictures(result: AuditResult) -> tuple[Picture, ...]:
-    """All of the result's: seconds of drawing."""
-    return tuple(draw(result))
+def result(audit: AuditReport) -> AuditResult:
+    return audit.result
 
 
 @pytest.fixture(scope="session")
-def grouped_result() -> AuditResult:
+def pictures(audit: AuditReport) -> tuple[Picture, ...]:
+    """All pictures of the audit; drawing takes seconds."""
+    return tuple(draw(audit))
+
+
+@pytest.fixture(scope="session")
+def grouped_audit() -> AuditReport:
     """The same images, in seven groups."""
-    return make_result(groups=True)
+    return make_audit(groups=True)

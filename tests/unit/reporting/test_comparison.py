@@ -13,7 +13,7 @@ import pytest
 from mia_lab.evaluation.results import AuditResult, Estimate, FinishedRun, RunComparison
 from mia_lab.reporting import comparison as report
 from mia_lab.reporting import files
-from mia_lab.reporting.comparison_figures import auc_figure, draw, roc_figure
+from mia_lab.reporting.comparison.figures import auc_figure, draw, roc_figure
 from mia_lab.reporting.html import write_page
 from mia_lab.tasks.compare import paired_tests
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mia_lab.reporting.tracked_tables import audit_tables, roc_points
 
 from mia_lab.evaluation.results import AuditResult
 from mia_lab.evaluation.summary import summary_names
 from mia_lab.reporting import dashboard
-from mia_lab.reporting.figures import draw
-from mia_lab.reporting.tracked_tables import audit_tables, roc_points
+from mia_lab.reporting.audit.figures import draw
 
 # wandb-workspaces' own.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")

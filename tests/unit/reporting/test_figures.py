@@ -12,17 +12,17 @@ from matplotlib.colors import same_color
 from mia_lab.evaluation import roc_curve
 from mia_lab.evaluation.results import AuditResult, Gallery, Roc
 from mia_lab.reporting import draw, write_files
-from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
-from mia_lab.reporting.curves import (
+from mia_lab.reporting.audit.curves import (
     alpha_figure,
     on_log_axes,
     reliability_figure,
     roc_figure,
     roc_log_figure,
 )
-from mia_lab.reporting.distributions import Sample, histogram_figure, scatter_figure
-from mia_lab.reporting.dossier import common_scales, samples_figure
-from mia_lab.reporting.text import interval
+from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
+from mia_lab.reporting.audit.dossiers import common_scales, samples_figure
+from mia_lab.reporting.audit.words import interval
+from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
 
 NAMES = ["roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "dossiers-1"]
 

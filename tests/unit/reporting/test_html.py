@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mia_lab.reporting.tables import score_columns
 
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import AuditResult, EpsilonBound, Gate, Verdict
 from mia_lab.reporting import Picture, draw, write_html
+from mia_lab.reporting.audit.words import belief, finding, interval, p_text, rate, rate_interval
 from mia_lab.reporting.html import render
-from mia_lab.reporting.tables import score_columns
-from mia_lab.reporting.text import belief, finding, interval, p_text, rate, rate_interval
 from mia_lab.types import ScoreTable
 
 

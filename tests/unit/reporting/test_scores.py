@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation.decision import decide, ranks
-from mia_lab.evaluation.results import Gallery, Scoring
+from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
+from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
 from mia_lab.reporting.tracking import Tracker
@@ -41,8 +42,7 @@ def found() -> Scoring:
         error[M : M + N // 3] -= 0.1
         tables.append(ScoreTable(name, "victim", ids, -error))
     picture = rng.random((3, 3, 8, 8)).astype(np.float32)
-    return Scoring(
-        name="facades_score",
+    result = ScoringResult(
         candidates=candidates,
         auxiliaries=auxiliaries,
         scores=tuple(tables),
@@ -53,6 +53,10 @@ def found() -> Scoring:
             t.attack: decide(t.column(candidates), t.column(auxiliaries), 0.05) for t in tables
         },
         near_duplicates=((candidates[0], auxiliaries[0], 2),),
+    )
+    return Scoring(
+        name="facades_score",
+        result=result,
         gallery=Gallery(candidates[:3], ("rank 1",) * 3, picture, picture, 1 - picture),
         timing_s={"difficulty": 1.5},
         record={"backbone licence": "Apache-2.0"},
@@ -61,7 +65,8 @@ def found() -> Scoring:
 
 @pytest.fixture
 def undecided(found: Scoring) -> Scoring:
-    return dataclasses.replace(found, auxiliaries=(), decisions={}, near_duplicates=())
+    result = dataclasses.replace(found.result, auxiliaries=(), decisions={}, near_duplicates=())
+    return dataclasses.replace(found, result=result)
 
 
 def test_every_candidate_has_its_row_the_likeliest_member_first(
@@ -76,10 +81,10 @@ def test_every_candidate_has_its_row_the_likeliest_member_first(
     ]  # fmt: skip
     assert [row["role"] for row in table] == ["candidate"] * N + ["auxiliary"] * M
     assert [int(row["membership_rank"]) for row in table[:N]] == list(range(1, N + 1))
-    everyone = [*found.candidates, *found.auxiliaries]
+    everyone = [*found.result.candidates, *found.result.auxiliaries]
     for row in table:
         assert float(row["difficulty"]) == everyone.index(row["id"]) / 1000
-        for scores in found.scores:
+        for scores in found.result.scores:
             error = float(row[f"{scores.attack}_error"])
             assert error == -scores.column([row["id"]])[0]
             if row["role"] == "auxiliary":
@@ -87,12 +92,12 @@ def test_every_candidate_has_its_row_the_likeliest_member_first(
                     ""
                 }
                 continue
-            known = -scores.column(found.auxiliaries)
+            known = -scores.column(found.result.auxiliaries)
             p_value = (1 + sum(known <= error)) / (M + 1)
             assert float(row[f"{scores.attack}_p_value"]) == p_value
             called = "member" if p_value <= 0.05 else "not shown to be a member"
             assert row[f"{scores.attack}_decision"] == called
-            better = sum(-scores.column(found.candidates) < error)
+            better = sum(-scores.column(found.result.candidates) < error)
             assert int(row[f"{scores.attack}_rank"]) == 1 + better
 
 
@@ -140,12 +145,16 @@ def test_without_auxiliaries_there_are_ranks_and_no_decisions(
 def test_histogram_shows_every_image_and_no_bar_crosses_the_threshold(
     found: Scoring, scale: float
 ) -> None:
-    tables = tuple(dataclasses.replace(t, score=t.score * scale - 0.1) for t in found.scores)
+    tables = tuple(dataclasses.replace(t, score=t.score * scale - 0.1) for t in found.result.scores)
     decisions = {
-        t.attack: decide(t.column(found.candidates), t.column(found.auxiliaries), 0.05)
+        t.attack: decide(
+            t.column(found.result.candidates), t.column(found.result.auxiliaries), 0.05
+        )
         for t in tables
     }
-    changed = dataclasses.replace(found, scores=tables, decisions=decisions)
+    changed = dataclasses.replace(
+        found, result=dataclasses.replace(found.result, scores=tables, decisions=decisions)
+    )
     for axes, table in zip(report.histogram_figure(changed).axes, tables, strict=True):
         threshold = -decisions[table.attack].threshold
         edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches[:-1]]
@@ -167,7 +176,9 @@ def test_pictures_and_page(found: Scoring, tmp_path: Path) -> None:
 
 
 def test_ids_are_escaped(found: Scoring, tmp_path: Path) -> None:
-    odd = dataclasses.replace(found, name="<b>", near_duplicates=())
+    odd = dataclasses.replace(
+        found, name="<b>", result=dataclasses.replace(found.result, near_duplicates=())
+    )
     assert "<b>" not in write_scores_html(odd, (), tmp_path).read_text()
 
 
@@ -187,3 +198,10 @@ def test_tracker_keeps_pictures_of_images_private(
     assert "report/histogram" in numbers
     assert ("report/gallery" in numbers) == images
     gc.collect()  # wandb leaves temporary folders to it
+
+
+def test_decisions_are_stored_exactly(found: Scoring, tmp_path: Path) -> None:
+    save_result(tmp_path, found.result)
+    back = load_result(tmp_path, ScoringResult)
+    for field in dataclasses.fields(ScoringResult):
+        np.testing.assert_equal(getattr(back, field.name), getattr(found.result, field.name))

@@ -8,7 +8,7 @@ import pytest
 
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting import text_table, verdict
-from mia_lab.reporting.text import belief, interval, p_text, percent, rate, rate_interval
+from mia_lab.reporting.audit.words import belief, interval, p_text, percent, rate, rate_interval
 
 
 def test_table_is_aligned(result):

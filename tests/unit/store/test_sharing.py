@@ -9,33 +9,44 @@ import resource
 import signal
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from made_stages import MadeStage
+from mia_lab.config.schema import StoreTask
 from mia_lab.errors import UserError
-from mia_lab.store import Stage, Store, session
-from mia_lab.tasks.store import Choice, administer
-
-STAGE = Stage("numbers", 1, {"a": 1})
-LETTERS = Stage("letters", 1, {})
-EVERYTHING = Choice(older_than_days=0)
+from mia_lab.store import Store, session
+from mia_lab.tasks import store as task
 
 
 def write(folder: Path) -> None:
     np.save(folder / "n.npy", np.arange(1000))
 
 
+STAGE = MadeStage("numbers", given={"a": 1}, make=write)
+LETTERS = MadeStage("letters", make=write)
+
+
+def administer(root: Path, action: str, **chosen: object) -> str:
+    """``task=store`` with the given keys below ``store``."""
+    keys = dict.fromkeys(("stage", "state", "older_than_days", "max_gb"))
+    return task.administer(
+        root, StoreTask.model_validate({**keys, "dry_run": False, "action": action, **chosen})
+    )
+
+
 def sleep_for_ever(_: Path) -> None:
     time.sleep(600)
 
 
-def fill(root: Path, *stages: Stage) -> None:
+def fill(root: Path, *stages: MadeStage) -> None:
     with Store(root) as store:
         for stage in stages:
-            store.get(stage, write)
+            store.folder(stage)
 
 
 def events(root: Path, event: str) -> list[dict[str, object]]:
@@ -44,12 +55,12 @@ def events(root: Path, event: str) -> list[dict[str, object]]:
 
 
 def _own(root: Path) -> None:
-    Store(root).get(STAGE, sleep_for_ever)
+    Store(root).folder(replace(STAGE, make=sleep_for_ever))
 
 
 def _wait(root: Path, found: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
-    Store(root).get(STAGE, write)
+    Store(root).folder(STAGE)
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     Path(found).write_text(f"{cpu} {time.time()}")
@@ -101,14 +112,14 @@ def test_owner_on_another_machine_is_succeeded_after_the_lease(
     monkeypatch.setattr(session, "LEASE_S", 1.0)
     os.utime(known)
     start = time.monotonic()
-    Store(tmp_path).get(STAGE, write)
+    Store(tmp_path).folder(STAGE)
     assert 0.9 < time.monotonic() - start < 2.5
 
 
 def test_live_session_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LEASE_S", 0.3)
     with Store(tmp_path) as store:
-        store.get(STAGE, write)
+        store.folder(STAGE)
         (known,) = (tmp_path / ".sessions").iterdir()
         known.unlink()  # taken for dead
         time.sleep(0.5)
@@ -133,12 +144,12 @@ def test_who_was_taken_for_dead_takes_nobody_for_dead(
 
 def test_what_is_read_is_not_removed(tmp_path: Path) -> None:
     with Store(tmp_path) as reader:
-        seen = np.load(reader.get(STAGE, write) / "n.npy", mmap_mode="r")
+        seen = np.load(reader.folder(STAGE) / "n.npy", mmap_mode="r")
         fill(tmp_path, LETTERS)
-        assert "deleted 1 entries" in administer(tmp_path, "prune", EVERYTHING)
+        assert "deleted 1 entries" in administer(tmp_path, "prune", older_than_days=0)
         np.testing.assert_array_equal(seen, np.arange(1000))
         assert reader.path(STAGE).is_dir()
-    assert "deleted 1 entries" in administer(tmp_path, "prune", EVERYTHING)
+    assert "deleted 1 entries" in administer(tmp_path, "prune", older_than_days=0)
 
 
 def test_a_reader_that_comes_while_removing_brings_the_entry_back(
@@ -158,14 +169,14 @@ def test_readers_and_pruners_at_once(tmp_path: Path) -> None:
 
     def prune() -> None:
         while time.monotonic() < end:
-            administer(tmp_path, "prune", EVERYTHING)
+            administer(tmp_path, "prune", older_than_days=0)
 
     fill(tmp_path, STAGE)
     pruner = threading.Thread(target=prune)
     pruner.start()
     while time.monotonic() < end:
         with Store(tmp_path) as store:
-            folder = store.get(STAGE, write)
+            folder = store.folder(STAGE)
             for _ in range(5):
                 np.testing.assert_array_equal(np.load(folder / "n.npy"), np.arange(1000))
     pruner.join()
@@ -173,7 +184,7 @@ def test_readers_and_pruners_at_once(tmp_path: Path) -> None:
 
 def test_log_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").mkdir()
-    assert (Store(tmp_path).get(STAGE, write) / "n.npy").exists()
+    assert (Store(tmp_path).folder(STAGE) / "n.npy").exists()
 
 
 def test_choice_by_size_age_and_state(tmp_path: Path) -> None:
@@ -181,30 +192,30 @@ def test_choice_by_size_age_and_state(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         os.utime(store.path(STAGE), (0, 0))
         (tmp_path / "numbers" / "abc.partial").mkdir()
-        assert "numbers             2 entries" in administer(tmp_path, "list", Choice())
-        assert "would delete 1" in administer(tmp_path, "prune", Choice(max_gb=1e-5), dry_run=True)
-        assert "deleted 1" in administer(tmp_path, "prune", Choice(older_than_days=1))
+        assert "numbers             2 entries" in administer(tmp_path, "list")
+        assert "would delete 1" in administer(tmp_path, "prune", max_gb=1e-5, dry_run=True)
+        assert "deleted 1" in administer(tmp_path, "prune", older_than_days=1)
         assert not store.path(STAGE).exists()
-        assert "deleted 1" in administer(tmp_path, "prune", Choice(state="unfinished"))
-        assert "deleted 0" in administer(tmp_path, "prune", Choice(max_gb=1.0))
-        assert "deleted 1" in administer(tmp_path, "prune", Choice(max_gb=0.0))
+        assert "deleted 1" in administer(tmp_path, "prune", state="unfinished")
+        assert "deleted 0" in administer(tmp_path, "prune", max_gb=1.0)
+        assert "deleted 1" in administer(tmp_path, "prune", max_gb=0.0)
 
 
 def test_verify_names_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, STAGE, LETTERS)
-    assert "2 entries, " in administer(tmp_path, "verify", Choice())
+    assert "2 entries, " in administer(tmp_path, "verify")
     path = tmp_path / "numbers" / STAGE.key / "n.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=rf"1 of 2 .* numbers/{STAGE.key[:12]};.*state=damaged"):
-        administer(tmp_path, "verify", Choice())
+        administer(tmp_path, "verify")
     assert str(path.parent) in capsys.readouterr().out
-    assert "deleted 1" in administer(tmp_path, "prune", Choice(state="damaged"))
-    assert "none is damaged" in administer(tmp_path, "verify", Choice())
+    assert "deleted 1" in administer(tmp_path, "prune", state="damaged")
+    assert "none is damaged" in administer(tmp_path, "verify")
 
 
 def test_unknown_stage_and_no_store(tmp_path: Path) -> None:
     fill(tmp_path, STAGE)
     with pytest.raises(UserError, match=r"store.stage=colours: unknown; the store has numbers"):
-        administer(tmp_path, "list", Choice("colours"))
+        administer(tmp_path, "list", stage="colours")
     with pytest.raises(UserError, match="no such folder"):
-        administer(tmp_path / "nowhere", "list", Choice())
+        administer(tmp_path / "nowhere", "list")

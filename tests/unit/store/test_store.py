@@ -7,102 +7,142 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from made_stages import MadeStage, fail_if_computed, write_number
 from mia_lab.errors import UserError
-from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.store import Store, load_table, save_table
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
 
-STAGE = Stage("numbers", 1, {"a": 1})
+STAGE = MadeStage("numbers", given={"a": 1})
+AGAIN = replace(STAGE, make=fail_if_computed)
+"""The same stage, which must not be computed."""
 
 
-def write_number(folder: Path) -> None:
-    (folder / "number.txt").write_text("42")
-
-
-def fail_if_asked(_: Path) -> None:
-    raise AssertionError("computed although it was stored")
-
-
-def test_key_depends_on_name_version_and_inputs_alone() -> None:
-    assert Stage("s", 1, {"a": 1, "b": 2}).key == Stage("s", 1, {"b": 2, "a": 1}).key
-    others = [Stage("t", 1, {"a": 1}), Stage("numbers", 2, {"a": 1}), Stage("numbers", 1, {"a": 2})]
-    assert len({STAGE.key, *(s.key for s in others)}) == 4
+def test_key_depends_on_name_version_inputs_and_upstream_alone() -> None:
+    assert MadeStage("s", given={"a": 1, "b": 2}).key == MadeStage("s", given={"b": 2, "a": 1}).key
+    assert AGAIN.key == STAGE.key
+    others = [
+        MadeStage("t", given={"a": 1}),
+        MadeStage("numbers", 2, {"a": 1}),
+        MadeStage("numbers", given={"a": 2}),
+        replace(STAGE, reads=(MadeStage("upstream"),)),
+        replace(STAGE, reads=(MadeStage("upstream", 2),)),
+    ]
+    assert len({STAGE.key, *(s.key for s in others)}) == 6
 
 
 def test_key_is_golden() -> None:
     # A change here orphans every stored result: raise the stages' versions instead.
-    text = r'{"inputs":{"a":[1,0.5,null,"\u00e9"]},"stage":"s","version":1}'
+    text = r'{"inputs":{"a":[1,0.5,null,"\u00e9"]},"stage":"s","upstream":{},"version":1}'
     expected = hashlib.sha256(text.encode()).hexdigest()
-    assert Stage("s", 1, {"a": [1, 0.5, None, "é"]}).key == expected
+    assert MadeStage("s", given={"a": [1, 0.5, None, "é"]}).key == expected
 
 
 def test_key_refuses_what_json_cannot_say(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        _ = Stage("s", 1, {"path": tmp_path}).key
+        _ = MadeStage("s", given={"path": tmp_path}).key
     with pytest.raises(ValueError, match="not JSON compliant"):
-        _ = Stage("s", 1, {"x": float("nan")}).key
+        _ = MadeStage("s", given={"x": float("nan")}).key
+
+
+def test_upstream_stages_are_found_in_bundles() -> None:
+    @dataclass(frozen=True)
+    class Bundle:
+        first: MadeStage
+        others: tuple[MadeStage, ...]
+        number: int = 3
+
+    @dataclass(frozen=True, eq=False)
+    class Reader(MadeStage):
+        bundle: Bundle = field(default_factory=lambda: Bundle(MadeStage("a"), (MadeStage("b"),)))
+
+    reader = Reader("reader")
+    assert {*reader.upstream} == {"bundle.first", "bundle.others"}
+    assert [stage.name for stage in reader.upstream_stages()] == ["a", "b"]
 
 
 def test_computes_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    first = store.get(STAGE, write_number)
+    first = store.folder(STAGE)
     assert (first / "number.txt").read_text() == "42"
-    assert store.get(STAGE, fail_if_asked) == first
+    assert store.folder(AGAIN) == first
     manifest = json.loads((first / "manifest.json").read_text())
     assert manifest["inputs"] == {"a": 1}
     assert [p.name for p in first.parent.iterdir()] == [first.name]  # no lock, no partial
 
 
-def test_the_cost_of_a_stage_is_its_own(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    needed = [Stage("needed", 1, {"a": i}) for i in range(2)]
+def test_missing_stages_end_at_stored_ones(tmp_path: Path) -> None:
+    below = MadeStage("below")
+    middle = MadeStage("middle", reads=(below,))
+    goal = MadeStage("goal", reads=(middle, below))
+    with Store(tmp_path) as store:
+        assert {s.name for s in store.missing(goal)} == {"goal", "middle", "below"}
+        store.folder(middle)
+        shutil.rmtree(store.path(below))
+        assert {s.name for s in store.missing(goal)} == {"goal", "below"}
+        shutil.rmtree(store.path(middle))
+        store.folder(below)
+        assert {s.name for s in store.missing(goal, goal)} == {"goal", "middle"}
+        store.folder(goal)
+        assert store.missing(goal) == ()
 
+
+def test_results_are_loaded_once(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        assert store.result(STAGE) is store.result(AGAIN)
+
+
+def test_the_cost_of_a_stage_is_its_own(tmp_path: Path) -> None:
     def slow(folder: Path) -> None:
         time.sleep(0.2)
         write_number(folder)
 
-    def compute(folder: Path) -> None:
-        for stage in needed:
-            store.get(stage, slow)
+    def quick(folder: Path) -> None:
         time.sleep(0.05)
         write_number(folder)
 
-    store.get(STAGE, compute)
+    store = Store(tmp_path / "store")
+    needed = tuple(MadeStage("needed", given={"a": i}, make=slow) for i in range(2))
+    goal = MadeStage("goal", make=quick, reads=needed)
+    store.folder(goal)
     mine, *others = (
         json.loads((store.path(stage) / "manifest.json").read_text())["seconds"]
-        for stage in (STAGE, *needed)
+        for stage in (goal, *needed)
     )
     assert 0.05 <= mine < 0.2
     assert min(others) >= 0.2
+    assert 0.05 <= store.seconds["goal"] < 0.2
+    assert store.seconds["needed"] >= 0.4
 
 
 @pytest.mark.parametrize("name", ["number.txt", "manifest.json"])
 def test_flipped_byte_is_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
     store = Store(tmp_path)
-    path = store.get(STAGE, write_number) / name
+    path = store.folder(STAGE) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: damaged.*delete the folder"):
-        store.get(STAGE, fail_if_asked)
+        store.folder(AGAIN)
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    (store.get(STAGE, write_number) / "number.txt").unlink()
+    (store.folder(STAGE) / "number.txt").unlink()
     with pytest.raises(UserError, match="damaged"):
-        store.get(STAGE, fail_if_asked)
+        store.folder(AGAIN)
 
 
 @pytest.mark.parametrize("resumable", [False, True])
 def test_failed_computation_publishes_nothing(tmp_path: Path, resumable: bool) -> None:
-    stage = Stage("numbers", 1, {}, resumable)
     store = Store(tmp_path)
 
     def fail(folder: Path) -> None:
@@ -114,23 +154,24 @@ def test_failed_computation_publishes_nothing(tmp_path: Path, resumable: bool) -
         write_number(folder)
 
     with pytest.raises(ZeroDivisionError):
-        store.get(stage, fail)
+        store.folder(MadeStage("numbers", make=fail, is_resumable=resumable))
     assert [e.state for e in store.entries()] == ["unfinished"]
-    assert (store.get(stage, finish) / "number.txt").exists()
+    stage = MadeStage("numbers", make=finish, is_resumable=resumable)
+    assert (store.folder(stage) / "number.txt").exists()
 
 
 def test_unwritable_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"paths.store=.*cannot be written"):
-        Store(tmp_path / "file" / "store").get(STAGE, write_number)
+        Store(tmp_path / "file" / "store").folder(STAGE)
 
 
 def test_what_is_quick_is_computed_beside_an_unwritable_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "store")
-    beside = store.remember(STAGE, write_number)
+    beside = store.folder(replace(STAGE, is_quick=True))
     assert (beside / "number.txt").read_text() == "42"
-    assert store.remember(STAGE, fail_if_asked) == beside
+    assert store.folder(replace(AGAIN, is_quick=True)) == beside
     del store
     gc.collect()
     assert not beside.exists()
@@ -140,12 +181,12 @@ def test_a_dead_lock_in_a_read_only_store_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Store(tmp_path) as store:
-        store.get(STAGE, write_number)
+        store.folder(STAGE)
         lock = store.path(STAGE).with_name(f"{STAGE.key}.lock")
     lock.symlink_to("../.sessions/dead")
     monkeypatch.setattr(os, "access", lambda *_: False)  # to root, nothing is read-only
     with Store(tmp_path) as store:
-        assert (store.get(STAGE, fail_if_asked) / "number.txt").read_text() == "42"
+        assert (store.folder(AGAIN) / "number.txt").read_text() == "42"
     assert lock.is_symlink()
 
 
@@ -156,7 +197,7 @@ def _compute_slowly(root: Path, log: Path, seconds: float) -> None:
         time.sleep(seconds)
         write_number(folder)
 
-    Store(root).get(STAGE, compute)
+    Store(root).folder(replace(STAGE, make=compute))
 
 
 def _start(*args: object) -> multiprocessing.Process:

@@ -19,8 +19,8 @@ from scipy import stats
 from mia_lab.errors import UserError
 from mia_lab.reporting import sweep as report
 from mia_lab.reporting import sweep_figures
-from mia_lab.reporting.sweep_figures import draw
-from mia_lab.reporting.sweep_table import axis_text, settings
+from mia_lab.reporting.sweep.figures import draw
+from mia_lab.reporting.sweep.settings import axis_text, settings
 from mia_lab.sweeps.point import State
 from mia_lab.tasks.collect import collect, gather
 from sweeps import STAGES, add, metrics

@@ -7,15 +7,17 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from made_stages import MadeStage
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.store import Stage, Store
+from mia_lab.store import Store
 from mia_lab.victims.filenames import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
@@ -138,12 +140,14 @@ def test_a_full_disk_at_the_end(
     def compute(folder: Path) -> None:
         train(module(), members, folder, settings, on_epoch=lambda *_: fill(small_disk, leave))
 
-    store, stage = Store(small_disk / "store"), Stage("victim", 1, {}, resumable=True)
+    store = Store(small_disk / "store")
+    stage = MadeStage("victim", make=compute, is_resumable=True)
     with pytest.raises(UserError, match="disk is full") as full:
-        store.get(stage, compute)
+        store.folder(stage)
     assert str(full.value).startswith(str(store.root))
     assert not store.path(stage).exists()
 
     (small_disk / "filler").unlink()
-    folder = store.get(stage, lambda folder: train(module(), members, folder, settings))
+    uninterrupted = replace(stage, make=lambda folder: train(module(), members, folder, settings))
+    folder = store.folder(uninterrupted)
     assert equal(load_file(folder / GENERATOR_FILE), load_file(tmp_path / "whole" / GENERATOR_FILE))

@@ -76,7 +76,7 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0001\.png: cannot be decoded"):
         Outputs(str(tmp_path), 16).check(["0001"])
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "0001.png")
-    with pytest.raises(UserError, match="more than 8 bits a channel"):
+    with pytest.raises(UserError, match="more than 8 bits per channel"):
         Outputs(str(tmp_path), 16).recall(["0001"])
     Image.new("RGBA", (16, 16), (1, 2, 3, 4)).save(tmp_path / "0001.png")
     with pytest.raises(UserError, match="transparent pixels"):

@@ -1,0 +1,197 @@
+"""The pictures of an audit: pure functions of its result, without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mia_lab.evaluation.metrics_file import BEST_NOTE, CONFIGURED_NOTE, best_point
+from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint
+from mia_lab.reporting.audit.curves import (
+    alpha_figure,
+    normality_figure,
+    reliability_figure,
+    roc_figure,
+    roc_log_figure,
+)
+from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
+from mia_lab.reporting.audit.dossiers import dossier_pictures
+from mia_lab.reporting.audit.words import verdict
+from mia_lab.reporting.canvas import Picture, png
+from mia_lab.reporting.heatmap import heatmap, panels
+from mia_lab.reporting.numbers import interval, p_text, rate
+
+
+def draw(audit: AuditReport) -> tuple[Picture, ...]:
+    """All pictures of an audit.
+
+    ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
+    difficulty; ``alpha``, ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and
+    ``dossiers-1``, ... where the audit has what they show.
+    """
+    result = audit.result
+    return (
+        *_roc_pictures(result),
+        *_distribution_pictures(audit),
+        *_alpha_pictures(result),
+        *_reliability_pictures(result),
+        *_normality_pictures(result),
+        *grid_pictures(result.grid),
+        *dossier_pictures(audit.dossiers),
+    )
+
+
+def _roc_pictures(result: AuditResult) -> list[Picture]:
+    curves = result.evaluations, result.blind.baselines
+    n = result.evaluations[0].n_nonmembers
+    rates = "; ".join(
+        f"{e.name} "
+        + ", ".join(f"{rate(tpr)} at {100 * float(f):g} %" for f, tpr in e.tpr_at_fpr.items())
+        for e in result.evaluations
+    )
+    return [
+        Picture(
+            "roc",
+            "ROC curves",
+            "True positive rate against false positive rate. " + verdict(result),
+            png(roc_figure(*curves)),
+        ),
+        Picture(
+            "roc-log",
+            "ROC curves on logarithmic axes",
+            "The same curves at low false positive rates, those below "
+            f"1/{n} marked as not resolvable. True positive rates: {rates}.",
+            png(roc_log_figure(*curves)),
+        ),
+    ]
+
+
+def _distribution_pictures(audit: AuditReport) -> list[Picture]:
+    result = audit.result
+    ids = result.scores[0].id.tolist()
+    is_member = audit.split.is_member(ids)
+    errors = {table.attack: -table.column(ids) for table in result.scores}
+    samples = [
+        Sample(attack, error, is_member, result.decisions[attack])
+        for attack, error in errors.items()
+    ]
+    medians = "; ".join(
+        f"{s.attack} error, median {np.median(s.error[is_member]):.4g} of members and "
+        f"{np.median(s.error[~is_member]):.4g} of non-members"
+        for s in samples
+    )
+    found = [
+        Picture(
+            "histogram",
+            "Errors of members and non-members",
+            f"Distributions of each attack's error. {medians[:1].upper()}{medians[1:]}.",
+            png(histogram_figure(samples)),
+        )
+    ]
+    if "reconstruction" in errors and np.isfinite(result.difficulty).all():
+        error = errors["reconstruction"]
+        correlation = _correlation(error, result.difficulty)
+        found.append(
+            Picture(
+                "scatter",
+                "Error against difficulty",
+                "Each image's reconstruction error against its difficulty, members and "
+                f"non-members; correlation {correlation:.2f}.",
+                png(scatter_figure(error, result.difficulty, is_member, result.alpha)),
+            )
+        )
+    return found
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's; 0 where one of them does not vary."""
+    spread = float(a.std() * b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread else 0.0
+
+
+def _alpha_pictures(result: AuditResult) -> list[Picture]:
+    curve = result.alpha_curve
+    if curve is None:
+        return []
+    best = int(np.argmax(curve.auc))
+    at = int(np.argmin(np.abs(curve.alpha - result.alpha)))
+    limits = float(curve.low[at]), float(curve.high[at])
+    return [
+        Picture(
+            "alpha",
+            "The weight of the difficulty",
+            "AUC of the membership error against alpha: "
+            f"{curve.auc[0]:.3f} at alpha {curve.alpha[0]:g}, "
+            f"{interval(float(curve.auc[at]), limits)} at the configured {result.alpha:g}, "
+            f"at most {curve.auc[best]:.3f}, at {curve.alpha[best]:.3g}.",
+            png(alpha_figure(curve, result.alpha)),
+        )
+    ]
+
+
+def _reliability_pictures(result: AuditResult) -> list[Picture]:
+    found = {
+        name: quality.calibration
+        for name, quality in result.decisions.items()
+        if quality.calibration is not None
+    }
+    if not found:
+        return []
+    scores = ", ".join(f"{name} {c.brier:.3f}" for name, c in found.items())
+    return [
+        Picture(
+            "reliability",
+            "Predicted probabilities against what came true",
+            f"Share of members in bins of predicted probability. Brier scores: {scores}.",
+            png(reliability_figure(found)),
+        )
+    ]
+
+
+def _normality_pictures(result: AuditResult) -> list[Picture]:
+    found = result.normality
+    if found is None:
+        return []
+    return [
+        Picture(
+            "normality",
+            "Are the references' log errors Gaussian?",
+            f"Quantiles of {found.n} residuals of log errors from each image's mean: skewness "
+            f"{found.skewness:.2f}, excess kurtosis {found.excess_kurtosis:.2f}, "
+            f"{p_text(found.p_value)} by Shapiro and Wilk's test.",
+            png(normality_figure(found)),
+        )
+    ]
+
+
+def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
+    """The AUC of the membership error over the grid, a heat map for each pair of its longest axes.
+
+    All share one colour scale; the configured point and the best are framed.
+    """
+    if not grid:
+        return []
+    settings = [point.axes for point in grid]
+    values = np.array([point.auc for point in grid])
+    best = best_point(grid)
+    marks = {CONFIGURED_NOTE: 0, BEST_NOTE: best}
+    # Never narrower than 0.1, or differences that mean nothing would look like much.
+    middle, half = (values.min() + values.max()) / 2, max(np.ptp(values) / 2, 0.05)
+    limits = float(middle - half), float(middle + half)
+    found = []
+    for number, panel in enumerate(panels(settings), start=1):
+        figure = heatmap(
+            panel,
+            values,
+            "AUC of the membership error",
+            limits=limits,
+            marks=marks,
+        )
+        title = "Other settings of the difficulty" + (f": {panel.title}" if panel.title else "")
+        alt = (
+            f"AUC of the membership error for each {panel.rows[0]} and {panel.columns[0]}: "
+            f"{values[0]:.3f} as configured, at most {values[best]:.3f}"
+        )
+        found.append(Picture("grid" if number == 1 else f"grid-{number}", title, alt, png(figure)))
+    return found

@@ -1,0 +1,286 @@
+"""What an audit's page shows, prepared for its template: selections, orders and words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mia_lab.evaluation import FPRS, gate
+from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
+from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
+from mia_lab.evaluation.metrics_file import grid_rows
+from mia_lab.evaluation.results import (
+    AuditReport,
+    AuditResult,
+    Comparison,
+    EpsilonBound,
+    Estimate,
+    OperatingPoint,
+)
+from mia_lab.reporting import numbers
+from mia_lab.reporting.audit import words
+from mia_lab.reporting.canvas import Picture, attack_colours
+from mia_lab.reporting.frames import score_frame
+from mia_lab.types import Role
+
+LISTED = 200
+"""Candidates listed on the page; the table beside it has them all."""
+
+BASELINES = {
+    "difficulty": "the difficulty alone, from whichever side tells more",
+    "features": "deep features of input and target, averaged over the image",
+    "statistics": "colours, brightness and sharpness",
+    "jpeg": "traces of JPEG compression",
+    "file": "the files: size, format, what is written beside the pixels",
+}
+"""What the known blind baselines go by."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number to remember, and what it is."""
+
+    value: str
+    words: str
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """One attack at one false positive rate.
+
+    Attributes:
+        attack: its name.
+        fpr: the rate asked for, as in "0.01".
+        point: None where the auxiliaries are too few.
+        needed: the least number of auxiliaries for this rate.
+    """
+
+    attack: str
+    fpr: str
+    point: OperatingPoint | None
+    needed: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the candidates, and the AUC of each attack on them; None where a class is missing."""
+
+    name: str
+    n_members: int
+    n_nonmembers: int
+    aucs: Mapping[str, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of the table of images."""
+
+    words: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as it is sorted and as it is read."""
+
+    value: str
+    text: str
+
+
+def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
+    """All variables of ``report.html.j2``.
+
+    Args:
+        audit: the audit.
+        pictures: from :func:`mia_lab.reporting.audit.figures.draw`; each is placed by its name.
+    """
+    result = audit.result
+    drawn = {p.name: p for p in pictures}
+    # What was configured and what was best on top, then by AUC.
+    rows = sorted(grid_rows(result.grid), key=lambda row: (not row.note, -row.auc))
+    axes = result.grid[0].axes if rows else {}
+    heads, scores = score_table(audit)
+    return {
+        "audit": audit,
+        "result": result,
+        "found": audit,
+        "pictures": drawn,
+        "grids": [p for name, p in drawn.items() if name.partition("-")[0] == "grid"],
+        "dossiers": [p for name, p in drawn.items() if name.partition("-")[0] == "dossiers"],
+        "has_maps": any(found.difficulty.size for found in audit.dossiers),
+        "finding": words.finding(result),
+        "belief": words.belief(result),
+        "gate": gate.sentence(audit.gate) if audit.gate else "",
+        "facts": facts(result),
+        "interval": numbers.interval,
+        "bracket": bracket,
+        "rate_interval": numbers.rate_interval,
+        "knowledge": words.knowledge_by_attack(result),
+        "claim": words.claim_sentence(result) if result.claim else "",
+        "utility": words.utility_sentence(result.utility) if result.utility else "",
+        "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
+        "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},
+        "comparisons": [
+            *((c, False) for c in result.comparisons),
+            *((c, True) for c in result.excess),
+        ],
+        "decisions": decision_rows(result),
+        "weights": weights(result),
+        "priors": PRIORS,
+        "n_auxiliary": n_auxiliary(audit),
+        "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
+        "epsilons": epsilons(result),
+        "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
+        "significance": SIGNIFICANCE,
+        "sound_below": SOUND_BELOW,
+        "parts": parts(result),
+        "score_heads": heads,
+        "scores": scores,
+        "n_candidates": len(result.scores[0].id),
+        "rows": rows,
+        "grid_sentence": words.grid_sentence(result.grid) if rows else "",
+        "varying": [key for key in axes if len({getattr(row, key) for row in rows}) > 1],
+    }
+
+
+def facts(result: AuditResult) -> list[Fact]:
+    """The best attack in two numbers, and what they are to be held against."""
+    best = max(result.evaluations, key=lambda e: e.auc)
+    low, high = best.auc_ci95
+    # The lowest rate that so few non-members resolve.
+    known = [(fpr, tpr) for fpr, tpr in best.tpr_at_fpr.items() if tpr is not None]
+    rates = [
+        Fact(
+            numbers.rate(tpr),
+            f"of the members found by it while at most {numbers.percent(fpr)} of the non-members "
+            "are accused",
+        )
+        for fpr, tpr in known[:1]
+    ]
+    return [
+        Fact(
+            f"{best.auc:.3f}",
+            f"AUC of the {best.name} attack, {low:.3f} to {high:.3f} with 95 % confidence; 0.5 is "
+            "guessing",
+        ),
+        *rates,
+        Fact(
+            f"{result.blind.max:.3f}",
+            f"AUC of {result.blind.best}, the best attack that never sees the victim",
+        ),
+        Fact(f"{best.n_members} + {best.n_nonmembers}", "members and non-members"),
+    ]
+
+
+def bracket(ci95: tuple[float, float], sign: str = "") -> str:
+    """An interval alone: ``[0.961, 0.989]``."""
+    return numbers.interval(0, ci95, sign).partition(" ")[2]
+
+
+def decision_rows(result: AuditResult) -> list[DecisionRow]:
+    """Attack by attack, the false positive rates in their order."""
+    return [
+        DecisionRow(name, fpr, point, auxiliaries_needed(float(fpr)))
+        for name, quality in result.decisions.items()
+        for fpr, point in quality.fixed_threshold.items()
+    ]
+
+
+def n_auxiliary(audit: AuditReport) -> int:
+    """Known non-members behind the thresholds, or in the split if they are too few for any."""
+    points = (
+        point
+        for quality in audit.result.decisions.values()
+        for point in quality.fixed_threshold.values()
+    )
+    used = max((point.n_auxiliary for point in points if point is not None), default=0)
+    return used or len(audit.split.ids(Role.AUXILIARY))
+
+
+def weights(result: AuditResult) -> list[tuple[str, Estimate]]:
+    """The AUC at the weights of the difficulty that matter, by what to call them."""
+    curve = result.alpha_curve
+    if curve is None:
+        return []
+    configured = int(np.argmin(np.abs(curve.alpha - result.alpha)))
+    best = int(np.argmax(curve.auc))
+    if curve.auc[best] == curve.auc[configured]:
+        best = configured
+    names: dict[int, list[str]] = {}
+    for i, name in (
+        (0, "the reconstruction error alone"),
+        (configured, "as configured"),
+        (best, "the best in hindsight"),
+    ):
+        names.setdefault(i, [f"{curve.alpha[i]:g}"]).append(name)
+    return [
+        (
+            ", ".join(called),
+            Estimate(float(curve.auc[i]), (float(curve.low[i]), float(curve.high[i]))),
+        )
+        for i, called in names.items()
+    ]
+
+
+def epsilons(result: AuditResult) -> list[tuple[list[str], EpsilonBound]]:
+    """The bounds, with the attacks that each is about: mostly there is none, for one reason."""
+    found: dict[EpsilonBound, list[str]] = {}
+    for name, quality in result.decisions.items():
+        found.setdefault(quality.epsilon, []).append(name)
+    return [(names, bound) for bound, names in found.items()]
+
+
+def parts(result: AuditResult) -> dict[str, list[Part]]:
+    """The slices with one row a part, by what divides them."""
+    found: dict[str, dict[str, Part]] = {}
+    for s in result.slices:
+        rows = found.setdefault(s.by, {})
+        before = rows[s.name].aucs if s.name in rows else {}
+        rows[s.name] = Part(s.name, s.n_members, s.n_nonmembers, {**before, s.attack: s.auc})
+    return {by: list(rows.values()) for by, rows in found.items()}
+
+
+def score_table(audit: AuditReport, most: int = LISTED) -> tuple[list[Head], list[list[Cell]]]:
+    """The candidates whose error by the last attack is lowest, with all that is known of them."""
+    order = np.argsort(-audit.result.scores[-1].score, kind="stable")[:most]
+    table = score_frame(audit).iloc[order]
+    heads, cells = [], []
+    for name in table.columns:
+        numeric = name not in {"id", "is_member", "group"}
+        heads.append(Head(_words(name), numeric))
+        shown = table[name].tolist()
+        cells.append(_numbers(shown) if numeric else [_word(name, value) for value in shown])
+    return heads, [list(row) for row in zip(*cells, strict=True)]
+
+
+def _words(column: str) -> str:
+    known = {"id": "Image", "is_member": "Truth", "group": "Group"}
+    if column.endswith("_probability"):
+        return f"P(member), {column.removesuffix('_probability')}"
+    return known.get(column) or column.replace("_", " ").capitalize()
+
+
+def _word(column: str, value: object) -> Cell:
+    text = str(value)
+    if column == "is_member":
+        text = "member" if value else "non-member"
+    return Cell(text, text)
+
+
+def _numbers(values: Sequence[float]) -> list[Cell]:
+    """Numbers of one column with equally many decimals, so that they line up; three digits."""
+    finite = [abs(v) for v in values if math.isfinite(v) and v]
+    typical = float(np.median(finite)) if finite else 1.0
+    decimals = int(np.clip(2 - math.floor(math.log10(typical)), 0, 9))
+    return [
+        Cell(repr(float(v)), f"{v:.{decimals}f}") if math.isfinite(v) else Cell("", "unknown")
+        for v in values
+    ]
+
+
+def _of(attack: str, comparisons: Iterable[Comparison]) -> Comparison | None:
+    return next((c for c in comparisons if c.first == attack), None)

@@ -1,0 +1,200 @@
+"""An audit's result in sentences, and as the table of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from mia_lab.evaluation import metrics
+from mia_lab.evaluation.blind import SOUND_BELOW
+from mia_lab.evaluation.metrics_file import best_point
+from mia_lab.evaluation.results import (
+    AuditReport,
+    AuditResult,
+    Comparison,
+    Estimate,
+    Evaluation,
+    GridPoint,
+    Knowledge,
+    Utility,
+    Verdict,
+)
+from mia_lab.reporting.numbers import (
+    NOT_RESOLVABLE,
+    aligned,
+    column_widths,
+    interval,
+    p_text,
+    percent,
+)
+
+HEADLINE_ATTACKS = 4
+"""Most attacks that the headline names."""
+
+
+def verdict(result: AuditResult) -> str:
+    """The answer in a few sentences: can members be told, by which attack, can it be believed."""
+    return f"{finding(result)} {belief(result)}"
+
+
+def finding(result: AuditResult) -> str:
+    """Can members be told from non-members, by which attack, how well."""
+    attacks = sorted(result.evaluations, key=lambda e: e.auc, reverse=True)
+    separable = any(e.auc_ci95[0] > 0.5 for e in attacks)
+    can = "can be told" if separable else "could not be told reliably"
+    found = [
+        f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:HEADLINE_ATTACKS]
+    ]
+    if len(attacks) > HEADLINE_ATTACKS:
+        found.append(f"{len(attacks) - HEADLINE_ATTACKS} others below")
+    return f"Members {can} from non-members: {', '.join(found)}."
+
+
+def belief(result: AuditResult) -> str:
+    """Whether the finding is about the victim: what attacks say that never saw it."""
+    blind, counts = result.blind, result.evaluations[0]
+    shown = next((e.auc for e in blind.baselines if e.name == blind.best), blind.max)
+    side = " reversed," if shown < 0.5 < blind.max else ""
+    best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
+    if blind.verdict is Verdict.CONFOUNDED:
+        return (
+            "This split is confounded: members and non-members differ before any victim is asked "
+            f"({best}), so that an attack's AUC is not about membership alone. "
+            f"{_beyond(result.excess)}"
+        )
+    if blind.verdict is Verdict.SOUND:
+        return (
+            "The split is sound: attacks that never see the victim stay below AUC "
+            f"{SOUND_BELOW:.2f} ({best}; 95 % upper bound {blind.upper95:.3f})."
+        )
+    return (
+        f"Whether the split is fair is undecidable with {counts.n_members} + {counts.n_nonmembers} "
+        f"images: attacks that never see the victim found no difference ({best}), but could have "
+        f"missed one up to AUC {blind.upper95:.2f}."
+    )
+
+
+def _beyond(excess: Sequence[Comparison]) -> str:
+    """What the attacks find beyond the best blind baseline."""
+    gains = ", ".join(f"{c.first} {interval(c.difference, c.ci95, '+')}" for c in excess)
+    if any(c.ci95[0] > 0 for c in excess):
+        return f"What it finds beyond that baseline: {gains}."
+    return f"No attack finds anything beyond that baseline (AUC difference: {gains})."
+
+
+def comparison_sentence(c: Comparison) -> str:
+    """One paired comparison in words."""
+    difference = interval(c.difference, c.ci95, sign="+")
+    return f"{c.first} minus {c.second}: AUC difference {difference}, {p_text(c.p_value)}"
+
+
+def text_table(audit: AuditReport) -> str:
+    """The attacks with their intervals as aligned plain text, for the terminal."""
+    result = audit.result
+    header = ["attack", *_headings(), "excess over blind"]
+    excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
+    rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
+    rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
+    if needs := knowledge_by_attack(result):
+        header.append("the attacker has")
+        rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
+    lines = _ruled([header, *rows])
+    counts = result.evaluations[0]
+    lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
+    lines += [comparison_sentence(c) for c in result.comparisons]
+    lines += [utility_sentence(result.utility)] if result.utility else []
+    lines += [claim_sentence(result)] if result.claim else []
+    lines.append(belief(result))
+    lines += [grid_sentence(result.grid)] if result.grid else []
+    return "\n".join(lines)
+
+
+def knowledge_by_attack(result: AuditResult) -> dict[str, str]:
+    """What each attacker needs, by attack; empty if all attackers need one query only."""
+    words = {e.name: knowledge(result.knowledge[e.name]) for e in result.evaluations}
+    return words if set(words.values()) != {"1 query"} else {}
+
+
+def knowledge(needs: Knowledge) -> str:
+    """What an attacker needs, in a few words: ``1 query, 100 images, 8 trainings``."""
+    counted = (
+        (needs.queries, "query", "queries"),
+        (needs.images, "image", "images"),
+        (needs.trainings, "training", "trainings"),
+    )
+    words = [f"{n} {one if n == 1 else many}" for n, one, many in counted if n]
+    return ", ".join(words) + (f" of {needs.architecture}" if needs.architecture else "")
+
+
+def utility_sentence(found: Utility) -> str:
+    """How good the victim's answers are."""
+    return (
+        f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
+        f"Frechet distance {found.frechet:.0f}."
+    )
+
+
+def claim_sentence(result: AuditResult) -> str:
+    """What the training promises, beside what the audit could show."""
+    claim = result.claim
+    assert claim is not None
+    bounds = [q.epsilon for q in result.decisions.values() if q.epsilon.value is not None]
+    best = max(bounds, key=lambda bound: bound.value or 0.0, default=None)
+    shown = (
+        "the audit bounds nothing from below (see evaluation.guesses)"
+        if best is None
+        else f"the audit shows that epsilon is at least {best.value:.3f} at delta {best.delta:g}"
+    )
+    return (
+        f"The training promises epsilon {claim.epsilon:g} at delta {claim.delta:g} (noise "
+        f"{claim.noise_multiplier:.3g}, {claim.steps} steps at sampling rate "
+        f"{claim.sampling_rate:.3g}); {shown}."
+    )
+
+
+def grid_sentence(grid: Sequence[GridPoint]) -> str:
+    """The best of the grid's points, named for what it is."""
+    best = grid[best_point(grid)]
+    configured = grid[0]
+    return (
+        f"Of {len(grid)} settings of the difficulty, the best for the membership attack, chosen in "
+        f"hindsight: layers {best.layers}, ridge {best.ridge}, alpha {best.alpha:g}, features of "
+        f"{best.features_from}, AUC {interval(best.auc, best.auc_ci95)}; as configured "
+        f"{interval(configured.auc, configured.auc_ci95)}"
+    )
+
+
+def _cells(e: Evaluation, name: str) -> list[str]:
+    """Name and metrics, one cell per column of :func:`_headings`."""
+    cells = [name]
+    for metric in _shown():
+        parts = metric.parts(e.metrics.get(metric.name))
+        cells += [_cell(found, metric.as_percentage) for found in parts.values()]
+    return cells
+
+
+def _headings() -> list[str]:
+    return [
+        metric.heading.format(percent(key) if key else "")
+        for metric in _shown()
+        for key in metric.keys or ("",)
+    ]
+
+
+def _shown() -> list[metrics.Metric]:
+    return [metric for metric in metrics.METRICS if metric.heading]
+
+
+def _cell(found: float | Estimate | None, as_percentage: bool) -> str:
+    if found is None:
+        return NOT_RESOLVABLE
+    if as_percentage:
+        return f"{100 * (found.value if isinstance(found, Estimate) else found):.1f} %"
+    return interval(found.value, found.ci95) if isinstance(found, Estimate) else f"{found:.3f}"
+
+
+def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned, with a rule under the header."""
+    lines = aligned(rows)
+    lines.insert(1, "  ".join("-" * width for width in column_widths(rows)))
+    return lines

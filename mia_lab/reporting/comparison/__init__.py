@@ -1,0 +1,1 @@
+"""The report of several audits side by side."""

@@ -1,0 +1,5 @@
+"""The report of a sweep."""
+
+from mia_lab.reporting.sweep.words import text
+
+__all__ = ["text"]

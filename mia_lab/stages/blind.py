@@ -1,0 +1,69 @@
+"""Classifiers that never see the victim, fitted to tell members from non-members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mia_lab.evaluation.blind import fit_baselines
+from mia_lab.stages.pooled import PooledStage
+from mia_lab.stages.split import SplitStage
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import BlindFits
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True, eq=False)
+class BlindStage(Stage[BlindFits]):
+    """Fits the blind baselines, and fits them again under permuted labels.
+
+    Attributes:
+        split: roles, and traces of the files.
+        pooled: deep features.
+        difficulty: the configured setting; without further settings of a grid, which change
+            nothing here.
+        seed: of folds and permutations.
+        permutations: at most so many.
+    """
+
+    name = "blind"
+    version = 1
+    is_quick = True
+
+    split: SplitStage
+    pooled: PooledStage
+    difficulty: Stage[Any]
+    seed: int
+    permutations: int
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {
+            "seed": self.seed,
+            "permutations": self.permutations,
+            "libraries": {name: version(name) for name in LIBRARIES},
+        }
+
+    def compute(self, folder: Path, store: Store) -> None:
+        checked = store.result(self.split)
+        ids = self.split.images.candidates
+        features = {
+            name: columns
+            for table in (store.result(self.pooled), checked.traces)
+            for name, columns in table.sets(ids).items()
+        }
+        fits = fit_baselines(
+            store.result(self.difficulty).column(ids),
+            features,
+            checked.split.is_member(ids),
+            seed=self.seed,
+            permutations=self.permutations,
+            groups=checked.split.groups(ids),
+        )
+        save_table(folder, fits)
+
+    def load(self, folder: Path) -> BlindFits:
+        return load_table(folder, BlindFits)

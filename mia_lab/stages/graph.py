@@ -1,0 +1,336 @@
+"""The stages of a run, connected as its configuration asks. Nothing is computed here.
+
+The key of a victim depends on its members and not on the non-members; the key of a difficulty
+depends on no victim. So a changed setting repeats only what depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mia_lab.attacks.needs import Given, Needs, needs_of
+from mia_lab.config import build, kinds
+from mia_lab.config.choices import Assignment, Protocol, ReferencePool, Task, Until
+from mia_lab.config.schema import Config
+from mia_lab.data.dataset import PairDataset
+from mia_lab.errors import UserError
+from mia_lab.evaluation.results import Knowledge
+from mia_lab.hardware import resolve_precision
+from mia_lab.stages.altered import AlteredStage
+from mia_lab.stages.attack import AttackInputs, AttackScores
+from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.decisions import DecisionsStage
+from mia_lab.stages.difficulty import (
+    DifficultyStage,
+    MultiImageDifficulty,
+    ProbeDifficulty,
+    WholeImageDifficultyStage,
+)
+from mia_lab.stages.features import FeaturesStage
+from mia_lab.stages.images import RunImages, SourceReader, run_images
+from mia_lab.stages.pooled import PooledStage
+from mia_lab.stages.probe import Probe
+from mia_lab.stages.reconstructions import Querying, ReconstructionsStage
+from mia_lab.stages.references import ReferenceTraining, reference_component, reference_training
+from mia_lab.stages.split import SplitStage
+from mia_lab.stages.utility import UtilityStage
+from mia_lab.stages.verdict import VerdictStage
+from mia_lab.stages.victim import ForeignVictim, TrainedVictim, VictimStage
+from mia_lab.store import Stage
+from mia_lab.types import ADAPTIVE
+from mia_lab.victims.training import TrainingSettings
+
+
+@dataclass(frozen=True)
+class RunStages:
+    """The stages of a run, in the order of the data flow.
+
+    Attributes:
+        images: what they are about.
+        split: roles of the images.
+        victim: the model under audit.
+        reconstructions: its answers.
+        attack: everything that attacks read.
+        verdict: what a run ends in; None where it ends before.
+    """
+
+    images: RunImages
+    split: SplitStage
+    victim: VictimStage
+    reconstructions: ReconstructionsStage
+    attack: AttackInputs
+    verdict: VerdictStage | DecisionsStage | None
+
+    def goals(self, until: Until | None) -> tuple[Stage[Any], ...]:
+        """The stages that a run computes, with all that they read.
+
+        Args:
+            until: the last one; None: the verdict.
+        """
+        attack = self.attack
+        answers = [self.reconstructions, *([attack.altered] if attack.altered else [])]
+        goals: Mapping[Until, list[Stage[Any]]] = {
+            Until.split: [self.split],
+            Until.victim: [self.split, self.victim],
+            Until.reconstructions: [self.split, *answers],
+            # Whoever trains reference models need not wait for the victim.
+            Until.references: [self.split, *attack.references],
+            Until.difficulty: [self.split, *answers, *attack.references, *attack.difficulty],
+        }
+        if until is None or until is Until.attacks:
+            assert self.verdict is not None
+            return (self.verdict,)
+        return tuple(goals[until])
+
+
+def run_stages(
+    config: Config, read: SourceReader = build.source, *, resolve: bool = True
+) -> RunStages:
+    """The stages that a configuration asks for.
+
+    Args:
+        config: a validated configuration.
+        read: gives the source of some data; the points of a sweep share sources.
+        resolve: whether ``trainer.precision=auto`` becomes the precision of this machine. Stages
+            with an unresolved precision have keys that do not depend on the machine.
+
+    Raises:
+        UserError: the data, the attacks or the reference models are not what it says.
+    """
+    images = run_images(config, read(config.data))
+    split = SplitStage(images)
+    training = _training(config, resolve)
+    victim = victim_stage(config, images, training)
+    reconstructions = ReconstructionsStage(victim, images.scored, _querying(config, victim))
+    ends_early = config.until in (Until.split, Until.victim, Until.reconstructions)
+    if config.task is Task.export or ends_early:
+        needs = build.needs(config) if config.until is Until.reconstructions else Needs()
+        attack = AttackInputs(
+            split=split,
+            reconstructions=reconstructions,
+            difficulty=(),
+            pooled=None,
+            altered=_altered(config, needs, reconstructions),
+            references=(),
+            reference_training=None,
+            seed=config.seed,
+        )
+        return RunStages(images, split, victim, reconstructions, attack, None)
+    attack = _attack_inputs(config, images, split, reconstructions, training, read)
+    verdict = None
+    if config.until in (None, Until.attacks):
+        _check_attacks(config, images, attack)
+        verdict = _verdict(config, images, attack)
+    return RunStages(images, split, victim, reconstructions, attack, verdict)
+
+
+def victim_stage(config: Config, images: RunImages, training: TrainingSettings) -> VictimStage:
+    """The model under audit."""
+    component = build.victim(config, images.dataset.in_channels)
+    if kinds.is_trainable(component):
+        members = images.dataset.subset(images.members)
+        return TrainedVictim(component, members, training, config.trainer.threads)
+    return ForeignVictim(component, images.scored)
+
+
+def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultyStage, ...]:
+    """The difficulties that need no reference model: one for each backbone and side.
+
+    The configured one comes first.
+    """
+    component, backbone = build.difficulty(config), build.backbone(config)
+    accelerator, seed = config.trainer.accelerator, config.seed
+    if kinds.scores_images(component):
+        network = backbone if kinds.needs_backbone(component) else None
+        return (WholeImageDifficultyStage(images, component, network, accelerator, seed),)
+    networks = {str(b.fingerprint()): b for b in (backbone, *build.grid_backbones(config))}
+    stages: list[DifficultyStage] = []
+    for network in networks.values():
+        for side in build.grid_sides(config):
+            # Error maps are those of the configured setting.
+            more = {"maps": False} if stages else {}
+            chosen = component.replace(features_from=side, **more)
+            probe = Probe(chosen, network, accelerator)
+            stages.append(ProbeDifficulty(FeaturesStage(images, probe), seed))
+    return tuple(stages)
+
+
+def wants_utility(config: Config) -> bool:
+    """Whether it is measured how good the answers are: with a defence, unless told otherwise."""
+    asked = config.evaluation.utility
+    return build.defense(config) is not None if asked is None else asked
+
+
+def _training(config: Config, resolve: bool) -> TrainingSettings:
+    trainer, precision = config.trainer, config.trainer.precision
+    return TrainingSettings(
+        accelerator=trainer.accelerator,
+        precision=resolve_precision(precision, trainer.accelerator) if resolve else precision,
+        checkpoint_every_s=trainer.checkpoint_every_s,
+        strategy=trainer.strategy,
+        devices=trainer.devices,
+        workers=trainer.workers,
+        compile=trainer.compile,
+    )
+
+
+def _querying(config: Config, victim: VictimStage) -> Querying:
+    epoch = victim.component.arguments.get("epoch") if isinstance(victim, TrainedVictim) else None
+    is_last = epoch == victim.component.arguments.get("epochs")
+    return Querying(
+        mode=config.query.mode.value,
+        batch_size=config.query.batch_size,
+        seed=config.seed,
+        accelerator=config.trainer.accelerator,
+        epoch=None if is_last else epoch,
+        defense=build.defense(config),
+    )
+
+
+def _altered(
+    config: Config, needs: Needs, reconstructions: ReconstructionsStage
+) -> AlteredStage | None:
+    if not needs.altered:
+        return None
+    return AlteredStage(reconstructions, needs.altered, config.query.repeats)
+
+
+def _attack_inputs(
+    config: Config,
+    images: RunImages,
+    split: SplitStage,
+    reconstructions: ReconstructionsStage,
+    settings: TrainingSettings,
+    read: SourceReader,
+) -> AttackInputs:
+    needs = build.needs(config)
+    training: ReferenceTraining | None = None
+    answers: tuple[ReconstructionsStage, ...] = ()
+    if needs.references or config.until is Until.references:
+        training = reference_training(config, images, read)
+        answers = _references(config, images, reconstructions, training, settings)
+    difficulty: tuple[DifficultyStage, ...]
+    component = build.difficulty(config)
+    if kinds.needs_references(component):
+        assert training is not None
+        difficulty = (MultiImageDifficulty(component, answers, training),)
+    else:
+        difficulty = difficulty_stages(config, images.scored)
+    accelerator = config.trainer.accelerator
+    return AttackInputs(
+        split=split,
+        reconstructions=reconstructions,
+        difficulty=difficulty,
+        pooled=PooledStage(images.scored, build.backbone(config), accelerator),
+        altered=_altered(config, needs, reconstructions),
+        references=answers,
+        reference_training=training,
+        seed=config.seed,
+    )
+
+
+def _references(
+    config: Config,
+    images: RunImages,
+    reconstructions: ReconstructionsStage,
+    training: ReferenceTraining,
+    settings: TrainingSettings,
+) -> tuple[ReconstructionsStage, ...]:
+    """The answers of the reference models, or of one of them with ``reference.only``."""
+    querying = replace(reconstructions.querying, epoch=None, defense=None)
+    stages = []
+    for number, half in enumerate(training.members):
+        if config.reference.only not in (None, number):
+            continue
+        trained = TrainedVictim(
+            reference_component(config, images.dataset.in_channels, number),
+            training.pool.subset(half),
+            settings,
+            config.trainer.threads,
+            description=f"reference model {number + 1} of {len(training.members)}",
+        )
+        stages.append(ReconstructionsStage(trained, images.scored, querying))
+    return tuple(stages)
+
+
+def _check_attacks(config: Config, images: RunImages, attack: AttackInputs) -> None:
+    """Refuse attacks that lack something before anything is trained for them."""
+    training = attack.reference_training
+    count = config.reference.count if training else 0
+    is_elsewhere = training is not None and training.is_elsewhere
+    from_all = config.reference.pool is ReferencePool.all and not is_elsewhere
+    given = Given(
+        references=count,
+        unseen=count if is_elsewhere else count // 2,
+        seen=count // 2 if from_all else 0,
+        auxiliaries=len(images.auxiliaries),
+        image_size=config.data.image_size,
+    )
+    for component in build.attacks(config).values():
+        if (check := needs_of(component.kind).check) is not None:
+            check(given, **component.arguments)
+    if wants_utility(config) and config.task is Task.audit and len(images.nonmembers) < 2:
+        raise UserError(
+            "evaluation.utility: takes two non-members at least; raise data.n_nonmembers, or set "
+            "evaluation.utility=false"
+        )
+
+
+def _verdict(
+    config: Config, images: RunImages, attack: AttackInputs
+) -> VerdictStage | DecisionsStage:
+    attacks = build.attacks(config)
+    scores = AttackScores.of(attacks, attack)
+    if config.task is Task.score:
+        return DecisionsStage(scores, config.score.fpr)
+    pooled, difficulty = attack.pooled, attack.difficulty[0].configured
+    assert pooled is not None
+    blind = BlindStage(
+        attack.split, pooled, difficulty, config.seed, config.evaluation.permutations
+    )
+    utility = None
+    if wants_utility(config):
+        nonmembers = images.dataset.subset(images.nonmembers)
+        utility = UtilityStage(attack.reconstructions, pooled, nonmembers)
+    return VerdictStage(
+        scores=scores,
+        blind=blind,
+        utility=utility,
+        knowledge={name: _knowledge(config, attack, name) for name in attacks},
+        alphas=tuple(build.grid_alphas(config)),
+        guesses=config.evaluation.guesses,
+        delta=config.evaluation.delta,
+        no_bound=_no_bound(config),
+        seed=config.seed,
+    )
+
+
+def _knowledge(config: Config, attack: AttackInputs, name: str) -> Knowledge:
+    """What an attacker has to have; the difficulty counts where the attack reads it."""
+    needs = build.needs(config, [name])
+    trainings = config.reference.count if needs.references else 0
+    training, victim = attack.reference_training, attack.reconstructions.victim
+    images = len(training.pool) if training and trainings else 0
+    if needs.auxiliaries:
+        images = max(images, len(attack.split.images.auxiliaries))
+    models = [answers.victim.component.name for answers in attack.references[:1]]
+    architecture = (models or [victim.component.name])[0] if trainings else ""
+    queries = config.query.repeats if ADAPTIVE in needs.altered else 1 + len(needs.altered)
+    return Knowledge(images, architecture, queries, trainings)
+
+
+def _no_bound(config: Config) -> str:
+    """Why no theorem bounds the privacy loss from below; "" where one does."""
+    data = config.data
+    if data.protocol is not Protocol.resplit:
+        return "no valid bound: members were not drawn at random by this audit"
+    if data.assignment is not Assignment.bernoulli:
+        return (
+            "no valid bound: a fixed number of members was drawn, and the theorem wants a coin for "
+            "each image (data.assignment=bernoulli)"
+        )
+    if config.evaluation.guesses is None:
+        return "no valid bound: the number of guesses was not fixed beforehand (evaluation.guesses)"
+    return ""

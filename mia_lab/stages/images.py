@@ -1,0 +1,110 @@
+"""The images of a run and their roles, before any of them is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mia_lab.config import build
+from mia_lab.config.choices import Assignment, Protocol, Task
+from mia_lab.config.schema import Config, Data
+from mia_lab.data import groups, splits
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.source import PairSource, all_ids
+from mia_lab.errors import UserError
+from mia_lab.types import Role
+
+SourceReader = Callable[[Data], PairSource]
+"""Gives the source that some settings of data describe."""
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """The images that play a role in a run.
+
+    Attributes:
+        dataset: all of them, in the order of their ids.
+        rows: role, and group and content hash where known, of each id.
+        attacked: the roles of the images under attack.
+    """
+
+    dataset: PairDataset
+    rows: splits.Rows
+    attacked: tuple[Role, ...]
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Ids of the images that the victim is trained on."""
+        return self.of(Role.MEMBER)
+
+    @cached_property
+    def nonmembers(self) -> tuple[str, ...]:
+        """Ids of the candidates that the victim never saw."""
+        return self.of(Role.NONMEMBER)
+
+    @cached_property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """Ids of the known non-members that are set aside."""
+        return self.of(Role.AUXILIARY)
+
+    @cached_property
+    def candidates(self) -> tuple[str, ...]:
+        """Ids of the images under attack."""
+        return self.of(*self.attacked)
+
+    @cached_property
+    def scored(self) -> PairDataset:
+        """The images that attacks score: candidates, and auxiliaries, which fix thresholds."""
+        return self.dataset.subset(self.of(*self.attacked, Role.AUXILIARY))
+
+    @cached_property
+    def groups(self) -> Mapping[str, str]:
+        """The group of each image that has one."""
+        return {i: row["group"] for i, row in self.rows.items() if "group" in row}
+
+    def of(self, *roles: Role) -> tuple[str, ...]:
+        """Ids of all images with one of the given roles."""
+        return tuple(i for i in self.dataset.ids if self.rows[i]["role"] in roles)
+
+
+def run_images(config: Config, source: PairSource) -> RunImages:
+    """The images that a configuration chooses from a source, with their roles.
+
+    Raises:
+        UserError: the images are too few, or a manifest or a pattern of groups does not fit them.
+    """
+    rows = _assign_roles(config, source)
+    attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.JUDGED
+    n = sum(row["role"] in attacked for row in rows.values())
+    guesses = config.evaluation.guesses
+    if guesses is not None and guesses > n:
+        raise UserError(
+            f"evaluation.guesses={guesses}: there are {n} candidates; ask for fewer guesses, or "
+            "raise data.n_members and data.n_nonmembers"
+        )
+    encoding = build.encoding(config.data, source)
+    dataset = PairDataset(source, sorted(rows), config.data.image_size, encoding=encoding)
+    return RunImages(dataset, rows, attacked)
+
+
+def _assign_roles(config: Config, source: PairSource) -> splits.Rows:
+    data, seed = config.data, config.seed
+    counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
+    if data.protocol is Protocol.resplit:
+        pool = source.ids("train")
+        if data.group_by is not None:
+            names = groups.group_names(pool, data.group_by)
+            return groups.assign_groups(pool, names, counts, seed)
+        coins = data.assignment is Assignment.bernoulli
+        return splits.assign_resplit(pool, counts, seed, coins=coins)
+    if data.protocol is Protocol.official:
+        rows = splits.assign_official(source.ids("train"), source.ids("test"), counts, seed)
+    else:
+        unknown = config.task is Task.score
+        rows = splits.read_manifest(Path(str(data.manifest)), all_ids(source), unknown)
+    if data.group_by is not None:
+        names = groups.group_names([*rows], data.group_by)
+        rows = {i: {"group": names[i], **row} for i, row in rows.items()}
+    return rows

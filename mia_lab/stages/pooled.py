@@ -1,0 +1,68 @@
+"""Means of deep features over each image, for blind baselines and attacks that fit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from mia_lab.backbones.pooling import POOLED_PIXELS, pool
+from mia_lab.config.component import Component
+from mia_lab.data.dataset import PairDataset
+from mia_lab.stages.probe import backbone_inputs, open_backbone
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import BlindFeatures, Floats
+
+BASELINE = "features"
+"""The blind baseline that pooled features belong to."""
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class PooledStage(Stage[BlindFeatures]):
+    """The mean of every numbered block of a backbone over input and target of each pair."""
+
+    name = "pooled"
+    version = 1
+
+    images: PairDataset
+    backbone: Component
+    accelerator: str
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {
+            **self.images.identity(encoded=False),
+            **backbone_inputs(self.backbone),
+            "pixels": POOLED_PIXELS,
+        }
+
+    def check(self) -> None:
+        open_backbone(self.backbone, self.accelerator)
+
+    def compute(self, folder: Path, store: Store) -> None:
+        rows: list[Floats] = []
+        with tqdm(total=len(self.images), desc="pooling features", unit=" images") as bar:
+            for batch in self.images.batches(BATCH_SIZE):
+                rows.append(np.concatenate([self.pool(side) for side in (batch.x, batch.y)], 1))
+                bar.update(len(batch))
+        names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
+        found = BlindFeatures(
+            id=np.array(self.images.ids),
+            baseline=np.array([BASELINE] * len(names)),
+            name=np.array(names),
+            value=np.concatenate(rows),
+        )
+        save_table(folder, found)
+
+    def load(self, folder: Path) -> BlindFeatures:
+        return load_table(folder, BlindFeatures)
+
+    def pool(self, pictures: Tensor) -> Floats:
+        """The same means over any pictures, float32 (N, 3, H, W) in [0, 1]: float64 (N, D)."""
+        return pool(open_backbone(self.backbone, self.accelerator), pictures)

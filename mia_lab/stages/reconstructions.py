@@ -1,0 +1,122 @@
+"""The answers of a model to all scored images, and how far they are from the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mia_lab.config.component import Component
+from mia_lab.data.dataset import PairDataset
+from mia_lab.defenses import Defense
+from mia_lab.errors import UserError
+from mia_lab.stages.victim import VictimStage
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import Reconstructions
+from mia_lab.victims.answers import CachedAnswers
+from mia_lab.victims.blackbox import BlackBox, Victim
+from mia_lab.victims.query import query
+
+
+@dataclass(frozen=True)
+class Querying:
+    """How a model is queried.
+
+    Attributes:
+        mode: ``eval``, or ``train`` with dropout and batch statistics active.
+        batch_size: images a query.
+        seed: of answers that are drawn at random.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        epoch: after which epoch of its training the model is queried; None: the last.
+        defense: changes the answers before anyone sees them; None: nothing does.
+    """
+
+    mode: str
+    batch_size: int
+    seed: int
+    accelerator: str
+    epoch: int | None = None
+    defense: Component | None = None
+
+    @property
+    def actual_batch_size(self) -> int:
+        """In training mode each image is queried alone, so that each draw has its own seed."""
+        return 1 if self.mode == "train" else self.batch_size
+
+    def inputs(self, is_random: bool) -> dict[str, Any]:
+        """What decides the answers besides model and images; JSON values.
+
+        Args:
+            is_random: whether the model itself may answer at random.
+        """
+        inputs: dict[str, Any] = {"mode": self.mode}
+        if self.epoch is not None:
+            inputs["epoch"] = self.epoch
+        if self.defense is not None:
+            inputs["defense"] = self.defense.fingerprint()
+        if is_random or self.defense is not None or self.mode == "train":
+            inputs |= {"seed": self.seed, "batch_size": self.actual_batch_size}
+        return inputs
+
+    def open(self, victim: VictimStage, store: Store, *, cached: bool = True) -> Victim:
+        """A model, its answers kept one by one in the store if it is remote.
+
+        Args:
+            victim: the model.
+            store: gives its weights, and keeps its answers.
+            cached: False where each query must get an answer of its own.
+        """
+        opened = victim.open(store, self.accelerator, self.mode, self.epoch)
+        if cached and isinstance(opened, BlackBox) and getattr(opened, "remote", False):
+            return CachedAnswers(opened, store.answers(victim))
+        return opened
+
+    def build_defense(self) -> Defense | None:
+        """The defence as an object.
+
+        Raises:
+            UserError: it lacks a method.
+        """
+        if self.defense is None:
+            return None
+        built = self.defense.build()
+        if not isinstance(built, Defense):
+            raise UserError(
+                f"defense._target_={self.defense.target}: needs the methods apply(answers) and "
+                "expected(pictures)"
+            )
+        return built
+
+
+@dataclass(frozen=True, eq=False)
+class ReconstructionsStage(Stage[Reconstructions]):
+    """Queries a model once with every scored image; a remote answer is kept at once."""
+
+    name = "reconstructions"
+    version = 1
+
+    victim: VictimStage
+    images: PairDataset
+    querying: Querying
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {**self.images.identity(), **self.querying.inputs(self.victim.is_random)}
+
+    def check(self) -> None:
+        self.querying.build_defense()
+
+    def compute(self, folder: Path, store: Store) -> None:
+        querying = self.querying
+        found = query(
+            querying.open(self.victim, store),
+            self.images,
+            querying.actual_batch_size,
+            querying.seed,
+            folder,
+            querying.build_defense(),
+        )
+        save_table(folder, found)
+
+    def load(self, folder: Path) -> Reconstructions:
+        return load_table(folder, Reconstructions)

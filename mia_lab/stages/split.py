@@ -1,0 +1,68 @@
+"""The split: which image plays which role, with content hashes and what the files give away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mia_lab.data import splits
+from mia_lab.stages.images import RunImages
+from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.types import BlindFeatures, Split
+
+NEAR_DUPLICATES_FILE = "near_duplicates.json"
+RESIDUALS_FILE = "label_residuals.json"
+TRACES_FOLDER = "traces"
+
+
+@dataclass(frozen=True)
+class CheckedSplit:
+    """A split whose images were all decoded once.
+
+    Attributes:
+        split: the roles of all images.
+        near_duplicates: pairs of ids in different roles that look alike, with their distance.
+        traces: what files and pixels give away without a victim.
+        label_residuals: distance of each input's colours from the palette's, in 8-bit levels;
+            empty where inputs are not encoded.
+    """
+
+    split: Split
+    near_duplicates: splits.NearDuplicates
+    traces: BlindFeatures
+    label_residuals: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitStage(Stage[CheckedSplit]):
+    """Decodes every image, hashes it, and refuses duplicates across roles."""
+
+    name = "split"
+    version = 2
+
+    images: RunImages
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {"rows": self.images.rows, **self.images.dataset.identity()}
+
+    def compute(self, folder: Path, store: Store) -> None:
+        dataset = self.images.dataset
+        files = getattr(dataset.source, "files", lambda _: ())
+        split, alike, traces = splits.build_split(dataset.load, self.images.rows, files)
+        save_table(folder, split)
+        (folder / TRACES_FOLDER).mkdir()
+        save_table(folder / TRACES_FOLDER, traces)
+        (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
+        (folder / RESIDUALS_FILE).write_text(json.dumps(dataset.residuals))
+
+    def load(self, folder: Path) -> CheckedSplit:
+        alike = json.loads((folder / NEAR_DUPLICATES_FILE).read_text())
+        return CheckedSplit(
+            split=load_table(folder, Split),
+            near_duplicates=tuple((a, b, d) for a, b, d in alike),
+            traces=load_table(folder / TRACES_FOLDER, BlindFeatures),
+            label_residuals=json.loads((folder / RESIDUALS_FILE).read_text()),
+        )

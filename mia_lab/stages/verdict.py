@@ -1,0 +1,153 @@
+"""The verdict of an audit: everything that is measured on the scores of the attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.attacks.calibrated import unseen_log_errors
+from mia_lab.config import kinds
+from mia_lab.evaluation.blind import excess, judge_fits
+from mia_lab.evaluation.calibration import calibrate
+from mia_lab.evaluation.decision import hindsight, operating_point
+from mia_lab.evaluation.epsilon import one_run_bound
+from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
+from mia_lab.evaluation.metrics import FPRS
+from mia_lab.evaluation.normality import normality
+from mia_lab.evaluation.results import AuditResult, DecisionQuality, EpsilonBound, Knowledge
+from mia_lab.evaluation.slices import slices
+from mia_lab.evaluation.stored import load_result, save_result
+from mia_lab.stages.attack import AttackScores
+from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.utility import UtilityStage
+from mia_lab.store import Stage, Store
+from mia_lab.types import VICTIM, PrivacyClaim, Role, ScoreTable, Split, Strings
+
+
+@dataclass(frozen=True, eq=False)
+class VerdictStage(Stage[AuditResult]):
+    """Joins scores and roles by id, and measures.
+
+    Attributes:
+        scores: of the attacks.
+        blind: classifiers that never see the victim.
+        utility: how good the answers are; None: nobody asked.
+        knowledge: what each attacker has to have, by the attack's name.
+        alphas: weights of the difficulty to evaluate; the first is that of the membership attack.
+        guesses: number of guesses behind the bound of epsilon; None: not fixed beforehand.
+        delta: of that bound.
+        no_bound: why no theorem bounds epsilon; "" where one does.
+        seed: of bootstrap, folds and permutations.
+    """
+
+    name = "verdict"
+    version = 1
+    is_quick = True
+
+    scores: AttackScores
+    blind: BlindStage
+    utility: UtilityStage | None
+    knowledge: Mapping[str, Knowledge]
+    alphas: tuple[float, ...]
+    guesses: int | None
+    delta: float
+    no_bound: str
+    seed: int
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {
+            "attacks": self.scores.fingerprints,
+            "order": list(self.scores.fingerprints),
+            "knowledge": {name: asdict(known) for name, known in self.knowledge.items()},
+            "alphas": list(self.alphas),
+            "guesses": self.guesses,
+            "delta": self.delta,
+            "bound": self.no_bound,
+            "seed": self.seed,
+        }
+
+    def load(self, folder: Path) -> AuditResult:
+        return load_result(folder, AuditResult)
+
+    def compute(self, folder: Path, store: Store) -> None:
+        checked = store.result(self.scores.inputs.split)
+        split, ids = checked.split, checked.split.candidates()
+        truth, groups, seed = split.is_member(ids), split.groups(ids), self.seed
+        evidence = self.scores.inputs.evidence(store)
+        tables = self.scores.tables(evidence, store)
+        scores = tuple(
+            ScoreTable(s.attack, VICTIM, np.array(ids), np.asarray(s.column(ids))) for s in tables
+        )
+        baseline = next((s for s in scores if s.attack == "reconstruction"), None)
+        difficulty = evidence.difficulty.column(ids)
+        error = evidence.reconstructions.mean_error(ids, VICTIM)
+        blind = judge_fits(store.result(self.blind), np.array(ids), truth, seed, groups)
+        result = AuditResult(
+            scores=scores,
+            difficulty=difficulty,
+            alpha=self.alphas[0],
+            evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in scores),
+            normality=normality(unseen_log_errors(evidence, ids)) if evidence.references else None,
+            claim=self._claim(split),
+            utility=None if self.utility is None else store.result(self.utility),
+            knowledge=dict(self.knowledge),
+            decisions={s.attack: self._decisions(s, split, truth, groups) for s in tables},
+            comparisons=tuple(
+                compare_attacks(s, baseline, truth, seed, groups)
+                for s in scores
+                if baseline is not None and s is not baseline
+            ),
+            blind=blind,
+            excess=tuple(excess(s, blind, truth, seed, groups) for s in scores),
+            slices=slices(scores, difficulty, truth, groups),
+            alpha_curve=alpha_curve(error, difficulty, truth, self.alphas[0], groups),
+            near_duplicates=checked.near_duplicates,
+            grid=evaluate_grid(evidence.difficulty, error, ids, truth, [*self.alphas], groups),
+        )
+        save_result(folder, result)
+
+    def _claim(self, split: Split) -> PrivacyClaim | None:
+        victim = self.scores.inputs.reconstructions.victim.component
+        return kinds.privacy_claim(victim, len(split.ids(Role.MEMBER)))
+
+    def _decisions(
+        self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_], groups: Strings
+    ) -> DecisionQuality:
+        ids = split.candidates()
+        score, auxiliary = scores.column(ids), scores.column(split.ids(Role.AUXILIARY))
+        fixed = {
+            fpr: operating_point(score, truth, auxiliary, float(fpr), groups)
+            for fpr in FPRS
+            if len(auxiliary)
+        }
+        return DecisionQuality(
+            fixed_threshold=fixed,
+            hindsight=hindsight(score, truth),
+            calibration=calibrate(score, truth, self.seed, groups),
+            epsilon=self._epsilon(scores, split, truth),
+        )
+
+    def _epsilon(self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_]) -> EpsilonBound:
+        """The bound, or which premise of its theorem does not hold."""
+        ids = split.candidates()
+        if self.no_bound:
+            return EpsilonBound(None, self.no_bound)
+        if _some_share_an_image(split, ids):
+            return EpsilonBound(
+                None, "no valid bound: some candidates are the same image, and so share one coin"
+            )
+        assert self.guesses is not None
+        # The bounds of all attacks hold together (Bonferroni).
+        level = 1 - 0.05 / len(self.scores.attacks)
+        return one_run_bound(scores.column(ids), truth, self.guesses, self.delta, level)
+
+
+def _some_share_an_image(split: Split, ids: Sequence[str]) -> bool:
+    content = dict(zip(split.id.tolist(), split.content.tolist(), strict=True))
+    return len({content[i] for i in ids}) < len(ids)

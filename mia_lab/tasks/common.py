@@ -1,0 +1,134 @@
+"""What tasks share: the store of a run, its tracker, and where its results are found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from mia_lab.attacks.evidence import Evidence
+from mia_lab.config.choices import Task, Until
+from mia_lab.config.load import as_yaml, plain
+from mia_lab.config.schema import Config
+from mia_lab.evaluation.results import Gallery
+from mia_lab.reporting.canvas import Picture
+from mia_lab.reporting.tracking import Tracker
+from mia_lab.store import Stage, Store, sha256_of
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterator[Store]:
+    """The store of a run, once it is known that this machine can compute what is missing.
+
+    Args:
+        config: the configuration; the run's folder gets a copy.
+        folder: the run's output folder; exists.
+        goals: what will be computed.
+
+    Raises:
+        UserError: a network, a layer or a device is not there.
+    """
+    torch.set_num_threads(config.trainer.threads)
+    with Store(Path(config.paths.store)) as store:
+        for stage in store.missing(*goals):
+            stage.check()
+        (folder / "config.yaml").write_text(as_yaml(config))
+        yield store
+
+
+def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str) -> Tracker:
+    """The W&B run of a task, named by what its result depends on.
+
+    Args:
+        config: the configuration.
+        goals: the stages that the run computes; each point of a sweep is a run of its own.
+        folder: the run's output folder.
+        group: what the run belongs to, unless ``tracking.group`` overrides it.
+    """
+    tracking, task = config.tracking, config.task.value
+    identity: dict[str, Any] = {
+        "task": task,
+        "goals": [goal.path for goal in goals],
+        "fail_if": config.fail_if,
+    }
+    if is_sweep_point():
+        identity["point"] = [Path(HydraConfig.get().sweep.dir).name, HydraConfig.get().job.num]
+    names = (config.data.name, _victim_name(config), config.data.protocol.value, config.scale.name)
+    return Tracker(
+        tracking.mode.value,
+        directory=folder,
+        run_id=sha256_of(identity)[:16],
+        project=tracking.project,
+        group=tracking.group or group,
+        job_type=task,
+        name=f"{config.name}-{folder.name}",
+        config=plain(config) | {"layers": _layers(config)},
+        tags=names,
+        dashboards=Path(config.paths.store) if tracking.dashboard else None,
+        log_images=tracking.images if config.report.images else False,
+    )
+
+
+def _layers(config: Config) -> str:
+    """As one value: W&B's charts cannot group runs by a list."""
+    return ",".join(str(layer) for layer in config.difficulty.get("layers", ()))
+
+
+def _victim_name(config: Config) -> str:
+    """Its name; "" where none is involved."""
+    return "" if config.task is Task.difficulty else str(config.victim.get("name", ""))
+
+
+def timing(store: Store) -> dict[str, float]:
+    """Seconds spent on each stage in this run, by its name."""
+    return {name: round(seconds, 3) for name, seconds in store.seconds.items()}
+
+
+def stopped(config: Config) -> None:
+    """Say that the run ends where ``until`` told it to."""
+    assert config.until is not None
+    log.info("until=%s: stopped; results are in %s", config.until.value, config.paths.store)
+
+
+def is_sweep_point() -> bool:
+    """Whether this run is a point of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def wants_pictures(config: Config) -> bool:
+    """Whether an audit draws figures and writes a page; points of a sweep do not by default."""
+    if config.until is Until.attacks:
+        return False
+    if config.report.pictures is not None:
+        return config.report.pictures
+    return not is_sweep_point()
+
+
+def public_pictures(config: Config, pictures: Iterable[Picture]) -> tuple[Picture, ...]:
+    """The pictures that a report may show: without those of the data if it says so."""
+    return tuple(p for p in pictures if config.report.images or not p.private)
+
+
+def gallery(evidence: Evidence, ids: Sequence[str], captions: Sequence[str]) -> Gallery:
+    """Some images with the victim's answers.
+
+    Raises:
+        KeyError: the victim was never queried with one of the ids.
+    """
+    batches, answers = list(evidence.pairs(ids)), evidence.reconstructions
+    return Gallery(
+        ids=tuple(ids),
+        captions=tuple(captions),
+        x=np.concatenate([batch.x.numpy() for batch in batches]),
+        y=np.concatenate([batch.y.numpy() for batch in batches]),
+        reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
+    )

@@ -1,0 +1,111 @@
+"""The record of a run: what was run, with which software, as plain strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mia_lab.config import build
+from mia_lab.config.component import Component
+from mia_lab.config.load import plain
+from mia_lab.config.schema import Config
+from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_side
+from mia_lab.stages.graph import RunStages
+from mia_lab.stages.probe import open_backbone
+from mia_lab.stages.victim import TRANSPORT_FILE, ForeignVictim
+from mia_lab.store import Stage, Store
+from mia_lab.tasks.software import software_record
+from mia_lab.types import DifficultyTable
+
+
+def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, str]:
+    """What an audit, or a scoring of candidates, has run."""
+    data, images = config.data, stages.images
+    record = {
+        "protocol": data.protocol.value,
+        "assignment": data.assignment.value,
+        "data fingerprint": images.dataset.fingerprint,
+        "victim": settings_line(stages.victim.component.arguments, stages.victim.component.name),
+        "query": settings_line(plain(config.query)),
+    }
+    if data.group_by:
+        record["groups"] = data.group_by
+    if encoding := images.dataset.encoding:
+        boundaries = "with" if encoding.boundaries else "without"
+        line = f"one-hot, {len(encoding.palette)} classes, {boundaries} boundaries of instances"
+        residuals = store.result(stages.split).label_residuals.values()
+        record["labels"] = f"{line}; {_residuals_line(list(residuals))}"
+    if (defense := build.defense(config)) is not None:
+        record["defense"] = settings_line(defense.arguments, defense.name)
+    for name, attack in build.attacks(config).items():
+        record[f"attack {name}"] = settings_line(attack.arguments) or "no settings"
+    keys: list[Stage[Any]] = [stages.split, stages.victim, stages.reconstructions]
+    record |= {f"stage {stage.name}": stage.key for stage in keys}
+    if stages.verdict is not None:
+        record[f"stage {stages.verdict.name}"] = stages.verdict.key
+    record |= common_record(config)
+    if isinstance(stages.victim, ForeignVictim):
+        record |= json.loads((store.folder(stages.victim) / TRANSPORT_FILE).read_text())
+    record |= difficulty_record(config, stages.attack.difficulty)
+    table = side_by_side([store.result(stage) for stage in stages.attack.difficulty])
+    return record | solver_record(table)
+
+
+def difficulty_record(config: Config, stages: Sequence[DifficultyStage]) -> dict[str, str]:
+    """The networks, with the source and the licence of their weights, and the stages' keys."""
+    components = [build.backbone(config)]
+    components += [s.features.probe.backbone for s in stages if isinstance(s, ProbeDifficulty)]
+    networks = {c.arguments["name"] + str(c.fingerprint()): c for c in components}
+    record: dict[str, str] = {}
+    for number, component in enumerate(networks.values(), start=1):
+        name = "backbone" if number == 1 else f"backbone {number}"
+        described = open_backbone(component, config.trainer.accelerator).describe()
+        record |= {f"{name} {key}": value for key, value in described.items()}
+    for number, stage in enumerate(stages, start=1):
+        name = "stage difficulty" if number == 1 else f"stage difficulty {number}"
+        record[name] = stage.key
+    return record
+
+
+def common_record(config: Config) -> dict[str, str]:
+    """What every task that computes has in common."""
+    data = config.data
+    return {
+        "seed": str(config.seed),
+        "data": f"{data.source} {data.name}, {data.image_size} px",
+        "difficulty": settings_line(config.difficulty),
+        **software_record(),
+    }
+
+
+def solver_record(table: DifficultyTable) -> dict[str, str]:
+    """The penalty or rank that the probe came to, where the setting does not state it."""
+    used, name = {"auto": (table.penalty, "penalty chosen"), "0": (table.rank, "rank")}.get(
+        str(table.ridge[0]), (None, "")
+    )
+    if used is None:
+        return {}
+    low, middle, high = (f"{v:.4g}" for v in np.quantile(used[:, 0], (0, 0.5, 1)))
+    return {f"difficulty {name}": f"median {middle}, from {low} to {high}"}
+
+
+def settings_line(settings: Mapping[str, Any], name: str = "") -> str:
+    """Settings of one component on one line."""
+    items = {"name": name, **settings} if name else settings
+    return ", ".join(f"{k}={_shown(v)}" for k, v in items.items() if k[0] != "_")
+
+
+def _shown(value: Any) -> Any:
+    return value.name if isinstance(value, Component) else value
+
+
+def _residuals_line(residuals: Iterable[float]) -> str:
+    """How far the colours of the inputs were from the palette's."""
+    found = [*residuals]
+    if not any(found):
+        return "classes known, or of exactly the palette's colours"
+    mean = sum(found) / len(found)
+    return f"colours {mean:.2f} levels from the palette's, at most {max(found):.2f}"
