@@ -154,7 +154,7 @@ def grid_backbones(config: Config) -> list[Component]:
     """
     key, found = "difficulty.grid.backbone", []
     for node in grid(config).backbone:
-        if "name" not in node:
+        if not isinstance(node, dict) or "name" not in node:
             raise UserError(
                 f"{key}: {node} is no backbone; give [{{name: resnet18, weights: random}}], say"
             )

@@ -119,7 +119,7 @@ class Grid(Section):
     ridge: list[NonNegative | Literal["auto"]]
     alpha: list[float]
     features_from: list[Side]
-    backbone: list[Node]
+    backbone: list[Any]
 
 
 class Attack(Section):

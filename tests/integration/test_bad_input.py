@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
         "victim.epochss: unknown key; did you mean epochs",
     ),
     "unknown added key": (nothing, ("+epochs=3",), "epochs: unknown key; did you mean"),
-    "wrong type": (nothing, ("seed=often",), "seed: Value 'often'"),
+    "wrong type": (nothing, ("seed=often",), "seed=often: must be a whole number"),
     "unknown experiment": (nothing, ("+experiment=faces",), "facades_pix2pix"),
     "missing root": (nothing, FOLDER, "data.root=pairs: no such folder"),
     "no MIA_LAB_DATA": (nothing, (*TINY, "data.source=folder"), "Set MIA_LAB_DATA"),

@@ -63,7 +63,7 @@ def test_nothing_is_loaded_that_is_not_needed(command: Command) -> None:
         (("collect.dir=empty",), "collect.dir=empty: holds no points of a sweep"),
         (("collect.dir=begun",), "collect.dir=begun: none of its 1 points is a finished audit"),
         (("collect.dir=begun", "until=split"), "until=split stops an audit"),
-        (("collect.dir=begun", "fail_if=auc/membership > 1"), "task=collect is none"),
+        (("collect.dir=begun", "fail_if=auc/membership > 1"), "which task=collect does not run"),
     ],
 )
 def test_what_cannot_be_collected(

@@ -181,12 +181,15 @@ def test_elsewhere_has_to_fit(command: Command, wrong: str, message: str) -> Non
     ("settings", "message"),
     [
         (["attack.names=[lira]", "attack.available.lira.online=true"], "set reference.pool=all"),
-        (["attack.names=[lira]", "+attack.available.lira.onlin=true"], "'onlin'"),
-        (["attack.names=[lira]", "attack.available.lira.variance=x"], "pooled or per_image"),
+        (["attack.names=[lira]", "+attack.available.lira.onlin=true"], "did you mean online?"),
+        (
+            ["attack.names=[lira]", "attack.available.lira.variance=x"],
+            "must be one of pooled, per_image",
+        ),
         (["attack.names=[learned]", "reference.count=2"], "takes 3 references"),
         (["attack.names=[shadow]", "attack.available.shadow.patch=999"], "32 pixels"),
         (["attack.names=[quantile]"], "takes 20 auxiliaries, and there are 2"),
-        (["attack.names=[ssim]", "attack.available.ssim.metric=x"], "choose from l2, ssim"),
+        (["attack.names=[ssim]", "attack.available.ssim.metric=x"], "must be one of l2, ssim"),
         (
             [
                 "attack.names=[lira]",

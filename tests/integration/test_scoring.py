@@ -119,16 +119,19 @@ def test_bad_manifests(audited: Command, text: str, message: str) -> None:
 
 MANIFEST = ("data.protocol=manifest", "data.manifest=candidates.csv")
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
-    "whom": (("task=score",), "data.protocol=resplit: task=score needs to know whom to score"),
-    "a victim to train": (("task=score", *MANIFEST), "victim=pix2pix is trained by us"),
-    "fpr": (existing("score.fpr=0"), "score.fpr=0.0: must lie between 0 and 1"),
-    "fpr 1": (existing("score.fpr=1"), "score.fpr=1.0: must lie between 0 and 1"),
-    "fpr nan": (existing("score.fpr=nan"), "score.fpr=nan: must lie between 0 and 1"),
+    "whom": (("task=score",), "data.protocol=resplit: task=score needs the ids"),
+    "a victim to train": (("task=score", *MANIFEST), "victim=pix2pix: is trained here"),
+    "fpr": (existing("score.fpr=0"), "score.fpr=0: must be above 0"),
+    "fpr 1": (existing("score.fpr=1"), "score.fpr=1: must be below 1"),
+    "fpr nan": (existing("score.fpr=nan"), "score.fpr=nan: must be a finite number"),
     "until": (existing("until=split"), "until=split stops an audit"),
     "grid": (existing("difficulty.grid.ridge=[2]"), "difficulty.grid compares settings"),
     "no manifest": (existing(), "candidates.csv: cannot be read"),
-    "gate of scores": (existing("fail_if=auc/membership > 0.6"), "task=score is none"),
-    "gate until": ((*TINY, "until=split", "fail_if=auc/membership > 0.6"), "until=split is none"),
+    "gate of scores": (existing("fail_if=auc/membership > 0.6"), "which task=score does not run"),
+    "gate until": (
+        (*TINY, "until=split", "fail_if=auc/membership > 0.6"),
+        "until=split stops it before",
+    ),
     "no condition": ((*TINY, "fail_if=auc/membership"), "write fail_if='auc/membership > 0.6'"),
     "typo": ((*TINY, "fail_if=auc/membrship > 0.6"), "did you mean auc/membership?"),
     "attack that does not run": (

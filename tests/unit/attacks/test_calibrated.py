@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from mia_lab.attacks.calibrated import lira, rmia, watson
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership
+from mia_lab.difficulty.multi_image import MultiImage
 from mia_lab.errors import UserError
 from tables import answers, made_evidence
 
@@ -66,8 +67,6 @@ def test_watson_has_the_auc_of_its_closed_form(m: int) -> None:
 
 
 def test_watson_with_one_reference_is_the_multi_image_score() -> None:
-    from mia_lab.difficulty.multi_image import MultiImage
-
     evidence, ids, _ = simulated(1)
     table = MultiImage().score_references(evidence.references, [[]])
     calibrated = Evidence(evidence.known, evidence.reconstructions, table, evidence.pairs)

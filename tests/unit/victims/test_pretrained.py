@@ -197,7 +197,6 @@ U = UNet(64, width=2).state_dict()
         (U, "pix2pixhd", 64, r"is a UNet of pix2pix; set victim\.format=pix2pix$"),
         (HD, "pix2pix", 64, r"of pix2pixhd; set victim\.format=pix2pixhd"),
         (PLAIN, "mia_lab", 64, r"not written by mia_lab; set victim\.format=pix2pix$"),
-        (PLAIN, "onnx", 64, r"victim\.format=onnx: must be one of mia_lab, pix2pix, pix2pixhd"),
         (ONE_HOT, "pix2pix", 64, r"takes 36 channels.*set data\.input_encoding=one_hot"),
         (UNet(64, 3, 1, 2).state_dict(), "pix2pix", 64, "answers with 1 channels"),
         (U, "pix2pix", 96, r"multiple of 64, at least 64, but data\.image_size=96"),
