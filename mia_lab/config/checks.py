@@ -22,8 +22,6 @@ from mia_lab.config.component import Component
 from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
 from mia_lab.errors import UserError
-from mia_lab.evaluation.gate import check as check_gate
-from mia_lab.evaluation.summary import summary_names
 
 
 def check(config: Config) -> None:
@@ -298,11 +296,14 @@ def _check_fail_if(config: Config, condition: str) -> None:
             f"fail_if={condition}: judges a whole audit, and until={config.until.value} stops it "
             "before; leave one of them out"
         )
+    # scikit-learn comes with these and takes seconds; most commands set no fail_if.
+    from mia_lab.evaluation import gate, summary
+
     utility = config.evaluation.utility
-    names = summary_names(
+    names = summary.summary_names(
         config.attack.names,
         bounded=config.evaluation.guesses is not None,
         files=config.data.source != "procedural",
         useful=build.defense(config) is not None if utility is None else utility,
     )
-    check_gate(condition, names)
+    gate.check(condition, names)
