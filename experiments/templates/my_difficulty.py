@@ -8,12 +8,10 @@ from mia_lab.types import PairBatch
 
 
 class Colourfulness:
+    """Every argument is a key of ``conf/difficulty/my_difficulty.yaml``."""
+
     def __init__(self, power: float = 1.0) -> None:
         self.power = power
-
-    def identity(self) -> dict[str, float]:
-        """What the scores depend on besides the images and this file: JSON values."""
-        return {"power": self.power}
 
     def score_images(self, batch: PairBatch) -> np.ndarray:
         """One finite number an image, higher = harder: float64 (N,)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -125,29 +124,6 @@ class SingleImageDifficulty:
         found.protocol = PixelProtocol("kfold", self.protocol.folds, 1, self.protocol.error)
         found.maps = True
         return found
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the scores of given images, apart from the seed; JSON values."""
-        protocol = self.protocol
-        return {
-            **self.factors_identity(),
-            "settings": [[list(s.layers), s.ridge] for s in self.settings],
-            "protocol": [protocol.name, protocol.repeats, protocol.error],
-            "folds": protocol.folds if protocol.name == "kfold" else None,
-            "precision": self.precision,
-            "maps": self.maps,
-        }
-
-    def factors_identity(self) -> dict[str, Any]:
-        """What decides the factors of given images; JSON values."""
-        return {
-            "backbone": self.backbone.fingerprint(),
-            "features_from": self.features_from,
-            "preprocess": self.preprocess,
-            "grid_size": self.grid_size,
-            "layers": list(self.stored_layers),
-            "timm": version("timm"),
-        }
 
     def bytes_per_image(self) -> int:
         """What the factors of one pair take."""

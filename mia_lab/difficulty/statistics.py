@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,6 @@ class ImageStatistics:
 
     def __init__(self, statistic: Statistic = "compressed_size", of: Side = "target") -> None:
         self.statistic, self.of = statistic, of
-
-    def identity(self) -> dict[str, Any]:
-        return {"statistic": self.statistic, "of": self.of}
 
     def score_images(self, batch: PairBatch) -> Floats:
         pictures = batch.y if self.of == "target" else batch.x

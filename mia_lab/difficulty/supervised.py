@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import logging
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,14 +56,6 @@ class Supervised:
         self.backbone, self.image_size, self.of = backbone, image_size, of
         self._labels = _read(Path(folder))
         self._weights: tuple[Floats, float] | None = None
-
-    def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256()
-        for path, difficulty in self._labels.items():
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content} {difficulty!r}\n".encode())
-        found = {"labels": digest.hexdigest(), "backbone": self.backbone.fingerprint()}
-        return {**found, "image_size": self.image_size, "of": self.of}
 
     def score_images(self, batch: PairBatch) -> Floats:
         if self._weights is None:

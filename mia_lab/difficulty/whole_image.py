@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,10 +15,6 @@ from mia_lab.types import DifficultyTable, Floats, PairBatch
 class WholeImageDifficulty(Protocol):
     """A score of whole images, which looks at nothing but the pair."""
 
-    def identity(self) -> dict[str, Any]:
-        """What the scores depend on besides the images, as JSON values."""
-        ...
-
     def score_images(self, batch: PairBatch) -> Floats:
         """One number an image, higher = harder: float64 (N,), finite."""
         ...
@@ -28,9 +24,6 @@ class NoDifficulty:
     """All images are equally hard, so that the membership error is the reconstruction error."""
 
     version: ClassVar[int] = 1
-
-    def identity(self) -> dict[str, Any]:
-        return {}
 
     def score_images(self, batch: PairBatch) -> Floats:
         return np.zeros(len(batch))

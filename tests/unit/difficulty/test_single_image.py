@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from mia_lab.backbones.backbone import Backbone
 from mia_lab.difficulty import difficulty_score
 from mia_lab.difficulty.features import prepare
 from mia_lab.difficulty.resampling import to_grid
@@ -212,51 +211,6 @@ def test_penalties_as_words():
         "0",
         "auto",
     ]
-
-
-# Identity
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *CHANGES,
-        {"repeats": 2},
-        {"precision": "float32"},
-        {"protocol": "kfold", "maps": True},
-        {"grid": {"ridge": [2]}},
-        {"grid": {"layers": [[1]]}},
-        {"layers": [1, 2, 3, 4, "conv_stem"]},
-    ],
-    ids=str,
-)
-def test_identity_names_what_decides_the_scores(lite0, change):
-    identities = [scorer(lite0, **c).identity() for c in ({}, change)]
-    assert identities[0] != identities[1]
-    for other in CHANGES:
-        if other != change:
-            assert scorer(lite0, **other).identity() != identities[1]
-
-
-@pytest.mark.parametrize(
-    "change", [{"batch_size": 3}, {"keep_gb": 0}, {"device": "cpu"}, {"folds": 7}], ids=str
-)
-def test_identity_leaves_out_what_does_not(lite0, change):
-    assert scorer(lite0, **change).identity() == scorer(lite0).identity()
-
-
-def test_identity_names_the_backbone(lite0, wide):
-    assert scorer(lite0).identity() != scorer(wide).identity()
-    same = Backbone("tf_efficientnet_lite0", "packaged")
-    assert scorer(lite0).identity() == scorer(same).identity()
-
-
-def test_identity_of_factors_is_the_same_for_all_settings(lite0):
-    wanted = scorer(lite0).factors_identity()
-    for change in ({"layers": [2]}, {"ridge": 0}, {"protocol": "kfold"}, {"precision": "float32"}):
-        assert scorer(lite0, **change).factors_identity() == wanted
-    for change in (CHANGES[0], CHANGES[1], CHANGES[2], {"layers": [1, "conv_stem"]}):
-        assert scorer(lite0, **change).factors_identity() != wanted
 
 
 # Streaming

@@ -119,15 +119,6 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_labels_count_by_content(tmp_path: Path, backbone: Backbone) -> None:
-    labelled(tmp_path)
-    first = Supervised(backbone, str(tmp_path), 48).identity()
-    (tmp_path / "labels.csv").write_text(
-        (tmp_path / "labels.csv").read_text().replace("0.png,", "0.png,9", 1)
-    )
-    assert Supervised(backbone, str(tmp_path), 48).identity() != first
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
