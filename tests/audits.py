@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
 from mia_lab.evaluation import FPRS, compare_attacks, evaluate, judge_split
@@ -126,3 +129,11 @@ def make_grid() -> tuple[GridPoint, ...]:
         for area in [0.7 + 0.05 * i + 0.02 * j + 0.04 * k]
     ]
     return tuple(points)
+
+
+def changed(audit: AuditReport, **fields: Any) -> AuditReport:
+    """A copy with other fields, of the report or of its result."""
+    names = {field.name for field in dataclasses.fields(AuditResult)}
+    measured = {name: value for name, value in fields.items() if name in names}
+    rest = {name: value for name, value in fields.items() if name not in names}
+    return dataclasses.replace(audit, result=dataclasses.replace(audit.result, **measured), **rest)

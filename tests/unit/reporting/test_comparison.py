@@ -10,31 +10,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mia_lab.evaluation.results import AuditResult, Estimate, FinishedRun, RunComparison
-from mia_lab.reporting import comparison as report
-from mia_lab.reporting import files
+from mia_lab.evaluation.finished import FinishedRun, RunComparison
+from mia_lab.evaluation.metrics_file import SCHEMA, audit_metrics
+from mia_lab.evaluation.results import AuditReport, AuditResult, Verdict
+from mia_lab.reporting.comparison import words as report
 from mia_lab.reporting.comparison.figures import auc_figure, draw, roc_figure
+from mia_lab.reporting.frames import run_frame
 from mia_lab.reporting.html import write_page
 from mia_lab.tasks.compare import paired_tests
 
 LABELS = ("common settings", "attack.alpha=<1>", "seed=1")
 
 
-def finished(result: AuditResult, label: str, seed: int) -> FinishedRun:
+def finished(audit: AuditReport, label: str, seed: int) -> FinishedRun:
     """A run whose membership attack is better, the higher the seed."""
-    truth = result.split.is_member(result.scores[0].id.tolist())
+    result = audit.result
+    truth = audit.split.is_member(result.scores[0].id.tolist())
     noise = np.random.default_rng(seed).normal(0, 0.01, len(truth))
     first, second = result.scores
     scores = first, dataclasses.replace(second, score=second.score + noise + 0.01 * seed * truth)
-    split = result.split
+    split = audit.split
     if label == "seed=1":
         split = dataclasses.replace(split, role=split.role[::-1].copy())
-    return FinishedRun(label, f"runs/{label}", files.metrics(result), split, scores)
+    return FinishedRun(label, f"runs/{label}", audit_metrics(audit), split, scores)
 
 
 @pytest.fixture
-def found(result: AuditResult) -> RunComparison:
-    runs = tuple(finished(result, label, 2 * seed) for seed, label in enumerate(LABELS))
+def found(audit: AuditReport) -> RunComparison:
+    runs = tuple(finished(audit, label, 2 * seed) for seed, label in enumerate(LABELS))
     return RunComparison(
         name="facades_compare",
         runs=runs,
@@ -75,7 +78,7 @@ def test_files_hold_what_the_runs_measured_and_every_test(
             assert float(row["difference"]) == pair.found.difference
             assert float(row["holm_p_value"]) == pair.holm_p_value
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert content["schema"] != files.SCHEMA
+    assert content["schema"] != SCHEMA
     assert [row["reason"] for row in content["paired"]] == [row["reason"] for row in paired]
 
 
@@ -90,8 +93,9 @@ def test_words(found: RunComparison) -> None:
     assert "equal scores" not in text  # routine, on the page alone
     assert "Not tested (roles differ for 80 of 80 candidates): common settings and seed=1;" in text
     assert "not resolvable with 40 non-members" in text
-    blind = {**found.runs[0].metrics["blind"], "verdict": "confounded"}
-    worse = dataclasses.replace(found.runs[0], metrics={**found.runs[0].metrics, "blind": blind})
+    metrics = found.runs[0].metrics
+    blind = dataclasses.replace(metrics.blind, verdict=Verdict.CONFOUNDED)
+    worse = dataclasses.replace(found.runs[0], metrics=dataclasses.replace(metrics, blind=blind))
     runs = worse, *found.runs[1:]
     text = report.text(dataclasses.replace(found, runs=runs, paired=()))
     assert "Confounded splits, where an attack's AUC is not about membership alone: common" in text
@@ -136,22 +140,17 @@ def test_the_figure_shows_each_interval(found: RunComparison) -> None:
     drawn = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
     for run in found.runs:
         for attack in report.attacks_of(found):
-            assert report.auc_of(run, attack).ci95 in drawn
-    assert report.auc_of(found.runs[0], "membership") == Estimate(
-        found.runs[0].metrics["attacks"]["membership"]["auc"],
-        tuple(found.runs[0].metrics["attacks"]["membership"]["auc_ci95"]),
-    )
+            assert run.metrics.attacks[attack].auc.ci95 in drawn
 
 
 def test_a_run_without_an_attack(found: RunComparison) -> None:
     """Runs need not have the same attacks."""
     run = found.runs[0]
-    attacks = {"reconstruction": run.metrics["attacks"]["reconstruction"]}
-    alone = dataclasses.replace(
-        run, metrics={**run.metrics, "attacks": attacks}, scores=run.scores[:1]
-    )
+    attacks = {"reconstruction": run.metrics.attacks["reconstruction"]}
+    metrics = dataclasses.replace(run.metrics, attacks=attacks)
+    alone = dataclasses.replace(run, metrics=metrics, scores=run.scores[:1])
     less = dataclasses.replace(found, runs=(alone, *found.runs[1:]))
-    assert len(report.run_rows(less)) == 5
+    assert len(run_frame(less)) == 5
     assert len(draw(less)) == 2
     assert report.text(less)
 
@@ -164,4 +163,4 @@ def test_the_page_says_it_all_and_escapes(found: RunComparison, tmp_path: Path) 
     assert page.index("Highest AUC") < page.index("<table")
     assert "roles differ for 80 of 80 candidates" in page
     assert "runs/seed=1" in page
-    assert found.runs[0].metrics["command"] in page
+    assert found.runs[0].metrics.command in page

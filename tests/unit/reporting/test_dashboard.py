@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from mia_lab.reporting.tracked_tables import audit_tables, roc_points
 
-from mia_lab.evaluation.results import AuditResult
+from mia_lab.evaluation.results import AuditReport
 from mia_lab.evaluation.summary import summary_names
 from mia_lab.reporting import dashboard
 from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.frames import audit_frames, roc_frame
 
 # wandb-workspaces' own.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
@@ -43,9 +43,9 @@ def test_the_verdict_compares_numbers_that_audits_have(sections: dict[str, list]
 
 
 def test_curves_are_drawn_from_tables_that_audits_log(
-    sections: dict[str, list], result: AuditResult
+    sections: dict[str, list], audit: AuditReport
 ) -> None:
-    logged = {**audit_tables(result), "roc_curve_table": roc_points(result)}
+    logged = {**audit_frames(audit), "roc_curve_table": roc_frame(audit.result)}
     roc, *_ = sections["Curves"]
     assert roc.chart_fields == {"x": "fpr", "y": "tpr", "stroke": "attack"}
     for panel in sections["Curves"]:
@@ -62,12 +62,12 @@ def test_settings_are_keys_of_the_configuration(sections: dict[str, list]) -> No
     ]
 
 
-def test_training_and_pictures(sections: dict[str, list], result: AuditResult) -> None:
+def test_training_and_pictures(sections: dict[str, list], audit: AuditReport) -> None:
     l1, losses = sections["Training"]
     assert (l1.x, l1.y) == ("epoch", ["train/l1"])
     assert re.match(losses.metric_regex, "train/discriminator")
     numbers, images = (set(panel.media_keys) for panel in sections["Pictures"])
-    drawn = {f"report/{p.name}": p.private for p in draw(result)}
+    drawn = {f"report/{p.name}": p.private for p in draw(audit)}
     assert {name for name, private in drawn.items() if not private} <= numbers
     assert {name for name, private in drawn.items() if private} <= images
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 
+from audits import changed
 from mia_lab.evaluation import roc_curve
-from mia_lab.evaluation.results import AuditResult, Gallery, Roc
+from mia_lab.evaluation.results import AuditReport, AuditResult, Gallery, Roc
 from mia_lab.reporting import draw, write_files
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
@@ -21,8 +22,8 @@ from mia_lab.reporting.audit.curves import (
 )
 from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
 from mia_lab.reporting.audit.dossiers import common_scales, samples_figure
-from mia_lab.reporting.audit.words import interval
 from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
+from mia_lab.reporting.numbers import interval
 
 NAMES = ["roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "dossiers-1"]
 
@@ -31,40 +32,42 @@ def legend(figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_all_pictures_have_alternative_texts(result: AuditResult) -> None:
-    pictures = {p.name: p for p in draw(result)}
+def test_all_pictures_have_alternative_texts(audit: AuditReport, result: AuditResult) -> None:
+    pictures = {p.name: p for p in draw(audit)}
     assert list(pictures) == NAMES
     assert f"{result.evaluations[1].auc:.3f}" in pictures["roc"].alt
     assert "1/40 marked as not resolvable" in pictures["roc-log"].alt
-    brier = result.practice["reconstruction"].calibration.brier
+    brier = result.decisions["reconstruction"].calibration.brier
     assert f"Brier scores: reconstruction {brier:.3f}" in pictures["reliability"].alt
     assert "facade-0001, non-member, error 0.102" in pictures["dossiers-1"].alt
-    assert pictures["dossiers-1"].title == result.dossiers[0].title
+    assert pictures["dossiers-1"].title == audit.dossiers[0].title
     assert all(p.alt and p.png.startswith(b"\x89PNG") for p in pictures.values())
 
 
-def test_only_pictures_of_images_are_private(result: AuditResult) -> None:
-    assert {p.name for p in draw(result) if p.private} == {"dossiers-1"}
+def test_only_pictures_of_images_are_private(audit: AuditReport) -> None:
+    assert {p.name for p in draw(audit) if p.private} == {"dossiers-1"}
 
 
-def test_pictures_without_their_data_are_left_out(result: AuditResult) -> None:
-    bare = dataclasses.replace(
-        result,
+def test_pictures_without_their_data_are_left_out(audit: AuditReport, result: AuditResult) -> None:
+    bare = changed(
+        audit,
         scores=result.scores[1:],
         evaluations=result.evaluations[1:],
         alpha_curve=None,
-        practice={k: dataclasses.replace(v, calibration=None) for k, v in result.practice.items()},
+        decisions={
+            k: dataclasses.replace(v, calibration=None) for k, v in result.decisions.items()
+        },
         dossiers=(),
     )
     assert [p.name for p in draw(bare)] == ["roc", "roc-log", "histogram"]
-    unknown = dataclasses.replace(result, difficulty=np.full(80, np.nan))
+    unknown = changed(audit, difficulty=np.full(80, np.nan))
     assert [p.name for p in draw(unknown)] == [n for n in NAMES if n != "scatter"]
 
 
-def test_the_same_result_gives_the_same_bytes(result: AuditResult, tmp_path: Path) -> None:
-    pictures = draw(result)
-    write_files(result, pictures, tmp_path)
-    assert [p.png for p in draw(result)] == [(tmp_path / f"{n}.png").read_bytes() for n in NAMES]
+def test_the_same_result_gives_the_same_bytes(audit: AuditReport, tmp_path: Path) -> None:
+    pictures = draw(audit)
+    write_files(audit, pictures, tmp_path)
+    assert [p.png for p in draw(audit)] == [(tmp_path / f"{n}.png").read_bytes() for n in NAMES]
 
 
 @pytest.mark.parametrize("make", [roc_figure, roc_log_figure])
@@ -126,10 +129,12 @@ def test_a_curve_starts_on_log_axes_with_what_is_found_at_the_lowest_rate() -> N
     assert on_log_axes(roc, 0.05)[1][0] == 0.75
 
 
-def test_histogram_shows_every_image_members_to_the_left(result: AuditResult) -> None:
-    is_member = result.split.is_member(result.scores[0].id.tolist())
+def test_histogram_shows_every_image_members_to_the_left(
+    audit: AuditReport, result: AuditResult
+) -> None:
+    is_member = audit.split.is_member(result.scores[0].id.tolist())
     samples = [
-        Sample(t.attack, -t.score, is_member, result.practice[t.attack]) for t in result.scores
+        Sample(t.attack, -t.score, is_member, result.decisions[t.attack]) for t in result.scores
     ]
     figure = histogram_figure(samples)
     for axes, sample in zip(figure.axes, samples, strict=True):
@@ -137,8 +142,8 @@ def test_histogram_shows_every_image_members_to_the_left(result: AuditResult) ->
         bars = [p for p in axes.patches if type(p).__name__ == "Rectangle"]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(100)
         thresholds = [line.get_xdata()[0] for line in axes.lines]
-        fixed = sample.practice.fixed["0.1"]
-        assert thresholds == [-fixed.threshold, -sample.practice.hindsight.threshold]
+        fixed = sample.decisions.fixed_threshold["0.1"]
+        assert thresholds == [-fixed.threshold, -sample.decisions.hindsight.threshold]
     assert legend(figure) == [
         "non-members (40)", "members (40)", "threshold from auxiliaries, FPR 10 %",
         "best threshold, in hindsight",
@@ -167,7 +172,7 @@ def test_alpha_curve_marks_what_was_configured(result: AuditResult) -> None:
 
 
 def test_reliability_shows_every_bin(result: AuditResult) -> None:
-    found = {name: p.calibration for name, p in result.practice.items()}
+    found = {name: p.calibration for name, p in result.decisions.items()}
     axes = reliability_figure(found).axes[0]
     for bars, calibration in zip(axes.containers, found.values(), strict=True):
         np.testing.assert_array_equal(bars[0].get_ydata(), calibration.observed)
@@ -215,8 +220,8 @@ def test_dossiers_keep_the_end_of_a_long_id() -> None:
     assert len(shown) == 60
 
 
-def test_colours_mean_the_same_in_all_dossiers(result: AuditResult) -> None:
-    bright, dark = result.dossiers[0], result.dossiers[0]
+def test_colours_mean_the_same_in_all_dossiers(audit: AuditReport) -> None:
+    bright, dark = audit.dossiers[0], audit.dossiers[0]
     dark = dataclasses.replace(
         dark,
         gallery=dataclasses.replace(dark.gallery, reconstruction=dark.gallery.y),
@@ -233,16 +238,16 @@ def test_colours_mean_the_same_in_all_dossiers(result: AuditResult) -> None:
     assert scales.error <= np.abs(bright.gallery.reconstruction - bright.gallery.y).max()
 
 
-def test_perfect_answers_are_drawn(result: AuditResult) -> None:
-    found = result.dossiers[0]
+def test_perfect_answers_are_drawn(audit: AuditReport) -> None:
+    found = audit.dossiers[0]
     same = dataclasses.replace(found.gallery, reconstruction=found.gallery.y)
     dossiers = (dataclasses.replace(found, gallery=same),)
-    pictures = draw(dataclasses.replace(result, dossiers=dossiers))
+    pictures = draw(changed(audit, dossiers=dossiers))
     assert pictures[-1].png.startswith(b"\x89PNG")
 
 
-def test_grid_has_one_picture_an_alpha_and_marks_what_was_chosen(result, grid) -> None:
-    with_grid = dataclasses.replace(result, grid=grid, dossiers=())
+def test_grid_has_one_picture_an_alpha_and_marks_what_was_chosen(audit, grid) -> None:
+    with_grid = changed(audit, grid=grid, dossiers=())
     pictures = {p.name: p for p in draw(with_grid)}
     assert list(pictures) == [*NAMES[:-1], "grid", "grid-2"]
     assert pictures["grid"].title.endswith("alpha 0.5")

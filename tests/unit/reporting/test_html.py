@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import importlib.util
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mia_lab.reporting.tables import score_columns
 
+from audits import changed, make_audit
 from mia_lab.evaluation import gate
-from mia_lab.evaluation.results import AuditResult, EpsilonBound, Gate, Verdict
+from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
 from mia_lab.reporting import Picture, draw, write_html
-from mia_lab.reporting.audit.words import belief, finding, interval, p_text, rate, rate_interval
+from mia_lab.reporting.audit.words import belief, finding
+from mia_lab.reporting.frames import score_frame
 from mia_lab.reporting.html import render
+from mia_lab.reporting.numbers import interval, p_text, rate, rate_interval
 from mia_lab.types import ScoreTable
 
 
@@ -80,12 +81,14 @@ def cell(p_value: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(result: AuditResult, pictures: tuple[Picture, ...]) -> Page:
-    return Page(render(result, pictures))
+def page(audit: AuditReport, pictures: tuple[Picture, ...]) -> Page:
+    return Page(render(audit, pictures))
 
 
-def test_the_answer_comes_first(result: AuditResult, page: Page, tmp_path: Path) -> None:
-    path = write_html(result, (), tmp_path)
+def test_the_answer_comes_first(
+    audit: AuditReport, result: AuditResult, page: Page, tmp_path: Path
+) -> None:
+    path = write_html(audit, (), tmp_path)
     assert path == tmp_path / "report.html"
     for sentence in (finding(result), belief(result)):
         assert sentence in page.text
@@ -96,19 +99,21 @@ def test_the_answer_comes_first(result: AuditResult, page: Page, tmp_path: Path)
 
 
 @pytest.mark.parametrize("verdict", Verdict)
-def test_the_verdict_on_the_split_is_said_in_words(result: AuditResult, verdict: Verdict) -> None:
+def test_the_verdict_on_the_split_is_said_in_words(
+    audit: AuditReport, result: AuditResult, verdict: Verdict
+) -> None:
     blind = dataclasses.replace(result.blind, verdict=verdict)
-    html = render(dataclasses.replace(result, blind=blind), ())
+    html = render(changed(audit, blind=blind), ())
     assert html.count(f'<span class="badge {verdict}">Split: {verdict}</span>') == 2
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_the_gate_is_reported(result: AuditResult, failed: bool) -> None:
+def test_the_gate_is_reported(audit: AuditReport, failed: bool) -> None:
     found = Gate("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
-    text = Page(render(dataclasses.replace(result, gate=found), ())).text
+    text = Page(render(changed(audit, gate=found), ())).text
     assert ("Gate failed" if failed else "Gate passed") in text
     assert gate.sentence(found) in text
-    assert "Gate " not in Page(render(result, ())).text
+    assert "Gate " not in Page(render(audit, ())).text
 
 
 def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) -> None:
@@ -149,15 +154,15 @@ def test_comparisons_carry_both_tests(result: AuditResult, page: Page) -> None:
 def test_decisions_name_where_their_threshold_came_from(result: AuditResult, page: Page) -> None:
     rows = {row[0]: row[1:] for row in page.table("Attack, FPR asked for")}
     assert "20 auxiliaries" in page.text
-    for name, practice in result.practice.items():
+    for name, practice in result.decisions.items():
         assert rows[f"{name}, 1 %"] == ["not enough auxiliaries: 20, at least 99 are needed"]
-        point = practice.fixed["0.1"]
+        point = practice.fixed_threshold["0.1"]
         assert rows[f"{name}, 10 %"] == [
             f"{-point.threshold:.4g}",
             *(rate_interval(r, 0) for r in (point.tpr, point.fpr, *point.precision.values())),
         ]
     hindsight = page.table("Attack", 1)
-    for row, (name, practice) in zip(hindsight, result.practice.items(), strict=True):
+    for row, (name, practice) in zip(hindsight, result.decisions.items(), strict=True):
         best = practice.hindsight
         assert row == [
             name,
@@ -169,37 +174,41 @@ def test_decisions_name_where_their_threshold_came_from(result: AuditResult, pag
     assert "best threshold in hindsight Chosen on these very images" in page.text
 
 
-def test_nobody_called_and_no_auxiliaries_are_said(result: AuditResult) -> None:
+def test_nobody_called_and_no_auxiliaries_are_said(audit: AuditReport, result: AuditResult) -> None:
     def changed(**fields) -> str:
-        practice = {k: dataclasses.replace(v, **fields) for k, v in result.practice.items()}
-        return Page(render(dataclasses.replace(result, practice=practice), ())).text
+        decisions = {k: dataclasses.replace(v, **fields) for k, v in result.decisions.items()}
+        return Page(render(changed(audit, decisions=decisions), ())).text
 
     assert "Set data.n_auxiliary to reserve some (99 for 1 % FPR, 9 for 10 % FPR" in changed(
         fixed={}
     )
-    point = result.practice["membership"].fixed["0.1"]
+    point = result.decisions["membership"].fixed_threshold["0.1"]
     nobody = dataclasses.replace(point, precision=dict.fromkeys(point.precision))
     assert changed(fixed={"0.1": nobody}).count("nobody is called") == 4
 
 
-def test_calibration_and_the_privacy_bound(result: AuditResult, page: Page) -> None:
+def test_calibration_and_the_privacy_bound(
+    audit: AuditReport, result: AuditResult, page: Page
+) -> None:
     rows = page.table("Attack", 2)
-    for row, (name, practice) in zip(rows, result.practice.items(), strict=False):
+    for row, (name, practice) in zip(rows, result.decisions.items(), strict=False):
         found = practice.calibration
         assert row == [name, f"{found.brier:.3f}", f"{found.log_loss:.3f}"]
     assert rows[-1] == ["0.5 for every image", "0.250", f"{np.log(2):.3f}"]
     assert "there is no valid bound: a fixed number of members was drawn" in page.text
     bound = EpsilonBound(1.2345, "by a theorem", guesses=50, correct=40, delta=1e-5)
-    practice = {
+    decisions = {
         k: dataclasses.replace(v, epsilon=bound, calibration=None)
-        for k, v in result.practice.items()
+        for k, v in result.decisions.items()
     }
-    text = Page(render(dataclasses.replace(result, practice=practice), ())).text
+    text = Page(render(changed(audit, decisions=decisions), ())).text
     assert "for any epsilon below 1.234 at delta 1e-05: 40 of 50 guesses were right" in text
     assert text.count("too few images to fit one") == 2
 
 
-def test_blind_baselines_and_duplicates(result: AuditResult, page: Page) -> None:
+def test_blind_baselines_and_duplicates(
+    audit: AuditReport, result: AuditResult, page: Page
+) -> None:
     blind = result.blind
     rows = page.table("Blind baseline")
     assert len(rows) == len(blind.baselines) == 2
@@ -214,13 +223,14 @@ def test_blind_baselines_and_duplicates(result: AuditResult, page: Page) -> None
     assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
     assert f"upper bound of their AUCs {blind.upper95:.3f}" in page.text
     assert page.table("Image")[0] == ["facade-0000", "facade-0001", "3"]
-    none = dataclasses.replace(result, near_duplicates=())
+    none = changed(audit, near_duplicates=())
     assert "None found" in Page(render(none, ())).text
 
 
-def test_parts_of_the_data(make, result: AuditResult) -> None:
-    found = make(n=20, groups=True)
-    page = Page(render(found, ()))
+def test_parts_of_the_data(audit: AuditReport) -> None:
+    small = make_audit(n=20, groups=True)
+    found = small.result
+    page = Page(render(small, ()))
     rows = {
         (by, row[0]): row[1:]
         for nth, by in enumerate(("difficulty", "group"))
@@ -233,7 +243,7 @@ def test_parts_of_the_data(make, result: AuditResult) -> None:
         column = 1 + 2 * [e.name for e in found.evaluations].index(s.attack)
         wanted = "one kind is missing" if s.auc is None else interval(s.auc.value, s.auc.ci95)
         assert row[column] == wanted
-    undivided = Page(render(dataclasses.replace(result, slices=()), ()))
+    undivided = Page(render(changed(audit, slices=()), ()))
     assert "Too few images to divide" in undivided.text
 
 
@@ -247,8 +257,10 @@ def test_alpha_curve_in_numbers(result: AuditResult, page: Page) -> None:
     assert any("the best in hindsight" in words for words in rows)
 
 
-def test_images_are_listed_most_exposed_first(result: AuditResult, page: Page) -> None:
-    columns = score_columns(result)
+def test_images_are_listed_most_exposed_first(
+    audit: AuditReport, result: AuditResult, page: Page
+) -> None:
+    columns = score_frame(audit)
     order = np.argsort(-result.scores[-1].score, kind="stable")
     table = next(i for i, t in enumerate(page.tables) if t[0][0] == "Rank")
     head, *rows = page.tables[table]
@@ -277,11 +289,13 @@ def test_many_images_fit_a_page_and_point_to_the_table(make) -> None:
     assert "scores.csv" in page.text
 
 
-def test_unknown_numbers_and_further_attacks_have_a_place(result: AuditResult) -> None:
+def test_unknown_numbers_and_further_attacks_have_a_place(
+    audit: AuditReport, result: AuditResult
+) -> None:
     last = result.scores[-1]
     extra = ScoreTable("shadow", "victim", last.id, -np.arange(80.0) * 1e-6)
-    odd = dataclasses.replace(
-        result,
+    odd = changed(
+        audit,
         difficulty=np.full(80, np.nan),
         scores=(*result.scores, extra),
         alpha_curve=None,
@@ -297,20 +311,20 @@ def test_unknown_numbers_and_further_attacks_have_a_place(result: AuditResult) -
     assert "0.0000010" in row  # as many decimals as its column needs
 
 
-def test_the_record_the_configuration_and_the_command(result: AuditResult, page: Page) -> None:
+def test_the_record_the_configuration_and_the_command(audit: AuditReport, page: Page) -> None:
     assert ["victim", "61.2"] in page.table("Stage")
     assert "Together 61.8 s" in page.text
-    assert [list(item) for item in result.record.items()] in page.tables
-    html = render(dataclasses.replace(result, command="a 'b c'", config="x:\n  y: <1>\n"), ())
+    assert [list(item) for item in audit.record.items()] in page.tables
+    html = render(changed(audit, command="a 'b c'", config="x:\n  y: <1>\n"), ())
     assert "<pre>a &#39;b c&#39;</pre>" in html
     assert "<pre>x:\n  y: &lt;1&gt;\n</pre>" in html
-    assert "The command" not in Page(render(dataclasses.replace(result, command=""), ())).text
+    assert "The command" not in Page(render(changed(audit, command=""), ())).text
 
 
 def test_page_loads_nothing_and_runs_its_own_script_alone(
-    result: AuditResult, pictures: tuple[Picture, ...]
+    audit: AuditReport, pictures: tuple[Picture, ...]
 ) -> None:
-    html = render(result, pictures)
+    html = render(audit, pictures)
     page = Page(html)
     inside = {load[1:] for load in page.loads if load.startswith("#")}
     assert inside <= page.ids
@@ -325,9 +339,9 @@ def test_page_loads_nothing_and_runs_its_own_script_alone(
 
 
 def test_pictures_of_the_data_can_be_left_out(
-    result: AuditResult, pictures: tuple[Picture, ...]
+    audit: AuditReport, pictures: tuple[Picture, ...]
 ) -> None:
-    bare = dataclasses.replace(result, dossiers=())
+    bare = changed(audit, dossiers=())
     without = draw(bare)
     html = render(bare, without)
     page = Page(html)
@@ -338,15 +352,16 @@ def test_pictures_of_the_data_can_be_left_out(
     private = [p for p in pictures if p.private]
     assert private
     assert not any(base64.b64encode(p.png).decode() in html for p in private)
-    assert "left out" not in Page(render(result, ())).text
+    assert "left out" not in Page(render(audit, ())).text
 
 
-def test_page_escapes_what_it_is_given(make) -> None:
+def test_page_escapes_what_it_is_given() -> None:
     evil = "<script>x</script>"
     ids = tuple(f"<b>{i}</b>\"'&" for i in range(24))
-    result = make(ids=ids)
-    odd = dataclasses.replace(
-        result,
+    made = make_audit(ids=ids)
+    result = made.result
+    odd = changed(
+        made,
         name=evil,
         near_duplicates=(("<b>a", "b&c", 2),),
         record={"k<i>": '"><img src=https://x>'},
@@ -363,8 +378,8 @@ def test_page_escapes_what_it_is_given(make) -> None:
     assert "b&amp;c" in html
 
 
-def test_grid_is_listed_and_the_best_is_named_for_what_it_is(result, grid) -> None:
-    with_grid = dataclasses.replace(result, grid=grid)
+def test_grid_is_listed_and_the_best_is_named_for_what_it_is(audit, grid) -> None:
+    with_grid = changed(audit, grid=grid)
     page = Page(render(with_grid, draw(with_grid)))
     rows = page.table("layers")
     assert len(rows) == len(grid)
@@ -374,14 +389,4 @@ def test_grid_is_listed_and_the_best_is_named_for_what_it_is(result, grid) -> No
         assert shown[key].startswith(interval(point.auc, point.auc_ci95))
     assert rows[0][-1].endswith("best, chosen in hindsight")
     assert rows[1][-1].endswith("configured")
-    assert "All settings" not in Page(render(result, ())).text
-
-
-@pytest.fixture(scope="module")
-def make():
-    """Audits of other sizes, from beside this file."""
-    path = Path(__file__).with_name("conftest.py")
-    spec = importlib.util.spec_from_file_location("reporting_fixtures", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_result
+    assert "All settings" not in Page(render(audit, ())).text

@@ -8,11 +8,12 @@ import pytest
 
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting import text_table, verdict
-from mia_lab.reporting.audit.words import belief, interval, p_text, percent, rate, rate_interval
+from mia_lab.reporting.audit.words import belief
+from mia_lab.reporting.numbers import interval, p_text, percent, rate, rate_interval
 
 
-def test_table_is_aligned(result):
-    counts, header, rule, *rows = text_table(result).splitlines()
+def test_table_is_aligned(audit, result):
+    counts, header, rule, *rows = text_table(audit).splitlines()
     assert counts == "40 members, 40 non-members"
     assert header.startswith("attack")
     assert {len(line) for line in (header, rule, *rows[:2])} == {len(rule)}

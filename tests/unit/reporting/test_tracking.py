@@ -18,8 +18,8 @@ from fake_wandb import ENTITY, FakeWandb, serve
 from mia_lab.errors import UserError
 from mia_lab.evaluation.summary import summary as numbers_of
 from mia_lab.reporting import Picture, Tracker
+from mia_lab.reporting.frames import audit_frames, roc_frame
 from mia_lab.reporting.survey import draw as draw_survey
-from mia_lab.reporting.tracked_tables import audit_tables, roc_points
 from wandb_files import history, identity, media_table, run_folder, summary
 
 pytestmark = [
@@ -62,13 +62,13 @@ PICTURES = (
 )
 
 
-def test_offline_run_holds_the_result(result, tmp_path):
+def test_offline_run_holds_the_result(audit, result, tmp_path):
     with tracker(tmp_path, tags=("maps", "", "maps", "x" * 70)) as run:
         for epoch in range(3):
             run.log_epoch(epoch, {"l1": 1 / (epoch + 1)})
         images = np.full((2, 3, 8, 8), 0.5, dtype=np.float32)
         run.log_images("train/samples", images, ["a", "b"], epoch=2)
-        run.log_result(result, PICTURES)
+        run.log_result(audit, PICTURES)
     read = summary(tmp_path)
     assert (read["exit_code"], read["state"], read["run_id"]) == (0, "finished", "r1")
     assert read["config"]["victim"] == {"epochs": 3}
@@ -76,7 +76,7 @@ def test_offline_run_holds_the_result(result, tmp_path):
     assert {key: numbers[key] for key in expected} == expected
     assert {"auc/membership", "excess/membership", "blind/max"} <= set(expected)
     assert numbers["blind/verdict"] == result.blind.verdict.value
-    assert numbers["timing/victim"] == result.timing_s["victim"]
+    assert numbers["timing/victim"] == audit.timing_s["victim"]
     rows = history(tmp_path)
     assert [r["epoch"] for r in rows if "train/l1" in r] == [0, 1, 2]
     assert rows[-1]["auc/membership"] == numbers["auc/membership"]  # for sweeps and charts
@@ -85,14 +85,14 @@ def test_offline_run_holds_the_result(result, tmp_path):
     assert (record["run_group"], record["job_type"], record["project"]) == ("g", "audit", "tests")
 
 
-def test_every_table_is_logged_with_its_rows(result, tmp_path):
+def test_every_table_is_logged_with_its_rows(audit, result, tmp_path):
     with tracker(tmp_path) as run:
-        run.log_result(result, ())
+        run.log_result(audit, ())
     numbers = summary(tmp_path)["summary"]
     logged = {k: v["nrows"] for k, v in numbers.items() if isinstance(v, dict) and "nrows" in v}
-    expected = {name: len(next(iter(c.values()))) for name, c in audit_tables(result).items()}
-    assert logged == expected | {"roc_curve_table": len(roc_points(result)["fpr"])}
-    assert media_table(tmp_path, "roc_curve_table") == roc_points(result)
+    expected = {name: len(table) for name, table in audit_frames(audit).items()}
+    assert logged == expected | {"roc_curve_table": len(roc_frame(result))}
+    assert media_table(tmp_path, "roc_curve_table") == roc_frame(result).to_dict("list")
     assert media_table(tmp_path, "attacks")["auc"][0] == result.evaluations[0].auc
 
 
@@ -108,11 +108,11 @@ def test_images_are_not_black(tmp_path):
             assert np.unique(np.asarray(image)).tolist() == [value]
 
 
-def test_private_images_stay_out_unless_asked(result, tmp_path):
+def test_private_images_stay_out_unless_asked(audit, tmp_path):
     with tracker(tmp_path, log_images=False) as run:
         assert not run.wants_images
         run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
-        run.log_result(result, PICTURES)
+        run.log_result(audit, PICTURES)
     numbers = summary(tmp_path)["summary"]
     assert "report/roc" in numbers
     assert not {"report/dossiers-1", "train/samples"} & set(numbers)
@@ -121,9 +121,9 @@ def test_private_images_stay_out_unless_asked(result, tmp_path):
     assert tracker(tmp_path, mode="online", log_images=True).wants_images
 
 
-def test_pictures_arrive_as_they_are(result, tmp_path):
+def test_pictures_arrive_as_they_are(audit, tmp_path):
     with tracker(tmp_path) as run:
-        run.log_result(result, PICTURES)
+        run.log_result(audit, PICTURES)
     assert {"report/roc", "report/dossiers-1"} <= set(summary(tmp_path)["summary"])
     media = list(run_folder(tmp_path).glob("files/media/images/report/*.png"))
     assert len(media) == 2
@@ -244,30 +244,30 @@ def test_a_rerun_replaces_its_run_on_the_server(server, tmp_path):
     assert {k for k in kept if k.startswith("train/")} == {"train/only_second"}
 
 
-def test_images_go_online_only_when_asked(server, result, tmp_path):
+def test_images_go_online_only_when_asked(server, audit, tmp_path):
     for name, asked in (("not", None), ("asked", True)):
         with online(tmp_path / name, name, log_images=asked) as run:
             run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
-            run.log_result(result, PICTURES)
+            run.log_result(audit, PICTURES)
         (numbers,) = server.lines(name, "wandb-summary.json")
         assert "report/roc" in numbers
         shown = {"report/dossiers-1", "train/samples"} & set(numbers)
         assert len(shown) == (2 if asked else 0)
 
 
-def test_the_first_audit_saves_the_dashboard_and_no_later_one(server, result, tmp_path):
+def test_the_first_audit_saves_the_dashboard_and_no_later_one(server, audit, tmp_path):
     store = tmp_path / "store"
     with online(tmp_path / "a", "a", dashboards=store) as run:
         run.log_epoch(0, {"l1": 1.0})  # no verdict, nothing to show
     failing = online(tmp_path / "b", "b", dashboards=store).__enter__()
-    failing.log_result(result, ())
+    failing.log_result(audit, ())
     failing.__exit__(RuntimeError, RuntimeError(), None)
     with online(tmp_path / "c", "c") as run:  # not asked for
-        run.log_result(result, ())
+        run.log_result(audit, ())
     assert not server.called("UpsertView2")
     for name in "de":
         with online(tmp_path / name, name, dashboards=store) as run:
-            run.log_result(result, ())
+            run.log_result(audit, ())
     (saved,) = server.called("UpsertView2")
     assert (saved["entityName"], saved["projectName"]) == (ENTITY, "tests")
     assert "roc_curve_table" in saved["spec"]
@@ -276,10 +276,10 @@ def test_the_first_audit_saves_the_dashboard_and_no_later_one(server, result, tm
     assert [server.exit_code(name) for name in "abcde"] == [0, 1, 0, 0, 0]
 
 
-def test_a_dashboard_that_cannot_be_saved_is_a_warning(server, result, tmp_path, caplog):
+def test_a_dashboard_that_cannot_be_saved_is_a_warning(server, audit, tmp_path, caplog):
     server.refused["UpsertView2"] = "no such project"
     with online(tmp_path / "a", dashboards=tmp_path) as run:
-        run.log_result(result, ())
+        run.log_result(audit, ())
     (warned,) = (r.message for r in caplog.records if r.name.startswith("mia_lab"))
     assert "dashboard was not saved" in warned
     assert "no such project" in warned

@@ -17,8 +17,8 @@ from pyarrow import parquet
 from scipy import stats
 
 from mia_lab.errors import UserError
-from mia_lab.reporting import sweep as report
-from mia_lab.reporting import sweep_figures
+from mia_lab.reporting.sweep import figures
+from mia_lab.reporting.sweep import words as report
 from mia_lab.reporting.sweep.figures import draw
 from mia_lab.reporting.sweep.settings import axis_text, settings
 from mia_lab.sweeps.point import State
@@ -32,7 +32,7 @@ AREAS = (0.6, 0.7, 0.65)
 def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Figures are made, and encoded in one test only."""
     if "heat_maps" not in request.node.name:
-        monkeypatch.setattr(sweep_figures, "png", lambda figure: b"")
+        monkeypatch.setattr(figures, "png", lambda figure: b"")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_columns_of_the_configuration(sweep: Path) -> None:
     typed = parquet.read_table(sweep / "results.parquet")
     assert typed.num_rows == 48
     kinds = {field.name: str(field.type) for field in typed.schema}
-    assert kinds["ridge"] == kinds["layers"] == "string"
+    assert kinds["ridge"] == kinds["layers"] == "large_string"
     assert kinds["seed"] == kinds["point"] == "int64"
     assert kinds["auc"] == kinds["tpr_at_fpr_0.01"] == "double"
     assert kinds["blind"] == "bool"
@@ -186,16 +186,16 @@ def test_a_half_finished_sweep(sweep: Path) -> None:
     assert [p.number for p in found.done] == [*range(12), 21]
     assert found.missing == (19,)
     assert report.states(found) == (
-        "13 done, 1 failed, 1 running or killed, 1 not begun or interrupted, 3 damaged, "
-        "2 not a whole audit, 1 missing"
+        "13 done, 1 failed, 1 running or killed, 1 not started or interrupted, 3 damaged, "
+        "2 not a finished audit, 1 missing"
     )
     page = (sweep / "report.html").read_text()
     for reason in (
         "out of memory",
         "metrics.json: damaged (Expecting property name",
-        "metrics.json: damaged (KeyError",
-        "no audit&#39;s, but &#39;mia_lab comparison 1&#39;",
-        "no metrics.json: not a whole audit",
+        "metrics.json: damaged (name: Field required",
+        "has the schema &#39;mia_lab comparison 1&#39;",
+        "no metrics.json: not a finished audit",
         "point.json: damaged",
         "settings unknown",
         "no folder",
@@ -213,13 +213,13 @@ def test_without_notes_what_is_there_counts(sweep: Path) -> None:
     for note in sweep.glob("*/point.json"):
         note.unlink()
     (sweep / "11" / "metrics.json").unlink()
-    assert report.states(gather(sweep)) == "11 done, 1 not begun or interrupted"
+    assert report.states(gather(sweep)) == "11 done, 1 not started or interrupted"
 
 
 def test_nothing_finished_is_refused(tmp_path: Path) -> None:
     add(tmp_path, 0, state=State.FAILED, reason="no")
     add(tmp_path, 1, state=State.PLANNED)
-    with pytest.raises(UserError, match=r"collect\.dir=.*none of its 2 points .*1 failed, 1 not b"):
+    with pytest.raises(UserError, match=r"collect\.dir=.*none of its 2 points .*1 failed, 1 not s"):
         collect(tmp_path)
     assert not list(tmp_path.glob("*.*"))
 

@@ -7,9 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from audits import make_audit
 from mia_lab.evaluation import compare_attacks
+from mia_lab.evaluation.finished import FinishedRun
+from mia_lab.evaluation.metrics_file import audit_metrics
 from mia_lab.evaluation.multiple import holm
-from mia_lab.evaluation.results import FinishedRun
 from mia_lab.tasks.compare import paired_tests, split_difference
 from mia_lab.types import ScoreTable, Split
 
@@ -17,6 +19,7 @@ N = 60
 IDS = np.array([f"i{k}" for k in range(N)])
 IS_MEMBER = np.arange(N) % 2 == 0
 ATTACKS = ("reconstruction", "membership")
+METRICS = audit_metrics(make_audit())
 
 
 def split(**changes: object) -> Split:
@@ -37,7 +40,7 @@ def run(
     tables = tuple(
         ScoreTable(a, "victim", IDS, 0.5 * IS_MEMBER + rng.normal(size=N)) for a in attacks
     )
-    return FinishedRun(label, f"runs/{label}", {}, split(**changes), tables)
+    return FinishedRun(label, f"runs/{label}", METRICS, split(**changes), tables)
 
 
 def test_every_pair_is_tested_and_adjusted_for_all_tests() -> None:

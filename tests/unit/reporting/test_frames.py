@@ -1,25 +1,28 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from pandas.testing import assert_frame_equal
 
-from mia_lab.evaluation.results import AuditResult, Roc
-from mia_lab.reporting.tables import grid_rows, score_columns
-from mia_lab.reporting.tracked_tables import CHART_POINTS, audit_tables, roc_points, thinned
+from audits import changed
+from mia_lab.evaluation.results import AuditReport, AuditResult, Roc
+from mia_lab.reporting.frames import (
+    CHART_POINTS,
+    audit_frames,
+    grid_frame,
+    records,
+    roc_frame,
+    score_frame,
+    thinned,
+)
 
 
-def rows(columns: dict[str, list]) -> list[dict]:
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def test_tables_hold_what_was_measured(audit: AuditReport, result: AuditResult, grid) -> None:
+    tables = audit_frames(changed(audit, grid=grid))
+    assert_frame_equal(tables["scores"], score_frame(audit))
+    assert_frame_equal(tables["grid"], grid_frame(grid))
 
-
-def test_tables_hold_what_was_measured(result: AuditResult, grid) -> None:
-    tables = audit_tables(dataclasses.replace(result, grid=grid))
-    assert tables["scores"] == score_columns(result)
-    assert rows(tables["grid"]) == grid_rows(grid)
-
-    attacks = {row["attack"]: row for row in rows(tables["attacks"])}
+    attacks = {row["attack"]: row for row in records(tables["attacks"])}
     baselines = {e.name for e in result.blind.baselines}
     assert {a for a, row in attacks.items() if not row["sees_victim"]} == baselines
     for e in (*result.evaluations, *result.blind.baselines):
@@ -34,49 +37,49 @@ def test_tables_hold_what_was_measured(result: AuditResult, grid) -> None:
     }
     assert all(attacks[name]["excess"] is None for name in baselines)
 
-    blind = rows(tables["blind"])
+    blind = records(tables["blind"])
     assert {r["baseline"]: r["adjusted_p_value"] for r in blind} == result.blind.adjusted_p
     assert [r["baseline"] for r in blind if r["is_best"]] == [result.blind.best]
-    assert rows(tables["comparisons"])[0]["difference"] == result.comparisons[0].difference
-    assert rows(tables["excess"])[1]["bootstrap_p_value"] == result.excess[1].bootstrap_p_value
-    assert [r["auc"] for r in rows(tables["slices"])] == [
+    assert records(tables["comparisons"])[0]["difference"] == result.comparisons[0].difference
+    assert records(tables["excess"])[1]["bootstrap_p_value"] == result.excess[1].bootstrap_p_value
+    assert [r["auc"] for r in records(tables["slices"])] == [
         s.auc and s.auc.value for s in result.slices
     ]
-    assert tables["alpha_curve"]["auc"] == result.alpha_curve.auc.tolist()
-    assert tables["near_duplicates"]["distance"] == [3]
+    assert tables["alpha_curve"]["auc"].tolist() == result.alpha_curve.auc.tolist()
+    assert tables["near_duplicates"]["distance"].tolist() == [3]
 
 
-def test_practice_is_told_of_every_attack(result: AuditResult) -> None:
-    tables = audit_tables(result)
-    attack, practice = "membership", result.practice["membership"]
-    bins = [r for r in rows(tables["calibration"]) if r["attack"] == attack]
-    assert [r["observed"] for r in bins] == practice.calibration.observed.tolist()
+def test_decisions_are_told_of_every_attack(audit: AuditReport, result: AuditResult) -> None:
+    tables = audit_frames(audit)
+    attack, quality = "membership", result.decisions["membership"]
+    bins = [r for r in records(tables["calibration"]) if r["attack"] == attack]
+    assert [r["observed"] for r in bins] == quality.calibration.observed.tolist()
     assert sum(r["count"] for r in bins) == len(result.scores[0].id)
-    (hindsight,) = (r for r in rows(tables["hindsight"]) if r["attack"] == attack)
-    assert hindsight["threshold"] == practice.hindsight.threshold
+    (hindsight,) = (r for r in records(tables["hindsight"]) if r["attack"] == attack)
+    assert hindsight["threshold"] == quality.hindsight.threshold
 
-    decided = {r["asked_fpr"]: r for r in rows(tables["decisions"]) if r["attack"] == attack}
+    decided = {r["asked_fpr"]: r for r in records(tables["decisions"]) if r["attack"] == attack}
     assert decided.keys() == {0.01, 0.1}
-    point = practice.fixed["0.1"]
+    point = quality.fixed_threshold["0.1"]
     assert decided[0.1]["threshold"] == point.threshold
     assert (decided[0.1]["tpr_ci95_low"], decided[0.1]["tpr_ci95_high"]) == point.tpr.ci95
-    assert decided[0.1]["precision_at_0.01"] == point.precision["0.01"].value
+    assert decided[0.1]["precision_at_0.01"] == point.precision_at_prior["0.01"].value
     assert decided[0.01]["threshold"] is None  # 20 auxiliaries are too few
 
 
-def test_tables_without_rows_are_left_out(result: AuditResult) -> None:
-    bare = dataclasses.replace(
-        result, comparisons=(), slices=(), alpha_curve=None, near_duplicates=(), excess=()
+def test_tables_without_rows_are_left_out(audit: AuditReport) -> None:
+    bare = changed(
+        audit, comparisons=(), slices=(), alpha_curve=None, near_duplicates=(), excess=()
     )
-    left = audit_tables(bare)
+    left = audit_frames(bare)
     assert not {"comparisons", "slices", "alpha_curve", "near_duplicates", "excess", "grid"} & set(
         left
     )
-    assert set(left["attacks"]["excess"]) == {None}
+    assert left["attacks"]["excess"].isna().all()
 
 
 def test_curves_of_all_attacks_are_one_table(result: AuditResult) -> None:
-    points = rows(roc_points(result))
+    points = records(roc_frame(result))
     for e in (*result.evaluations, *result.blind.baselines):
         curve = [(p["fpr"], p["tpr"]) for p in points if p["attack"] == e.name]
         assert curve == list(zip(e.roc.fpr.tolist(), e.roc.tpr.tolist(), strict=True))
@@ -87,6 +90,7 @@ def test_long_curves_are_thinned(n: int) -> None:
     line = np.linspace(0, 1, n)
     points = thinned(Roc(fpr=line, tpr=line**2, threshold=line[::-1]))
     assert len(points) == min(n, CHART_POINTS)
+    points = points.tolist()
     assert (points[0], points[-1]) == ([0, 0], [1, 1])
     assert all(tpr == fpr**2 for fpr, tpr in points)
     assert points == sorted(points)
