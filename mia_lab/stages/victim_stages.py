@@ -12,7 +12,7 @@ from mia_lab.errors import UserError
 from mia_lab.stages.planned import PlannedStages
 from mia_lab.store import Stage, load_table, save_table
 from mia_lab.types import ADAPTIVE, Reconstructions
-from mia_lab.victims.filenames import GENERATOR_FILE, LOSSES_FILE, snapshot_file
+from mia_lab.victims.files import GENERATOR_FILE, LOSSES_FILE, snapshot_file
 
 # PyTorch takes seconds to import, and a job that finds everything in the store does without.
 if TYPE_CHECKING:

@@ -292,5 +292,7 @@ def test_blocks_that_a_backbone_lacks_and_sizes_it_does_not_take():
         vit.check_layers([1], 224)
     with pytest.raises(UserError, match=r"not return a feature map"):
         vit.check_layers(["blocks.3"], 224)
-    with pytest.raises(UserError, match=r"does not accept images of 64 x 64.*difficulty\.grid_size"):
+    with pytest.raises(
+        UserError, match=r"does not accept images of 64 x 64.*difficulty\.grid_size"
+    ):
         vit.check_layers([3], 64)

@@ -147,7 +147,10 @@ def test_near_duplicates_across_roles_are_listed() -> None:
     [
         ("name,role\nx,member\n", "needs a header with the columns id,role"),
         ("", "needs a header"),
-        ("id,role\nnowhere,member\n", r":2: id 'nowhere' is not in the dataset; an example .* 'train/0'"),
+        (
+            "id,role\nnowhere,member\n",
+            r":2: id 'nowhere' is not in the dataset; an example .* 'train/0'",
+        ),
         ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
         ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
         ("id,role\ntrain/1,member\n", "no row has the role nonmember"),
