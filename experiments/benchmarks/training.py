@@ -29,7 +29,7 @@ from mia_lab.data.dataset import PairDataset, collate
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.hardware import resolve_precision
 from mia_lab.types import PairBatch
-from mia_lab.victims.filenames import LOSSES_FILE
+from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
 

@@ -1,8 +1,9 @@
-"""The probe's columns, compact and at the native resolution of each block.
+"""The columns of the probe, reduced and at the native resolution of each block.
 
-Upsampling adds no rank: a ridge predictor sees its columns only through their Gram matrix, so the
-(s, C) features of a block may be replaced, before they are upsampled, by any factor of the same
-Gram matrix. One of min(s, C) columns gives the predictions of all C, intercept included.
+Upsampling adds no rank, and a ridge predictor depends on its columns only through their Gram
+matrix. So any factor with the same Gram matrix may replace the (s, C) features of a block before
+they are upsampled. A factor of min(s, C) columns gives the same predictions as all C columns,
+intercept included.
 
 Shapes: B images of one size, P = G * G pixels, D columns.
 """
@@ -18,17 +19,17 @@ from torch import Tensor
 from mia_lab.difficulty.resampling import Upsampling, upsampling
 
 ROUNDING = 100
-"""Multiples of the precision's epsilon that count as rounding."""
+"""Differences up to this multiple of the precision's epsilon count as rounding."""
 
 
 def compact_factor(features: Tensor) -> Tensor:
-    """The fewest columns that have the Gram matrix of all channels, between native pixels.
+    """The smallest set of columns with the same Gram matrix (over native pixels) as all channels.
 
     Args:
         features: (..., C, h, w) features of one block.
 
     Returns:
-        (..., h, w, min(C, h * w)). Where C <= h * w, the features themselves; else R' of their QR
+        (..., h, w, min(C, h * w)). If C <= h * w, the features themselves; else R' of their QR
         decomposition F = Q R, with F (C, h * w), in float64.
     """
     *batch, channels, height, width = features.shape
@@ -41,29 +42,29 @@ def compact_factor(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Columns:
-    """The probe's columns, factored: block k is ``upsampling[k] @ native[k]``.
+    """The columns of the probe in factored form: block k is ``upsampling[k] @ native[k]``.
 
     Attributes:
-        native: (h * w, B, r_k) a block, each column shifted by its mean. The shift changes no
-            prediction, because the intercept takes it up, and saves digits.
-        upsampling: one operator a block.
+        native: (h * w, B, r_k) per block, each column shifted by its mean. The shift improves the
+            precision, and changes no prediction, because the intercept absorbs it.
+        upsampling: one operator per block.
     """
 
     native: tuple[Tensor, ...]
     upsampling: tuple[Upsampling, ...]
 
-    def meet_at(self, first: int, second: int) -> int:
-        """The coarser of two blocks, at whose resolution their products are formed."""
+    def coarser(self, first: int, second: int) -> int:
+        """The coarser of two blocks, at whose resolution their products are computed."""
         return max(first, second, key=lambda block: (-len(self.native[block]), block))
 
-    def places(self, blocks: Sequence[int] | None = None) -> list[slice]:
-        """Where the columns of the blocks lie when they are concatenated (default: all)."""
+    def slices(self, blocks: Sequence[int] | None = None) -> list[slice]:
+        """Positions of the columns of each block in their concatenation (default: all blocks)."""
         chosen = range(len(self.native)) if blocks is None else blocks
-        places, start = [], 0
+        slices, start = [], 0
         for block in chosen:
-            places.append(slice(start, start + self.native[block].shape[-1]))
-            start = places[-1].stop
-        return places
+            slices.append(slice(start, start + self.native[block].shape[-1]))
+            start = slices[-1].stop
+        return slices
 
 
 def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) -> Columns:
@@ -83,7 +84,7 @@ def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) 
         columns = factor.flatten(1, 2).transpose(0, 1).to(dtype)
         columns = (columns - columns.mean(dim=0)).contiguous()
         if not varies.all():
-            # What is left of a constant column is rounding, and penalty 0 would fit it.
+            # A constant column holds only rounding errors, which penalty 0 would fit.
             columns *= varies
         native.append(columns)
         operators.append(upsampling(height, width, grid_size, dtype, factor.device))
@@ -91,7 +92,7 @@ def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) 
 
 
 def design_matrix(columns: Columns, blocks: Sequence[int]) -> Tensor:
-    """The columns in full, upsampled and concatenated: (B, P, D); row i * G + j is pixel (i, j)."""
+    """The upsampled and concatenated columns: (B, P, D); row i * G + j is pixel (i, j)."""
     full = []
     for block in blocks:
         full.append(columns.upsampling[block](columns.native[block]))

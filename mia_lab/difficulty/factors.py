@@ -1,4 +1,4 @@
-"""Compact factors on disk: one file a layer, written as they come, read as they are needed."""
+"""Compact factors on disk: one file per layer, written and read batch by batch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ TARGET = "target.npy"
 
 
 def save_factors(folder: Path, batches: Iterable[FactorBatch], n_images: int) -> None:
-    """Write factors to a folder, holding one batch at a time.
+    """Write factors to a folder, with one batch in memory at a time.
 
     Args:
         folder: an existing, empty folder.
-        batches: at least one; of the same layers and sizes.
-        n_images: images in all batches together.
+        batches: at least one batch; all of the same layers and sizes.
+        n_images: number of images in all batches together.
+
+    Raises:
+        ValueError: the batches do not hold ``n_images`` images.
     """
     ids: list[str] = []
     files: dict[str, Any] = {}
@@ -41,21 +44,21 @@ def save_factors(folder: Path, batches: Iterable[FactorBatch], n_images: int) ->
                 if name not in files:
                     files[name] = stack.enter_context((folder / name).open("wb"))
                     _write_header(files[name], array, n_images)
-                # Not through a memory map, whose pages would count as this process's memory.
+                # A memory map's pages would count as memory of this process.
                 array.tofile(files[name])
             ids.extend(batch.ids)
     if len(ids) != n_images:
-        raise ValueError(f"{len(ids)} images came, {n_images} were announced")
+        raise ValueError(f"the batches hold {len(ids)} images, expected {n_images}")
     (folder / INDEX).write_text(json.dumps({"ids": ids, "layers": layers}))
 
 
 def load_factors(folder: Path, layers: Sequence[Layer], batch_size: int) -> Iterator[FactorBatch]:
-    """Read factors back, a batch at a time and of the wanted layers only.
+    """Read the factors of some layers, batch by batch.
 
     Args:
-        folder: what :func:`save_factors` has filled.
-        layers: some of the layers stored.
-        batch_size: images a batch.
+        folder: a folder written by :func:`save_factors`.
+        layers: the layers to read.
+        batch_size: images per batch.
 
     Raises:
         ValueError: a layer is not stored.
@@ -64,8 +67,8 @@ def load_factors(folder: Path, layers: Sequence[Layer], batch_size: int) -> Iter
     ids, stored = index["ids"], index["layers"]
     names = {layer: _file(stored.index(layer)) for layer in layers}
     with ExitStack() as stack:
-        # Open for as long as they are read: they outlive the folder's removal, and unlike memory
-        # maps they do not count as this process's memory.
+        # Open files stay readable after the removal of the folder, and unlike the pages of memory
+        # maps they do not count as memory of this process.
         readers = {
             name: _reader(stack.enter_context((folder / name).open("rb")))
             for name in (*names.values(), TARGET)
@@ -91,7 +94,7 @@ def _write_header(file: Any, first: NDArray[Any], n_images: int) -> None:
 
 
 def _reader(file: BinaryIO) -> Callable[[int], torch.Tensor]:
-    """Reads an array from its file, the next so many rows at a time."""
+    """A function that reads the next n rows of an array from its file."""
     np.lib.format.read_magic(file)
     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     size = math.prod(shape[1:])

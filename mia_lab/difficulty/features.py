@@ -1,47 +1,44 @@
-"""From images to compact factors: the backbone's size, its feature maps, their fewest columns."""
+"""From images to compact factors: resizing, feature maps, and their reduction."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import functional as transforms
 
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.score import FactorBatch
 from mia_lab.errors import UserError
 from mia_lab.types import Layer, PairBatch
 
-if TYPE_CHECKING:
-    from mia_lab.backbones.backbone import Backbone
-
 OFFICIAL_RESIZE = 256
 OFFICIAL_CROP = 224
 
 
 def input_size(preprocess: str, grid_size: int) -> int:
-    """Side of the square images that the backbone sees, in pixels."""
+    """Side of the square images that the backbone receives, in pixels."""
     return 4 * grid_size if preprocess == "aligned" else OFFICIAL_CROP
 
 
 def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
-    """Bring images to the backbone's size.
+    """Resize images to the input size of the backbone.
 
     Args:
-        images: (N, C, H, W) in [0, 1], C is 1 (repeated to three) or 3.
-        preprocess: ``aligned``: the whole image becomes a square of four times the pixel grid, so
-            that features and target pixels cover the same places, and block 1 (stride 4) falls
-            on the grid itself. ``official``: as the authors' code, the shorter side becomes 256,
-            in 8 bits, and the centre 224 x 224 is kept, whatever the target shows.
+        images: (N, C, H, W) in [0, 1]; C is 1 (repeated to three) or 3.
+        preprocess: ``aligned`` resizes the whole image to a square of four times the pixel grid, so
+            that features and target pixels cover the same area, and block 1 (stride 4) has the
+            resolution of the grid. ``official`` follows the authors' code: the shorter side becomes
+            256, in 8 bits, and the centre of 224 x 224 is cropped, although the target is not.
         grid_size: G, side of the pixel grid.
 
     Returns:
-        (N, 3, S, S) in [0, 1], S as :func:`input_size` states.
+        (N, 3, S, S) in [0, 1]; :func:`input_size` gives S.
 
     Raises:
         UserError: the images have neither one channel nor three.
@@ -50,8 +47,8 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
         images = images.expand(-1, 3, -1, -1)
     if images.shape[1] != 3:
         raise UserError(
-            f"difficulty.features_from: these images have {images.shape[1]} channels and a "
-            "backbone takes 1 or 3; set difficulty.features_from=target"
+            f"difficulty.features_from: these images have {images.shape[1]} channels, but a "
+            "backbone accepts 1 or 3; set difficulty.features_from=target"
         )
     if preprocess == "official":
         return torch.stack([_official(image) for image in images])
@@ -70,13 +67,13 @@ def extract(
     preprocess: str = "aligned",
     grid_size: int = 56,
 ) -> FactorBatch:
-    """Compact factors of a batch of pairs, reduced as soon as the features are there.
+    """Compute the compact factors of a batch of pairs.
 
     Args:
         backbone: the network.
         batch: the pairs.
         layers: block numbers or module names.
-        features_from: whose features, the pair's ``input`` or ``target``.
+        features_from: image of the pair whose features are used, ``input`` or ``target``.
         preprocess: ``aligned`` or ``official``, see :func:`prepare`.
         grid_size: G, side of the pixel grid.
 
@@ -84,7 +81,7 @@ def extract(
         Factors and targets, on the backbone's device.
 
     Raises:
-        UserError: an image holds NaN or infinite values (the message names it), or it has neither
+        UserError: an image contains NaN or infinite values (the message names it), or has neither
             one channel nor three.
     """
     _check_finite(batch)
@@ -97,16 +94,18 @@ def extract(
 def bytes_per_image(
     backbone: Backbone, layers: Sequence[Layer], preprocess: str, grid_size: int
 ) -> int:
-    """What the factors and the target of one pair take, from those of a black one."""
+    """Bytes of the factors and the target of one pair, measured on a black image."""
     black = torch.zeros(1, 3, *[input_size(preprocess, grid_size)] * 2)
-    kept = extract(
+    factors = extract(
         backbone, PairBatch(("",), black, black), layers, preprocess=preprocess, grid_size=grid_size
     )
-    return sum(math.prod(t.shape) * t.element_size() for t in (*kept.factors.values(), kept.target))
+    return sum(
+        math.prod(t.shape) * t.element_size() for t in (*factors.factors.values(), factors.target)
+    )
 
 
 def _official(image: Tensor) -> Tensor:
-    """Pillow's resize, in bytes: at random weights, its rounding alone moves a score by 1e-3."""
+    """Resize with Pillow, in bytes; with random weights its rounding changes a score by 1e-3."""
     picture = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
     picture = transforms.resize(picture, [OFFICIAL_RESIZE])
     cropped = transforms.center_crop(picture, [OFFICIAL_CROP, OFFICIAL_CROP])
@@ -119,6 +118,6 @@ def _check_finite(batch: PairBatch) -> None:
         finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
         if not all(finite):
             raise UserError(
-                f"image {batch.ids[finite.index(False)]!r}: its {side} holds NaN or infinite "
+                f"image {batch.ids[finite.index(False)]!r}: its {side} contains NaN or infinite "
                 "values; repair or remove the file"
             )

@@ -1,13 +1,13 @@
 """The linear probe of the difficulty score, exact and cheap (pure functions on tensors).
 
-The probe predicts the target's pixels from all channels of all blocks, each upsampled to one pixel
-grid: thousands of columns, none of which is ever formed. With X_k the compact factor of block k
-(see :mod:`~mia_lab.difficulty.columns`), U_k its upsampling, which is sparse, and M the mask of the
-training pixels, the normal matrix is made of the blocks X_k' (U_k' M U_l) X_l, which need no more
-than the native resolution of the coarser of the two.
+The probe predicts the target's pixels from all channels of all blocks, upsampled to one pixel grid:
+thousands of columns, which are never computed. Let X_k be the compact factor of block k (see
+:mod:`~mia_lab.difficulty.columns`), U_k its sparse upsampling, and M the mask of the training
+pixels. Then the normal matrix consists of the blocks X_k' (U_k' M U_l) X_l, computed at the native
+resolution of the coarser of the two blocks.
 
-Every subset of blocks is a sub-matrix of that matrix, and one eigendecomposition of it gives every
-penalty at once.
+The normal matrix of a subset of blocks is a sub-matrix, and one eigendecomposition gives the fits
+of all penalties.
 
 Source: Shafran, Peleg, Hoshen, "Membership Inference Attacks are Easier on Difficult Problems",
 ICCV 2021, arXiv:2102.07762, Eq. 2. The low-rank form is our own.
@@ -30,24 +30,24 @@ from mia_lab.difficulty.columns import Columns, design_matrix
 from mia_lab.errors import UserError
 
 Ridge = float | Literal["auto"]
-"""A penalty, scikit-learn's ``alpha``; 0 is least squares, ``auto`` is chosen by the data."""
+"""A penalty, scikit-learn's ``alpha``; 0 is least squares, ``auto`` is chosen from the data."""
 
 CUTOFF = 1e-6
 """Penalty 0 ignores singular values below this share of the largest."""
 
 CHUNK = 128
-"""Columns upsampled at a time: few enough to stay in a processor's cache."""
+"""Number of columns upsampled at a time; they fit in a processor's cache."""
 
 AUTO_DECADES = (2, -10)
 AUTO_STEPS = 49
-"""``auto`` tries so many penalties, from 100 to 1e-10 times the largest eigenvalue."""
+"""Number of penalties that ``auto`` tries, from 100 to 1e-10 times the largest eigenvalue."""
 
 
 class Unsolvable(UserError):
     """A penalty too small for one image.
 
     Attributes:
-        image: its place in the batch.
+        image: index of the image in the batch.
     """
 
     def __init__(self, image: int, reason: str) -> None:
@@ -57,11 +57,10 @@ class Unsolvable(UserError):
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """What a ridge fit needs to know of the training pixels; all sums are centred on them.
+    """The sums over the training pixels that a ridge fit needs, centred on their means.
 
     Attributes:
-        normal: (B, D, D) Gram matrix of the columns. Only its lower triangle is filled, and only
-            that is read.
+        normal: (B, D, D) Gram matrix of the columns. Only its lower triangle is filled and read.
         cross: (B, D, T) products of columns and targets.
         energy: (B, T) sums of squares of the targets.
         column_mean: (B, D).
@@ -76,17 +75,20 @@ class NormalEquations:
     target_mean: Tensor
     n_train: int
 
-    def subset(self, places: Sequence[slice]) -> NormalEquations:
-        """Those of some blocks alone: no pixel is looked at again.
+    def subset(self, slices: Sequence[slice]) -> NormalEquations:
+        """The normal equations of some blocks, without a new sum over pixels.
+
+        Args:
+            slices: columns of the blocks, from :meth:`Columns.slices`.
 
         Raises:
             ValueError: the blocks are not in ascending order.
         """
-        if any(a.start >= b.start for a, b in pairwise(places)):
+        if any(a.start >= b.start for a, b in pairwise(slices)):
             raise ValueError("only the lower triangle is filled: give blocks in ascending order")
-        if sum(p.stop - p.start for p in places) == self.normal.shape[-1]:
+        if sum(s.stop - s.start for s in slices) == self.normal.shape[-1]:
             return self
-        index = torch.cat([torch.arange(p.start, p.stop) for p in places]).to(self.normal.device)
+        index = torch.cat([torch.arange(s.start, s.stop) for s in slices]).to(self.normal.device)
         return NormalEquations(
             self.normal[:, index[:, None], index],
             self.cross[:, index],
@@ -98,38 +100,38 @@ class NormalEquations:
 
 
 def normal_equations(columns: Columns, targets: Tensor, train: Tensor) -> NormalEquations:
-    """Sums over the training pixels, formed at native resolution.
+    """Compute the sums over the training pixels, at native resolution.
 
     Args:
-        columns: of B images.
-        targets: (B, P, T), in the columns' precision.
+        columns: columns of B images.
+        targets: (B, P, T), in the precision of the columns.
         train: bool (B, P), True for training pixels; the same number in every image.
     """
     n_images, n_train = len(targets), int(train[0].sum())
     mask = train.to(targets.dtype)[..., None]
     target_mean = (targets * mask).sum(dim=1) / n_train
     residual = (targets - target_mean[:, None]).mul_(mask)
-    places = columns.places()
-    size = places[-1].stop
+    slices = columns.slices()
+    size = slices[-1].stop
     normal = targets.new_zeros(n_images, size, size)
     sums = targets.new_empty(n_images, size, 1 + targets.shape[-1])
     observed = torch.cat([mask, residual], dim=-1).transpose(0, 1)  # (P, B, 1 + T)
     for i, (native, operator) in enumerate(zip(columns.native, columns.upsampling, strict=True)):
-        sums[:, places[i]] = _products(native, operator.adjoint(observed))
+        sums[:, slices[i]] = _products(native, operator.adjoint(observed))
         for start in range(0, native.shape[-1], CHUNK):
             chunk = native[..., start : start + CHUNK]
             stop = start + chunk.shape[-1]
-            here = slice(places[i].start + start, places[i].start + stop)
+            here = slice(slices[i].start + start, slices[i].start + stop)
             masked = operator(chunk) * mask.transpose(0, 1)
-            for j in (j for j in range(len(places)) if columns.meet_at(i, j) == j):
-                met = columns.upsampling[j].adjoint(masked)
+            for j in (j for j in range(len(slices)) if columns.coarser(i, j) == j):
+                coarse = columns.upsampling[j].adjoint(masked)
                 if j > i:
-                    normal[:, places[j], here] = _products(columns.native[j], met)
+                    normal[:, slices[j], here] = _products(columns.native[j], coarse)
                 elif j < i:
-                    normal[:, here, places[j]] = _products(met, columns.native[j])
+                    normal[:, here, slices[j]] = _products(coarse, columns.native[j])
                 else:
-                    before = slice(places[i].start, here.stop)
-                    normal[:, here, before] = _products(met, native[..., :stop])
+                    before = slice(slices[i].start, here.stop)
+                    normal[:, here, before] = _products(coarse, native[..., :stop])
     column_mean = sums[..., 0] / n_train
     normal.baddbmm_(sums[..., :1], column_mean[:, None], alpha=-1)
     energy = residual.square().sum(dim=1)
@@ -144,7 +146,7 @@ class Fit:
         weights: (B, L, D, T).
         intercept: (B, L, T).
         penalty: (B, L), the penalties used.
-        rank: int64 (B,) number of singular values used at penalty 0; None at others.
+        rank: int64 (B,), number of singular values used at penalty 0; None at other penalties.
     """
 
     weights: Tensor
@@ -154,23 +156,24 @@ class Fit:
 
 
 def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
-    """Probes of positive penalties, all from one decomposition.
+    """Fit probes with positive penalties, all from one decomposition.
 
-    Minimises the summed squared error plus ``ridge`` times the squared weights, as scikit-learn's
-    ``Ridge(alpha)``; the intercept is not penalised. ``auto`` minimises the generalised
-    cross-validation score n RSS / (n - df)^2 on the training pixels (Golub, Heath, Wahba 1979).
+    The fit minimises the summed squared error plus ``ridge`` times the squared weights, as
+    scikit-learn's ``Ridge(alpha)``; the intercept is not penalised. ``auto`` minimises the
+    generalised cross-validation score n RSS / (n - df)^2 on the training pixels (Golub, Heath,
+    Wahba 1979).
 
-    One number is solved by Cholesky's decomposition, an eighth of the cost of the eigenvalues that
-    several penalties, or ``auto``, need. Both are done in float64, whatever the equations' own
-    precision, which only the sums over pixels have.
+    A single number is solved by a Cholesky decomposition, at an eighth of the cost of the
+    eigendecomposition that several penalties, or ``auto``, need. Both use float64; only the sums
+    over pixels have the precision of the equations.
 
     Args:
-        equations: of B images.
+        equations: normal equations of B images.
         ridge: L penalties, finite and above 0, or ``auto``.
 
     Raises:
-        Unsolvable: a penalty is lost in the rounding of the sums of one image.
-        ValueError: ``auto`` in float32, which leaves the smallest eigenvalues to rounding.
+        Unsolvable: a penalty is below the rounding error of the sums of one image.
+        ValueError: ``auto`` in float32, whose rounding dominates the smallest eigenvalues.
     """
     _check_penalties(equations, ridge)
     normal, cross = equations.normal.double(), equations.cross.double()
@@ -178,7 +181,7 @@ def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
         weights, penalty = _by_cholesky(normal, cross, ridge[0]), cross.new_tensor([[ridge[0]]])
     else:
         values, vectors = torch.linalg.eigh(normal)
-        values = values.clamp(min=0)  # what is below 0 is rounding
+        values = values.clamp(min=0)  # negative eigenvalues are rounding errors
         rotated = vectors.mT @ cross
         penalty = torch.stack(
             [
@@ -191,7 +194,7 @@ def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
         )
         sums = values[:, :, None] + penalty[:, None]  # (B, D, L)
         shrunk = rotated[:, :, None] / sums[..., None]
-        # Penalties as columns of one product, or each would copy the eigenvectors.
+        # One product for all penalties; a product per penalty would copy the eigenvectors.
         weights = (vectors @ shrunk.flatten(2)).reshape(shrunk.shape).permute(0, 2, 1, 3)
     weights = weights.to(equations.normal.dtype)
     explained = torch.einsum("bd,bldt->blt", equations.column_mean, weights)
@@ -202,14 +205,14 @@ def fit_ridge(equations: NormalEquations, ridge: Sequence[Ridge]) -> Fit:
 def fit_least_squares(
     columns: Columns, blocks: Sequence[int], targets: Tensor, train: Tensor
 ) -> Fit:
-    """Probes of least norm among those of least squared error: penalty 0, in float64.
+    """Fit probes of least norm among those of least squared error: penalty 0, in float64.
 
-    By the singular values of the centred training rows; those up to ``CUTOFF`` times the largest
-    count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. On the CPU: the normal equations
-    would lose the digits that this needs, and no GPU library has the solver.
+    The fit uses the singular values of the centred training rows; values up to ``CUTOFF`` times the
+    largest count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. It runs on the CPU, because no
+    GPU library has the solver. The normal equations would not be precise enough.
 
     Args:
-        columns: of B images, in float64.
+        columns: columns of B images, in float64.
         blocks: indices of the blocks.
         targets: float64 (B, P, T).
         train: bool (B, P), True for training pixels; the same number in every image.
@@ -232,23 +235,23 @@ def fit_least_squares(
 
 
 def predict(columns: Columns, blocks: Sequence[int], fit: Fit) -> Tensor:
-    """Predictions for all pixels, training or not; they are not clipped.
+    """Predictions for all pixels, training and held-out; they are not clipped.
 
     Args:
-        columns: of B images.
-        blocks: indices of the blocks the probes were fitted on.
-        fit: of those blocks.
+        columns: columns of B images.
+        blocks: indices of the blocks that the probes were fitted on.
+        fit: fit on those blocks.
 
     Returns:
         (B, L, P, T).
     """
     n_images, n_penalties, _, n_targets = fit.weights.shape
     values = [
-        # Projected first: upsampling a few target channels is cheaper than all columns.
+        # Project before upsampling, because there are fewer target channels than columns.
         columns.upsampling[block](
-            torch.einsum("sbd,bldt->sblt", columns.native[block], fit.weights[:, :, place])
+            torch.einsum("sbd,bldt->sblt", columns.native[block], fit.weights[:, :, rows])
         )
-        for block, place in zip(blocks, columns.places(blocks), strict=True)
+        for block, rows in zip(blocks, columns.slices(blocks), strict=True)
     ]
     total = torch.stack(values).sum(dim=0).reshape(-1, n_images, n_penalties, n_targets)
     return total.permute(1, 2, 0, 3) + fit.intercept[:, :, None]
@@ -260,7 +263,7 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _check_penalties(equations: NormalEquations, ridge: Sequence[Ridge]) -> None:
-    """Refuse what the sums over pixels, in their precision, cannot tell from zero."""
+    """Raise if a penalty is below the rounding error of the sums over pixels."""
     normal = equations.normal
     if "auto" in ridge and normal.dtype != torch.float64:
         raise ValueError("auto needs equations in float64")
@@ -276,7 +279,7 @@ def _check_penalties(equations: NormalEquations, ridge: Sequence[Ridge]) -> None
             )
             raise Unsolvable(
                 image,
-                f"a penalty of {smallest:g} drowns in the rounding of its features in "
+                f"a penalty of {smallest:g} is below the rounding error of its features in "
                 f"{normal.dtype} ({rounding:.2g}); raise difficulty.ridge or difficulty.grid.ridge"
                 f"{remedy}",
             )
@@ -284,10 +287,10 @@ def _check_penalties(equations: NormalEquations, ridge: Sequence[Ridge]) -> None
 
 def _by_cholesky(normal: Tensor, cross: Tensor, ridge: float) -> Tensor:
     diagonal = normal.diagonal(dim1=1, dim2=2)
-    kept = diagonal.clone()
-    diagonal.add_(ridge)  # in place, and undone: a copy would cost as much as the factorisation
+    original = diagonal.clone()
+    diagonal.add_(ridge)  # in place, because a copy would cost as much as the factorisation
     factor, failed = torch.linalg.cholesky_ex(normal)
-    diagonal.copy_(kept)
+    diagonal.copy_(original)
     if failed.any():
         image = int(failed.nonzero()[0, 0])
         raise Unsolvable(
@@ -297,7 +300,7 @@ def _by_cholesky(normal: Tensor, cross: Tensor, ridge: float) -> Tensor:
 
 
 def _auto_penalty(equations: NormalEquations, values: Tensor, rotated: Tensor) -> Tensor:
-    """The penalty of least generalised cross-validation score: (B,); of equals the largest."""
+    """The penalty with the least generalised cross-validation score: (B,); ties: the largest."""
     n = equations.n_train
     powers = torch.linspace(*AUTO_DECADES, AUTO_STEPS, dtype=values.dtype, device=values.device)
     tried = torch.where(values[:, -1:] > 0, values[:, -1:], 1) * 10**powers  # (B, A)
@@ -308,7 +311,7 @@ def _auto_penalty(equations: NormalEquations, values: Tensor, rotated: Tensor) -
         min=0
     )
     free = n - 1 - (values[:, None] / sums).sum(dim=-1)
-    # Where the fit interpolates, both are nothing but rounding.
+    # If the fit interpolates, both numerator and denominator are rounding errors.
     score = torch.where(free > 0.01 * n, residual / free.square(), torch.inf)
     best = score.argmin(dim=1, keepdim=True)
     return tried.gather(1, best).squeeze(1)

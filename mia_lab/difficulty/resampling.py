@@ -1,8 +1,8 @@
-"""The probe's pixel grid: how feature maps and targets of any size are brought to it.
+"""Resampling of feature maps and targets of any size to the pixel grid of the probe.
 
-Resizing is linear and separable, so it is a matrix for each axis. The rule is that of
-``skimage.transform.resize``, which the authors' code uses: bilinear between pixel centres, borders
-mirrored, and a Gaussian with sigma (size / grid_size - 1) / 2 before it where it shrinks.
+Resizing is linear and separable, so it is one matrix per axis. The method is that of
+``skimage.transform.resize``, which the authors' code uses: bilinear between pixel centres, with
+mirrored borders, after a Gaussian with sigma (size / grid_size - 1) / 2 if the size decreases.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def to_grid(images: Tensor, grid_size: int) -> Tensor:
     """Resize images to the pixel grid.
 
     Args:
-        images: (..., H, W) of any size; pictures in [0, 1] stay there.
+        images: (..., H, W) of any size; the range [0, 1] is preserved.
         grid_size: G, side of the pixel grid.
 
     Returns:
@@ -51,7 +51,7 @@ def to_grid(images: Tensor, grid_size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Upsampling:
-    """The sparse (G * G, h * w) operator that brings maps of h x w pixels to the grid."""
+    """The sparse (G * G, h * w) operator that resamples maps of h x w pixels to the grid."""
 
     height: int
     width: int
@@ -60,16 +60,16 @@ class Upsampling:
     device: torch.device
 
     def __call__(self, columns: Tensor) -> Tensor:
-        """(h * w, ...) on the native pixels to (G * G, ...) on the grid."""
+        """Resample (h * w, ...) on the native pixels to (G * G, ...) on the grid."""
         return columns if self.is_identity else _apply(self._forward, columns)
 
     def adjoint(self, columns: Tensor) -> Tensor:
-        """The transposed operator: (G * G, ...) to (h * w, ...)."""
+        """Apply the transposed operator: (G * G, ...) to (h * w, ...)."""
         return columns if self.is_identity else _apply(self._adjoint, columns)
 
     @property
     def is_identity(self) -> bool:
-        """Whether the maps are on the grid already."""
+        """Whether the maps have the resolution of the grid."""
         return self.height == self.width == self.grid_size
 
     @cached_property
@@ -102,7 +102,7 @@ class Upsampling:
 
 def _apply(matrix: Tensor, columns: Tensor) -> Tensor:
     flat = columns.flatten(1).contiguous()
-    # Into memory of its own: the product proper would first fill it, then copy it.
+    # Into a new tensor: a plain product would fill its result with zeros first, then copy it.
     result = flat.new_empty(matrix.shape[0], flat.shape[1]).addmm_(matrix, flat, beta=0)
     return result.reshape(-1, *columns.shape[1:])
 
@@ -111,5 +111,5 @@ def _apply(matrix: Tensor, columns: Tensor) -> Tensor:
 def upsampling(
     height: int, width: int, grid_size: int, dtype: torch.dtype, device: torch.device
 ) -> Upsampling:
-    """The operator for maps of one size, made once."""
+    """The operator for maps of one size, cached."""
     return Upsampling(height, width, grid_size, dtype, device)

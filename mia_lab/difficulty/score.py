@@ -1,4 +1,4 @@
-"""From compact factors to difficulty scores, for any number of settings at once (Eq. 2)."""
+"""Difficulty scores from compact factors, for any number of settings at once (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from mia_lab.errors import UserError
 from mia_lab.types import Floats, Layer
 
 NO_RANK = -1
-"""In place of a rank where the penalty is above 0, so that none was determined."""
+"""Value of the rank if the penalty is above 0, for which no rank is computed."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to score: which blocks, concatenated, and which penalty."""
+    """One setting of the score: the concatenated blocks, and the penalty."""
 
     layers: tuple[Layer, ...]
     ridge: Ridge
@@ -41,11 +41,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class FactorBatch:
-    """All that a probe needs of B images, whatever its setting.
+    """The data of B images that a probe needs under any setting.
 
     Attributes:
         ids: B image ids.
-        factors: for each layer (B, h, w, r), as ``compact_factor`` returns them.
+        factors: (B, h, w, r) for each layer, as ``compact_factor`` returns them.
         target: (B, T, G, G) on the pixel grid, in [0, 1].
     """
 
@@ -54,7 +54,7 @@ class FactorBatch:
     target: Tensor
 
     def split(self, size: int) -> Iterator[FactorBatch]:
-        """The same images in batches of at most so many."""
+        """The same images in batches of at most ``size``."""
         for start in range(0, len(self.ids), size):
             rows = slice(start, start + size)
             factors = {layer: factor[rows] for layer, factor in self.factors.items()}
@@ -72,12 +72,11 @@ class Scores:
 
     Attributes:
         score: float64 (B, S, T), the error on held-out pixels.
-        penalty: float64 (B, S, T), the penalty used; what ``auto`` came to, as a geometric mean
-            over folds.
-        rank: int64 (B, S, T), of the centred columns where the penalty is 0, the smallest over
+        penalty: float64 (B, S, T), the penalty used; for ``auto`` the geometric mean over folds.
+        rank: int64 (B, S, T), rank of the centred columns if the penalty is 0, the smallest over
             folds; else -1.
         map: float32 (B, G, G), error of each pixel under the first setting, mean over channels and
-            repeats; (B, 0, 0) unless asked for.
+            repeats; (B, 0, 0) if maps are not requested.
     """
 
     score: Floats
@@ -87,10 +86,10 @@ class Scores:
 
 
 def check_ridge(ridge: Any, key: str = "difficulty.ridge") -> Ridge:
-    """The penalty, checked.
+    """Check a penalty, and return it as a float or ``auto``.
 
     Raises:
-        UserError: it is neither ``auto`` nor a finite number of at least 0.
+        UserError: the penalty is neither ``auto`` nor a finite number of at least 0.
     """
     if ridge == "auto":
         return "auto"
@@ -112,18 +111,18 @@ def score_batch(
     dtype: torch.dtype = torch.float64,
     maps: bool = False,
 ) -> Scores:
-    """Difficulty of some images under every setting.
+    """Difficulty of the images of a batch under every setting.
 
     Args:
         batch: the images, on any device.
-        settings: at least one; their layers are among the batch's.
-        protocol: how pixels are divided.
+        settings: at least one setting; the batch has all their layers.
+        protocol: division of the pixels into training and held-out pixels.
         seed: seed of the pixel divisions.
-        dtype: precision of the probe; penalty 0 is solved in float64 in any case.
-        maps: keep the error of every pixel, for a protocol that holds out every pixel.
+        dtype: precision of the probe; penalty 0 is always solved in float64.
+        maps: return the error of every pixel; needs a protocol that holds out every pixel.
 
     Raises:
-        UserError: values that are not finite, or a penalty too small for this precision.
+        UserError: a value is not finite, or a penalty is too small for this precision.
     """
     _reuse_memory()
     _check_finite(batch)
@@ -132,7 +131,7 @@ def score_batch(
     factors = {layer: factor for layer, factor in batch.factors.items() if layer in used}
     columns = cache(partial(make_columns, list(factors.values()), grid_size))
     targets = batch.target.flatten(2).transpose(1, 2).to(dtype)
-    tally = _Tally(batch.ids, settings, protocol, targets)
+    totals = _Totals(batch.ids, settings, protocol, targets)
     for repeat in range(protocol.repeats):
         orders = np.stack([pixel_order(i, seed, targets.shape[1], repeat) for i in batch.ids])
         for fold in protocol.held_out(targets.shape[1]):
@@ -142,19 +141,19 @@ def score_batch(
                     columns, list(factors), targets, ~held_out, settings
                 ):
                     error = protocol.pixel_error(predictions, targets[:, None]).mean(dim=-1)
-                    tally.add(repeat, group, error * held_out[:, None], fit)
+                    totals.add(repeat, group, error * held_out[:, None], fit)
             except Unsolvable as error:
                 raise UserError(_about(batch.ids[error.image], str(error))) from error
-    scores = tally.scores(grid_size if maps else 0)
-    broken = ~np.isfinite(scores.score).all(axis=(1, 2))
-    if broken.any():
-        name = batch.ids[int(np.flatnonzero(broken)[0])]
+    scores = totals.scores(grid_size if maps else 0)
+    overflowed = ~np.isfinite(scores.score).all(axis=(1, 2))
+    if overflowed.any():
+        name = batch.ids[int(np.flatnonzero(overflowed)[0])]
         raise UserError(_about(name, f"its features or its target overflow {dtype}"))
     return scores
 
 
-class _Tally:
-    """Errors and what the solver came to, gathered over repeats and folds."""
+class _Totals:
+    """Sums of errors, penalties and ranks over repeats and folds."""
 
     def __init__(
         self,
@@ -175,7 +174,7 @@ class _Tally:
         self._pixels = torch.zeros(len(ids), n_pixels, device=targets.device)
 
     def add(self, repeat: int, group: list[int], error: Tensor, fit: Fit) -> None:
-        """Count the held-out errors (B, L, P) of some settings, 0 where nothing is held out."""
+        """Add the errors (B, L, P) of some settings, which are 0 at training pixels."""
         at = np.s_[:, group, repeat]
         self._error[at] += error.sum(dim=-1, dtype=torch.float64).cpu().numpy()
         self._penalty[at] *= fit.penalty.cpu().numpy() ** (1 / self._n_folds)
@@ -185,7 +184,7 @@ class _Tally:
             self._pixels += error[:, 0] / self._repeats
 
     def scores(self, map_size: int) -> Scores:
-        """Each held-out pixel counts the same, whatever its fold."""
+        """The scores, in which each held-out pixel has the same weight in every fold."""
         n_images = len(self._pixels)
         maps = self._pixels[:, : map_size**2].reshape(n_images, map_size, map_size)
         for setting, ridge in self._fixed.items():
@@ -201,7 +200,7 @@ def _fits(
     train: Tensor,
     settings: Sequence[Setting],
 ) -> Iterator[tuple[list[int], Tensor, Fit]]:
-    """Indices of settings that one decomposition answers, their predictions, and the fit."""
+    """Indices of settings that share one decomposition, their predictions, and the fit."""
     equations = cache(lambda: normal_equations(columns(targets.dtype), targets, train))
     for group in _groups(settings):
         blocks = [names.index(layer) for layer in settings[group[0]].layers]
@@ -210,17 +209,17 @@ def _fits(
             fit = fit_least_squares(columns(torch.float64), blocks, targets.double(), train)
             predictions = predict(columns(torch.float64), blocks, fit)
         else:
-            places = columns(targets.dtype).places()
-            part = equations().subset([places[b] for b in blocks])
+            slices = columns(targets.dtype).slices()
+            part = equations().subset([slices[b] for b in blocks])
             fit = fit_ridge(part, [settings[s].ridge for s in group])
             predictions = predict(columns(targets.dtype), blocks, fit)
         yield group, predictions, fit
 
 
 def _groups(settings: Sequence[Setting]) -> list[list[int]]:
-    """Settings of the same layers together, but penalty 0 apart, which has a solver of its own.
+    """Group settings of the same layers; penalty 0 has its own group, as it has its own solver.
 
-    The first setting is alone: its numbers shall not depend on what else is asked.
+    The first setting has its own group, so that its numbers do not depend on the other settings.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, setting in enumerate(settings):
@@ -229,7 +228,7 @@ def _groups(settings: Sequence[Setting]) -> list[list[int]]:
 
 
 def names_key(layers: Sequence[Layer]) -> str:
-    """A set of layers as one word: ``1,2,3,4``."""
+    """A set of layers as one string: ``1,2,3,4``."""
     return ",".join(map(str, layers))
 
 
@@ -241,10 +240,10 @@ def difficulty_score(
     seed: int = 0,
     image_id: str = "",
 ) -> float:
-    """Difficulty of one image from features of your own making: arrays in, a number out.
+    """Difficulty of one image from arrays of features.
 
     Args:
-        features: one (C, h, w) array a block, of any resolution.
+        features: one (C, h, w) array per block, of any resolution.
         target: (3, G, G) the image to predict, in [0, 1]; G is the pixel grid of the probe.
         ridge: penalty, at least 0 (scikit-learn's ``alpha``), or ``auto``.
         seed: seed of the pixel split.
@@ -254,8 +253,8 @@ def difficulty_score(
         Mean absolute error on the held-out 30 % of the pixels (Eq. 2), in the target's unit.
 
     Raises:
-        UserError: the penalty is out of range, or an array holds NaN or infinite values.
-        ValueError: a shape is not as above.
+        UserError: the penalty is out of range, or an array contains NaN or infinite values.
+        ValueError: an array has a wrong shape.
 
     Example:
         >>> import numpy as np
@@ -283,10 +282,10 @@ def difficulty_score(
 
 @cache
 def _reuse_memory() -> None:
-    """Spare a third of the probe's time on Linux: page faults in memory that it just gave back.
+    """Avoid page faults in reused memory, which take a third of the probe's time on Linux.
 
-    The C library returns large blocks to the kernel as soon as they are free, unless one as large
-    was freed before: its threshold then moves, up to 32 MB.
+    The C library returns a large free block to the kernel at once, unless a block of that size was
+    freed before: freeing a block raises the threshold to its size, up to 32 MB.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
@@ -294,7 +293,7 @@ def _reuse_memory() -> None:
 def _check_finite(batch: FactorBatch) -> None:
     for tensor in (*batch.factors.values(), batch.target):
         flat = tensor.flatten(1)
-        # NaN and infinities survive in the extremes, which cost no mask as large as the tensor.
+        # NaN and infinities propagate to the extremes, which need no mask as large as the tensor.
         finite = torch.isfinite(flat.amax(dim=1) - flat.amin(dim=1)).tolist()
         if not all(finite):
             name = batch.ids[finite.index(False)]
@@ -302,4 +301,5 @@ def _check_finite(batch: FactorBatch) -> None:
 
 
 def _about(image_id: str, reason: str) -> str:
+    """A message about an image, with its id if it has one."""
     return f"image {image_id!r}: {reason}" if image_id else reason

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +20,7 @@ def save_result(folder: Path, result: Any) -> None:
         folder: where to write; exists.
         result: a dataclass of :mod:`mia_lab.evaluation.results`; its arrays become lists.
     """
-    content = _adapter(type(result)).dump_python(result)
+    content = TypeAdapter(type(result)).dump_python(result)
     (folder / FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
@@ -37,10 +35,4 @@ def load_result(folder: Path, kind: type[Result]) -> Result:
         FileNotFoundError: the folder has no result.
         ValueError: the file does not hold such a result.
     """
-    found: Result = _adapter(kind).validate_json((folder / FILE).read_bytes())
-    return found
-
-
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return TypeAdapter(kind).validate_json((folder / FILE).read_bytes())

@@ -174,7 +174,8 @@ def _decided(found: Scoring, name: str, decision: Decision) -> str:
     called, n = int(np.count_nonzero(decision.is_called)), len(found.result.candidates)
     return (
         f"The {name} attack calls {called} of {n} candidates members at a false positive rate of "
-        f"at most {percent(str(found.result.fpr))}: those with an error below {-decision.threshold:.4g}."
+        f"at most {percent(str(found.result.fpr))}: those with an error below "
+        f"{-decision.threshold:.4g}."
     )
 
 

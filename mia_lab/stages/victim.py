@@ -23,7 +23,7 @@ from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.store import Stage, Store
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, TorchBlackBox, Victim, transport
-from mia_lab.victims.filenames import GENERATOR_FILE, LOSSES_FILE, snapshot_file
+from mia_lab.victims.files import GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.training import EpochHook, TrainingSettings, train
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
 from omegaconf import OmegaConf, open_dict, read_write
 from tqdm import tqdm
 
@@ -31,7 +30,6 @@ from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
 from mia_lab.reporting.sweep.words import text
 from mia_lab.store.session import Session
-from mia_lab.sweeps.composition import PointConfigLoader
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker

@@ -1,4 +1,4 @@
-"""A victim's answers, kept on disk as they come, so that no query is paid for twice."""
+"""A cache of a victim's answers on disk, so that each query is sent once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mia_lab.errors import UserError
 from mia_lab.types import IDENTITY
 from mia_lab.victims.blackbox import BlackBox
 
-DAMAGES = (
+READ_ERRORS = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What reading a file that is missing, cut off or altered may raise."""
+"""Exceptions raised while reading a file that is missing, truncated or modified."""
 
 
 class Unanswered(UserError):
-    """A black box that failed on a batch, with what it did answer.
+    """The failure of a black box on a batch, with the answers that it gave.
 
     Attributes:
-        answers: answers by their place in the batch, each float32 (3, H, W) in [0, 1].
+        answers: answers by their index in the batch, each float32 (3, H, W) in [0, 1].
     """
 
     def __init__(self, message: str, answers: dict[int, Tensor]) -> None:
@@ -38,19 +38,18 @@ class Unanswered(UserError):
 
 
 class CachedAnswers:
-    """A black box around another one that never asks it the same question twice.
+    """A black box that caches the answers of another one, and never repeats a query.
 
-    Every answer is a file ``<2 hex digits>/<sha256>.npz`` that appears whole, by one rename, before
-    the next question is asked. Several processes may share the folder. A damaged file counts as no
-    answer.
+    Each answer is a file ``<2 hex digits>/<sha256>.npz``, written by an atomic rename before the
+    next query. Several processes may share the folder. A damaged file counts as a missing answer.
 
     Args:
-        box: who is asked; it must check its answers itself, as they are kept for good.
-        folder: where answers are kept, of this one victim; made when first needed.
+        box: the black box to query; it must check its answers, because they are cached for good.
+        folder: folder of this victim's answers; created at the first query.
 
     Attributes:
-        asked: how many images the box was asked to translate.
-        transport: how the box's answers travel, see :mod:`mia_lab.victims.blackbox`.
+        asked: number of images that the box was queried with.
+        transport: transport of the box's answers, see :mod:`mia_lab.victims.blackbox`.
     """
 
     def __init__(self, box: BlackBox, folder: Path) -> None:
@@ -60,39 +59,42 @@ class CachedAnswers:
         self.transport: str | None = getattr(box, "transport", None)
 
     def translate(self, x: Tensor, transform: str = IDENTITY, repeat: int = 0) -> Tensor:
-        """Translate a batch; what was not answered before is asked for at once.
+        """Translate a batch; the images without a cached answer are sent in one query.
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], on the CPU.
-            transform: how the inputs were altered.
-            repeat: asks a victim that answers at random again.
+            transform: name of the alteration of the inputs.
+            repeat: index of the repeated query, for victims with random answers.
 
         Returns:
             float32 (N, 3, H, W) in [0, 1]; the same bits each time.
 
         Raises:
-            UserError: the box failed; what it did answer is kept. Or the folder cannot be written.
+            UserError: the box failed (the answers that it gave are cached), or the folder cannot be
+                written.
         """
-        keys = [question_key(image, transform, repeat) for image in x]
+        keys = [query_key(image, transform, repeat) for image in x]
         answers = {key: self._load(key, x.shape[2:]) for key in dict.fromkeys(keys)}
         missing = [key for key, answer in answers.items() if answer is None]
         if missing:
-            answers |= self._ask(missing, x[[keys.index(key) for key in missing]])
+            answers |= self._query(missing, x[[keys.index(key) for key in missing]])
         return torch.stack([answer for key in keys if (answer := answers[key]) is not None])
 
     def describe(self) -> str:
-        """How much is kept, for messages."""
+        """Number of cached answers, for messages."""
         count = sum(1 for _ in self._folder.glob("??/*.npz"))
-        return f"{count} answer{'' if count == 1 else 's'} kept"
+        return f"{count} answer{'' if count == 1 else 's'} cached"
 
-    def _ask(self, keys: list[str], x: Tensor) -> dict[str, Tensor]:
+    def _query(self, keys: list[str], x: Tensor) -> dict[str, Tensor]:
         self.asked += len(x)
         try:
             found = dict(zip(keys, self._box.translate(x), strict=True))
         except Unanswered as error:
-            for place, answer in error.answers.items():
-                self._save(keys[place], answer)
-            raise UserError(f"{error}; the same command goes on, {self.describe()}") from error
+            for index, answer in error.answers.items():
+                self._save(keys[index], answer)
+            raise UserError(
+                f"{error}; run the same command again to continue ({self.describe()})"
+            ) from error
         for key, answer in found.items():
             self._save(key, answer)
         return found
@@ -101,12 +103,12 @@ class CachedAnswers:
         return self._folder / key[:2] / f"{key}.npz"
 
     def _load(self, key: str, size: torch.Size) -> Tensor | None:
-        """A kept answer; None if there is none or its checksum does not match."""
+        """A cached answer; None if it is missing, or its file is damaged."""
         try:
-            # numpy leaves a damaged file open unless it was given one
+            # NumPy does not close a damaged file that it opened itself.
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 answer = torch.from_numpy(archive["answer"])
-        except DAMAGES:
+        except READ_ERRORS:
             return None
         if answer.shape != (3, *size):
             return None
@@ -128,17 +130,18 @@ class CachedAnswers:
                 raise
         except OSError as error:
             raise UserError(
-                f"{path}: an answer cannot be kept ({error.strerror}); make room or choose another "
-                f"paths.store; the same command goes on, {self.describe()}"
+                f"{path}: an answer cannot be written ({error.strerror}); free disk space or set "
+                "another paths.store, and run the same command again to continue "
+                f"({self.describe()})"
             ) from error
 
 
-def question_key(image: Tensor, transform: str, repeat: int) -> str:
-    """What tells one question from another: sha256, in hexadecimal.
+def query_key(image: Tensor, transform: str, repeat: int) -> str:
+    """Identifier of a query: sha256, in hexadecimal.
 
     Args:
         image: float32 (C, H, W) in [0, 1].
-        transform: how it was altered.
+        transform: name of the alteration of the image.
         repeat: index of the repeated query.
     """
     array = np.ascontiguousarray(image.numpy(), dtype="<f4")
@@ -147,7 +150,7 @@ def question_key(image: Tensor, transform: str, repeat: int) -> str:
 
 
 def _compact(answer: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.uint8]]:
-    """The answer in 8 bits where those say exactly the same."""
+    """The answer in 8 bits if that is lossless, else in float32."""
     levels = (answer * 255).round().to(torch.uint8)
-    same: bool = torch.equal(levels.float() / 255, answer)
-    return (levels if same else answer).numpy()
+    lossless: bool = torch.equal(levels.float() / 255, answer)
+    return (levels if lossless else answer).numpy()

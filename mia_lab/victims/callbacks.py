@@ -1,4 +1,4 @@
-"""What happens between the steps of a training: history, checkpoints, snapshots, and stopping."""
+"""Callbacks of a training: history, checkpoints, snapshots, and preemption."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from tqdm import tqdm
 
-from mia_lab.victims.filenames import snapshot_file
-from mia_lab.victims.files import export
+from mia_lab.victims.files import export, snapshot_file
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 20
-"""Writing checkpoints takes at most about one part in so many of a training's time."""
+"""Least ratio between the interval of checkpoints and the time that writing one takes."""
 
 EpochHook = Callable[[int, Mapping[str, float], pl.LightningModule], None]
 
 
 class History(Callback):
-    """Mean losses of every epoch, kept through a resume, and one progress bar for all epochs."""
+    """Records the mean losses of every epoch, also across a resume, and shows a progress bar."""
 
     def __init__(self, total: int, on_epoch: EpochHook | None) -> None:
         self.rows: list[dict[str, float]] = []
@@ -39,7 +38,7 @@ class History(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         done = len(self.rows) * int(trainer.num_training_batches)
         if self.rows:
-            log.info("training goes on after epoch %d", len(self.rows))
+            log.info("training resumes after epoch %d", len(self.rows))
         self._bar = tqdm(
             total=self._total,
             initial=done,
@@ -77,11 +76,11 @@ class History(Callback):
 
 
 class TimedCheckpoint(ModelCheckpoint):
-    """Keeps the last epoch on disk, without spending much of the time on writing it.
+    """Writes a checkpoint after an epoch, and limits the share of time spent on writing.
 
-    It waits at least ``every_s`` seconds, and `PATIENCE` times what the last writing took; 0
-    saves every epoch.
-    Lightning's own ``train_time_interval`` is ignored under manual optimisation.
+    Two checkpoints are at least ``every_s`` seconds apart, and at least `PATIENCE` times as long as
+    the last one took to write. With ``every_s`` 0 every epoch is saved. Lightning ignores its own
+    ``train_time_interval`` under manual optimisation.
     """
 
     def __init__(self, folder: Path, every_s: float) -> None:
@@ -92,7 +91,7 @@ class TimedCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         start = time.monotonic()
         due: bool = trainer.strategy.broadcast(start - self._saved >= self._wait_s)
-        if due:  # by the clock of the first process: all of them save together
+        if due:  # the clock of the first process decides, so that all processes save together
             super().on_train_epoch_end(trainer, pl_module)
             self._saved = time.monotonic()
             if self._every_s:
@@ -100,10 +99,10 @@ class TimedCheckpoint(ModelCheckpoint):
 
 
 class Snapshots(Callback):
-    """Keeps the generator after some epochs, from 1 on.
+    """Saves the generator after the given epochs, counted from 1.
 
-    Lightning saves checkpoints after all other callbacks, so a resumed training has the snapshots
-    of all epochs before it.
+    Lightning saves checkpoints after it has run all other callbacks, so a resumed training has the
+    snapshots of all earlier epochs.
     """
 
     def __init__(self, folder: Path, epochs: Collection[int], input_encoding: str) -> None:
@@ -119,18 +118,21 @@ class Snapshots(Callback):
 
 
 class Preemption(Callback):
-    """Stops between two steps on a cluster's warnings, SIGUSR1 and SIGUSR2, unless handled."""
+    """Stops training between two steps after SIGUSR1 or SIGUSR2, the warnings of a cluster.
+
+    A signal that has a handler already, such as that of a cluster's launcher, is left to it.
+    """
 
     def __init__(self) -> None:
         self._received = 0
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Within, the signals are waited for."""
-        with unless_handled(self._note, signal.SIGUSR1, signal.SIGUSR2):
+    def handles_signals(self) -> Iterator[None]:
+        """Handle the signals within the context."""
+        with unless_handled(self._receive, signal.SIGUSR1, signal.SIGUSR2):
             yield
 
-    def _note(self, number: int, _: object) -> None:
+    def _receive(self, number: int, _: object) -> None:
         self._received = number
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
@@ -140,10 +142,10 @@ class Preemption(Callback):
 
 @contextmanager
 def unless_handled(handler: Callable[[int, Any], None], *signals: signal.Signals) -> Iterator[None]:
-    """Handle signals that nobody else handles, such as a cluster's launcher."""
+    """Handle, within the context, the signals that have no handler yet."""
     free = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
-        free = []  # Python hears signals in the main thread only
+        free = []  # Python handles signals in the main thread only
     for number in free:
         signal.signal(number, handler)
     try:

@@ -1,4 +1,4 @@
-"""Reading files of weights without running code, and telling which network they are of."""
+"""Read files of weights without running code, and recognise the architecture."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ Recognised = tuple[type[Generator], dict[str, Any], tuple[str, ...]]
 FOREIGN = ("pix2pix", "pix2pixhd")
 
 PUBLISHED_DROPOUT = 0.5
-"""Of residual blocks; a constant of the published code."""
+"""Dropout of residual blocks, a constant of the published code."""
 
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """Content of a file of weights.
 
     Attributes:
-        tensors: by the names of the network's state dict.
-        recipe: how mia_lab builds the network; None for a file that mia_lab did not write.
+        tensors: tensors of the network's state dict, by name.
+        recipe: architecture and arguments of the network; None for a file that mia_lab did not
+            write.
     """
 
     tensors: dict[str, Tensor]
@@ -45,34 +46,34 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read safetensors (by the file's suffix), a state dict or a Lightning checkpoint of ours.
+    """Read safetensors (by the file's suffix), a state dict, or a Lightning checkpoint of mia_lab.
 
     Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors.
+        UserError: the file is missing, damaged, or contains anything but tensors.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = _read_pickle(path)
-    if _is_ours(content):
+    if _is_from_mia_lab(content):
         own = {k: v for k, v in content["state_dict"].items() if k.startswith("generator.")}
         tensors = {k.removeprefix("generator."): v for k, v in own.items()}
         return Checkpoint(tensors, content["generator"])
     if not isinstance(content, Mapping):
         raise UserError(
-            f"victim.checkpoint={path}: holds a {type(content).__name__}, not a network's "
-            "tensors by name; save its state_dict()"
+            f"victim.checkpoint={path}: contains a {type(content).__name__}, not a state dict; "
+            "save the network's state_dict()"
         )
     for key, value in content.items():
         if not isinstance(value, Tensor) or not isinstance(key, str):
             raise UserError(
-                f"victim.checkpoint={path}: holds a {type(value).__name__} at '{key}', so it is "
-                "no state dict; save the generator's state_dict() alone"
+                f"victim.checkpoint={path}: contains a {type(value).__name__} at '{key}', so it is "
+                "not a state dict; save only the generator's state_dict()"
             )
     return Checkpoint(dict(content), None)
 
 
-def _is_ours(content: Any) -> bool:
-    """Whether it is a Lightning checkpoint that says how mia_lab builds its generator."""
+def _is_from_mia_lab(content: Any) -> bool:
+    """Whether the content is a Lightning checkpoint with a recipe of the generator."""
     if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
         return False
     recipe = content.get("generator")
@@ -91,31 +92,32 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():  # torch warns of what it then refuses
+        with warnings.catch_warnings():  # torch warns about files that it then rejects
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file may break the reader anywhere
+    except Exception as error:  # a damaged or malicious file may raise anything
         if "TorchScript" in str(error):
             raise UserError(
                 f"victim.checkpoint={path}: is a TorchScript program; use victim=exported"
             ) from error
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"victim.checkpoint={path}: holds code besides tensors ({code[1]}) and was not "
-                "loaded; where you trust it, save the network's state_dict() in a file of its own"
+                f"victim.checkpoint={path}: contains code besides tensors ({code[1]}), so it was "
+                "not loaded; if you trust the file, save the network's state_dict() in another file"
             ) from error
-        reason = str(error).partition("\n")[0] if isinstance(error, OSError) else "no weights file"
+        is_os_error = isinstance(error, OSError)
+        reason = str(error).partition("\n")[0] if is_os_error else "not a file of weights"
         raise UserError(
-            f"victim.checkpoint={path}: cannot be read ({reason}); give a state dict saved by "
+            f"victim.checkpoint={path}: cannot be read ({reason}); use a state dict saved by "
             "torch.save, or a .safetensors file"
         ) from error
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without what training around the network left in it.
+    """A state dict without the traces of its training.
 
-    Drops the prefix of DataParallel, and running statistics of norms without weights: old
-    versions saved them for instance norm, and the published code drops them as well.
+    Removes the prefix of DataParallel, and the running statistics of norms without weights: old
+    versions of PyTorch saved them for instance norm, and the published code removes them as well.
     """
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
@@ -127,28 +129,28 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def recognise(tensors: Mapping[str, Tensor], dropout: float) -> Recognised:
-    """Read a published network's architecture off its tensors.
+    """Infer the architecture of a published network from its tensors.
 
     Args:
-        tensors: of a state dict, see :func:`plain`.
-        dropout: of a U-Net; its tensors do not say.
+        tensors: tensors of a state dict, see :func:`plain`.
+        dropout: dropout of a U-Net, which its tensors do not determine.
 
     Returns:
-        The class, its arguments, and the formats (``pix2pix``, ``pix2pixhd``) that have it.
+        The class, its arguments, and the formats (``pix2pix``, ``pix2pixhd``) that use it.
 
     Raises:
-        ValueError: it is no generator of theirs.
+        ValueError: the tensors are not those of a published generator.
     """
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     if any(re.match(r"(scale\d+_layer|layer)\d+\.\d+\.weight$", key) for key in shapes):
-        raise ValueError("is a discriminator of pix2pixHD; give the generator, latest_net_G.pth")
+        raise ValueError("is a discriminator of pix2pixHD; use the generator, latest_net_G.pth")
     if len(shapes.get("model.0.weight", ())) == 4 or "net.0.weight" in shapes:
-        raise ValueError("is a discriminator of pix2pix; give the generator, latest_net_G.pth")
-    for first, read_off in (("model.model.0.weight", _unet), ("model.1.weight", _residual)):
+        raise ValueError("is a discriminator of pix2pix; use the generator, latest_net_G.pth")
+    for first, infer in (("model.model.0.weight", _unet), ("model.1.weight", _residual)):
         if len(shapes.get(first, ())) == 4:
-            return read_off(shapes, dropout)
+            return infer(shapes, dropout)
     raise ValueError(
-        "is no generator of mia_lab, pix2pix or pix2pixHD (no convolution is called "
+        "is not a generator of mia_lab, pix2pix or pix2pixHD (no convolution is called "
         "model.model.0 or model.1); wrap other models in a class with a translate method"
     )
 
@@ -157,7 +159,7 @@ def _unet(shapes: Shapes, dropout: float) -> Recognised:
     width, in_channels = shapes["model.model.0.weight"][:2]
     depth = sum(len(shape) == 4 for shape in shapes.values()) // 2
     if depth < 5:
-        raise ValueError(f"is a U-Net of {depth} levels; the published ones have at least 5")
+        raise ValueError(f"is a U-Net of {depth} levels; published U-Nets have at least 5")
     arguments = {
         "image_size": 2**depth,
         "in_channels": in_channels,
@@ -172,7 +174,7 @@ def _unet(shapes: Shapes, dropout: float) -> Recognised:
 def _residual(shapes: Shapes, _: float) -> Recognised:
     blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\.")
     if not blocks:
-        raise ValueError("has no residual blocks; give the generator, latest_net_G.pth")
+        raise ValueError("has no residual blocks; use the generator, latest_net_G.pth")
     n_enhancers = len(_numbers(shapes, r"model(\d+)_1\."))
     convolutions = sum(
         len(shape) == 4 for key, shape in shapes.items() if re.fullmatch(r"model\.\d+\.weight", key)
@@ -180,7 +182,7 @@ def _residual(shapes: Shapes, _: float) -> Recognised:
     # The first and, without enhancers, the last convolution keep the size.
     n_downsamplings = (convolutions - (1 if n_enhancers else 2)) // 2
     if n_downsamplings < 1:
-        raise ValueError("has residual blocks, but nothing that shrinks the image before them")
+        raise ValueError("has residual blocks, but no downsampling before them")
     arguments = {
         "in_channels": shapes["model.1.weight"][1],
         "width": shapes["model.1.weight"][0],
@@ -190,16 +192,16 @@ def _residual(shapes: Shapes, _: float) -> Recognised:
     }
     if n_enhancers:
         return LocalEnhancer, arguments | _enhancers(shapes, n_enhancers), ("pix2pixhd",)
-    # Dropout moves the second convolution of a block from place 5 to 6.
-    drops = len(shapes.get(f"model.{blocks[0]}.conv_block.6.weight", ())) == 4
+    # Dropout moves the second convolution of a block from index 5 to 6.
+    has_dropout = len(shapes.get(f"model.{blocks[0]}.conv_block.6.weight", ())) == 4
     bias = "model.1.bias" in shapes
     arguments |= {
         "out_channels": _out_channels(shapes, "model"),
-        "dropout": PUBLISHED_DROPOUT if drops else 0.0,
+        "dropout": PUBLISHED_DROPOUT if has_dropout else 0.0,
         "bias": bias,
     }
     in_pix2pix = n_downsamplings == 2 and bias == (arguments["norm"] == "instance")
-    fitting = {"pix2pix": in_pix2pix, "pix2pixhd": bias and not drops}
+    fitting = {"pix2pix": in_pix2pix, "pix2pixhd": bias and not has_dropout}
     formats = tuple(name for name, fits in fitting.items() if fits)
     return ResNetGenerator, arguments, formats or FOREIGN
 
@@ -215,7 +217,7 @@ def _enhancers(shapes: Shapes, n_enhancers: int) -> dict[str, Any]:
 
 
 def _norm(shapes: Shapes, first_bias: str) -> str:
-    """Batch norm has weights; instance norm has none, but convolutions with biases before it."""
+    """The norm; batch norm has weights, instance norm has convolutions with biases."""
     if any(key.endswith(".weight") and len(shape) == 1 for key, shape in shapes.items()):
         return "batch"
     if first_bias in shapes:
@@ -235,6 +237,6 @@ def _out_channels(shapes: Shapes, branch: str) -> int:
 
 
 def _side(shapes: Shapes, key: str, axis: int) -> int:
-    """Channels of a last convolution; 3 where it is missing, which is found out when filling."""
+    """Channels of a last convolution; 3 if it is missing, which loading the state dict reports."""
     shape = shapes.get(key, ())
     return shape[axis] if len(shape) == 4 else 3

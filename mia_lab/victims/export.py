@@ -1,4 +1,4 @@
-"""Writing a victim for other programs: torch.export and ONNX."""
+"""Export of a victim for other programs, by torch.export or ONNX."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from mia_lab.errors import UserError
 from mia_lab.store.disk import whole_file
 
 EXAMPLES = 2
-"""Images of the batch that is traced; a batch of one would be taken for a constant."""
+"""Images in the example batch; the tracer takes a batch of one for a constant."""
 
 
 def to_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
     """Write a module as a program of torch.export, for batches of any size.
 
     Args:
-        module: from float32 (N, C, H, W) to (N, 3, H, W), both in [0, 1]; in evaluation mode.
-        example: some images, as many as `EXAMPLES`.
-        path: the file; it appears complete or not at all.
+        module: maps float32 (N, C, H, W) to (N, 3, H, W), both in [0, 1]; in evaluation mode.
+        example: a batch of `EXAMPLES` images.
+        path: path of the file, which is written atomically.
 
     Raises:
         UserError: the disk is full.
     """
-    content = io.BytesIO()  # PyTorch's own writer ends the process where a disk is full
+    content = io.BytesIO()  # PyTorch's own writer aborts the process if the disk is full
     torch.export.save(_program(module, example), content)
-    _publish(content.getbuffer(), path)
+    _write(content.getbuffer(), path)
 
 
 def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
@@ -61,7 +61,7 @@ def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
         assert program is not None
         content = program.model_proto.SerializeToString()
     onnx.checker.check_model(content)
-    _publish(content, path)
+    _write(content, path)
 
 
 def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -69,14 +69,14 @@ def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram
     return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
 
 
-def _publish(content: bytes | memoryview, path: Path) -> None:
+def _write(content: bytes | memoryview, path: Path) -> None:
     with whole_file(path, len(content)) as file:
         file.write(content)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of what it does to its own code."""
+    """Suppress the exporter's progress messages and its warnings about its own code."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""The files that a training leaves: generators, snapshots of them, and checkpoints."""
+"""The files that a training writes: generators, snapshots of them, and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ from torch import Tensor, nn
 
 from mia_lab.store.disk import whole_file
 
+GENERATOR_FILE = "victim.safetensors"
+CHECKPOINT_FILE = "victim.ckpt"
+LOSSES_FILE = "losses.csv"
+
+
+def snapshot_file(epoch: int) -> str:
+    """Path of the generator after an epoch (from 1), relative to the victim's folder."""
+    return f"epochs/{epoch:04d}.safetensors"
+
 
 def recipe(generator: nn.Module, input_encoding: str) -> dict[str, Any]:
-    """What builds a generator again: its class, its arguments, and what it is given."""
+    """The settings that rebuild a generator: its class, its arguments, and the input encoding."""
     return {
         "architecture": type(generator).__name__,
         "arguments": getattr(generator, "arguments", {}),
@@ -25,29 +34,29 @@ def recipe(generator: nn.Module, input_encoding: str) -> dict[str, Any]:
 
 
 def export(generator: nn.Module, path: Path, input_encoding: str = "rgb") -> None:
-    """Save a generator as safetensors, with the name and arguments that build it again.
+    """Save a generator as safetensors, with the recipe that rebuilds it.
 
     Args:
-        generator: one of :mod:`mia_lab.victims.networks`.
-        path: the file; it appears complete or not at all.
-        input_encoding: what it is given, ``rgb`` or ``one_hot``.
+        generator: a network of :mod:`mia_lab.victims.networks`.
+        path: path of the file, which is written atomically.
+        input_encoding: encoding of its inputs, ``rgb`` or ``one_hot``.
 
     Raises:
         UserError: the disk is full.
     """
-    # One entry only: the file format shuffles them, and equal victims shall be equal files.
+    # A single entry, because the format shuffles entries, and equal victims must be equal files.
     metadata = {"generator": json.dumps(recipe(generator, input_encoding), sort_keys=True)}
     tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
-    content = save(tensors, metadata=metadata)  # save_file would make it private to us
+    content = save(tensors, metadata=metadata)  # only its owner could read a file of save_file
     with whole_file(path, len(content)) as file:
         file.write(content)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that appear complete or not at all, and say how to build the generator.
+    """Writes checkpoints atomically, with the recipe that rebuilds the generator.
 
     Args:
-        generator: a :func:`recipe`, kept under that name beside Lightning's own entries.
+        generator: a :func:`recipe`, stored as ``generator`` beside Lightning's own entries.
     """
 
     def __init__(self, generator: Mapping[str, Any]) -> None:

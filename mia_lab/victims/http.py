@@ -1,24 +1,25 @@
 """A victim behind a URL.
 
-One batch is one request: ``POST <victim.url>``, ``Content-Type: application/json``, and
-``Authorization: Bearer <token>`` where ``victim.token_variable`` is set. The body is
+Each batch is one request: ``POST <victim.url>`` with ``Content-Type: application/json``, and with
+``Authorization: Bearer <token>`` if ``victim.token_variable`` is set. The body is
 
     {"encoding": "png", "images": ["<base64>", "<base64>", ...]}
 
-and the answer, with status 200 and of the same length and order,
+and the answer has status 200 and the same number of images in the same order:
 
     {"images": ["<base64>", "<base64>", ...]}
 
-Every string is one file in standard base64, in the format that ``encoding`` names, both ways:
+Every string is one file in standard base64, in the format that ``encoding`` names, in the request
+and in the answer:
 
 - ``png``: an 8-bit RGB PNG; level 255 is 1.0. Inputs are rounded to the nearest level.
 - ``npy``: NumPy's ``.npy`` format, version 1 to 3, float32 (C, H, W) in [0, 1], never pickled.
-  Inputs may have any number of channels (one-hot labels), answers have 3.
+  Inputs may have any number of channels (one-hot labels); answers have 3.
 
-An answer has the height and width of its input. The client sends nothing before this request,
-follows no redirect, and asks for no compression. It tries again after a refused or broken
-connection, a timeout, an incomplete answer, and status 408, 425, 429 or 5xx (``Retry-After`` is
-honoured); any other status ends the run, which shows the first line of the server's text.
+An answer has the height and width of its input. The client sends no other request, follows no
+redirect, and requests no compression. It retries after a refused or broken connection, a timeout,
+an incomplete answer, and status 408, 425, 429 or 5xx, and respects ``Retry-After``. Any other
+status stops the run with an error that shows the first line of the server's text.
 `mia_lab.victims.server` is such a server.
 """
 
@@ -41,27 +42,27 @@ from urllib3.exceptions import HTTPError
 
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive, Text
-from mia_lab.victims.address import checked_url, origin, read_token, retry_after
+from mia_lab.victims.address import checked_url, read_token, redirect_target, retry_after
 from mia_lab.victims.answers import Unanswered
 from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
 
 log = logging.getLogger(__name__)
 
 BACK_OFF_S = 1.0
-"""Before the second attempt; doubles from attempt to attempt."""
+"""Pause before the second attempt; it doubles with each attempt."""
 
 LONGEST_BACK_OFF_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
-"""A server that asks for a longer pause than this ends the run."""
+"""Longest pause that a server may request; a longer one stops the run."""
 
 START = "start the server or correct victim.url"
-MEND = "mend the server; mia_lab/victims/http.py describes what it must answer"
+CORRECT = "correct the server; mia_lab/victims/http.py describes the answer"
 
 
 class Http:
     """A model behind a URL, as a black box; the module's docstring describes the request.
 
-    Building one contacts nobody.
+    The constructor sends no request.
 
     Args:
         url: where requests are sent.
@@ -111,7 +112,7 @@ class Http:
         self._session.auth = self._authorize
 
     def translate(self, x: Tensor) -> Tensor:
-        """Send one request.
+        """Send one batch.
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], on the CPU; C is 3 with ``png``.
@@ -120,22 +121,23 @@ class Http:
             float32 (N, 3, H, W) in [0, 1].
 
         Raises:
-            Unanswered: no attempt was answered, or some images were not; it has those that were.
+            Unanswered: all attempts failed, or some answers are invalid; it holds the valid ones.
+            UserError: the encoding cannot represent the inputs.
         """
         if self._encoding == "png" and x.shape[1] != 3:
             raise UserError(
-                f"victim.encoding=png carries 3 channels, and inputs have {x.shape[1]}; "
+                f"victim.encoding=png: supports 3 channels, but the inputs have {x.shape[1]}; "
                 "set victim.encoding=npy"
             )
         images = [encode_image(image, self._encoding) for image in x]
         body = json.dumps({"encoding": self._encoding, "images": images}).encode()
-        # Twice what a float32 answer takes in base64, and room for the rest.
+        # Twice the size of a float32 answer in base64, plus a margin.
         limit = 2**20 + 32 * len(x) * x.shape[2] * x.shape[3]
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._retries + 1),
             retry=tenacity.retry_if_exception(_is_temporary),
             wait=_pause,
-            before_sleep=self._announce,
+            before_sleep=self._log_retry,
             reraise=True,
         )
         try:
@@ -152,25 +154,25 @@ class Http:
     def _attempt(self, body: bytes, limit: int, shape: torch.Size) -> list[Tensor]:
         time.sleep(max(0.0, self._next - time.monotonic()))
         self._next = time.monotonic() + self._pause_s
-        # A server may trickle headers for ever, and sockets know only the time between two bytes:
-        # so the exchange has a thread, which is abandoned when the time is over.
+        # The timeout of a socket limits only the time between two bytes, and a server may send
+        # headers slowly for ever. So a thread runs the exchange, and is abandoned at the deadline.
         future: Future[bytes] = Future()
         deadline = time.monotonic() + self._timeout_s
 
-        def work() -> None:
+        def exchange() -> None:
             try:
                 future.set_result(self._exchange(body, limit, deadline))
             except BaseException as error:
                 future.set_exception(error)
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=exchange, daemon=True).start()
         try:
-            return _parsed(future.result(self._timeout_s), self._encoding, shape)
+            return _parse(future.result(self._timeout_s), self._encoding, shape)
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise self._broken(error) from error
+            raise self._connection_failure(error) from error
 
     def _exchange(self, body: bytes, limit: int, deadline: float) -> bytes:
-        """Send the request and read the answer's body."""
+        """Send the request, and read the body of the answer."""
         with self._session.post(
             self._url,
             data=body,
@@ -180,19 +182,19 @@ class Http:
             stream=True,
         ) as response:
             if not 200 <= response.status_code < 300:
-                raise self._refused(response)
+                raise self._status_failure(response)
             parts, size = [], 0
             while part := response.raw.read1(2**16, decode_content=True):
                 parts.append(part)
                 size += len(part)
                 if size > limit:
-                    raise _Failure(f"answers with more than {limit / 2**20:.0f} MiB", MEND)
+                    raise _Failure(f"the answer has more than {limit / 2**20:.0f} MiB", CORRECT)
                 if time.monotonic() > deadline:
                     raise TimeoutError
             return b"".join(parts)
 
-    def _broken(self, error: Exception) -> _Failure:
-        """What became of the connection, in the words of the operating system."""
+    def _connection_failure(self, error: Exception) -> _Failure:
+        """The failure of a connection, with the message of the operating system."""
         cause: BaseException = error
         while inner := cause.__cause__ or cause.__context__:
             cause = inner
@@ -202,32 +204,35 @@ class Http:
                 f"{START}; if it is slow, raise victim.timeout_s or lower query.batch_size",
                 temporary=True,
             )
-        what = f"cannot be asked ({' '.join(str(cause).split()) or type(cause).__name__})"
-        # A ValueError says that the request cannot be sent at all.
+        what = f"cannot be queried ({' '.join(str(cause).split()) or type(cause).__name__})"
+        # A ValueError means that the request is invalid.
         final = isinstance(error, ValueError) or "CERTIFICATE_VERIFY_FAILED" in what
         return _Failure(what, START, temporary=not final)
 
-    def _refused(self, response: requests.Response) -> _Failure:
+    def _status_failure(self, response: requests.Response) -> _Failure:
+        """The failure that a status other than 2xx stands for."""
         status = response.status_code
         text = b""
         with suppress(HTTPError, OSError):
             text = response.raw.read1(4096, decode_content=True)
-        said = f"status {status}{self._quoted(text.decode(errors='replace'))}"
+        what = f"status {status}{self._quote(text.decode(errors='replace'))}"
         if status < 400:
-            said = f"status {status}, a redirect{self._quoted(origin(response))}"
-            return _Failure(said, "set victim.url to where it leads, if you trust that")
+            what = f"status {status}, a redirect{self._quote(redirect_target(response))}"
+            return _Failure(what, "set victim.url to the target, if you trust it")
         if status in (401, 403) and self._token_variable:
-            return _Failure(said, f"the server does not take the token in {self._token_variable}")
+            return _Failure(what, f"the server rejects the token in {self._token_variable}")
         if status not in (408, 425, 429) and status < 500:
-            return _Failure(said, REMEDY.get(status, MEND))
+            return _Failure(what, REMEDY.get(status, CORRECT))
         wait = retry_after(response.headers.get("Retry-After", ""))
         if wait > LONGEST_RETRY_AFTER_S:
-            return _Failure(f"{said}, asks to wait {wait:.0f} s", "run the command again then")
+            return _Failure(
+                f"{what}, requests a pause of {wait:.0f} s", "run the command again after it"
+            )
         remedy = REMEDY.get(status, "look into the server's log")
-        return _Failure(said, remedy, temporary=True, retry_after=wait)
+        return _Failure(what, remedy, temporary=True, retry_after=wait)
 
-    def _quoted(self, text: str) -> str:
-        """The first line of what a server says, without what it must not repeat."""
+    def _quote(self, text: str) -> str:
+        """The first line of a server's text, in parentheses and without the token."""
         if self._token:
             text = text.replace(self._token, "***")
         line = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -239,7 +244,7 @@ class Http:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _announce(self, state: tenacity.RetryCallState) -> None:
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
         assert state.outcome is not None
         assert state.next_action is not None
         log.warning(
@@ -266,7 +271,7 @@ REMEDY = {
 
 
 class _Failure(Exception):
-    """One attempt that failed; temporary ones are tried again."""
+    """A failed attempt; a temporary failure is retried."""
 
     def __init__(
         self,
@@ -294,26 +299,26 @@ def _pause(state: tenacity.RetryCallState) -> float:
     doubling = tenacity.wait_exponential(BACK_OFF_S, LONGEST_BACK_OFF_S)
     jitter = tenacity.wait_random(0, BACK_OFF_S / 4)
     failure = state.outcome.exception()
-    asked = failure.retry_after if isinstance(failure, _Failure) else 0.0
-    return max(asked, doubling(state) + jitter(state))
+    requested = failure.retry_after if isinstance(failure, _Failure) else 0.0
+    return max(requested, doubling(state) + jitter(state))
 
 
-def _parsed(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
+def _parse(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
     """The images of an answer to inputs of shape (N, C, H, W)."""
     try:
         answer: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         begins = body[:40].decode("ascii", "replace").encode("unicode_escape").decode()
         raise _Failure(
-            f"its answer of {len(body)} bytes is not JSON or is cut off ('{begins}')",
-            MEND,
+            f"the answer of {len(body)} bytes is not JSON or is truncated ('{begins}')",
+            CORRECT,
             temporary=True,
         ) from error
     images = answer.get("images") if isinstance(answer, dict) else None
     if not isinstance(images, list):
-        raise _Failure("its answer has no list 'images'", MEND)
+        raise _Failure("the answer has no list 'images'", CORRECT)
     if len(images) != shape[0]:
-        raise _Failure(f"answers {shape[0]} images with {len(images)}", MEND)
+        raise _Failure(f"the answer to {shape[0]} images has {len(images)}", CORRECT)
     answers, wrong = {}, []
     for index, text in enumerate(images):
         try:
@@ -322,5 +327,5 @@ def _parsed(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
             wrong.append(f"image {index + 1} of {shape[0]} {error}")
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise _Failure(f"its answer's {wrong[0]}{more}", MEND, answers=answers)
+        raise _Failure(f"the answer's {wrong[0]}{more}", CORRECT, answers=answers)
     return list(answers.values())

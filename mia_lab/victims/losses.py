@@ -1,4 +1,4 @@
-"""Loss terms of adversarial image translation."""
+"""Loss functions of adversarial image translation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAN_LOSSES: tuple[GanLoss, ...] = get_args(GanLoss)
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
-    """How badly a discriminator tells real pairs from translated ones, halved as published.
+    """Loss of a discriminator on real and on translated pairs, halved as in the published code.
 
     Args:
         real, fake: logits of any shape.
@@ -24,24 +24,24 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss) -> Tensor:
     """
     if kind == "hinge":
         return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
-    return (_against(fake, 0.0, kind) + _against(real, 1.0, kind)) / 2
+    return (_label_loss(fake, 0.0, kind) + _label_loss(real, 1.0, kind)) / 2
 
 
 def generator_loss(fake: Tensor, kind: GanLoss) -> Tensor:
-    """How badly a generator's translations pass for real; see :func:`discriminator_loss`."""
-    return -fake.mean() if kind == "hinge" else _against(fake, 1.0, kind)
+    """Adversarial loss of a generator; for the arguments see :func:`discriminator_loss`."""
+    return -fake.mean() if kind == "hinge" else _label_loss(fake, 1.0, kind)
 
 
 def feature_matching_loss(
     real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """L1 between what discriminators see in real and in translated pairs.
+    """L1 distance between the discriminators' features of real and of translated pairs.
 
     Wang et al. 2018 (arXiv:1711.11585), Eq. 4, with the weights of the published code: 4 divided by
     the number of feature maps, averaged over discriminators.
 
     Args:
-        real, fake: for each discriminator its feature maps, the logits last (left out of the loss).
+        real, fake: feature maps of each discriminator; the last ones, the logits, are ignored.
     """
     terms = [
         F.l1_loss(f, r.detach()) * 4 / len(scale_r[:-1])
@@ -51,7 +51,7 @@ def feature_matching_loss(
     return torch.stack(terms).sum() / len(real)
 
 
-def _against(logits: Tensor, label: float, kind: GanLoss) -> Tensor:
+def _label_loss(logits: Tensor, label: float, kind: GanLoss) -> Tensor:
     """Mean loss of patch logits against one label."""
     target = torch.full_like(logits, label)
     if kind == "lsgan":

@@ -1,4 +1,4 @@
-"""The perceptual loss of pix2pixHD, and the same on a network that needs no download."""
+"""The perceptual loss of pix2pixHD, and a variant on a network that needs no download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mia_lab.backbones.weights import load_model
 from mia_lab.errors import UserError
 
 _WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""Of the feature maps, from the shallowest to the deepest, as in the published code."""
+"""Weights of the feature maps from shallow to deep, as in the published code."""
 
 _VGG_TAPS = (1, 6, 11, 20, 29)
 """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in VGG19's sequence of layers."""
@@ -21,8 +21,8 @@ _VGG_TAPS = (1, 6, 11, 20, 29)
 class PerceptualLoss(nn.Module):
     """Weighted L1 between feature maps of two images (Wang et al. 2018, section 3.2 and code).
 
-    ``vgg19`` is the published one: five maps of VGG19, fed images in [-1, 1] as the published code
-    does. ``lite0`` takes the five strides of EfficientNet-Lite0 instead.
+    ``vgg19`` is the published loss: five maps of VGG19, whose input is in [-1, 1] as in the
+    published code. ``lite0`` uses the five strides of EfficientNet-Lite0 instead.
 
     Args:
         kind: ``vgg19`` or ``lite0``.
@@ -43,22 +43,22 @@ class PerceptualLoss(nn.Module):
             model, _ = load_model(name, weights or source, seed=0)
         except UserError as error:
             raise UserError(
-                f"victim.perceptual={kind}: its weights cannot be had ({error}). Give "
-                "victim.perceptual_weights=FILE, or choose another objective: "
-                "victim.perceptual=lite0 or none"
+                f"victim.perceptual={kind}: its weights cannot be loaded ({error}); set "
+                "victim.perceptual_weights=FILE, or choose another loss: victim.perceptual=lite0 "
+                "or none"
             ) from error
         self._is_vgg = kind == "vgg19"
         self._model: Any = model.features if self._is_vgg else model
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Distance of two batches (N, 3, H, W) in [-1, 1]; the gradient is that of ``fake``."""
+        """Distance of two batches (N, 3, H, W) in [-1, 1]; only ``fake`` has a gradient."""
         with torch.no_grad():
             wanted = self._maps(real)
         pairs = zip(_WEIGHTS, self._maps(fake), wanted, strict=True)
         return torch.stack([weight * F.l1_loss(f, r) for weight, f, r in pairs]).sum()
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        if not self._is_vgg:  # its weights were trained on images in [-1, 1]
+        if not self._is_vgg:  # EfficientNet-Lite0 was trained on images in [-1, 1]
             return list(
                 self._model.forward_intermediates(
                     images, indices=[0, 1, 2, 3, 4], intermediates_only=True

@@ -1,4 +1,4 @@
-"""Querying a black box and measuring how well it reconstructs the targets."""
+"""Queries of a black box, and the reconstruction error of its answers."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def query(
     folder: Path,
     defense: Defense | None = None,
 ) -> Reconstructions:
-    """Ask a victim to translate every image of a dataset once.
+    """Query a victim with every image of a dataset once.
 
     Args:
-        victim: whom to ask, or what it answered before.
+        victim: the victim, or its recorded answers.
         dataset: the candidates.
-        batch_size: images a query. Answers do not depend on it beyond float32 rounding.
-        seed: a victim that answers at random draws from a generator seeded by (seed, image id)
-            when queried one image at a time.
-        folder: where the answers are written as they come (``images.npy``).
-        defense: what is done to them before.
+        batch_size: images per query. Answers depend on it only by float32 rounding.
+        seed: seed of a victim with random answers; queried one image at a time, it draws from a
+            generator seeded by (seed, image id).
+        folder: folder of the answers, which are written batch by batch to ``images.npy``.
+        defense: defence applied to the answers.
 
     Raises:
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
@@ -77,7 +77,7 @@ def query(
         for batch in dataset.batches(batch_size):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(seed, "query", *batch.ids))
-                answer = _checked(_answer(victim, batch, defense), batch)
+                answer = _check(_answer(victim, batch, defense), batch)
             rows = slice(done, done + len(batch))
             images[rows] = answer
             errors[rows] = reconstruction_error(answer, batch.y.numpy())
@@ -103,20 +103,20 @@ def query_altered(
     defense: Defense | None = None,
     repeats: int = 1,
 ) -> Reconstructions:
-    """Ask a victim to translate altered images; only the errors are kept.
+    """Query a victim with altered images; the result holds only the errors, not the answers.
 
-    Under the name :data:`ADAPTIVE` the images are as they are, asked for again and again: the error
-    is that of the mean answer against the target as the defence would have shown it.
+    With the name :data:`ADAPTIVE` the images are not altered, but queried repeatedly. The error
+    then compares the mean answer with the target after the expected effect of the defence.
 
     Args:
-        victim: whom to ask.
+        victim: the victim.
         dataset: the images.
-        names: of alterations, see :func:`mia_lab.data.transforms.altered`.
-        batch_size, seed, defense: as for :func:`query`.
-        repeats: of an adaptive query.
+        names: names of alterations, see :func:`mia_lab.data.transforms.altered`.
+        batch_size, seed, defense: see :func:`query`.
+        repeats: number of repeats of an adaptive query.
 
     Raises:
-        UserError: an answer is no image.
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
     """
     errors: list[Floats] = []
     with tqdm(
@@ -125,16 +125,16 @@ def query_altered(
         for name in names:
             for batch in dataset.batches(batch_size):
                 is_adaptive = name == ADAPTIVE
-                asked = batch if is_adaptive else altered(batch, name)
+                inputs = batch if is_adaptive else altered(batch, name)
                 with torch.random.fork_rng():
                     torch.manual_seed(derive_seed(seed, "query", name, *batch.ids))
-                    given = [
-                        _checked(_answer(victim, asked, defense), asked)
+                    answers = [
+                        _check(_answer(victim, inputs, defense), inputs)
                         for _ in range(repeats if is_adaptive else 1)
                     ]
-                shown = defense.expected(asked.y) if is_adaptive and defense else asked.y
-                answer = np.asarray(np.mean(given, axis=0, dtype=np.float64))
-                errors.append(reconstruction_error(answer, shown.numpy()))
+                target = defense.expected(inputs.y) if is_adaptive and defense else inputs.y
+                mean = np.asarray(np.mean(answers, axis=0, dtype=np.float64))
+                errors.append(reconstruction_error(mean, target.numpy()))
                 bar.update(len(batch))
     n = len(names) * len(dataset)
     return Reconstructions(
@@ -154,10 +154,11 @@ def _answer(victim: Victim, batch: PairBatch, defense: Defense | None) -> object
         answer = victim.translate(batch.condition)
     if defense is None:
         return answer
-    return defense.apply(torch.from_numpy(_checked(answer, batch)))
+    return defense.apply(torch.from_numpy(_check(answer, batch)))
 
 
-def _checked(answer: object, batch: PairBatch) -> NDArray[np.float32]:
+def _check(answer: object, batch: PairBatch) -> NDArray[np.float32]:
+    """The answer as an array, if it has the shape of the targets and lies in [0, 1]."""
     first = batch.ids[0]
     if not isinstance(answer, Tensor):
         raise UserError(
@@ -177,7 +178,7 @@ def _checked(answer: object, batch: PairBatch) -> NDArray[np.float32]:
         )
     if numbers.min() < 0 or numbers.max() > 1:
         raise UserError(
-            f"victim: the answer to {first} or its batch leaves [0, 1] ({numbers.min():.9g} to "
+            f"victim: the answer to {first} or its batch is outside [0, 1] ({numbers.min():.9g} to "
             f"{numbers.max():.9g}); its translate() must return images in [0, 1]"
         )
     return numbers

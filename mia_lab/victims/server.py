@@ -1,10 +1,10 @@
-"""A small server for a model, as an example and for trying ``victim=http``.
+"""A small server for a model, as an example and for tests of ``victim=http``.
 
     python -m mia_lab.victims.server victim.safetensors --port 8000
 
-The request is described in `mia_lab.victims.http`. To serve a model of any other kind, call
-:func:`serve` with its ``translate``. It has no encryption and asks for no token: put it behind a
-web server that has both before others can reach it.
+`mia_lab.victims.http` describes the request. To serve a model of any other kind, call :func:`serve`
+with its ``translate``. The server has no encryption and checks no token: put it behind a web server
+that does both before you make it accessible to others.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ Translate = Callable[[Tensor], Tensor]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers requests once ``serve_forever`` is called; one batch at a time is translated.
+    """Answers requests after a call of ``serve_forever``, and translates one batch at a time.
 
     Args:
-        translate: float32 (N, C, H, W) in [0, 1] to float32 (N, 3, H, W) in [0, 1], on the CPU.
-        port: 0 takes one that is free.
-        host: the address to listen at; "0.0.0.0" lets other machines in.
+        translate: maps float32 (N, C, H, W) in [0, 1] to float32 (N, 3, H, W) in [0, 1], on the
+            CPU.
+        port: port to listen at; 0 chooses a free port.
+        host: address to listen at; "0.0.0.0" accepts other machines.
 
     Raises:
-        UserError: the port cannot be had.
+        UserError: the port is not available.
     """
 
     daemon_threads = True
@@ -53,26 +54,26 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise UserError(f"--port {port}: cannot be had ({error}); choose another") from error
+            raise UserError(f"--port {port}: not available ({error}); choose another") from error
         self.translate = translate
         self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
-        """Where requests are to be sent."""
+        """URL of the requests."""
         host, port = self.server_address[:2]
         return f"http://{host!s}:{port}{PATH}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
         if isinstance(error, ConnectionError):
-            log.warning("%s: went away (%s)", client_address[0], error)
+            log.warning("%s: closed the connection (%s)", client_address[0], error)
         else:
-            log.error("%s: not answered", client_address[0], exc_info=error)
+            log.error("%s: the request failed", client_address[0], exc_info=error)
 
 
 def serve(translate: Translate, port: int, host: str = "127.0.0.1") -> None:
-    """Answer requests until SIGINT or SIGTERM; see :class:`Server`. For the main thread."""
+    """Answer requests until SIGINT or SIGTERM, in the main thread; see :class:`Server`."""
     with Server(translate, port, host) as server:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"serving at {server.url}")
@@ -83,7 +84,9 @@ def serve(translate: Translate, port: int, host: str = "127.0.0.1") -> None:
             print("stopped")
 
 
-class _Refused(Exception):
+class _BadRequest(Exception):
+    """An error that the server reports to the client, with its status."""
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -96,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path not in ("/", PATH):
-            self._reply(404, {"error": f"ask GET / or POST {PATH}"})
+            self._reply(404, {"error": f"send GET / or POST {PATH}"})
             return
         self._reply(
             200,
@@ -112,11 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
             if self.path != PATH:
-                raise _Refused(404, f"ask POST {PATH}")
+                raise _BadRequest(404, f"send POST {PATH}")
             encoding, x = read_request(body)
-            self._reply(200, {"images": self._translated(encoding, x)})
-        except _Refused as refused:
-            self._reply(refused.status, {"error": str(refused)})
+            self._reply(200, {"images": self._translate(encoding, x)})
+        except _BadRequest as error:
+            self._reply(error.status, {"error": str(error)})
 
     def _body(self) -> bytes:
         try:
@@ -125,27 +128,29 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ValueError
         except (TypeError, ValueError):
             self.close_connection = True
-            raise _Refused(411, "give the length of the body in Content-Length") from None
+            raise _BadRequest(411, "send the length of the body in Content-Length") from None
         if length <= MAX_REQUEST_BYTES:
             return self.rfile.read(length)
-        # Read to the end: who still sends would see a broken connection instead of the answer.
+        # The body is read to its end, because a client that still sends would not see the answer.
         while length > 0 and (part := self.rfile.read(min(length, 2**20))):
             length -= len(part)
-        raise _Refused(413, f"a request has at most {MAX_REQUEST_BYTES} bytes; send fewer images")
+        raise _BadRequest(
+            413, f"a request has at most {MAX_REQUEST_BYTES} bytes; send fewer images"
+        )
 
-    def _translated(self, encoding: str, x: Tensor) -> list[str]:
+    def _translate(self, encoding: str, x: Tensor) -> list[str]:
         try:
             with self.server.lock:
                 y = self.server.translate(x)
         except Exception as error:
             log.exception("the model failed on %s", tuple(x.shape))
             reason = " ".join(str(error).split())
-            raise _Refused(
+            raise _BadRequest(
                 500, f"the model failed on {tuple(x.shape)}: {type(error).__name__}: {reason}"
             ) from error
         expected = (len(x), 3, *x.shape[2:])
         if y.shape != expected or not y.isfinite().all() or y.min() < 0 or y.max() > 1:
-            raise _Refused(
+            raise _BadRequest(
                 500,
                 f"the model answered with shape {tuple(y.shape)} and values from {y.min():.9g} to "
                 f"{y.max():.9g}, expected {expected} in [0, 1]",
@@ -169,33 +174,37 @@ def read_request(body: bytes) -> tuple[str, Tensor]:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _Refused(400, f"the body is not JSON ({error})") from error
+        raise _BadRequest(400, f"the body is not JSON ({error})") from error
     if not isinstance(request, dict) or not isinstance(request.get("images"), list):
-        raise _Refused(400, "the body has no list 'images'")
+        raise _BadRequest(400, "the body has no list 'images'")
     encoding, texts = request.get("encoding"), request["images"]
     if not isinstance(encoding, str) or encoding not in TRANSPORT:
-        raise _Refused(400, f"encoding {encoding!r}: unknown; choose from {', '.join(TRANSPORT)}")
+        raise _BadRequest(
+            400, f"encoding {encoding!r}: unknown; choose from {', '.join(TRANSPORT)}"
+        )
     if not texts:
-        raise _Refused(400, "images: holds no image")
+        raise _BadRequest(400, "images: holds no image")
     images: list[Tensor] = []
     for number, text in enumerate(texts, 1):
         try:
             images.append(decode_image(text, encoding))
         except ValueError as error:
-            raise _Refused(400, f"image {number} of {len(texts)} {error}") from error
+            raise _BadRequest(400, f"image {number} of {len(texts)} {error}") from error
         if images[-1].shape != images[0].shape:
-            raise _Refused(400, f"image {number} of {len(texts)} differs in shape from the first")
+            raise _BadRequest(
+                400, f"image {number} of {len(texts)} differs in shape from the first"
+            )
     return encoding, torch.stack(images)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve a file of weights."""
     parser = argparse.ArgumentParser("python -m mia_lab.victims.server", description=__doc__)
-    parser.add_argument("checkpoint", help="what victim.checkpoint would name")
+    parser.add_argument("checkpoint", help="path of the weights, as in victim.checkpoint")
     parser.add_argument("--format", default="mia_lab", help="mia_lab (default), pix2pix, pix2pixhd")
     parser.add_argument("--image-size", type=int, default=256, help="side of the images (256)")
-    parser.add_argument("--port", type=int, default=8000, help="8000; 0 takes one that is free")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
+    parser.add_argument("--port", type=int, default=8000, help="8000; 0 chooses a free port")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 accepts other machines")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

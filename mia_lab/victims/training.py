@@ -1,4 +1,4 @@
-"""Training a victim with Lightning: resumable at every checkpoint, bit for bit on the CPU."""
+"""Training of a victim with Lightning; a resumed training on the CPU is bit-equal."""
 
 from __future__ import annotations
 
@@ -27,28 +27,34 @@ from mia_lab.hardware import torch_device
 from mia_lab.store.disk import whole_file
 from mia_lab.victims.callbacks import EpochHook, History, Preemption, Snapshots, TimedCheckpoint
 from mia_lab.victims.distributed import GlobalBatchNorm, launch
-from mia_lab.victims.filenames import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE
-from mia_lab.victims.files import WholeCheckpoints, export, recipe
+from mia_lab.victims.files import (
+    CHECKPOINT_FILE,
+    GENERATOR_FILE,
+    LOSSES_FILE,
+    WholeCheckpoints,
+    export,
+    recipe,
+)
 
 __all__ = ["EpochHook", "TrainingSettings", "train"]
 
 log = logging.getLogger(__name__)
 
 _HARMLESS_WARNINGS = (
-    ".*does not have many workers.*",  # pictures are decoded once and kept in memory
+    ".*does not have many workers.*",  # pictures are decoded once and cached in memory
     ".*available but not used.*",  # trainer=cpu on a machine with a GPU
-    ".*exists and is not empty.*",  # the checkpoint we resume from
-    ".*dirpath has changed.*",  # that of another process, which began
-    ".*`srun` command is available.*",  # a process of ours on a machine of a cluster
+    ".*exists and is not empty.*",  # the folder holds the checkpoint of the resume
+    ".*dirpath has changed.*",  # another process wrote the checkpoint
+    ".*`srun` command is available.*",  # a process of mia_lab on a machine of a cluster
     ".*LeafSpec.*",  # Lightning on torch 2.15
-    ".*a Tensor that is not a leaf.*",  # torch.compile looks at the inputs of a network
-    ".*did not find any unused parameters.*",  # of a victim with one network
+    ".*a Tensor that is not a leaf.*",  # torch.compile inspects the inputs of a network
+    ".*did not find any unused parameters.*",  # a victim with a single network
 )
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Where and how training runs, none of it the victim's own; see ``conf/trainer``."""
+    """Settings of a training that do not belong to the victim; see ``conf/trainer``."""
 
     accelerator: str = "auto"
     precision: str = "32-true"
@@ -70,27 +76,27 @@ def train(
     settings: TrainingSettings,
     on_epoch: EpochHook | None = None,
 ) -> None:
-    """Train a victim on a dataset and export it; go on where an interrupted training stopped.
+    """Train a victim on a dataset and export it; resume if there is a checkpoint.
 
     Writes `GENERATOR_FILE` (the generator with its configuration), `CHECKPOINT_FILE` (all weights,
     for Lightning), `LOSSES_FILE` and the snapshots of `snapshot_file` to the folder.
 
-    Several processes share each batch, and gradients, losses and batch norm are those of the whole
-    batch. What is random in a network, such as dropout, differs from one process's.
+    Several processes share each batch; gradients, losses and batch norm are those of the whole
+    batch. Random layers such as dropout draw other numbers than in a single process.
 
     Args:
         module: a victim with a ``generator`` and the hyper-parameters ``epochs``, ``batch_size``
-            and ``seed``, and perhaps ``keep_epochs`` and ``input_encoding``. After training in
-            several processes it is as before: the weights are in the folder.
+            and ``seed``, and optionally ``keep_epochs`` and ``input_encoding``. Training in several
+            processes does not change it; the weights are in the folder.
         dataset: the members.
-        folder: where to work; may hold the checkpoint of an interrupted training.
+        folder: working folder; may hold the checkpoint of an interrupted training.
         settings: devices, precision, and the least time between two checkpoints.
-        on_epoch: called after every epoch with its number, mean losses and the module, unless
-            several processes train.
+        on_epoch: called after every epoch with its number, mean losses and the module; not called
+            if several processes train.
 
     Raises:
         UserError: the devices do not fit, the disk is full, or a training process was killed.
-        SystemExit: stopped by a signal; the checkpoint stays.
+        SystemExit: a signal stopped the training; the checkpoint remains.
     """
     _check_devices(module, settings)
     if settings.processes > 1:
@@ -102,17 +108,19 @@ def train(
 def _check_devices(module: pl.LightningModule, settings: TrainingSettings) -> None:
     devices, batch_size = settings.devices, module.hparams["batch_size"]
     if settings.strategy != "ddp" and devices > 1:
-        raise UserError(f"trainer.devices={devices}: several devices need trainer=ddp")
+        raise UserError(
+            f"trainer.devices={devices}: needs trainer=ddp; use trainer=ddp or trainer.devices=1"
+        )
     if batch_size % devices:
         raise UserError(
             f"trainer.devices={devices}: cannot divide victim.batch_size={batch_size} into equal "
-            "parts; change either"
+            "parts; change one of them"
         )
     on_gpu = torch_device(settings.accelerator).type == "cuda"
     if on_gpu and devices > torch.cuda.device_count():
         raise UserError(
-            f"trainer.devices={devices}: {torch.cuda.device_count()} GPUs are visible here; "
-            "use fewer, or trainer.accelerator=cpu"
+            f"trainer.devices={devices}: {torch.cuda.device_count()} GPUs are visible; use fewer "
+            "devices, or trainer.accelerator=cpu"
         )
 
 
@@ -124,7 +132,7 @@ def _train(
     settings: TrainingSettings,
     on_epoch: EpochHook | None = None,
 ) -> None:
-    """What every training process does; the first one writes."""
+    """Train in one process; the process of rank 0 writes the files."""
     hparams = module.hparams
     loader = _loader(module, dataset, settings, rank)
     resume = folder / "resume" / "last.ckpt"
@@ -137,7 +145,7 @@ def _train(
         TimedCheckpoint(resume.parent, settings.checkpoint_every_s),
         preemption,
     ]
-    with _quiet_lightning(), prepared(module, settings), preemption.heeded():
+    with _quiet_lightning(), prepared(module, settings), preemption.handles_signals():
         trainer = pl.Trainer(
             max_epochs=hparams["epochs"],
             callbacks=callbacks,
@@ -146,8 +154,10 @@ def _train(
         )
         try:
             trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
-        except SystemExit as stop:  # what Lightning makes of SIGINT (code 1) and SIGTERM (no code)
-            log.warning("training was stopped; the same command goes on from its last checkpoint")
+        except SystemExit as stop:  # Lightning raises it for SIGINT (code 1) and SIGTERM (no code)
+            log.warning(
+                "training stopped; run the same command again to resume from the last checkpoint"
+            )
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         trainer.save_checkpoint(folder / CHECKPOINT_FILE, weights_only=True)
     if rank == 0:
@@ -159,15 +169,15 @@ def _train(
 def _loader(
     module: pl.LightningModule, dataset: PairDataset, settings: TrainingSettings, rank: int
 ) -> DataLoader[Item]:
-    """Batches of a training process; a module may have a way of its own to draw them."""
+    """Batches of a training process, from the module's ``training_loader`` if it has one."""
     hparams, n = module.hparams, settings.processes
     if not hasattr(module, "training_loader"):
         size, seed = hparams["batch_size"] // n, hparams["seed"]
         return training_loader(dataset, size, seed, settings.workers, rank, n)
     if n > 1:
         raise UserError(
-            f"trainer.devices={n}: {type(module).__name__} draws its batches itself, for one "
-            "process; use trainer.devices=1"
+            f"trainer.devices={n}: {type(module).__name__} draws its own batches in one process; "
+            "use trainer.devices=1"
         )
     own: DataLoader[Item] = cast(Any, module).training_loader(dataset)
     return own
@@ -179,7 +189,7 @@ def _hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict
     plugins: list[Any] = [checkpoints, LightningEnvironment()]
     if several and device == "cpu":
         plugins.append(GlobalBatchNorm())
-    # The step of one network leaves the other's parameters unused.
+    # A step of one network does not use the parameters of the other.
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
     return {
         "accelerator": device,
@@ -197,15 +207,15 @@ def _hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict
 
 @contextmanager
 def prepared(module: pl.LightningModule, settings: TrainingSettings) -> Iterator[None]:
-    """Within, a module and PyTorch's flags are set for speed, and afterwards as they were.
+    """Set a module and PyTorch's flags for speed within the context, and restore them afterwards.
 
-    On GPUs: channels last; cuDNN picks the fastest algorithms, so that two trainings are equal only
-    to rounding; float32 products may use TF32, as PyTorch lets convolutions anyway. On the CPU
-    channels last was slower at demo scale. With ``compile`` the networks are compiled where they
-    are; their state dicts stay the same.
+    On GPUs: channels last; cuDNN chooses the fastest algorithms, so that two trainings are equal
+    only up to rounding; float32 matrix products may use TF32, as convolutions do by default. On the
+    CPU channels last was slower at demo scale. With ``compile`` the networks are compiled in place;
+    their state dicts do not change.
 
     Raises:
-        UserError: they cannot be compiled.
+        UserError: the networks cannot be compiled.
     """
     on_gpu = torch_device(settings.accelerator).type == "cuda"
     benchmark, products = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
@@ -222,13 +232,13 @@ def prepared(module: pl.LightningModule, settings: TrainingSettings) -> Iterator
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"trainer.compile=true: torch.compile fails here ({reason}); "
+                f"trainer.compile=true: torch.compile fails on this machine ({reason}); "
                 "use trainer.compile=false"
             ) from error
         raise
     finally:
         for network in networks:
-            network._compiled_call_impl = None  # there is no public way back
+            network._compiled_call_impl = None  # PyTorch has no public function for this
         if on_gpu:
             module.to(memory_format=torch.contiguous_format)
             torch.backends.cudnn.benchmark = benchmark
@@ -247,7 +257,7 @@ def _write_losses(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Hide hints and device banners; warnings stay, but for harmless ones."""
+    """Hide hints, device banners and harmless warnings."""
     loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

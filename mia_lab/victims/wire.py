@@ -1,4 +1,7 @@
-"""One image as text, the way client and server exchange it; see `mia_lab.victims.http`."""
+"""Encoding of images as text, for the exchange between client and server.
+
+See `mia_lab.victims.http`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 TRANSPORT = {"png": "8-bit PNG over HTTP", "npy": None}
-"""The encodings, and how one loses precision."""
+"""The encodings; the value names the transport if it loses precision, else None."""
 
 
 def encode_image(image: Tensor, encoding: str) -> str:
@@ -34,12 +37,12 @@ def decode_image(text: object, encoding: str, shape: tuple[int, ...] | None = No
     """One image from base64: float32 (C, H, W) in [0, 1].
 
     Args:
-        text: what the other side sent.
+        text: received string.
         encoding: ``png`` or ``npy``.
-        shape: what it must have; None: any.
+        shape: required shape; None accepts any.
 
     Raises:
-        ValueError: it is no such image; the message goes on after the image's name.
+        ValueError: the text is not such an image; the message continues after the image's name.
     """
     try:
         data = base64.b64decode(text, validate=True)  # type: ignore[arg-type]
@@ -54,7 +57,7 @@ def decode_image(text: object, encoding: str, shape: tuple[int, ...] | None = No
     if not image.isfinite().all():
         raise ValueError("is not finite")
     if low < 0 or high > 1:
-        raise ValueError(f"leaves [0, 1] ({low:.9g} to {high:.9g})")
+        raise ValueError(f"is outside [0, 1] ({low:.9g} to {high:.9g})")
     return image
 
 
@@ -62,7 +65,7 @@ def _decode_png(data: bytes, shape: tuple[int, ...] | None) -> Tensor:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             size = (3, picture.height, picture.width)
-            if shape is not None and size != shape:  # before its pixels take memory
+            if shape is not None and size != shape:  # checked before the pixels take memory
                 raise ValueError(f"has shape {size}, expected {shape}")
             if picture.mode != "RGB":
                 raise ValueError(f"has pixel format {picture.mode}, expected 8-bit RGB")
@@ -75,7 +78,7 @@ def _decode_png(data: bytes, shape: tuple[int, ...] | None) -> Tensor:
 def _decode_npy(data: bytes) -> Tensor:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:  # its header may claim TBs
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:  # a header may claim TBs
         raise ValueError("is not a complete .npy file") from error
     if array.dtype != np.float32:
         raise ValueError(f"has type {array.dtype}, expected float32")

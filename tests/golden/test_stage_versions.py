@@ -1,9 +1,7 @@
-"""What the stored stages computed when their versions were last raised.
+"""Numbers that stages and components computed when their versions were last raised.
 
-A failure here means that stored results no longer are what the code would compute. If that is
-intended, raise the stage's version in `mia_lab/stages/planned.py`, `mia_lab/stages/audit_stages.py` or
-`mia_lab/stages/difficulty_stages.py` (or the `version` of a class), and only then write the new
-numbers here.
+A failure here means that stored results are no longer what the code would compute. If that is
+intended, raise the version of the stage or of the component, and then write the new numbers here.
 """
 
 from __future__ import annotations
@@ -13,15 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mia_lab.stages.difficulty_stages import (
-    DIFFICULTY_VERSION,
-    FEATURES_VERSION,
-    POOLED_VERSION,
-    pool,
-)
 from PIL import Image
 
 from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.pooling import pool
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural import render
 from mia_lab.data.procedural import source as generated
@@ -30,8 +23,12 @@ from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.data.traces import traces
 from mia_lab.difficulty import difficulty_score
 from mia_lab.evaluation.blind import fit_baselines
-from mia_lab.stages import audit_stages as stages
-from mia_lab.stages import planned
+from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.difficulty import DifficultyStage
+from mia_lab.stages.features import FeaturesStage
+from mia_lab.stages.pooled import PooledStage
+from mia_lab.stages.split import SplitStage
+from mia_lab.stages.victim import VictimStage
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
@@ -46,7 +43,7 @@ def test_split_version() -> None:
         for split in (rows, official)
         for role in (Role.MEMBER, Role.NONMEMBER)
     ]
-    assert (planned.SPLIT_VERSION, found) == (2, SPLIT)
+    assert (SplitStage.version, found) == (2, SPLIT)
 
 
 def test_difficulty_version() -> None:
@@ -54,7 +51,7 @@ def test_difficulty_version() -> None:
     blocks = [rng.normal(size=(6, 16, 16)), rng.normal(size=(40, 4, 4))]
     target = 0.5 + 0.1 * blocks[0][:3] + 0.01 * rng.normal(size=(3, 16, 16))
     score = difficulty_score(blocks, target, ridge=2.0, seed=1, image_id="golden")
-    assert (FEATURES_VERSION, DIFFICULTY_VERSION) == (1, 2)
+    assert (FeaturesStage.version, DifficultyStage.version) == (1, 2)
     assert score == pytest.approx(DIFFICULTY, rel=1e-9)
 
 
@@ -66,7 +63,7 @@ def test_blind_features_version() -> None:
     assert [found[column] for column in TRACES] == pytest.approx(list(TRACES.values()), rel=1e-4)
     photo = torch.from_numpy(scene.target.copy()).permute(2, 0, 1)[None].float() / 255
     pooled = pool(Backbone("tf_efficientnet_lite0", "packaged"), photo)[0]
-    assert POOLED_VERSION == 1
+    assert PooledStage.version == 1
     assert len(pooled) == 496
     np.testing.assert_allclose(pooled[[0, 100, 495]], POOLED, atol=1e-4)
 
@@ -76,7 +73,7 @@ def test_blind_version() -> None:
     truth = np.arange(40) < 20
     features = {"pixels": rng.normal(size=(40, 6)) + truth[:, None]}
     fits = fit_baselines(rng.normal(size=40), features, truth, seed=3, permutations=40)
-    assert stages.BLIND_VERSION == 1
+    assert BlindStage.version == 1
     assert fits.name.tolist() == ["difficulty", "pixels"]
     np.testing.assert_allclose(fits.score[1, :3], BLIND_SCORES, atol=1e-5)
     np.testing.assert_allclose(fits.null.mean(axis=0), BLIND_NULL, atol=1e-5)
@@ -117,7 +114,7 @@ def test_victim_version(tmp_path: Path) -> None:
         TrainingSettings("cpu"),
         on_epoch=lambda _epoch, found, _module: losses.append(found["l1"]),
     )
-    assert planned.VICTIM_VERSION == 2
+    assert VictimStage.version == 2
     np.testing.assert_allclose(losses, L1, rtol=2e-3)
 
 

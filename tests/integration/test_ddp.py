@@ -109,7 +109,7 @@ def test_a_killed_training_process_is_named_and_the_command_resumes(command: Com
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert f"training goes on after epoch {reached + 1}" in err
+    assert f"training resumes after epoch {reached + 1}" in err
     assert "Traceback" not in err
     assert all_gone(team)
 

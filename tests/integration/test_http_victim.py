@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mia_lab.victims import http
 from mia_lab.victims import server as server_module
-from mia_lab.victims.answers import question_key
+from mia_lab.victims.answers import query_key
 from mia_lab.victims.server import Server
 from support import Command
 
@@ -29,7 +29,7 @@ class Model:
     def translate(self, x: Tensor) -> Tensor:
         if len(self.seen) >= self.fails_after:
             raise RuntimeError("out of memory")
-        self.seen.update(question_key(image, "", 0) for image in x)
+        self.seen.update(query_key(image, "", 0) for image in x)
         return x
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_audit_pays_for_no_answer_twice(
     assert f"victim.url={server.url}: status 500" in failed.error
     assert "RuntimeError: out of memory" in failed.error
     assert "after 2 attempts; look into the server's log" in failed.error
-    assert failed.error.endswith("the same command goes on, 4 answers kept")
+    assert failed.error.endswith("run the same command again to continue (4 answers cached)")
     model.fails_after = 10**9
     metrics = command(*given).metrics
     assert metrics

@@ -149,7 +149,7 @@ def test_interruptions_change_no_result(
     assert shown.count(": done") == 3, shown
     assert shown.count("killed by signal 9") >= 1, shown
     logs = "".join(p.read_text() for p in (tmp_path / "sweep").glob("jobs/*/*.err"))
-    assert logs.count("training goes on after epoch") == 3, logs
+    assert logs.count("training resumes after epoch") == 3, logs
     again = on_cluster.alone(*sweep)
     assert again.code == 0, again.err
     assert states(tmp_path / "sweep") <= {"done"}
@@ -174,5 +174,5 @@ def test_two_training_processes_in_a_job(
     assert process.returncode == 0, shown
     (log,) = (tmp_path / "sweep/jobs").glob("*/*_log.err")
     assert "training in 2 processes" in log.read_text()
-    assert "training goes on after epoch" in log.read_text()
+    assert "training resumes after epoch" in log.read_text()
     assert weights(tmp_path / "outputs/store") == weights(tmp_path / "ref/store")

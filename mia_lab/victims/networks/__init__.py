@@ -1,4 +1,4 @@
-"""Plain networks, in the key layouts of the published checkpoints."""
+"""Networks with the state dict keys of the published checkpoints."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 def translate_unit_range(network: nn.Module, x: Tensor, input_encoding: str = "rgb") -> Tensor:
-    """Run a network that answers in [-1, 1] on inputs in [0, 1].
+    """Run a network with outputs in [-1, 1] on inputs in [0, 1].
 
     Args:
-        network: takes pictures in [-1, 1], or one-hot labels as they are.
+        network: accepts pictures in [-1, 1], or one-hot labels in {0, 1}.
         x: float (N, C, H, W) in [0, 1].
         input_encoding: ``rgb`` or ``one_hot``.
 
@@ -21,7 +21,7 @@ def translate_unit_range(network: nn.Module, x: Tensor, input_encoding: str = "r
 
 
 def network_range(x: Tensor, input_encoding: str) -> Tensor:
-    """Inputs as the published networks want them: pictures in [-1, 1], labels in {0, 1}."""
+    """Convert inputs to the range of the published networks: pictures [-1, 1], labels {0, 1}."""
     return 2 * x - 1 if input_encoding == "rgb" else x
 
 

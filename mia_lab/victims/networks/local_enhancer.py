@@ -1,4 +1,4 @@
-"""pix2pixHD's coarse-to-fine generator, in the key layout of the published checkpoints."""
+"""pix2pixHD's coarse-to-fine generator, with the state dict keys of the published checkpoints."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from mia_lab.victims.networks.resnet import ResidualBlock, down, head, picture, 
 
 
 class LocalEnhancer(nn.Module):
-    """A global generator on the shrunk image, refined scale by scale (Wang et al. 2018).
+    """A global generator on the downsampled image, refined scale by scale (Wang et al. 2018).
 
     ``LocalEnhancer`` of pix2pixHD's code. Every enhancer halves the image once more.
 
     Args:
         in_channels, out_channels: channels of input and output.
-        width: channels of the finest scale (``ngf``), doubled by every coarser one.
-        n_downsamplings, n_blocks: of the global generator.
-        n_enhancers: scales besides the coarsest, at least 1.
+        width: channels of the finest scale (``ngf``), doubled at every coarser scale.
+        n_downsamplings, n_blocks: downsamplings and residual blocks of the global generator.
+        n_enhancers: number of scales besides the coarsest, at least 1.
         n_local_blocks: residual blocks of each enhancer.
         norm: ``batch`` or ``instance``.
 
     Attributes:
-        arguments: what builds it again.
+        arguments: constructor arguments that rebuild the network.
         stride: the side of an image must be a multiple of it.
         smallest: side of the smallest image; reflection needs two pixels in the blocks.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: the norm is unknown.
     """
 
     def __init__(

@@ -6,12 +6,12 @@ from torch import nn
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """``batch``, ``group``: with weights; ``instance``: instance norm without any.
+    """A norm layer: ``batch`` and ``group`` have weights, ``instance`` has none.
 
-    Groups hold 8 channels, or all of them where they are fewer or no multiple.
+    Groups have 8 channels, or all channels if their number is not a multiple of 8.
 
     Raises:
-        ValueError: another name.
+        ValueError: the norm is unknown.
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)

@@ -1,4 +1,4 @@
-"""The discriminators of pix2pix and pix2pixHD, in the key layout of the published checkpoints."""
+"""The discriminators of pix2pix and pix2pixHD, with the published checkpoints' state dict keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PatchGAN(nn.Module):
         norm: ``batch`` or ``instance``; with ``instance`` all convolutions have biases.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: the norm is unknown.
     """
 
     def __init__(self, in_channels: int = 6, width: int = 64, norm: str = "batch") -> None:
@@ -35,7 +35,7 @@ class PatchGAN(nn.Module):
         self.model = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
 
     def forward(self, pair: Tensor) -> Tensor:
-        """Logits (N, 1, h, w), one a patch, for pairs (N, in_channels, H, W)."""
+        """Logits (N, 1, h, w), one per patch, of pairs (N, in_channels, H, W)."""
         out: Tensor = self.model(pair)
         return out
 
@@ -49,8 +49,8 @@ class MultiscaleDiscriminator(nn.Module):
     Args:
         in_channels: channels of input and target together.
         width: channels of the first layer (``ndf``), doubled layer by layer up to 512.
-        n_discriminators: scales, each half the size of the one before.
-        n_layers: convolutions with stride 2; three make patches of 70 x 70 pixels.
+        n_discriminators: number of scales, each half the size of the one before.
+        n_layers: number of convolutions with stride 2; three give patches of 70 x 70 pixels.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class MultiscaleDiscriminator(nn.Module):
         """Features of pairs (N, in_channels, H, W).
 
         Returns:
-            A list a scale, full resolution first, of the outputs of all layers; the last one
-            holds the logits (N, 1, h, w). As published, the highest-numbered layers see the
-            full resolution.
+            For each scale, full resolution first, the outputs of all layers; the last output is
+            the logits (N, 1, h, w). As in the published code, the layers with the highest number
+            process the full resolution.
         """
         scales = []
         for i in reversed(range(self.n_discriminators)):

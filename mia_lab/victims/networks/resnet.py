@@ -1,4 +1,4 @@
-"""The residual generators of pix2pix and pix2pixHD, in their checkpoints' key layout."""
+"""The residual generators of pix2pix and pix2pixHD, with their checkpoints' state dict keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mia_lab.victims.networks.norms import norm_layer
 
 
 class ResNetGenerator(nn.Module):
-    """Halve a few times, residual blocks, double as often (Johnson et al. 2016).
+    """Downsampling, residual blocks, and upsampling (Johnson et al. 2016).
 
     The defaults are pix2pix's ``resnet_9blocks`` (``ResnetGenerator`` of its code). With four
     downsamplings and ``norm="instance"`` it is pix2pixHD's global generator (Wang et al. 2018,
@@ -20,19 +20,19 @@ class ResNetGenerator(nn.Module):
     Args:
         in_channels, out_channels: channels of input and output.
         width: channels of the first convolution (``ngf``), doubled by every downsampling.
-        n_downsamplings: how often the image is halved.
-        n_blocks: residual blocks.
+        n_downsamplings: number of downsamplings by two.
+        n_blocks: number of residual blocks.
         norm: ``batch`` or ``instance``.
-        dropout: probability in the residual blocks; 0 leaves the layer out, which moves keys.
-        bias: whether convolutions before a norm have biases; None: with ``instance`` only.
+        dropout: probability in the residual blocks; 0 omits the layer, which changes the keys.
+        bias: whether convolutions before a norm have biases; None means only with ``instance``.
 
     Attributes:
-        arguments: what builds it again.
+        arguments: constructor arguments that rebuild the network.
         stride: the side of an image must be a multiple of it.
         smallest: side of the smallest image; reflection needs two pixels in the blocks.
 
     Raises:
-        ValueError: an unknown norm.
+        ValueError: the norm is unknown.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ def trunk(
     dropout: float,
     bias: bool,
 ) -> list[nn.Module]:
-    """The layers of a residual generator up to the one that makes the picture."""
+    """The layers of a residual generator before the output layers of `picture`."""
     layers = head(in_channels, width, norm, bias)
     widths = [width * 2**i for i in range(n_downsamplings + 1)]
     for before, after in pairwise(widths):
@@ -92,25 +92,25 @@ def trunk(
 
 
 def head(in_channels: int, width: int, norm: str, bias: bool) -> list[nn.Module]:
-    """From the input to the first features."""
+    """The layers from the input to the first features."""
     convolution = nn.Conv2d(in_channels, width, 7, bias=bias)
     return [nn.ReflectionPad2d(3), convolution, norm_layer(norm, width), nn.ReLU(inplace=True)]
 
 
 def down(before: int, after: int, norm: str, bias: bool) -> list[nn.Module]:
-    """Halve the sides."""
+    """Layers that halve height and width."""
     convolution = nn.Conv2d(before, after, 3, 2, 1, bias=bias)
     return [convolution, norm_layer(norm, after), nn.ReLU(inplace=True)]
 
 
 def up(before: int, after: int, norm: str, bias: bool) -> list[nn.Module]:
-    """Double the sides."""
+    """Layers that double height and width."""
     convolution = nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1, bias=bias)
     return [convolution, norm_layer(norm, after), nn.ReLU(inplace=True)]
 
 
 def picture(width: int, out_channels: int) -> list[nn.Module]:
-    """From the last features to a picture in [-1, 1]."""
+    """The layers from the last features to a picture in [-1, 1]."""
     return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
 
 

@@ -1,4 +1,4 @@
-"""The U-Net generator of pix2pix, in the key layout of the published checkpoints."""
+"""The U-Net generator of pix2pix, with the state dict keys of the published checkpoints."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class UNet(nn.Module):
         norm: ``batch``, ``instance`` or ``group``; with ``instance`` all convolutions have biases.
 
     Attributes:
-        arguments: what builds it again.
+        arguments: constructor arguments that rebuild the network.
         stride: the side of an image must be a multiple of it.
         smallest: side of the smallest image.
 
     Raises:
-        ValueError: another image size or norm.
+        ValueError: the image size or the norm is not supported.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class _Level(nn.Module):
         super().__init__()
         bias = norm == "instance"
         down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)]
-        if below is None:  # the innermost level has no norm after its convolution and no skip below
+        if below is None:  # the innermost level has no norm after its convolution and no skip
             middle: list[nn.Module] = []
             inner_out = inner
         else:

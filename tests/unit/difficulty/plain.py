@@ -79,7 +79,7 @@ class Probe:
         self.equations = normal_equations(self.columns, self.targets, self.train)
 
     def _part(self, blocks):
-        return self.equations.subset([self.columns.places()[b] for b in blocks])
+        return self.equations.subset([self.columns.slices()[b] for b in blocks])
 
     def ridge(self, blocks, ridge):
         """Predictions (B, L, P, T) and penalties (B, L)."""

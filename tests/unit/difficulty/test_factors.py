@@ -96,7 +96,7 @@ def test_files_have_the_bytes_announced(lite0, pairs, tmp_path):
 
 @pytest.mark.parametrize("announced", [4, 6])
 def test_a_wrong_number_of_images_is_an_error(scorer, pairs, tmp_path, announced):
-    with pytest.raises(ValueError, match=f"5 images came, {announced} were announced"):
+    with pytest.raises(ValueError, match=f"hold 5 images, expected {announced}"):
         save_factors(tmp_path, scorer.factors([pairs]), announced)
 
 

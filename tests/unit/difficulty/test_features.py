@@ -104,7 +104,7 @@ def test_target_is_resized_as_skimage_does(lite0):
 def test_nonfinite_images_are_named(lite0, side, value):
     batch = pairs()
     (batch.x if side == "input" else batch.y)[1, 0, 5, 5] = value
-    with pytest.raises(UserError, match=rf"'im-1': its {side} holds NaN or infinite"):
+    with pytest.raises(UserError, match=rf"'im-1': its {side} contains NaN or infinite"):
         extract(lite0, batch, [1], grid_size=16)
 
 

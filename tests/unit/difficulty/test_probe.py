@@ -337,7 +337,7 @@ def duplicates():
 
 def test_a_penalty_lost_in_rounding_is_an_error():
     probe = Probe(*duplicates(), train_pixels("a", 0, 64)[None])
-    with pytest.raises(UserError, match=r"penalty of 1e-300 drowns.*float64"):
+    with pytest.raises(UserError, match=r"penalty of 1e-300 is below the rounding.*float64"):
         probe.ridge([0, 1], [1e-300])
 
 
@@ -346,7 +346,7 @@ def test_float32_refuses_a_penalty_that_float64_takes():
     wanted = ridge_predictions(*plain(*duplicates(), 0), train[0], [1e-7])
     found, _ = Probe(*duplicates(), train).ridge([0, 1], [1e-7])
     assert difference(found[0], wanted) < 1e-6
-    with pytest.raises(UserError, match=r"penalty of 1e-07 drowns.*float32"):
+    with pytest.raises(UserError, match=r"penalty of 1e-07 is below the rounding.*float32"):
         Probe(*duplicates(), train, torch.float32).ridge([0, 1], [1e-7])
 
 
@@ -354,12 +354,12 @@ def test_a_penalty_lost_in_rounding_is_an_error_among_several_too():
     rng = np.random.default_rng(0)
     features = np.tile(rng.random((1, 3, 16, 16)), (1, 10, 1, 1))
     probe = Probe([features, features], rng.random((1, 3, 16, 16)), train_pixels("a", 0, 256)[None])
-    with pytest.raises(UserError, match="drowns"):
+    with pytest.raises(UserError, match="is below the rounding"):
         probe.ridge([0, 1], [1.0, 1e-100])
 
 
 def test_blocks_out_of_order_are_refused():
     probe = Probe(*duplicates(), train_pixels("a", 0, 64)[None])
-    places = probe.columns.places()
+    places = probe.columns.slices()
     with pytest.raises(ValueError, match="ascending order"):
         probe.equations.subset(places[::-1])

@@ -285,7 +285,7 @@ def test_features_that_overflow_are_an_error():
 
 def test_a_penalty_lost_in_rounding_is_an_error():
     features = np.tile(np.random.default_rng(0).random((3, 8, 8)), (10, 1, 1))
-    with pytest.raises(UserError, match="penalty of 1e-300 drowns"):
+    with pytest.raises(UserError, match="penalty of 1e-300 is below the rounding"):
         difficulty_score([features, features], TARGET[0, :, :8, :8], ridge=1e-300)
 
 
@@ -329,7 +329,9 @@ def test_auto_is_refused_in_float32(lite0_case):
 @pytest.mark.parametrize("others", [[], [1.0]], ids=["alone", "in company"])
 def test_a_penalty_that_drowns_in_float32_is_refused(lite0_case, others):
     settings = [Setting((1, 2, 3, 4), r) for r in (1e-7, *others)]
-    with pytest.raises(UserError, match=r"1e-07 drowns.*use difficulty\.precision=float64"):
+    with pytest.raises(
+        UserError, match=r"1e-07 is below the rounding.*use difficulty\.precision=float64"
+    ):
         score_batch(lite0_case.batch, settings, PixelProtocol(), 0, torch.float32)
     score_batch(lite0_case.batch, settings, PixelProtocol(), 0)
 

@@ -257,7 +257,7 @@ def test_images_go_through_the_network_batch_by_batch(lite0, pairs, monkeypatch)
 def test_nonfinite_images_are_named(lite0, pairs, side, value):
     x, y = pairs.x.clone(), pairs.y.clone()
     (x if side == "input" else y)[3, 0, 5, 5] = value
-    with pytest.raises(UserError, match=rf"'im-3': its {side} holds NaN or infinite"):
+    with pytest.raises(UserError, match=rf"'im-3': its {side} contains NaN or infinite"):
         table(lite0, [PairBatch(pairs.ids, x, y)])
 
 

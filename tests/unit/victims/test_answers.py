@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
-from mia_lab.victims.answers import CachedAnswers, Unanswered, question_key
+from mia_lab.victims.answers import CachedAnswers, Unanswered, query_key
 from mia_lab.victims.blackbox import BlackBox
 from mia_lab.victims.http import Http
 from mia_lab.victims.server import Server
@@ -38,7 +38,7 @@ class Counting:
 
     def translate(self, x: Tensor) -> Tensor:
         self.batches.append(len(x))
-        self.seen.update(question_key(image, "", 0) for image in x)
+        self.seen.update(query_key(image, "", 0) for image in x)
         y = ((1 - x) * 255).round() / 255 if self.eight_bit else 1 - x
         if self.broken:
             raise Unanswered("no", {i: y[i] for i in range(len(x)) if i not in self.broken})
@@ -61,7 +61,7 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path, eight_bit: bool) -
     again = CachedAnswers(box, tmp_path / "kept")
     assert torch.equal(again.translate(x), y)
     assert (answers.asked, again.asked) == (4, 0)
-    assert again.describe() == "4 answers kept"
+    assert again.describe() == "4 answers cached"
     assert set(box.seen.values()) == {1}
 
 
@@ -89,7 +89,9 @@ def test_valid_answers_of_a_failed_batch_are_kept(tmp_path: Path) -> None:
     box = Counting()
     box.broken = {1}
     answers = CachedAnswers(box, tmp_path)
-    with pytest.raises(UserError, match=r"^no; the same command goes on, 3 answers kept$"):
+    with pytest.raises(
+        UserError, match=r"^no; run the same command again to continue \(3 answers cached\)$"
+    ):
         answers.translate(images())
     box.broken = set()
     assert torch.equal(answers.translate(images()), 1 - images())
@@ -111,7 +113,7 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
     for place in range(0, len(whole), 31):  # one bit anywhere is found, or does not matter
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         assert torch.equal(answers.translate(x), y)
-    other = question_key(images(1, seed=1)[0], "identity", 0)
+    other = query_key(images(1, seed=1)[0], "identity", 0)
     (tmp_path / other[:2]).mkdir(exist_ok=True)
     CachedAnswers(box, tmp_path / "small").translate(images(1)[..., :8])
     next((tmp_path / "small").glob("*/*.npz")).rename(tmp_path / other[:2] / f"{other}.npz")
@@ -120,7 +122,9 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("a file")
-    with pytest.raises(UserError, match=r"an answer cannot be kept \(Not a directory\); make room"):
+    with pytest.raises(
+        UserError, match=r"an answer cannot be written \(Not a directory\); free disk space"
+    ):
         CachedAnswers(Counting(), tmp_path / "kept").translate(images())
 
 
@@ -140,7 +144,7 @@ def test_several_writers(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert CachedAnswers(Counting(), tmp_path).describe() == "40 answers kept"
+    assert CachedAnswers(Counting(), tmp_path).describe() == "40 answers cached"
     assert not list(tmp_path.glob("*/.*"))
 
 

@@ -140,7 +140,7 @@ def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset
         (lambda x: x[:, :1], r"answered train/000000 with shape \(4, 1, 32, 32\), expected"),
         (lambda x: x.numpy(), r"with a ndarray; its translate\(\) must return a torch.Tensor"),
         (lambda x: x * float("nan"), "is not finite"),
-        (lambda x: x * 2 - 1, r"leaves \[0, 1\]"),
+        (lambda x: x * 2 - 1, r"is outside \[0, 1\]"),
     ],
 )
 def test_bad_answers(

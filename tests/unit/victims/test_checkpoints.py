@@ -45,13 +45,13 @@ def test_architecture_is_read_off_the_tensors(
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (PatchGAN(6, 4), "is a discriminator of pix2pix; give the generator"),
-        (PatchGAN(6, 4, "instance"), "is a discriminator of pix2pix; give the generator"),
-        (MultiscaleDiscriminator(6, 4), "is a discriminator of pix2pixHD; give the generator"),
+        (PatchGAN(6, 4), "is a discriminator of pix2pix; use the generator"),
+        (PatchGAN(6, 4, "instance"), "is a discriminator of pix2pix; use the generator"),
+        (MultiscaleDiscriminator(6, 4), "is a discriminator of pix2pixHD; use the generator"),
         (ResNetGenerator(n_blocks=0, width=2), "has no residual blocks"),
-        (nn.Linear(2, 2), "is no generator of mia_lab, pix2pix or pix2pixHD"),
+        (nn.Linear(2, 2), "is not a generator of mia_lab, pix2pix or pix2pixHD"),
         (ResNetGenerator(width=2, n_blocks=1, norm="instance", bias=False), "networks without"),
-        (ResNetGenerator(width=2, n_blocks=1, n_downsamplings=0), "nothing that shrinks"),
+        (ResNetGenerator(width=2, n_blocks=1, n_downsamplings=0), "no downsampling"),
     ],
 )
 def test_what_is_no_published_generator(network: nn.Module, message: str) -> None:
@@ -60,7 +60,7 @@ def test_what_is_no_published_generator(network: nn.Module, message: str) -> Non
 
 
 def test_no_tensors_at_all() -> None:
-    with pytest.raises(ValueError, match="is no generator"):
+    with pytest.raises(ValueError, match="is not a generator"):
         recognise(plain({}), 0.5)
 
 
@@ -102,7 +102,9 @@ def test_a_file_never_runs_code(tmp_path: Path, how: str) -> None:
 def test_whole_modules_are_named(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save(UNet(32, width=2), path)
-    message = r"holds code besides tensors \(mia_lab\.victims\.networks\.unet\.UNet\).*state_dict"
+    message = (
+        r"contains code besides tensors \(mia_lab\.victims\.networks\.unet\.UNet\).*state_dict"
+    )
     with pytest.raises(UserError, match=message):
         read(path)
 
@@ -143,9 +145,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (torch.zeros(3), "holds a Tensor, not a network's tensors by name"),
-        ([1, 2], "holds a list, not a network's tensors"),
-        ({"epoch": 3, "model": {}}, "holds a int at 'epoch', so it is no state dict"),
+        (torch.zeros(3), "contains a Tensor, not a state dict"),
+        ([1, 2], "contains a list, not a state dict"),
+        ({"epoch": 3, "model": {}}, "contains a int at 'epoch', so it is not a state dict"),
     ],
 )
 def test_other_contents(tmp_path: Path, content: object, message: str) -> None:

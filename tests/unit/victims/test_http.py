@@ -163,7 +163,7 @@ def test_labels_need_npy(start: Start) -> None:
     y = Http(server.url, encoding="npy").translate(images(1, channels=5))
     assert torch.equal(y, torch.full((1, 3, SIZE, SIZE), 0.25))
     with pytest.raises(
-        UserError, match=r"png carries 3 channels, and inputs have 5; set victim.enc"
+        UserError, match=r"png: supports 3 channels, but the inputs have 5; set victim.enc"
     ):
         Http(server.url).translate(images(1, channels=5))
 
@@ -171,11 +171,14 @@ def test_labels_need_npy(start: Start) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"url": "localhost:8000"}, "victim.url=localhost://8000: give http://host:port/path"),
-        ({"url": "http://host:port/"}, "victim.url: is no URL"),
-        ({"url": "http:///path"}, "victim.url=http:///path: give http"),
+        (
+            {"url": "localhost:8000"},
+            "victim.url=localhost://8000: is not a valid URL; set it to http://host:port/path",
+        ),
+        ({"url": "http://host:port/"}, "victim.url: is not a valid URL"),
+        ({"url": "http:///path"}, "victim.url=http:///path: is not a valid URL"),
         ({"token_variable": "NOWHERE"}, "victim.token_variable=NOWHERE: no such environment"),
-        ({"token_variable": "BAD"}, "victim.token_variable=BAD: its value is no token"),
+        ({"token_variable": "BAD"}, "victim.token_variable=BAD: its value is not a valid token"),
     ],
 )
 def test_settings(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str) -> None:
@@ -185,7 +188,7 @@ def test_settings(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], mes
 
 
 def test_no_secret_is_shown(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="holds a user name or password") as caught:
+    with pytest.raises(UserError, match="contains a user name or password") as caught:
         Http("http://anna:sesame@host/x")
     assert "sesame" not in str(caught.value)
     monkeypatch.setenv("TOKEN", "s3cret")
@@ -195,7 +198,7 @@ def test_no_secret_is_shown(start: Start, monkeypatch: pytest.MonkeyPatch) -> No
         box.translate(images())
     message = str(caught.value)
     assert r"/translate?***: status 401 (unknown token ***\x1b[0m), after 1 attempt;" in message
-    assert "does not take the token in TOKEN" in message
+    assert "rejects the token in TOKEN" in message
     assert "s3cret" not in message
     assert "hidden" not in message
     assert server.headers[0]["Authorization"] == "Bearer s3cret"
@@ -238,7 +241,7 @@ def test_it_recovers(start: Start) -> None:
 
 def test_failures_that_last(start: Start) -> None:
     server = start(lambda handler, _: handler.abort())
-    assert "cannot be asked (" in failure(server)
+    assert "cannot be queried (" in failure(server)
     server.behaviour = lambda handler, _: handler.reply(503, b"loading\nthe model")
     assert "status 503 (loading), after 3 attempts; start the server" in failure(server)
 
@@ -250,14 +253,14 @@ def test_failures_that_last(start: Start) -> None:
         handler.close_connection = True
 
     server.behaviour = cut_off
-    assert "cannot be asked (" in failure(server)
+    assert "cannot be queried (" in failure(server)
     assert len(server.requests) == 9
 
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
-        (400, "mend the server"),
+        (400, "correct the server"),
         (401, "name the environment variable of the token with victim.token_variable"),
         (404, "correct victim.url"),
         (413, "lower query.batch_size"),
@@ -285,10 +288,12 @@ def test_redirects_are_not_followed(start: Start, monkeypatch: pytest.MonkeyPatc
 
 def test_a_long_pause_is_not_waited_for(start: Start) -> None:
     server = start(lambda handler, _: handler.reply(503, b"", Retry_After="86400"))
-    assert "status 503, asks to wait 86400 s, after 1 attempt; run the command" in failure(server)
+    assert "status 503, requests a pause of 86400 s, after 1 attempt; run the command" in failure(
+        server
+    )
     date = "Wed, 21 Oct 2099 07:28:00 GMT"
     server.behaviour = lambda handler, _: handler.reply(429, b"", Retry_After=date)
-    assert "status 429, asks to wait" in failure(server)
+    assert "status 429, requests a pause" in failure(server)
     server.behaviour = lambda handler, _: handler.reply(429, b"", Retry_After="soon")
     assert "status 429, after 3 attempts; set victim.requests_per_s" in failure(server)
 
@@ -336,7 +341,7 @@ def test_an_endless_answer_is_cut_off(start: Start) -> None:
             written += handler.wfile.write(b" " * 2**16)
 
     server = start(endless)
-    assert "answers with more than 1 MiB, after 1 attempt; mend the server" in failure(server)
+    assert "the answer has more than 1 MiB, after 1 attempt; correct the server" in failure(server)
     assert written < 2**25
 
 
@@ -346,7 +351,7 @@ FINE = np.full((3, SIZE, SIZE), 0.5, np.float32)
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"images": [npy(FINE)] * 2}, "answers 3 images with 2"),
+        ({"images": [npy(FINE)] * 2}, "the answer to 3 images has 2"),
         ({"pictures": []}, "has no list 'images'"),
         ([npy(FINE)] * 3, "has no list 'images'"),
     ],
@@ -362,8 +367,8 @@ def test_answers_of_another_form(start: Start, answer: Any, message: str) -> Non
         ("npy", npy(FINE[:, :-1]), "has shape (3, 15, 16), expected (3, 16, 16)"),
         ("npy", npy(FINE[:1]), "has shape (1, 16, 16), expected (3, 16, 16)"),
         ("npy", npy(FINE * np.nan), "is not finite"),
-        ("npy", npy(FINE * 3), "leaves [0, 1] (1.5 to 1.5)"),
-        ("npy", npy(-FINE), "leaves [0, 1] (-0.5 to -0.5)"),
+        ("npy", npy(FINE * 3), "is outside [0, 1] (1.5 to 1.5)"),
+        ("npy", npy(-FINE), "is outside [0, 1] (-0.5 to -0.5)"),
         ("npy", npy(FINE.astype(np.float64)), "has type float64, expected float32"),
         ("npy", npy(np.array([{}], dtype=object)), "is not a complete .npy file"),
         ("npy", b64(base64.b64decode(npy(FINE))[:-9]), "is not a complete .npy file"),
@@ -388,7 +393,7 @@ def test_a_wrong_image_does_not_cost_the_right_ones(
     x = (images() * 255).round() / 255
     with pytest.raises(Unanswered, match=re.escape(f"image 2 of 3 {message}")) as caught:
         Http(server.url, encoding=encoding).translate(x)
-    assert "mend the server" in str(caught.value)
+    assert "correct the server" in str(caught.value)
     assert len(server.requests) == 1
     assert sorted(caught.value.answers) == [0, 2]
     for place, answer in caught.value.answers.items():

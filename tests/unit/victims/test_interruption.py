@@ -18,7 +18,7 @@ from made_stages import MadeStage
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.store import Store
-from mia_lab.victims.filenames import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
+from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
 

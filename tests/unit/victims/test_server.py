@@ -77,8 +77,13 @@ BRIGHT = encode_image(torch.full((3, 16, 16), 1.5), "npy")
         ("/translate", {"encoding": "png", "images": [ONE]}, 400, "image 1 of 1 is not a complete"),
         ("/translate", {"encoding": "npy", "images": [ONE, 7]}, 400, "image 2 of 2 is not base64"),
         ("/translate", {"encoding": "npy", "images": [ONE, SMALL]}, 400, "differs in shape"),
-        ("/translate", {"encoding": "npy", "images": [BRIGHT]}, 400, "leaves [0, 1] (1.5 to 1.5)"),
-        ("/elsewhere", {"encoding": "npy", "images": [ONE]}, 404, "ask POST /translate"),
+        (
+            "/translate",
+            {"encoding": "npy", "images": [BRIGHT]},
+            400,
+            "is outside [0, 1] (1.5 to 1.5)",
+        ),
+        ("/elsewhere", {"encoding": "npy", "images": [ONE]}, 404, "send POST /translate"),
     ],
 )
 def test_bad_requests(server: Server, path: str, body: Any, status: int, message: str) -> None:
@@ -144,7 +149,7 @@ def test_a_client_that_goes_away_harms_nobody(server: Server) -> None:
 
 def test_a_port_in_use(server: Server) -> None:
     port = server.server_address[1]
-    with pytest.raises(UserError, match=rf"--port {port}: cannot be had \(.*in use\); choose"):
+    with pytest.raises(UserError, match=rf"--port {port}: not available \(.*in use\); choose"):
         Server(invert, port)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.victims.filenames import LOSSES_FILE
+from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pix2pixhd import Pix2PixHD
 from mia_lab.victims.training import TrainingSettings, train
