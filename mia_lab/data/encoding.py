@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+
+if TYPE_CHECKING:  # the configuration imports this module, and must not wait for torch
+    from torch import Tensor
 
 MAX_RESIDUAL = 7.0
 """Largest accepted residual (see :func:`nearest_colors`), the geometric mean of the two sides
