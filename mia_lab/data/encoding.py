@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
-<<<<<<< HEAD
 if TYPE_CHECKING:  # configurations are checked without PyTorch
-=======
-if TYPE_CHECKING:  # the configuration imports this module, and must not wait for torch
->>>>>>> config
     from torch import Tensor
 
 MAX_RESIDUAL = 7.0
