@@ -1,18 +1,17 @@
 """The project's W&B workspace as code: what all its runs found, side by side.
 
-Only the public interface of wandb-workspaces is used; it is imported when a dashboard is built.
+Only the public interface of wandb-workspaces is used.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-if TYPE_CHECKING:
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
 
 Panels = list[Any]
 """Wandb-workspaces has no public name for what a section may hold."""
@@ -43,8 +42,6 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         entity: user or team that owns the project.
         project: its name.
     """
-    import wandb_workspaces.workspaces as ws
-
     columns = [*VERDICT, "blind/verdict", "tpr_at_fpr_0.01/membership"]
     return ws.Workspace(
         entity=entity,
@@ -102,8 +99,6 @@ def save_once(entity: str, project: str, server: str, folder: Path) -> None:
 
 
 def _verdict() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.BarPlot(title=name, metrics=[name], max_runs_to_show=_MAX_RUNS, max_bars_to_show=50)
         for name in VERDICT
@@ -120,8 +115,6 @@ def _curves() -> Panels:
 
 
 def _chart(title: str, table: str, **fields: str) -> wr.CustomChart:
-    import wandb_workspaces.reports.v2 as wr
-
     return wr.CustomChart(
         query={"summaryTable": {"tableKey": table}},
         chart_name=_CHART,
@@ -132,8 +125,6 @@ def _chart(title: str, table: str, **fields: str) -> wr.CustomChart:
 
 def _settings() -> Panels:
     """The membership attack against what its difficulty score was told."""
-    import wandb_workspaces.reports.v2 as wr
-
     auc, ridge = wr.SummaryMetric("auc/membership"), wr.Config("difficulty.ridge")
     axes: dict[str, Any] = {
         "victim": wr.Config("victim.name"),
@@ -169,8 +160,6 @@ def _settings() -> Panels:
 
 
 def _training() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.LinePlot(title="L1 on members", x="epoch", y=["train/l1"]),
         wr.LinePlot(title="All losses", x="epoch", metric_regex="^train/.*"),
@@ -178,8 +167,6 @@ def _training() -> Panels:
 
 
 def _gallery() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.MediaBrowser(title="Report", media_keys=[f"report/{name}" for name in PICTURES]),
         wr.MediaBrowser(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mia_lab.evaluation.results import Decision, Scoring
 from mia_lab.reporting.audit.dossiers import samples_figure
@@ -15,10 +17,6 @@ from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import CALLED, candidate_frame, records
 from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ASSUMPTION = (
     "This holds if the auxiliaries and those candidates that are no members come from the same "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,10 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         grid=(),
     )
     assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))
+
+
+def test_conditions_are_checked_without_torch() -> None:
+    """They are checked with the configuration, before anything is imported that takes seconds."""
+    heavy = "{'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
+    code = f"import sys, mia_lab.evaluation.summary, mia_lab.evaluation.gate; assert not {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)
