@@ -1,4 +1,4 @@
-"""The project's W&B workspace as code: what all its runs found, side by side.
+"""The W&B workspace of a project as code: the results of all its runs side by side.
 
 Only the public interface of wandb-workspaces is used.
 """
@@ -19,20 +19,20 @@ Panels = list[Any]
 log = logging.getLogger(__name__)
 
 NAME = "mia_lab"
-"""Of the saved view."""
+"""Name of the saved view."""
 
 VERDICT = ("auc/membership", "auc/reconstruction", "excess/membership", "blind/max")
-"""What is compared first: an attack counts as far as it beats those that never see the victim."""
+"""The first charts: an attack's AUC counts as far as it exceeds that of the blind baselines."""
 
 PICTURES = ("roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "grid", "grid-2")
-"""Pictures of numbers; of the report, those that every audit may have."""
+"""Pictures of numbers that every audit may have."""
 
 PRIVATE_PICTURES = tuple(f"dossiers-{number}" for number in range(1, 6))
-"""Of images, logged where that was asked for."""
+"""Pictures of the data, logged with tracking.images=true."""
 
 _CHART = "wandb/line/v0"  # a run's colour, and a dash for each value of `stroke`
 _MAX_RUNS = 100
-_UNSAVED = "the W&B dashboard was not saved (%s); tracking.dashboard=false does without"
+_UNSAVED = "the W&B dashboard was not saved (%s); set tracking.dashboard=false to save none"
 
 
 def workspace(entity: str, project: str) -> ws.Workspace:
@@ -60,16 +60,16 @@ def workspace(entity: str, project: str) -> ws.Workspace:
 
 
 def save(entity: str, project: str) -> str:
-    """Save the dashboard as a new view on the W&B server that one is logged in to; its URL."""
+    """Save the dashboard as a new view on the W&B server of the login, and return its URL."""
     url: str = workspace(entity, project).save().url  # type: ignore[no-untyped-call]
     return url
 
 
 def save_once(entity: str, project: str, server: str, folder: Path) -> None:
-    """Save the dashboard unless that was done before from here; failing is only warned about.
+    """Save the dashboard unless this store has saved it before; a failure is only a warning.
 
-    W&B's public interface cannot list a project's views, and what somebody has changed in a saved
-    view, or deleted, shall stay so: a file for each project remembers that there was one.
+    W&B's public interface cannot list a project's views, and a view that somebody changed or
+    deleted must stay as it is: a file for each project records that a view was saved.
 
     Args:
         entity, project: as for :func:`workspace`.

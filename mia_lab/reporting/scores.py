@@ -1,4 +1,4 @@
-"""What ``task=score`` found, as pictures, files and words."""
+"""Scored candidates as pictures, files and sentences."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
 
 
 def histogram_figure(found: Scoring) -> Figure:
-    """Errors of candidates and of known non-members, with the threshold; one panel an attack."""
+    """Errors of candidates and of known non-members, with the threshold; one panel per attack."""
     figure = new_figure(2.5 * len(found.scores) + 0.5)
     panels = figure.subplots(len(found.scores), squeeze=False)[:, 0]
     for axes, table in zip(panels, found.scores, strict=True):
@@ -136,7 +136,7 @@ def _numbers(found: Scoring, decision: Decision) -> dict[str, float | int]:
 
 
 def false_alarms(found: Scoring, decision: Decision) -> float:
-    """Candidates called members on average, if none of them were one."""
+    """Mean number of candidates called members if no candidate is one."""
     return len(found.candidates) * decision.attained_fpr
 
 
@@ -155,8 +155,9 @@ def summary(found: Scoring) -> list[str]:
         )
     else:
         lines.append(
-            f"{n} candidates are ranked, the most likely members first; nothing is decided: that "
-            "takes known non-members, rows of the manifest with the role auxiliary."
+            f"{n} candidates are ranked, the most likely members first. No candidate is called a "
+            "member: a decision needs known non-members, rows of the manifest with the role "
+            "auxiliary."
         )
     if found.near_duplicates:
         lines.append(
@@ -202,7 +203,7 @@ def _cell(value: object) -> str:
 
 
 def scores_summary(found: Scoring) -> Mapping[str, float]:
-    """The numbers that a sweep compares."""
+    """The numbers of the W&B summary."""
     return {
         f"{key}/{name}": value
         for name, decision in found.decisions.items()

@@ -1,4 +1,4 @@
-"""What ``task=difficulty`` found, as pictures, files and words."""
+"""A survey of difficulty as pictures, files and sentences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mia_lab.reporting.heatmap import Panel, heatmap, panels
 from mia_lab.types import Floats
 
 READABLE_SETTINGS = 16
-"""Settings whose correlations with each other fit one picture."""
+"""Most settings whose correlations with each other fit one picture."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

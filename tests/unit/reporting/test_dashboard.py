@@ -123,7 +123,7 @@ def test_failing_to_save_warns_in_one_line_and_is_tried_again(
         dashboard.save_once(*WHERE, tmp_path)
     assert saved.count == 2
     assert {r.message for r in caplog.records} == {
-        "the W&B dashboard was not saved (no such); tracking.dashboard=false does without"
+        "the W&B dashboard was not saved (no such); set tracking.dashboard=false to save none"
     }
     assert not list(tmp_path.iterdir())
 
