@@ -170,7 +170,7 @@ def test_gate(audited: Command) -> None:
 
     ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0")
     assert ran.code == 3
-    assert "cannot be decided, and so counts as failed" in ran.err.splitlines()[-1]
+    assert "cannot be decided, which counts as failed" in ran.err.splitlines()[-1]
     assert metrics["gate"]["value"] is None
 
 

@@ -71,7 +71,7 @@ def test_outcomes(condition: str, failed: bool, words: str) -> None:
 def test_what_was_not_measured_fails(sign: str) -> None:
     gate = decide(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
     assert (gate.value, gate.failed) == (None, True)
-    assert "cannot be decided, and so counts as failed" in sentence(gate)
+    assert "cannot be decided, which counts as failed" in sentence(gate)
 
 
 def test_unknown_metrics_are_refused_with_the_choices() -> None:
