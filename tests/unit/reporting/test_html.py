@@ -279,8 +279,8 @@ def test_images_are_listed_most_exposed_first(
         np.testing.assert_allclose(shown, exact, atol=6e-4)
 
 
-def test_many_images_fit_a_page_and_point_to_the_table(make) -> None:
-    found = make(n=1000, size=64)
+def test_many_images_fit_a_page_and_point_to_the_table() -> None:
+    found = make_audit(n=1000, size=64)
     html = render(found, draw(found))
     assert len(html.encode()) < 15e6
     page = Page(html)
