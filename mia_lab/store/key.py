@@ -12,11 +12,11 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that is equal exactly when the values are: sorted keys, no spaces.
+    """Canonical JSON of a value: sorted keys, no spaces, so that equal values give equal strings.
 
     Raises:
-        TypeError: a value JSON has no word for (an object, a path, an array).
-        ValueError: NaN or an infinity.
+        TypeError: a value has no JSON form (an object, a path, an array).
+        ValueError: a value is NaN or infinite.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
