@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from mia_lab.errors import UserError
 from mia_lab.hardware import resolve_precision
 
 
-def test_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for accelerator in ("auto", "cpu"):
         assert resolve_precision("auto", accelerator) == "32-true"
