@@ -52,7 +52,6 @@ class StoreNotWritableError(UserError):
 class Store:
     """Computes every stage once, for any number of runs and processes.
 
-<<<<<<< HEAD
     A result that was asked for is safe from removal until the store is closed: by ``with``, by
     `close`, or when the process ends, however it does.
 
@@ -61,13 +60,6 @@ class Store:
 
     Attributes:
         seconds: time spent on each stage by its name, without the stages that it reads.
-=======
-    The entries that `get` returned cannot be removed until the store is closed: by ``with``, by
-    `close`, or by the end of the process.
-
-    Args:
-        root: folder of the store; created at the first write.
->>>>>>> words
     """
 
     def __init__(self, root: Path) -> None:
@@ -87,13 +79,12 @@ class Store:
         self.close()
 
     def close(self) -> None:
-<<<<<<< HEAD
-        """Release all entries; other processes may remove them."""
+        """Stop using entries, so that other processes may remove them."""
         self._results.clear()
         self._closing()
 
     def path(self, stage: Stage[Any]) -> Path:
-        """Where the result of a stage is, or would be."""
+        """Path of the result of a stage, whether it exists or not."""
         return self.root / stage.path
 
     def has(self, stage: Stage[Any]) -> bool:
@@ -112,39 +103,15 @@ class Store:
         return tuple(found.values())
 
     def answers(self, victim: Stage[Any]) -> Path:
-        """Where the answers of a remote victim are kept, one by one as they come."""
-=======
-        """Stop using entries, so that other processes may remove them."""
-        self._closing()
-
-    def path(self, stage: Stage) -> Path:
-        """Path of the result of a stage, whether it exists or not."""
-        return self.root / stage.name / stage.key
-
-    def answers(self, victim: Stage) -> Path:
         """Folder of the cached answers of a remote victim, one file per answer."""
->>>>>>> words
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
         return folder
 
-<<<<<<< HEAD
     def result(self, stage: Stage[Result]) -> Result:
         """The result of a stage, computed now if it is not stored.
 
         The store keeps loaded results until it is closed, so a result is loaded once.
-=======
-    def get(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
-        """Folder with the result of a stage, which is computed if it is not stored.
-
-        The checksum of every file is verified at the first call, and again if a file has changed
-        since.
-
-        Args:
-            stage: the stage.
-            compute: writes the files of the result to the given folder, which is empty or holds the
-                files of an interrupted computation.
->>>>>>> words
 
         Raises:
             UserError: the stored entry is damaged, or the store cannot be written or is full.
@@ -157,8 +124,8 @@ class Store:
     def folder(self, stage: Stage[Any]) -> Path:
         """Folder with the files of a stage, computed now if it is not stored.
 
-        Every byte is compared with its checksum when the entry is first asked for, and again if a
-        file has changed since. Where the store cannot be written, a quick stage is computed in a
+        The checksum of every file is verified at the first call, and again if a file has changed
+        since. Where the store cannot be written, a quick stage is computed in a
         temporary folder that is deleted together with this object.
 
         Raises:
@@ -191,21 +158,8 @@ class Store:
             self._compute(stage, final, lock)
         return final
 
-<<<<<<< HEAD
     def _temporary(self, stage: Stage[Any]) -> Path:
         if stage.path not in self._beside:
-=======
-    def remember(self, stage: Stage, compute: Callable[[Path], None]) -> Path:
-        """Like `get`, but if the store cannot be written, computes in a temporary folder.
-
-        For quick computations. The temporary folder is deleted with this object.
-        """
-        try:
-            return self.get(stage, compute)
-        except StoreNotWritableError as error:
-            log.debug("%s", error)
-        if stage.key not in self._beside:
->>>>>>> words
             folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             stage.compute(folder, self)
@@ -251,13 +205,8 @@ class Store:
         log.info("%s %s: computing", stage.name, stage.key[:12])
         start = time.perf_counter()
         try:
-<<<<<<< HEAD
             stage.compute(partial, self)
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
-=======
-            compute(partial)
-            seconds = time.perf_counter() - start - self._asked_s  # without upstream stages
->>>>>>> words
             write_manifest(partial, stage, seconds)
         except OSError as error:
             if not lock.ours:

@@ -43,13 +43,8 @@ class Entry:
     seconds: float
 
 
-<<<<<<< HEAD
 def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
-    """Seal a folder of files, and see that all of it is on disk."""
-=======
-def write_manifest(folder: Path, stage: Stage, seconds: float) -> None:
     """Write the manifest of a folder, and flush all its files to disk."""
->>>>>>> words
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     body = {
         **stage.declaration,
