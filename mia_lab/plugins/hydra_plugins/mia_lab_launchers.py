@@ -7,13 +7,17 @@ therefore imported when a launcher runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 
 if TYPE_CHECKING:
     from mia_lab.sweeps.point import Point
@@ -75,3 +79,15 @@ class SlurmLauncher(_PointLauncher):
         from mia_lab.sweeps.slurm import run_on_cluster
 
         return run_on_cluster(points, program, self.parameters)
+
+
+@dataclass
+class SlurmConf(SlurmQueueConf):
+    """The keys of ``hydra/launcher=slurm``: those of hydra-submitit-launcher, and one of ours."""
+
+    points_per_job: int = 1
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="slurm_schema", node=SlurmConf, provider="mia_lab"
+)
