@@ -15,9 +15,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
-
 from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from mia_lab.sweeps.point import Point
@@ -82,7 +81,7 @@ class SlurmLauncher(_PointLauncher):
 
 
 @dataclass
-class SlurmConf(SlurmQueueConf):
+class SlurmConf(SlurmQueueConf):  # type: ignore[misc]
     """The keys of ``hydra/launcher=slurm``: those of hydra-submitit-launcher, and one of ours."""
 
     points_per_job: int = 1
