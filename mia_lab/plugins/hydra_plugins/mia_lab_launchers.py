@@ -7,16 +7,15 @@ therefore imported when a launcher runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 from omegaconf import DictConfig, OmegaConf
+
+from mia_lab.sweeps import slurm_settings
 
 if TYPE_CHECKING:
     from mia_lab.sweeps.point import Point
@@ -80,13 +79,4 @@ class SlurmLauncher(_PointLauncher):
         return run_on_cluster(points, program, self.parameters)
 
 
-@dataclass
-class SlurmConf(SlurmQueueConf):  # type: ignore[misc]
-    """The keys of ``hydra/launcher=slurm``: those of hydra-submitit-launcher, and one of ours."""
-
-    points_per_job: int = 1
-
-
-ConfigStore.instance().store(
-    group="hydra/launcher", name="slurm_schema", node=SlurmConf, provider="mia_lab"
-)
+slurm_settings.register()
