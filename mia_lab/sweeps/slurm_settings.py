@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
-from hydra_plugins.hydra_submitit_launcher.config import (  # type: ignore[import-untyped]
+from hydra_plugins.hydra_submitit_launcher.config import (
     SlurmQueueConf,
 )
 
