@@ -1,4 +1,4 @@
-"""Template of an attack. Copy it, rename it, fill it in."""
+"""Template of an attack: copy it, rename it, and fill it in."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from mia_lab.types import ScoreTable
 
 
 def ratio(evidence: Evidence, ids: Sequence[str], model: str, *, floor: float) -> ScoreTable:
-    """Reconstruction error divided, not reduced, by the difficulty.
+    """Reconstruction error divided by the difficulty.
 
-    An attack is given tables, never roles: it cannot peek at who is a member. Keyword arguments
-    are keys of ``conf/attack/my_attack.yaml``.
+    An attack receives tables without roles, so it cannot see who is a member. Its keyword arguments
+    are the keys of ``conf/attack/my_attack.yaml``. The decorator `mia_lab.attacks.needs.attack`
+    declares what else an attack needs.
 
     Args:
         evidence: the victim's answers and the difficulty scores, joined by id.
         ids: the images to score, in the order of the result.
         model: the model under attack.
-        floor: least difficulty to divide by.
+        floor: smallest divisor.
 
     Returns:
-        One finite score an image; higher means more likely a member.
+        One finite score per image; higher means more likely a member.
     """
     error = evidence.reconstructions.mean_error(ids, model)
     difficulty = evidence.difficulty.column(ids)

@@ -1,6 +1,6 @@
-"""Template of a dataset that no folder layout describes. Copy it, rename it, fill it in.
+"""Template of a dataset that no folder layout describes: copy it, rename it, and fill it in.
 
-Pictures in folders need no code: see `data=custom` in the README.
+Pictures in folders need no code, see `data=custom` in the README.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from mia_lab.data.source import Pair
 
 
 class MyPairs:
-    """Coloured discs: the input shows where, the target also in which colour.
+    """Coloured discs: the input shows their places, the target also their colours.
 
-    Every argument is a key of ``conf/data/my_dataset.yaml`` below ``sources.mine``.
+    Each argument of the constructor is a key of ``conf/data/my_dataset.yaml``, below
+    ``sources.mine``.
     """
 
     def __init__(self, n: int) -> None:
         self.n = n
 
     def ids(self, subset: str) -> Sequence[str]:
-        """Sorted ids of the "train" or the "test" part; raise UserError if there are none."""
+        """Sorted ids of the "train" or the "test" part; raises UserError if the part is empty."""
         return tuple(f"{subset}/{i:04d}" for i in range(self.n))
 
     def load(self, image_id: str) -> Pair:
@@ -38,8 +39,8 @@ class MyPairs:
         return Pair(x, y)
 
     def fingerprint(self, ids: Sequence[str]) -> str:
-        """Changes whenever the content of one of these pairs does: stored results hang on it.
+        """A hash that changes with the content of these pairs: keys of stored results contain it.
 
-        Hash the files of stored data; for generated data, as here, hash a version and the ids.
+        For files, hash their content; for generated data, as here, hash a version and the ids.
         """
         return hashlib.sha256("\n".join(["my dataset, version 1", *ids]).encode()).hexdigest()

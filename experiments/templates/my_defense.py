@@ -1,4 +1,4 @@
-"""A defence of your own: answers in grey."""
+"""Template of a defence: answers in grey."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Grey:
         self.share = share
 
     def apply(self, answers: Tensor) -> Tensor:
-        """What is shown of answers (N, 3, H, W) in [0, 1]; randomness from PyTorch's generator."""
+        """Changed answers, (N, 3, H, W) in [0, 1]; randomness comes from PyTorch's generator."""
         return self.expected(answers)
 
     def expected(self, pictures: Tensor) -> Tensor:
-        """What would be shown of these pictures on average: what an attacker who adapts knows."""
+        """The mean of `apply` over its randomness, which an adaptive attacker knows."""
         return pictures + self.share * (pictures.mean(dim=1, keepdim=True) - pictures)

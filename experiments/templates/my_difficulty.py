@@ -1,4 +1,4 @@
-"""A difficulty of your own: how colourful is the picture that is to be generated?"""
+"""Template of a difficulty: how colourful the target is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Colourfulness:
         self.power = power
 
     def score_images(self, batch: PairBatch) -> np.ndarray:
-        """One finite number an image, higher = harder: float64 (N,)."""
+        """One finite number per image, higher = harder: float64 (N,)."""
         spread = batch.y.double().std(dim=1).mean(dim=(1, 2)).numpy()
         return np.asarray(spread**self.power)

@@ -1,4 +1,4 @@
-"""Templates of victims: one that exists already, one that mia_lab trains. Copy what you need."""
+"""Templates of victims: a model that exists already, and a model that mia_lab trains."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mia_lab.types import PairBatch
 
 
 class MyBlackBox:
-    """A model that exists already. Attacks see `translate` and nothing else of it.
+    """A model that exists already. Attacks only see the answers of `translate`.
 
     Every argument is a key of ``conf/victim/my_black_box.yaml``, checked against its annotation. An
     argument that names a file counts by the content of the file, so a new model under the old name
-    is not mistaken for the old one.
+    is a new victim.
     """
 
     def __init__(self, brightness: float) -> None:
@@ -23,17 +23,17 @@ class MyBlackBox:
         self.brightness = brightness
 
     def translate(self, x: Tensor) -> Tensor:
-        """Answer float32 (N, C, H, W) in [0, 1] with float32 (N, 3, H, W) in [0, 1], on the CPU."""
+        """Translate float32 (N, C, H, W) to float32 (N, 3, H, W), both in [0, 1] and on the CPU."""
         return (x * self.brightness).clamp(0, 1)
 
 
 class MyTrainedVictim(pl.LightningModule):
     """A model that mia_lab trains on the members: here a few convolutions with an L1 loss.
 
-    What is asked of it: the hyper-parameters ``epochs``, ``batch_size`` and ``seed``; a submodule
+    It needs the hyper-parameters ``epochs``, ``batch_size`` and ``seed``; a submodule
     ``generator``, which is exported; a ``forward`` from [0, 1] to [0, 1]; training steps on
-    `PairBatch`. Randomness must come from the seed, the epoch and the batch, so that an interrupted
-    training resumes exactly (see `mia_lab.victims.pix2pix`).
+    `PairBatch`. Randomness must follow from the seed, the epoch and the batch, so that an
+    interrupted training resumes exactly (see `mia_lab.victims.pix2pix`).
     """
 
     def __init__(self, width: int, epochs: int, batch_size: int, seed: int) -> None:
