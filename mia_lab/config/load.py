@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic_core import to_jsonable_python
 
 from mia_lab.config.checks import check
@@ -31,10 +32,13 @@ def parse(cfg: DictConfig) -> Config:
     Raises:
         UserError: a key of a section is unknown or has no value, or its value is impossible.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise missing_value(missing[0])
-    return validated(Config, OmegaConf.to_container(cfg, resolve=True))
+    try:
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise missing_value(missing[0]) from None
+        raise
+    return validated(Config, settings)
 
 
 def plain(node: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import SplitStage
+from mia_lab.stages.versions import version
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFits
 

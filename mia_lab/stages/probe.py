@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from typing import Any, cast
 
 from mia_lab.backbones.backbone import Backbone
@@ -12,6 +11,7 @@ from mia_lab.config.component import Component
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
+from mia_lab.stages.versions import version
 from mia_lab.store import canonical_json
 
 OPEN_BACKBONES = 8

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mia_lab.evaluation.results import Utility
 from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
+from mia_lab.stages.versions import version
 from mia_lab.store import Stage, Store
 from mia_lab.types import Floats
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -47,7 +48,7 @@ class PointConfigLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         options = run_mode, from_shell, validate_sweep_overrides
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = _parser().parse_overrides(overrides)
         if run_mode is not RunMode.RUN or any(_changes_search_path(o) for o in parsed):
             return super()._load_configuration_impl(config_name, overrides, *options)
         if validate_sweep_overrides:
@@ -69,6 +70,11 @@ def with_fast_composition(context: HydraContext) -> HydraContext:
     """The same context with a loader that composes each choice of config groups once."""
     loader = PointConfigLoader(context.config_loader.get_search_path())
     return HydraContext(config_loader=loader, callbacks=context.callbacks)
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 def _changes_search_path(override: Override) -> bool:
