@@ -1,13 +1,13 @@
-"""The exceptions that a user is meant to read."""
+"""Exceptions with messages for the user."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something in the configuration, the data or the environment that the user can mend.
+    """An error in the configuration, the data or the environment that the user can correct.
 
     The message is one line that names the file or key and the remedy. The command line prints it
-    without a traceback; everything else that escapes is a bug and keeps its traceback.
+    without a traceback. Any other exception is a bug, and is printed with its traceback.
     """
 
 
@@ -25,4 +25,4 @@ class SweepFailedError(Exception):
 
 
 class GateFailedError(UserError):
-    """The audit is done, and its ``fail_if`` holds: a release shall not happen."""
+    """The audit is complete, and its condition ``fail_if`` holds, which forbids a release."""

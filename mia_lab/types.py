@@ -1,4 +1,4 @@
-"""The frozen tables that pass between the stages of an audit.
+"""The frozen tables that the stages of an audit exchange.
 
 Rows are joined by id (and model), never by position. Images are float32 NCHW RGB in [0, 1].
 """
@@ -53,14 +53,14 @@ def reference(number: int) -> str:
 
 
 IDENTITY = "identity"
-"""The transform of an image that is queried as it is."""
+"""The transform of a query without alteration."""
 
 ADAPTIVE = "adaptive"
-"""The transform of an image that is queried repeatedly, by one who knows the defence."""
+"""The transform of repeated queries by an attacker who knows the defence."""
 
 
 class Role(StrEnum):
-    """What one image is to one model; of a candidate nobody knows."""
+    """The role of an image for a model; that of a candidate is unknown."""
 
     MEMBER = "member"
     NONMEMBER = "nonmember"
@@ -76,8 +76,8 @@ class PairBatch:
         ids: N image ids.
         x: float32 (N, 3, H, W) in [0, 1], the input domain (label map, map) as a picture.
         y: float32 (N, 3, H, W) in [0, 1], the output domain (photo, satellite image).
-        encoded: float32 (N, C, H, W) in [0, 1], x as one-hot labels, with the boundaries of
-            instances as the last channel where they are known; None where victims are given x.
+        encoded: float32 (N, C, H, W) in [0, 1], x as one-hot labels, optionally with instance
+            boundaries as the last channel; None if x is the victim's input.
     """
 
     ids: tuple[str, ...]
@@ -90,7 +90,7 @@ class PairBatch:
 
     @property
     def condition(self) -> Tensor:
-        """What a victim is given to translate: float32 (N, C, H, W) in [0, 1]."""
+        """The victim's input: float32 (N, C, H, W) in [0, 1]."""
         return self.x if self.encoded is None else self.encoded
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
@@ -105,19 +105,19 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Split:
-    """Which image plays which role for which model: one row per (model, image).
+    """The role of each image for each model: one row per (model, image).
 
-    The victim's rows and those of K reference models live in the same table. A model's rows with
-    role ``member`` are its training set; ``nonmember`` rows are candidates it never saw;
-    ``auxiliary`` rows are reserved and seen by neither victim nor attack unless asked for;
-    ``candidate`` rows are images to be scored of which nobody knows.
+    The table holds the rows of the victim and of K reference models. A model's rows with role
+    ``member`` are its training set; ``nonmember`` rows are candidates outside its training set;
+    ``auxiliary`` rows are reserved, and used by neither victim nor attack unless requested;
+    ``candidate`` rows are images to be scored, whose membership is unknown.
 
     Attributes:
         id: (R,) image ids, unique within one model.
         role: (R,) values of :class:`Role`.
-        group: (R,) cluster of the image (scene, patient, city), "" where none is known.
+        group: (R,) cluster of the image (scene, patient, city), "" if unknown.
         model: (R,) ``victim`` or ``reference-<k>``.
-        content: (R,) sha256 of the decoded pair, so that a manifest is checked against the files.
+        content: (R,) sha256 of the decoded pair, with which a manifest is checked.
     """
 
     id: Strings
@@ -146,7 +146,7 @@ class Split:
         return np.array([truth[i] for i in ids], dtype=bool)
 
     def groups(self, ids: Sequence[str], model: str = VICTIM) -> Strings:
-        """Groups of the given images, "" where none is known: (len(ids),).
+        """Groups of the given images, "" if unknown: (len(ids),).
 
         Raises:
             KeyError: an id is not in the table.
@@ -156,28 +156,28 @@ class Split:
         return np.array([known[i] for i in ids], dtype=np.str_)
 
     def __or__(self, other: Split) -> Split:
-        """The rows of both."""
+        """A table with the rows of both tables."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return Split(*(np.concatenate(pair) for pair in pairs))
 
     def without_candidates(self, model: str = VICTIM) -> Split:
-        """What an attacker on one model may know: reference models and auxiliaries."""
+        """The rows that an attacker on a model may know: reference models and auxiliaries."""
         known = (self.model != model) | (self.role == str(Role.AUXILIARY))
         return Split(*(getattr(self, field.name)[known] for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """What a queried model answered: one row per (model, image, transform, repeat).
+    """The answers of queried models: one row per (model, image, transform, repeat).
 
     Attributes:
-        model: (R,) which model answered.
+        model: (R,) names of the queried models.
         id: (R,) image ids.
-        transform: (R,) how the query was altered (``identity``, ``hflip``, ``crop-3``, ...).
-        repeat: int64 (R,) index of the repeated query, for victims that answer at random.
+        transform: (R,) alterations of the queries (``identity``, ``hflip``, ``crop-3``, ...).
+        repeat: int64 (R,) index of the repeated query, for victims with random answers.
         error: float64 (R,) mean absolute error against the target, in [0, 1] (Eq. 1 of the paper).
         images: float32 (R, 3, H, W) in [0, 1], the answers; may be a read-only memory map, or
-            (R, 3, 0, 0) where only the errors are kept.
+            (R, 3, 0, 0) if only the errors are stored.
     """
 
     model: Strings
@@ -225,18 +225,18 @@ class DifficultyTable:
 
     Attributes:
         id: (N,) image ids.
-        backbone: (S,) whose features, such as "tf_efficientnet_lite0 (packaged)"; "" where there
-            are none. So for the other columns that name a setting.
-        features_from: (S,) of which image of the pair, "input" or "target".
-        layers: (S,) of which layers, such as "1,2,3,4".
-        ridge: (S,) the penalty asked for, such as "1" or "auto".
+        backbone: (S,) label of the backbone, such as "tf_efficientnet_lite0 (packaged)"; "" for a
+            score without a backbone. The other columns that describe a setting are "" likewise.
+        features_from: (S,) image of the pair that gives the features, "input" or "target".
+        layers: (S,) layers of the features, such as "1,2,3,4".
+        ridge: (S,) configured penalty, such as "1" or "auto".
         score: float64 (N, S, T), T repeats; in the unit of the reconstruction error (its square
             with ``difficulty.error=l2``).
-        penalty: float64 (N, S, T), the penalty used, which differs where ``auto`` chose it; over
-            folds, their geometric mean.
-        rank: int64 (N, S, T), rank of the probe's columns where the penalty is 0, else -1.
-        map: float32 (N, G, G), error of each pixel under the first setting; (N, 0, 0) unless asked
-            for.
+        penalty: float64 (N, S, T), the penalty used, which ``auto`` chooses per image; with several
+            folds, the geometric mean.
+        rank: int64 (N, S, T), rank of the probe's columns if the penalty is 0, else -1.
+        map: float32 (N, G, G), error of each pixel under the first setting; (N, 0, 0) if maps are
+            not requested.
     """
 
     id: Strings
@@ -267,12 +267,12 @@ class DifficultyTable:
 
 @dataclass(frozen=True)
 class BlindFeatures:
-    """Numbers that anyone can read off the images without asking a victim.
+    """Features of images that need no query of a victim.
 
     Attributes:
         id: (N,) image ids.
-        baseline: (F,) which blind baseline a column belongs to, such as "jpeg".
-        name: (F,) what it is.
+        baseline: (F,) blind baseline that uses the column, such as "jpeg".
+        name: (F,) names of the columns.
         value: float64 (N, F), finite.
     """
 
@@ -282,7 +282,7 @@ class BlindFeatures:
     value: Floats
 
     def sets(self, ids: Sequence[str]) -> dict[str, Floats]:
-        """The columns of each baseline for the given images: (len(ids), F_b) by its name.
+        """The columns of each baseline for the given images: (len(ids), F_b), by name.
 
         Raises:
             KeyError: an id is not in the table.
@@ -295,13 +295,13 @@ class BlindFeatures:
 
 @dataclass(frozen=True)
 class BlindFits:
-    """Scores of blind baselines, and their areas had the labels meant nothing.
+    """Scores of blind baselines, and their AUCs under permuted labels.
 
     Attributes:
-        name: (B,) of the baselines, the difficulty first.
-        score: float64 (B, N) of the candidates, higher = more likely a member.
-        null: float64 (P, B), AUCs of the refitted baselines under P permutations of the labels;
-            the difficulty's from its better side.
+        name: (B,) names of the baselines, the difficulty first.
+        score: float64 (B, N) scores of the candidates, higher = more likely a member.
+        null: float64 (P, B), AUCs of the refitted baselines under P permutations of the labels; for
+            the difficulty, the larger of AUC and 1 - AUC.
     """
 
     name: Strings
@@ -311,7 +311,7 @@ class BlindFits:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The outcome of one attack on one model; higher means more likely a member.
+    """The scores of one attack on one model; higher means more likely a member.
 
     Attributes:
         attack: name of the attack.
@@ -337,14 +337,14 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class PrivacyClaim:
-    """What a differentially private training promises: an upper bound, where an audit's is lower.
+    """The guarantee of a differentially private training: an upper bound on the privacy loss.
 
     Attributes:
-        epsilon, delta: no image changes the odds of any outcome by more than e^epsilon, but with
-            probability delta.
-        noise_multiplier: deviation of the noise, in units of the bound of a gradient.
+        epsilon, delta: with probability 1 - delta, no image changes the odds of an outcome by more
+            than the factor e^epsilon.
+        noise_multiplier: standard deviation of the noise, in units of the gradient bound.
         sampling_rate: probability that an image is in a batch.
-        steps: batches.
+        steps: number of batches.
     """
 
     epsilon: float

@@ -18,6 +18,8 @@ from mia_lab.evaluation.results import (
     DecisionQuality,
     Dossiers,
     EpsilonBound,
+    Estimate,
+    Evaluation,
     Gallery,
     GridPoint,
     Knowledge,
@@ -137,3 +139,9 @@ def changed(audit: AuditReport, **fields: Any) -> AuditReport:
     measured = {name: value for name, value in fields.items() if name in names}
     rest = {name: value for name, value in fields.items() if name not in names}
     return dataclasses.replace(audit, result=dataclasses.replace(audit.result, **measured), **rest)
+
+
+def with_auc(evaluation: Evaluation, value: float, ci95: tuple[float, float]) -> Evaluation:
+    """A copy with another AUC."""
+    measured = {**evaluation.metrics, "auc": Estimate(value, ci95)}
+    return dataclasses.replace(evaluation, metrics=measured)

@@ -40,6 +40,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
+MaxArraySize=5
 ReturnToService=2
 KillWait=5
 AccountingStorageType=accounting_storage/none

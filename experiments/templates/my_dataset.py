@@ -16,7 +16,8 @@ from mia_lab.data.source import Pair
 class MyPairs:
     """Coloured discs: the input shows their places, the target also their colours.
 
-    Every argument is a key of ``conf/data/my_dataset.yaml`` below ``sources.mine``.
+    Each argument of the constructor is a key of ``conf/data/my_dataset.yaml``, below
+    ``sources.mine``.
     """
 
     def __init__(self, n: int) -> None:

@@ -1,4 +1,4 @@
-"""``fail_if``: a condition on an audit's numbers under which a release shall not happen."""
+"""``fail_if``: a condition on an audit's numbers under which the audit fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse(condition: str) -> tuple[str, str, float]:
 
 
 def check(condition: str, metrics: Sequence[str]) -> None:
-    """Refuse a condition that no audit with these metrics can decide.
+    """Refuse a condition on a metric that the audit does not have.
 
     Raises:
         UserError: it is malformed, or its metric is unknown.
@@ -51,7 +51,7 @@ def check(condition: str, metrics: Sequence[str]) -> None:
 
 
 def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
-    """Whether the condition holds; without its number it counts as if it did.
+    """Whether the condition holds; a condition whose number is missing counts as if it held.
 
     Args:
         condition: as in :func:`parse`.
@@ -72,5 +72,5 @@ def sentence(gate: Gate) -> str:
     if gate.value is None:
         few = metric.startswith("tpr_at_fpr_")
         reason = "the non-members are too few to measure this rate" if few else "not measured here"
-        return f"{metric} {sign} {bound:g} cannot be decided, and so counts as failed: {reason}"
+        return f"{metric} {sign} {bound:g} cannot be decided, which counts as failed: {reason}"
     return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

@@ -133,7 +133,7 @@ class Comparison:
 
 
 class Verdict(StrEnum):
-    """Whether members and non-members differ before any victim is asked."""
+    """Whether members and non-members differ by themselves, without a victim."""
 
     CONFOUNDED = "confounded"
     SOUND = "sound"
@@ -171,7 +171,7 @@ class Blind:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What an attacker has to have besides the query pair.
+    """What an attacker needs besides the query pair.
 
     Attributes:
         images: others of the distribution, known non-members or for training references.
@@ -188,7 +188,7 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Utility:
-    """How good the victim's answers to non-members are.
+    """Quality of the victim's outputs for non-members.
 
     Attributes:
         n: non-members.
@@ -290,7 +290,7 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What remains of a score when its random part is drawn again.
+    """How reproducible a score is when its random part is drawn again.
 
     Attributes:
         n_repeats: T, draws of each image.
@@ -334,7 +334,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What becomes of the candidates at a threshold that other images gave.
+    """The decisions on the candidates at a threshold that comes from other images.
 
     Attributes:
         threshold: a candidate is called a member if its score is above.
@@ -353,7 +353,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Hindsight:
-    """The threshold that is best on the very images it is judged by; nobody could have known it.
+    """The best threshold on the evaluated images, which an attacker cannot know.
 
     Attributes:
         threshold: a candidate is called a member if its score is at least this; None where it is
@@ -370,7 +370,7 @@ class Hindsight:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores as probabilities, fitted and judged on different images.
+    """Scores as probabilities, fitted and evaluated on different images.
 
     Attributes:
         probability: float64 (N,) of being a member, where half of all candidates are.
@@ -430,7 +430,7 @@ class DecisionQuality:
 
 @dataclass(frozen=True)
 class Gate:
-    """What became of ``fail_if``.
+    """The outcome of ``fail_if``.
 
     Attributes:
         condition: as it was given, such as ``auc/membership > 0.6``.
@@ -462,7 +462,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Dossiers:
-    """Images of which the report tells everything, one heading after another.
+    """Images that the report shows with everything known about them, under one heading.
 
     Attributes:
         title: what they were chosen for, such as "Most exposed members".
@@ -546,7 +546,7 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """Which of some unknown images a victim was probably trained on.
+    """Which images of unknown membership a victim was probably trained on.
 
     Attributes:
         candidates: N ids, in the order of every vector here.

@@ -6,12 +6,11 @@ import io
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Okabe & Ito's colours for the two attacks that are always there, Tol's for the others: distinct
 # for common forms of colour vision. What never saw the victim is grey, told apart by its dashes.
@@ -75,9 +74,6 @@ def shortened(image_id: str, length: int = 36) -> str:
 
 def new_figure(height: float) -> Figure:
     """An empty figure with a margin; ``height`` in inches."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0, hspace=0)
     return Figure(figsize=(WIDTH, height), layout=layout)
 

@@ -1,18 +1,17 @@
-"""The project's W&B workspace as code: what all its runs found, side by side.
+"""The W&B workspace of a project as code: the results of all its runs side by side.
 
-Only the public interface of wandb-workspaces is used; it is imported when a dashboard is built.
+Only the public interface of wandb-workspaces is used.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-if TYPE_CHECKING:
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
 
 Panels = list[Any]
 """Wandb-workspaces has no public name for what a section may hold."""
@@ -20,20 +19,20 @@ Panels = list[Any]
 log = logging.getLogger(__name__)
 
 NAME = "mia_lab"
-"""Of the saved view."""
+"""Name of the saved view."""
 
 VERDICT = ("auc/membership", "auc/reconstruction", "excess/membership", "blind/max")
-"""What is compared first: an attack counts as far as it beats those that never see the victim."""
+"""The first charts: an attack's AUC counts as far as it exceeds that of the blind baselines."""
 
 PICTURES = ("roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "grid", "grid-2")
-"""Pictures of numbers; of the report, those that every audit may have."""
+"""Pictures of numbers that every audit may have."""
 
 PRIVATE_PICTURES = tuple(f"dossiers-{number}" for number in range(1, 6))
-"""Of images, logged where that was asked for."""
+"""Pictures of the data, logged with tracking.images=true."""
 
 _CHART = "wandb/line/v0"  # a run's colour, and a dash for each value of `stroke`
 _MAX_RUNS = 100
-_UNSAVED = "the W&B dashboard was not saved (%s); tracking.dashboard=false does without"
+_UNSAVED = "the W&B dashboard was not saved (%s); set tracking.dashboard=false to save none"
 
 
 def workspace(entity: str, project: str) -> ws.Workspace:
@@ -43,8 +42,6 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         entity: user or team that owns the project.
         project: its name.
     """
-    import wandb_workspaces.workspaces as ws
-
     columns = [*VERDICT, "blind/verdict", "tpr_at_fpr_0.01/membership"]
     return ws.Workspace(
         entity=entity,
@@ -63,16 +60,16 @@ def workspace(entity: str, project: str) -> ws.Workspace:
 
 
 def save(entity: str, project: str) -> str:
-    """Save the dashboard as a new view on the W&B server that one is logged in to; its URL."""
+    """Save the dashboard as a new view on the W&B server of the login, and return its URL."""
     url: str = workspace(entity, project).save().url  # type: ignore[no-untyped-call]
     return url
 
 
 def save_once(entity: str, project: str, server: str, folder: Path) -> None:
-    """Save the dashboard unless that was done before from here; failing is only warned about.
+    """Save the dashboard unless this store has saved it before; a failure is only a warning.
 
-    W&B's public interface cannot list a project's views, and what somebody has changed in a saved
-    view, or deleted, shall stay so: a file for each project remembers that there was one.
+    W&B's public interface cannot list a project's views, and a view that somebody changed or
+    deleted must stay as it is: a file for each project records that a view was saved.
 
     Args:
         entity, project: as for :func:`workspace`.
@@ -102,8 +99,6 @@ def save_once(entity: str, project: str, server: str, folder: Path) -> None:
 
 
 def _verdict() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.BarPlot(title=name, metrics=[name], max_runs_to_show=_MAX_RUNS, max_bars_to_show=50)
         for name in VERDICT
@@ -120,8 +115,6 @@ def _curves() -> Panels:
 
 
 def _chart(title: str, table: str, **fields: str) -> wr.CustomChart:
-    import wandb_workspaces.reports.v2 as wr
-
     return wr.CustomChart(
         query={"summaryTable": {"tableKey": table}},
         chart_name=_CHART,
@@ -132,8 +125,6 @@ def _chart(title: str, table: str, **fields: str) -> wr.CustomChart:
 
 def _settings() -> Panels:
     """The membership attack against what its difficulty score was told."""
-    import wandb_workspaces.reports.v2 as wr
-
     auc, ridge = wr.SummaryMetric("auc/membership"), wr.Config("difficulty.ridge")
     axes: dict[str, Any] = {
         "victim": wr.Config("victim.name"),
@@ -169,8 +160,6 @@ def _settings() -> Panels:
 
 
 def _training() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.LinePlot(title="L1 on members", x="epoch", y=["train/l1"]),
         wr.LinePlot(title="All losses", x="epoch", metric_regex="^train/.*"),
@@ -178,8 +167,6 @@ def _training() -> Panels:
 
 
 def _gallery() -> Panels:
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.MediaBrowser(title="Report", media_keys=[f"report/{name}" for name in PICTURES]),
         wr.MediaBrowser(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from mia_lab.types import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Point = Mapping[str, str]
 """A point of a grid: a value for each axis, as in ``{"layers": "1,2", "ridge": "10"}``."""
@@ -93,9 +92,6 @@ def heatmap(
         marks: points to outline, by what to call them.
         notes: of all points, a second line below the number; "" for none.
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     shown = np.where(panel.points >= 0, values[panel.points], np.nan)
     finite = values[np.isfinite(values)]
     low, high = limits or ((finite.min(), finite.max()) if len(finite) else (0.0, 1.0))
@@ -138,8 +134,6 @@ def heatmap(
 
 def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
     """A frame around each marked cell of this panel; the inner one stays visible in the outer."""
-    from matplotlib.patches import Rectangle
-
     styles = (("#D55E00", "-", 0.0), ("#000000", (0, (2, 1.5)), 0.09))
     for (name, point), style in zip(marks.items(), styles[: len(marks)], strict=True):
         colour, line, inset = style

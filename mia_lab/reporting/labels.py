@@ -26,19 +26,19 @@ IGNORED = frozenset(
         ),
     }
 )
-"""Keys, with all below them, that don't change what an attack finds."""
+"""Keys, with all keys below them, that do not change an attack's result."""
 
 MOST = 4
-"""Settings in one label."""
+"""Most settings in one label."""
 
 LONGEST = 36
-"""Characters of a single value; of a longer one, its end."""
+"""Characters of a single value; a longer one is cut at its start."""
 
 Settings = dict[str, Any]
 
 
 COMMON = "common settings"
-"""Label of a run that has the value of most runs everywhere."""
+"""Label of a run whose every value is that of most runs."""
 
 
 def run_labels(
@@ -46,21 +46,21 @@ def run_labels(
 ) -> tuple[list[str], str]:
     """A label for each run, no two alike: ``seed=1 difficulty.layers=[2]``.
 
-    Keys whose values differ between the runs, without those that only follow another: copies
-    (``victim.seed`` of ``seed``) and what comes with a group's choice (``victim=pix2pixhd``). A
-    value that more than half of the runs have goes without saying. Where that doesn't tell two runs
-    apart, the folder's name stands behind it; where nothing differs, or there is no configuration,
-    it stands alone.
+    A label names the keys whose values differ between the runs, without keys that only follow
+    another: copies (``victim.seed`` of ``seed``) and what a group's choice implies
+    (``victim=pix2pixhd``). It leaves out a value that more than half of the runs have. If two
+    labels are equal, each is followed by the name of its folder; if nothing differs, or the run has
+    no configuration, the label is the name of the folder.
 
     Args:
         configs: the resolved configuration of each run; None where there is none.
         folders: where each run lies; no two are the same.
 
     Returns:
-        The labels, and the settings that go without saying, in the same form ("" for none).
+        The labels, and the values that they leave out, in the same form ("" for none).
     """
     known = [flat_settings(config) for config in configs if config is not None]
-    keys = telling_keys(known) if known else []
+    keys = differing_keys(known) if known else []
     usual = {key: value for key in keys if (value := _majority(known, key))}
     names = _folder_names(folders)
     labels = []
@@ -88,9 +88,9 @@ def flat_settings(node: Mapping[str, Any], path: str = "") -> Settings:
     return found
 
 
-def telling_keys(settings: Sequence[Settings]) -> list[str]:
-    """Keys that all runs have with different values, and that follow no other."""
-    # Whatever only some have, other versions or other components, their names tell.
+def differing_keys(settings: Sequence[Settings]) -> list[str]:
+    """Keys that all runs have, with different values, and that do not follow another key."""
+    # Keys that only some runs have belong to other components, which their names tell apart.
     shared = [key for key in settings[0] if all(key in s for s in settings)]
     differing = [key for key in shared if len({as_typed(s[key]) for s in settings}) > 1]
     # An original comes before its copies.
@@ -99,8 +99,8 @@ def telling_keys(settings: Sequence[Settings]) -> list[str]:
     for key in differing:
         copied = key.rpartition(".")[2], *(as_typed(s[key]) for s in settings)
         chosen.setdefault(copied, key)
-    telling = [key for key in chosen.values() if not _is_implied(key, settings)]
-    return sorted(telling, key=lambda key: (key != "seed", shared.index(key)))
+    chosen_keys = [key for key in chosen.values() if not _is_implied(key, settings)]
+    return sorted(chosen_keys, key=lambda key: (key != "seed", shared.index(key)))
 
 
 def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
@@ -115,16 +115,16 @@ def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
 
 
 def _majority(settings: Sequence[Settings], key: str) -> str:
-    """The value that more than half of the runs have; "" where there is none."""
+    """The value that more than half of the runs have; "" if there is none."""
     (value, count), *_ = Counter(_value(s[key]) for s in settings).most_common(1)
     return value if 2 * count > len(settings) else ""
 
 
 def _label(settings: Settings, keys: Sequence[str], usual: Mapping[str, str]) -> str:
     values = {key: _value(settings[key]) for key in keys}
-    said = [f"{short_key(k)}={value}" for k, value in values.items() if value != usual.get(k)]
-    more = [f"+{len(said) - MOST} more"] if len(said) > MOST else []
-    return " ".join([*said[:MOST], *more]) or COMMON
+    parts = [f"{short_key(k)}={value}" for k, value in values.items() if value != usual.get(k)]
+    more = [f"+{len(parts) - MOST} more"] if len(parts) > MOST else []
+    return " ".join([*parts[:MOST], *more]) or COMMON
 
 
 def short_key(key: str) -> str:
@@ -144,7 +144,7 @@ def as_typed(value: object) -> str:
 
 
 def _folder_names(folders: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as many as it takes to tell them apart."""
+    """The last parts of each path, as many as are needed to tell the paths apart."""
     paths = [folder.absolute().parts for folder in folders]
     for count in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-count:]) for parts in paths]

@@ -1,12 +1,14 @@
-"""What ``task=score`` found, as pictures, files and words."""
+"""Scored candidates as pictures, files and sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mia_lab.evaluation.results import Decision, Scoring
 from mia_lab.reporting.audit.dossiers import samples_figure
@@ -15,10 +17,6 @@ from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import CALLED, candidate_frame, records
 from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ASSUMPTION = (
     "This holds if the auxiliaries and those candidates that are no members come from the same "
@@ -53,7 +51,7 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
 
 
 def histogram_figure(found: Scoring) -> Figure:
-    """Errors of candidates and of known non-members, with the threshold; one panel an attack."""
+    """Errors of candidates and of known non-members, with the threshold; one panel per attack."""
     figure = new_figure(2.5 * len(found.result.scores) + 0.5)
     panels = figure.subplots(len(found.result.scores), squeeze=False)[:, 0]
     for axes, table in zip(panels, found.result.scores, strict=True):
@@ -140,7 +138,7 @@ def _numbers(found: Scoring, decision: Decision) -> dict[str, float | int]:
 
 
 def false_alarms(found: Scoring, decision: Decision) -> float:
-    """Candidates called members on average, if none of them were one."""
+    """Mean number of candidates called members if no candidate is one."""
     return len(found.result.candidates) * decision.attained_fpr
 
 
@@ -159,8 +157,9 @@ def summary(found: Scoring) -> list[str]:
         )
     else:
         lines.append(
-            f"{n} candidates are ranked, the most likely members first; nothing is decided: that "
-            "takes known non-members, rows of the manifest with the role auxiliary."
+            f"{n} candidates are ranked, the most likely members first. No candidate is called a "
+            "member: a decision needs known non-members, rows of the manifest with the role "
+            "auxiliary."
         )
     if found.result.near_duplicates:
         lines.append(
@@ -207,7 +206,7 @@ def _cell(value: object) -> str:
 
 
 def scores_summary(found: Scoring) -> Mapping[str, float]:
-    """The numbers that a sweep compares."""
+    """The numbers of the W&B summary."""
     return {
         f"{key}/{name}": value
         for name, decision in found.result.decisions.items()

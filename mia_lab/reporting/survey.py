@@ -1,12 +1,13 @@
-"""What ``task=difficulty`` found, as pictures, files and words."""
+"""A survey of difficulty as pictures, files and sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mia_lab.evaluation.results import Extremes, Survey
 from mia_lab.reporting.canvas import (
@@ -27,11 +28,8 @@ from mia_lab.reporting.frames import (
 from mia_lab.reporting.heatmap import Panel, heatmap, panels
 from mia_lab.types import Floats
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 READABLE_SETTINGS = 16
-"""Settings whose correlations with each other fit one picture."""
+"""Most settings whose correlations with each other fit one picture."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -65,8 +63,6 @@ def histogram_figure(score: Floats) -> Figure:
 
 def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
     """The easiest and the hardest images side by side: input, target and, if kept, error map."""
-    from matplotlib.figure import Figure
-
     groups = (("Easiest", easiest), ("Hardest", hardest))
     shown = [kind for kind in ("x", "y", "map") if getattr(easiest, kind).shape[-1]]
     n = max(len(easiest.ids), len(hardest.ids))

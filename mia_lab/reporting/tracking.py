@@ -52,12 +52,11 @@ class Tracker:
         job_type: the kind of job, e.g. ``audit``.
         name: display name.
         config: the resolved configuration, nested, of plain types.
-        tags: what to find the run by; no secrets.
-        dashboards: a folder that remembers which projects were given a dashboard: after the first
-            audit of a project that goes online, :mod:`mia_lab.reporting.dashboard` saves it one.
-            None: never.
-        log_images: whether pictures of the images leave this process. None: only offline, because
-            members are private images. Plots of numbers are always logged.
+        tags: words to find the run by; no secrets.
+        dashboards: a folder that records which projects have a dashboard: after the first online
+            audit of a project, :mod:`mia_lab.reporting.dashboard` saves one. None: never.
+        log_images: whether pictures of the data are logged. None: only offline, because members
+            are private images. Plots of numbers are always logged.
     """
 
     def __init__(
@@ -210,9 +209,9 @@ class Tracker:
     def _log(
         self, tables: dict[str, Any], pictures: Iterable[Picture], numbers: Mapping[str, float]
     ) -> None:
-        """All in one row of the history, from which W&B makes the summary.
+        """Log everything in one row of the history, from which W&B makes the summary.
 
-        Sweeps and some charts read the history, and find nothing that is in the summary alone.
+        W&B's sweeps and some charts read the history, not the summary.
         """
         shown = {
             f"report/{p.name}": wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.title)
@@ -274,7 +273,7 @@ class Tracker:
 
 
 def survey_summary(survey: Survey) -> dict[str, float]:
-    """The numbers of a survey that a sweep compares."""
+    """The numbers of the W&B summary of a survey."""
     score = survey.difficulty.mean()[:, 0]
     numbers = {"difficulty/mean": float(score.mean()), "difficulty/sd": float(score.std())}
     if survey.reliability is not None:

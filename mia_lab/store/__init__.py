@@ -1,4 +1,4 @@
-"""Stages computed once, under a key made of their inputs."""
+"""A store of stage results, each computed once and found under a hash of its inputs."""
 
 from mia_lab.store.artifact import Store
 from mia_lab.store.content import file_sha256

@@ -1,14 +1,14 @@
 """A content-addressed store of stage results on a shared file system.
 
-An entry is a folder ``<root>/<stage>/<key>`` that appears by one atomic rename, complete with a
-manifest of checksums, and never changes afterwards. Whoever computes or removes it holds
-``<key>.lock``; computing happens in ``<key>.<session>.partial``, a folder no two processes share.
-A lock outlives its owner's process by half a second on the same machine, and by no more than
-`session.LEASE_S` seconds, and that half, on another.
+An entry is a folder ``<root>/<stage>/<key>`` with a manifest of checksums. It is created by one
+atomic rename, and never changes afterwards. A process that computes or removes an entry holds
+``<key>.lock``; it computes in ``<key>.<session>.partial``, a folder that no other process uses.
+After the death of its owner, other processes take over a lock within half a second on the same
+machine, and within `session.LEASE_S` seconds more on another.
 
-A reader says in its session's file what it is going to use before it looks. Who removes an entry
-looks at all sessions with the lock taken, moves the entry away, and looks again: an entry in use
-stays, or comes back.
+A reader writes the entry's name to its session's file before it reads the entry. A process that
+removes an entry takes the lock, reads all sessions, renames the entry, and reads the sessions
+again. If a session uses the entry, the entry stays or is renamed back.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class StoreNotWritableError(UserError):
-    """Something has to be computed, and cannot be stored."""
+    """A result is not stored, and the store cannot be written."""
 
 
 class Store:
-    """Computes every stage once, whatever the number of runs and processes.
+    """Computes every stage once, for any number of runs and processes.
 
     A result that was asked for is safe from removal until the store is closed: by ``with``, by
     `close`, or when the process ends, however it does.
@@ -79,12 +79,12 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Release all entries; other processes may remove them."""
+        """Stop using entries, so that other processes may remove them."""
         self._results.clear()
         self._closing()
 
     def path(self, stage: Stage[Any]) -> Path:
-        """Where the result of a stage is, or would be."""
+        """Path of the result of a stage, whether it exists or not."""
         return self.root / stage.path
 
     def has(self, stage: Stage[Any]) -> bool:
@@ -103,7 +103,7 @@ class Store:
         return tuple(found.values())
 
     def answers(self, victim: Stage[Any]) -> Path:
-        """Where the answers of a remote victim are kept, one by one as they come."""
+        """Folder of the cached answers of a remote victim, one file per answer."""
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
         return folder
@@ -114,7 +114,7 @@ class Store:
         The store keeps loaded results until it is closed, so a result is loaded once.
 
         Raises:
-            UserError: the stored entry is damaged, or the store cannot be written, or is full.
+            UserError: the stored entry is damaged, or the store cannot be written or is full.
         """
         if stage.path not in self._results:
             self._results[stage.path] = stage.load(self.folder(stage))
@@ -124,8 +124,8 @@ class Store:
     def folder(self, stage: Stage[Any]) -> Path:
         """Folder with the files of a stage, computed now if it is not stored.
 
-        Every byte is compared with its checksum when the entry is first asked for, and again if a
-        file has changed since. Where the store cannot be written, a quick stage is computed in a
+        The checksum of every file is verified at the first call, and again if a file has changed
+        since. Where the store cannot be written, a quick stage is computed in a
         temporary folder that is deleted together with this object.
 
         Raises:
@@ -170,21 +170,21 @@ class Store:
         try:
             self._session.use(_name(path))
         except OSError as error:
-            # A store of somebody else's can be read all the same.
+            # A store without write permission can still be read.
             log.debug("%s: not protected from removal (%s)", path, error.strerror)
 
     def _intact(self, final: Path) -> bool:
-        """Whether the entry can be read without further ado; if not, the lock tells why."""
+        """Whether the entry can be read without taking the lock."""
         if not final.is_dir():
             return False
-        # In a store of somebody else's, nobody removes the lock of a dead process.
+        # Without write permission the lock of a dead process cannot be removed, so it is ignored.
         if os.path.lexists(_lock_path(final)) and os.access(final.parent, os.W_OK):
             return False
         try:
             self._verify(final)
         except (UserError, OSError):
             if not os.access(final.parent, os.W_OK):
-                raise  # nobody can have removed it meanwhile
+                raise  # without write permission, retrying under the lock is not possible
             return False
         return True
 
@@ -196,7 +196,7 @@ class Store:
 
     def _found(self, final: Path) -> Path:
         with contextlib.suppress(OSError):
-            os.utime(final)  # when it was last used
+            os.utime(final)  # records the time of last use
         log.info("%s %s: from the store", final.parent.name, final.name[:12])
         return final
 
@@ -220,7 +220,7 @@ class Store:
         note(self.root, "computed", stage.name, stage.key, seconds=round(seconds, 3))
 
     def _partial(self, final: Path, resumable: bool) -> Path:
-        """A folder of ours to compute in; with what others left behind, where that is of use."""
+        """The folder to compute in; with the files of an interrupted computation if resumable."""
         partial = final.with_name(f"{final.name}.{self._session.name}.partial")
         left = sorted(final.parent.glob(f"{final.name}*.partial"), key=lambda p: p.stat().st_mtime)
         if left and resumable:
@@ -232,10 +232,10 @@ class Store:
 
     @contextmanager
     def _locked(self, final: Path, *, wait: bool = True) -> Iterator[Lock]:
-        """Nobody else computes or removes an entry.
+        """Hold the lock of an entry, so that no other process computes or removes it.
 
         Raises:
-            BlockingIOError: somebody else does, and we are not to wait.
+            BlockingIOError: another process holds the lock, and ``wait`` is False.
             UserError: the store cannot be written.
         """
         try:
@@ -250,7 +250,7 @@ class Store:
             ) from error
         if not taken:
             if not wait:
-                raise BlockingIOError(f"{final}: another process is at work on it")
+                raise BlockingIOError(f"{final}: another process holds the lock")
             name, owner = final.name[:12], self._session.process(lock.owner() or "")
             log.info("%s %s: waiting for process %s", final.parent.name, name, owner)
             lock.wait()
@@ -264,7 +264,7 @@ class Store:
         note(self.root, "takeover", final.parent.name, final.name, owner=owner)
 
     def stages(self) -> list[str]:
-        """Names of the stages that something is stored of."""
+        """Names of the stages with stored results."""
         return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name[0] != ".")
 
     def entries(self) -> Iterator[Entry]:
@@ -272,19 +272,19 @@ class Store:
         for stage in self.stages():
             found = []
             for path in (self.root / stage).iterdir():
-                with contextlib.suppress(OSError):  # removed meanwhile
+                with contextlib.suppress(OSError):  # another process may remove the entry
                     if path.is_dir() and not path.is_symlink():
                         found.append(describe(path))
             yield from sorted(found, key=lambda e: (e.created, e.key))
 
     def in_use(self) -> set[str]:
-        """``stage/key`` of what other processes, or other stores of this one, use."""
+        """``stage/key`` of all entries in use by other processes or other `Store` objects."""
         return self._session.in_use()
 
     def remove(self, entry: Entry) -> bool:
-        """Delete one entry; False when another process uses it, or is at work on it."""
+        """Delete one entry; return False if another process uses or computes it."""
         final = entry.path.with_name(entry.key)
-        whole = final == entry.path  # what is unfinished has no readers
+        whole = final == entry.path  # an unfinished entry has no readers
         try:
             with self._locked(final, wait=False):
                 if whole and _name(final) in self.in_use():
@@ -301,7 +301,7 @@ class Store:
         return True
 
     def tidy(self) -> None:
-        """Remove what dead processes left behind besides entries: sessions and locks."""
+        """Remove the sessions and locks of dead processes."""
         self._session.open()
         for link in self.root.glob("*/*.lock*"):
             if (owner := Lock(link, self._session).owner()) and not self._session.lives(owner):
@@ -321,6 +321,6 @@ def _lock_path(final: Path) -> Path:
 
 def _superseded(final: Path) -> UserError:
     return UserError(
-        f"{final}: another process took over while this one was paused; nothing was published, "
+        f"{final}: another process took over while this one was paused, so nothing was stored; "
         "run the command again"
     )

@@ -1,4 +1,4 @@
-"""Writing whole files, and a full disk as an error that the user can mend."""
+"""Atomic writes of files, and errors for a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mia_lab.errors import UserError
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or the one it came from, says that a disk or a quota is full."""
+    """Whether an error or one of its causes reports a full disk or quota."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -23,10 +23,10 @@ def is_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def enough_room(folder: Path) -> Iterator[None]:
-    """Say in one line that the disk of a folder is full, whatever wrote to it.
+    """Convert errors of a full disk within the context to a `UserError` about the folder.
 
     Raises:
-        UserError: the disk is full; other errors pass.
+        UserError: the disk is full; other errors are raised unchanged.
     """
     try:
         yield
@@ -40,14 +40,14 @@ def enough_room(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
-    """A file that appears complete or not at all, and its folder with it.
+    """Open a file for an atomic write, and create its folder.
 
     Args:
-        path: where it appears.
-        size: about how many bytes it will have.
+        path: path of the file.
+        size: approximate size in bytes.
 
     Raises:
-        UserError: the disk is full; what was there before is still there.
+        UserError: the disk is full; an existing file is unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -57,7 +57,7 @@ def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        # PyTorch makes RuntimeErrors of what the file system says.
+        # PyTorch converts errors of the file system to RuntimeErrors.
         small = isinstance(error, RuntimeError) and size > _free(path.parent)
         if small or is_full(error):
             raise _full(path.parent, size) from error
@@ -67,8 +67,8 @@ def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
 def _full(folder: Path, size: int | None = None) -> UserError:
     needed = f"{size / 1e6:.1f} MB needed, " if size else ""
     return UserError(
-        f"{folder}: the disk is full ({needed}{_free(folder) / 1e6:.1f} MB free); make room and "
-        "run the same command again, it goes on from what is stored"
+        f"{folder}: the disk is full ({needed}{_free(folder) / 1e6:.1f} MB free); free disk space "
+        "and run the same command again, which continues from the stored results"
     )
 
 

@@ -1,4 +1,4 @@
-"""What happened in a store: one line of JSON an event, so that trainings can be counted."""
+"""The log of a store: one line of JSON per event, so that trainings can be counted."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ JOURNAL = "log.jsonl"
 
 
 def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
-    """Append an event to ``<root>/log.jsonl``, by one write that others do not interleave with.
+    """Append an event to ``<root>/log.jsonl``, by a single write.
 
-    Where the line cannot be written nothing happens; on a network file system, which does not
-    append atomically, two events of the same moment may leave one.
+    If the line cannot be written, the event is dropped. A network file system does not append
+    atomically, so that one of two simultaneous events may be lost.
 
     Args:
         root: folder of the store.
         event: ``computed``, ``takeover`` (of a dead process's lock) or ``removed``.
-        stage, key: of the entry.
-        details: more of it, such as ``seconds``; JSON values.
+        stage, key: stage and key of the entry.
+        details: further JSON values, such as ``seconds``.
     """
     line = {"event": event, "stage": stage, "key": key, **details}
     line |= {"host": socket.gethostname(), "pid": os.getpid(), "time": round(time.time(), 3)}

@@ -1,8 +1,8 @@
-"""A lock on a shared file system that its owner's death opens.
+"""A lock on a shared file system that other processes take over after its owner's death.
 
-A lock is a symbolic link to its owner's session: made in one step with its content, by no more
-than one process, on network file systems too. Of a dead owner's lock one contender at a time,
-itself the owner of a lock on the lock, makes way.
+A lock is a symbolic link to its owner's session. The creation of a link is atomic, also on network
+file systems, so that only one process succeeds. To remove the lock of a dead owner, a process takes
+a second lock on that lock, so that only one process at a time removes it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 from mia_lab.store.session import Session
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
-"""Waiting processes look again after the first, then less and less often, down to the second."""
+"""First and longest pause between two attempts of a waiting process; the pause grows."""
 
 
 class Lock:
     """Exclusive among sessions of one store.
 
     Args:
-        path: of the link; its folder exists.
-        session: who wants it; open.
-        on_takeover: called with the name of a dead owner that made way.
+        path: path of the link, in an existing folder.
+        session: session of the process; open.
+        on_takeover: called with the name of a dead owner whose lock was removed.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Lock:
         self._on_takeover = on_takeover
 
     def owner(self) -> str | None:
-        """Name of the session that holds it; None if nobody does."""
+        """Name of the session that holds the lock; None if it is free."""
         try:
             return self.path.readlink().name
         except OSError:
@@ -47,16 +47,16 @@ class Lock:
         return self.owner() == self.session.name
 
     def take(self) -> bool:
-        """Take the lock if it is free, or its owner dead."""
+        """Take the lock if it is free or its owner is dead; return whether it was taken."""
         if self._link():
             return True
         owner = self.owner()
         if owner is None:
             return self._link()
-        return not self.session.lives(owner) and self._make_way(owner) and self._link()
+        return not self.session.lives(owner) and self._break(owner) and self._link()
 
     def wait(self) -> None:
-        """Take the lock as soon as it is free."""
+        """Wait until the lock is free, and take it."""
         pause = FIRST_POLL_S
         while not self._try():
             time.sleep(pause)
@@ -68,14 +68,15 @@ class Lock:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            return False  # another machine has just removed what was being looked at
+            return False  # another machine has just removed the link
 
     def release(self) -> None:
-        """Give the lock back, if it still is ours."""
+        """Release the lock if this session still holds it."""
         if self.ours:
             self.path.unlink(missing_ok=True)
 
     def _link(self) -> bool:
+        """Create the link; return False if it exists."""
         target = os.path.relpath(self.session.path, self.path.parent)
         try:
             self.path.symlink_to(target)
@@ -83,12 +84,13 @@ class Lock:
             return False
         return True
 
-    def _make_way(self, dead: str) -> bool:
+    def _break(self, dead: str) -> bool:
+        """Remove the lock of a dead owner; return False if another process is removing it."""
         claim = Lock(self.path.with_name(f"{self.path.name}.{dead}"), self.session)
         if not claim.take():
             return False
         try:
-            if self.owner() == dead:  # nobody else has been here before
+            if self.owner() == dead:  # no other process has removed the lock before
                 self.path.unlink(missing_ok=True)
                 if self._on_takeover is not None:
                     self._on_takeover(dead)

@@ -1,4 +1,4 @@
-"""The manifest of an entry: what it is the result of, and a checksum of each of its files."""
+"""The manifest of an entry: its stage and inputs, and a checksum of each of its files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Entry:
     """One folder of the store.
 
     Attributes:
-        path: its folder.
-        stage, key: what it is the result of.
-        state: ``stored``; ``damaged``, its manifest cannot be read; ``unfinished``, what an
-            interrupted computation or removal left behind, or one that is going on; ``growing``,
-            the answers of a remote victim.
+        path: path of the folder.
+        stage, key: name and key of the stage.
+        state: ``stored``; ``damaged``: its manifest cannot be read; ``unfinished``: the files of a
+            computation or removal that runs or was interrupted; ``growing``: the answers of a
+            remote victim.
         size: bytes on disk.
-        created, used: when it was computed and last asked for, seconds since the epoch.
-        seconds: what it cost to compute, without the stages that it asked for.
+        created, used: times of the computation and of the last use, in seconds since the epoch.
+        seconds: time of the computation, without its upstream stages.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Entry:
 
 
 def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
-    """Seal a folder of files, and see that all of it is on disk."""
+    """Write the manifest of a folder, and flush all its files to disk."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     body = {
         **stage.declaration,
@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of an entry.
 
     Raises:
-        UserError: it is missing, or altered.
+        UserError: the manifest is missing or modified.
     """
     try:
         body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
@@ -81,7 +81,7 @@ def verify(folder: Path) -> None:
     """Compare every byte of an entry with its checksum: about a second for a gigabyte.
 
     Raises:
-        UserError: a file is missing or altered.
+        UserError: a file is missing or modified.
     """
     for name, digest in read_manifest(folder)["files"].items():
         path = folder / name
@@ -94,16 +94,16 @@ def verify(folder: Path) -> None:
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """What changes when somebody writes to an entry's files, without reading them."""
+    """Names, inodes, sizes and times of an entry's files, which change with any write to them."""
     seen = [(str(p), p.stat()) for p in sorted(folder.rglob("*")) if p.is_file()]
     return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in seen)
 
 
 def describe(folder: Path) -> Entry:
-    """An entry as it lies on disk.
+    """Describe an entry from its folder.
 
     Raises:
-        OSError: it was removed meanwhile.
+        OSError: another process removed the folder.
     """
     stage, key = folder.parent.name, folder.name.partition(".")[0]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
@@ -121,7 +121,7 @@ def describe(folder: Path) -> Entry:
 
 
 def sync(path: Path) -> None:
-    """See that a file, or a folder's list of files, is on disk."""
+    """Flush a file, or a folder's list of files, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

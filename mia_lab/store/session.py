@@ -1,9 +1,9 @@
-"""Who uses a store: a file for every process at work on it, refreshed while the process lives.
+"""The sessions of a store: one file per process that uses it, touched while the process lives.
 
-``<root>/.sessions/<name>`` says in its first line which process it is, then what it uses, a line
-each. A session is dead at once when its process is gone from this machine; of another machine's,
-`LEASE_S` seconds after its last sign of life. Ages are differences of modification times, all
-given by the server of the files: the clocks of the machines need not agree.
+The first line of ``<root>/.sessions/<name>`` identifies the process; each further line names an
+entry in use. A session of this machine is dead as soon as its process has ended. A session of
+another machine is dead `LEASE_S` seconds after its file was last touched. Ages are differences of
+modification times from the file server, so the clocks of the machines may differ.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
-"""A session of another machine is dead after so many seconds without a sign of life."""
+"""Seconds without a touch of its file after which a session of another machine is dead."""
 
 SESSIONS = ".sessions"
 
 
 @cache
 def machine() -> str:
-    """Where process ids mean the same: a host since it was started, and its container."""
+    """Identifier of the scope of process ids: host, boot, and container."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -39,13 +39,13 @@ def machine() -> str:
 
 
 def started(pid: int) -> str | None:
-    """When a process of this machine began, so that a new one of its number is not taken for it.
+    """Start time of a process of this machine, which distinguishes processes with the same id.
 
     Returns:
-        None where the process is gone, empty where the system does not say.
+        None if the process has ended; "" if the system does not provide the start time.
     """
     try:
-        # After the command's name, which may hold anything: state, ..., and the 20th is the start.
+        # The command's name may contain any character. After it: the state, ..., the start (20th).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     except OSError:
@@ -67,8 +67,8 @@ class Session:
         root: folder of the store.
 
     Attributes:
-        name: names the session's file.
-        path: of that file.
+        name: name of the session's file.
+        path: path of the session's file.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,7 +82,7 @@ class Session:
         self._heart: threading.Thread | None = None
 
     def open(self) -> None:
-        """Make the session known; once is enough.
+        """Create the session's file; further calls do nothing.
 
         Raises:
             OSError: the store cannot be written.
@@ -95,7 +95,7 @@ class Session:
         self._heart.start()
 
     def use(self, what: str) -> None:
-        """Say that an entry is in use until the session is closed, before looking at it.
+        """Mark an entry as in use until the session is closed; call this before reading it.
 
         Raises:
             OSError: the store cannot be written.
@@ -111,16 +111,16 @@ class Session:
                 self._write()
 
     def close(self) -> None:
-        """Use nothing any more."""
+        """Stop using all entries."""
         self._closed.set()
         if self._heart is not None and self._pid == os.getpid():
             with self._writing, contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
     def others(self) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
-        """Name, process and used entries of every other session that lives."""
+        """Name, process and used entries of every other living session."""
         self.open()
-        # A file made in a folder renews what a network's client remembers of the folder.
+        # A new file in a folder invalidates a network client's cache of the folder.
         fresh = self._folder / f"{self.name}.look"
         fresh.touch()
         fresh.unlink()
@@ -130,11 +130,11 @@ class Session:
                 yield path.name, process, used
 
     def in_use(self) -> set[str]:
-        """What other sessions use."""
+        """Entries that other sessions use."""
         return {what for _, _, used in self.others() for what in used}
 
     def lives(self, name: str) -> bool:
-        """Whether a session is alive, as far as this one can tell."""
+        """Whether a session is alive, as far as this machine can determine."""
         process, _ = self._read(name)
         if process.get("machine") == machine():
             return (self._folder / name).exists() and started(process["pid"]) == process["started"]
@@ -148,15 +148,15 @@ class Session:
     def bury(self) -> None:
         """Remove the files of sessions that are dead."""
         for path in list(self._folder.iterdir()):
-            # What has a suffix is being written by a session that is not known yet, or no more.
+            # A file with a suffix is a temporary file of a session that starts or restarts.
             gone = self._age(path.name) >= LEASE_S if path.suffix else not self.lives(path.name)
             if gone and path.name != self.name:
                 path.unlink(missing_ok=True)
 
     def _age(self, name: str) -> float:
-        """Seconds since a session's last sign of life, on the file server's clock."""
+        """Seconds since a session's file was touched, on the file server's clock."""
         try:
-            # Opened, because a network's client looks at what it remembers otherwise.
+            # Opening the file makes a network client refresh its cached modification time.
             with (self._folder / name).open() as file:
                 seen = os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
@@ -167,7 +167,7 @@ class Session:
     def _show_life(self) -> None:
         try:
             os.utime(self.path)
-        except FileNotFoundError:  # taken for dead, after a pause of this process
+        except FileNotFoundError:  # another process removed the file during a pause of this one
             with self._writing:
                 if not self._closed.is_set():
                     self._write()
@@ -176,7 +176,7 @@ class Session:
         with contextlib.suppress(OSError, ValueError):
             first, *used = (self._folder / name).read_text().splitlines()
             return json.loads(first), set(used)
-        return {}, set()  # gone, or from another version; then its age tells
+        return {}, set()  # removed, or in an unknown format; then its age decides
 
     def _write(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ class Session:
             try:
                 self._show_life()
             except OSError as error:
-                log.debug("%s: no sign of life (%s)", self.path, error)
+                log.debug("%s: cannot be touched (%s)", self.path, error)
 
 
 def _append(path: Path, text: str) -> None:

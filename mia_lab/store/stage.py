@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that is equal exactly when the values are: sorted keys, no spaces.
+    """Canonical JSON of a value: sorted keys, no spaces, so that equal values give equal strings.
 
     Raises:
-        TypeError: JSON has no word for a value (an object, a path, an array).
-        ValueError: a number is NaN or infinite.
+        TypeError: a value has no JSON form (an object, a path, an array).
+        ValueError: a value is NaN or infinite.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -1,4 +1,4 @@
-"""Frozen dataclasses of arrays on disk: one ``.npy`` file a field, read back as memory maps."""
+"""Frozen dataclasses of arrays on disk: one ``.npy`` file per field, read as memory maps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def save_table(folder: Path, table: Any) -> None:
     """Write every field of a dataclass of arrays to ``<folder>/<field>.npy``."""
     for field in fields(table):
         path = folder / f"{field.name}.npy"
-        if not path.exists():  # a field too large for memory may have been written in place
+        if not path.exists():  # a field too large for memory may already be in the folder
             np.save(path, getattr(table, field.name), allow_pickle=False)
 
 
 def load_table(folder: Path, kind: type[Table]) -> Table:
-    """Read a dataclass of arrays back; arrays are read-only memory maps.
+    """Read a dataclass of arrays; the arrays are read-only memory maps.
 
     Raises:
         FileNotFoundError: a field has no file.

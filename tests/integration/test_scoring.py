@@ -95,7 +95,7 @@ def test_without_auxiliaries_nothing_is_decided(audited: Command) -> None:
     ids = [row["id"] for row in table(audited.folder / "audit/scores.csv")]
     (audited.folder / "ids.csv").write_text("\n".join(["id", *ids]))
     ran = audited(*existing("score.fpr=0.001", manifest="ids.csv"))
-    assert "nothing is decided" in ran.out
+    assert "No candidate is called a member" in ran.out
     rows = table(latest(ran) / "scores.csv")
     assert [int(row["membership_rank"]) for row in rows] == list(range(1, len(ids) + 1))
     assert not [key for key in rows[0] if "decision" in key or "p_value" in key]
@@ -173,7 +173,7 @@ def test_gate(audited: Command) -> None:
 
     ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0")
     assert ran.code == 3
-    assert "cannot be decided, and so counts as failed" in ran.err.splitlines()[-1]
+    assert "cannot be decided, which counts as failed" in ran.err.splitlines()[-1]
     assert metrics["gate"]["value"] is None
 
 

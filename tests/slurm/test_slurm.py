@@ -53,6 +53,10 @@ def states(sweep: Path) -> set[str]:
     return {json.loads(p.read_text())["state"] for p in sweep.glob("*/point.json")}
 
 
+def note(point: Path) -> dict[str, Any]:
+    return json.loads((point / "point.json").read_text())
+
+
 def training(folder: Path) -> int:
     """How many trainings could go on from a checkpoint."""
     return len(list(folder.glob("outputs/store/victim/*.partial/resume/last.ckpt")))
@@ -94,6 +98,37 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
     undisturbed = weights(tmp_path / "alone/store")
     assert len(undisturbed) == 1
     assert undisturbed.items() <= weights(tmp_path / "outputs/store").items()
+
+
+@CI_ONLY
+def test_more_points_than_an_array_may_have(on_cluster: Command, tmp_path: Path) -> None:
+    grid = ("-m", "+experiment=tiny", "until=split", "seed=range(7)", FOLDER, *SLURM)
+    ran = on_cluster.alone(*grid, "hydra.launcher.cpus_per_task=1")
+    assert ran.code == 0, ran.err
+    assert "7 points: 7 done" in ran.out
+    arrays = {p.name.partition("_")[0] for p in (tmp_path / "sweep/jobs").iterdir()}
+    assert len(arrays) == 2
+
+
+@CI_ONLY
+def test_points_of_a_job_that_dies(on_cluster: Command, cluster: Cluster, tmp_path: Path) -> None:
+    """Points before the one at work are done; that one and those after it are lost."""
+    grid = ("-m", "+experiment=tiny", "until=victim", "demo_epochs=1,3000,2,3,4,5", FOLDER)
+    grid = (*grid, *SLURM, "hydra.launcher.cpus_per_task=1", "hydra.launcher.points_per_job=3")
+    process = on_cluster.popen(*grid)
+    job = by_array(cluster, 2)[0]
+    wait_for(lambda: note(tmp_path / "sweep/1")["state"] == "running", 120)
+    wait_for(lambda: training(tmp_path) >= 1)
+    os.kill(cluster.process(job), signal.SIGKILL)
+    shown = finish(process)
+    assert process.returncode == 1, shown
+    notes = [note(tmp_path / "sweep" / str(number)) for number in range(6)]
+    assert [n["state"] for n in notes] == ["done", "failed", "failed", "done", "done", "done"]
+    assert {n["reason"] for n in notes[1:3]} == {"killed by signal 9 (too little memory?)"}
+    # One process ran the points of a job.
+    assert notes[0]["where"] == notes[1]["where"]
+    assert len({n["where"] for n in notes[3:]}) == 1
+    assert notes[0]["where"] != notes[3]["where"]
 
 
 @CI_ONLY

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from mia_lab import hardware
 from mia_lab.errors import UserError
 from mia_lab.hardware import resolve_precision
 
 
-def test_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for accelerator in ("auto", "cpu"):
         assert resolve_precision("auto", accelerator) == "32-true"
@@ -23,7 +20,6 @@ def test_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
-    monkeypatch.setattr(hardware, "_may_have_gpu", lambda _: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert resolve_precision("auto", "auto") == expected

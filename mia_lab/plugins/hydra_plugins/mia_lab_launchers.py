@@ -15,6 +15,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from mia_lab.sweeps import slurm_settings
+
 if TYPE_CHECKING:
     from mia_lab.sweeps.point import Point
     from mia_lab.sweeps.program import Program
@@ -75,3 +77,6 @@ class SlurmLauncher(_PointLauncher):
         from mia_lab.sweeps.slurm import run_on_cluster
 
         return run_on_cluster(points, program, self.parameters)
+
+
+slurm_settings.register()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from mia_lab.evaluation.results import AlphaCurve, Calibration, Evaluation, Normality, Roc
 from mia_lab.reporting.canvas import (
@@ -19,10 +23,6 @@ from mia_lab.reporting.canvas import (
 )
 from mia_lab.reporting.numbers import interval, percent
 from mia_lab.types import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DASHES = ((5, 2), (1, 1.4), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1))
 """Of the blind baselines, whose greys alone would not tell them apart."""
@@ -231,9 +231,6 @@ def _styles(
 
 
 def _percent_ticks(axis: object, lowest: float) -> None:
-    from matplotlib.axis import Axis
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
-
     assert isinstance(axis, Axis)
     decades = [10.0**k for k in range(int(np.ceil(np.log10(lowest) - 1e-9)), 1)]
     # Of few images there is hardly a decade: label its steps as well.

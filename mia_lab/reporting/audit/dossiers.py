@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.results import Dossiers, Gallery
 from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _WIDTH = 5.0
 _QUANTILE = 0.995
@@ -87,8 +85,6 @@ def samples_figure(
         difficulty: (N, G, G) error of the probe at each pixel; None or (N, 0, 0): no such column.
         scales: of the colours; those of this figure alone by default.
     """
-    from matplotlib.figure import Figure
-
     if difficulty is not None and not difficulty.size:
         difficulty = None
     errors = error_maps(gallery)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from mia_lab.evaluation.finished import FinishedRun, RunComparison
 from mia_lab.evaluation.results import Estimate
@@ -13,10 +16,6 @@ from mia_lab.evaluation.roc import roc_curve
 from mia_lab.reporting.canvas import INK, QUIET, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.comparison.words import attacks_of, summary
 from mia_lab.reporting.numbers import interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe & Ito's, without those that stand for an attack.
 _RUN_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7")
@@ -161,8 +160,6 @@ def _run_colours(count: int) -> list[str]:
     """Distinct colours; of many runs, along a scale in the order in which they were named."""
     if count <= len(_RUN_COLOURS):
         return list(_RUN_COLOURS[:count])
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
 
     return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.92, count))]
 

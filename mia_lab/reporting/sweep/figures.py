@@ -7,9 +7,11 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mia_lab.evaluation.finished import Setting, Sweep
 from mia_lab.evaluation.repeats import Mean
@@ -27,10 +29,6 @@ from mia_lab.reporting.sweep.settings import (
     settings,
 )
 from mia_lab.reporting.sweep.words import at
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PAIRS = (("victim", "layers"), ("layers", "ridge"))
 """Axes, rows before columns, that are worth heat maps wherever both vary."""

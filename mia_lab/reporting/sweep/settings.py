@@ -8,7 +8,7 @@ from typing import Any
 from mia_lab.evaluation.finished import Setting, Sweep, SweepPoint
 from mia_lab.evaluation.repeats import Mean, mean_over_repeats
 from mia_lab.reporting.frames import records
-from mia_lab.reporting.labels import as_typed, short_key, telling_keys
+from mia_lab.reporting.labels import as_typed, differing_keys, short_key
 
 SETTINGS = {
     "data": "data.name",
@@ -43,7 +43,7 @@ def setting_columns(points: Iterable[SweepPoint]) -> tuple[dict[str, str], tuple
     known = [
         dict(point.settings) for point in points if point.metrics is not None and point.settings
     ]
-    differing = telling_keys(known) if known else []
+    differing = differing_keys(known) if known else []
     columns = dict(SETTINGS)
     for key in differing:
         columns.setdefault(_column(key, columns, known), key)

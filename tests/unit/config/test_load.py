@@ -194,7 +194,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "attack.available.lira.variance=none: must be one of pooled, per_image",
         ),
         ("data.sources.procedural.n_train=-1", "procedural.n_train=-1: must be at least 0"),
-        ("data.style=animals", "data.sources.procedural.style=animals: must be one of facades"),
+        ("data.style=null", "data.sources.procedural.style=null: must be a text"),
         ("task=score victim=pix2pix", "data.protocol=resplit: task=score needs the ids"),
         ("task=difficulty difficulty=multi_image", "which task=difficulty does not train"),
         ("task=export query.mode=train", "exported programs answer in evaluation mode"),

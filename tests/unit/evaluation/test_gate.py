@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -68,7 +71,7 @@ def test_outcomes(condition: str, failed: bool, words: str) -> None:
 def test_what_was_not_measured_fails(sign: str) -> None:
     gate = decide(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
     assert (gate.value, gate.failed) == (None, True)
-    assert "cannot be decided, and so counts as failed" in sentence(gate)
+    assert "cannot be decided, which counts as failed" in sentence(gate)
 
 
 def test_unknown_metrics_are_refused_with_the_choices() -> None:
@@ -123,3 +126,10 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         grid=(),
     )
     assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))
+
+
+def test_conditions_are_checked_without_torch() -> None:
+    """They are checked with the configuration, before anything is imported that takes seconds."""
+    heavy = "{'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
+    code = f"import sys, mia_lab.evaluation.summary, mia_lab.evaluation.gate; assert not {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -129,5 +129,5 @@ def test_groups_are_a_column(grouped_audit, tmp_path):
     assert [r["group"] for r in rows] == grouped.split.group.tolist()
     table = parquet.read_table(tmp_path / "scores.parquet")
     assert table.column_names == list(rows[0])
-    assert table["membership_error"].to_pylist() == (-grouped.scores[1].score).tolist()
+    assert table["membership_error"].to_pylist() == (-grouped.result.scores[1].score).tolist()
     assert str(table.schema.field("is_member").type) == "int64"

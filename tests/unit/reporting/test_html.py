@@ -159,7 +159,10 @@ def test_decisions_name_where_their_threshold_came_from(result: AuditResult, pag
         point = practice.fixed_threshold["0.1"]
         assert rows[f"{name}, 10 %"] == [
             f"{-point.threshold:.4g}",
-            *(rate_interval(r, 0) for r in (point.tpr, point.fpr, *point.precision.values())),
+            *(
+                rate_interval(r, 0)
+                for r in (point.tpr, point.fpr, *point.precision_at_prior.values())
+            ),
         ]
     hindsight = page.table("Attack", 1)
     for row, (name, practice) in zip(hindsight, result.decisions.items(), strict=True):
@@ -171,20 +174,20 @@ def test_decisions_name_where_their_threshold_came_from(result: AuditResult, pag
             f"{100 * best.fpr:.1f} %",
             f"{best.accuracy:.3f}",
         ]
-    assert "best threshold in hindsight Chosen on these very images" in page.text
+    assert "best threshold in hindsight This threshold is chosen with the true labels" in page.text
 
 
 def test_nobody_called_and_no_auxiliaries_are_said(audit: AuditReport, result: AuditResult) -> None:
-    def changed(**fields) -> str:
+    def text_with(**fields) -> str:
         decisions = {k: dataclasses.replace(v, **fields) for k, v in result.decisions.items()}
         return Page(render(changed(audit, decisions=decisions), ())).text
 
-    assert "Set data.n_auxiliary to reserve some (99 for 1 % FPR, 9 for 10 % FPR" in changed(
-        fixed={}
+    assert "Set data.n_auxiliary to reserve some (99 for 1 % FPR, 9 for 10 % FPR" in text_with(
+        fixed_threshold={}
     )
     point = result.decisions["membership"].fixed_threshold["0.1"]
-    nobody = dataclasses.replace(point, precision=dict.fromkeys(point.precision))
-    assert changed(fixed={"0.1": nobody}).count("nobody is called") == 4
+    nobody = dataclasses.replace(point, precision_at_prior=dict.fromkeys(point.precision_at_prior))
+    assert text_with(fixed_threshold={"0.1": nobody}).count("nobody is called") == 4
 
 
 def test_calibration_and_the_privacy_bound(
@@ -279,8 +282,8 @@ def test_images_are_listed_most_exposed_first(
         np.testing.assert_allclose(shown, exact, atol=6e-4)
 
 
-def test_many_images_fit_a_page_and_point_to_the_table(make) -> None:
-    found = make(n=1000, size=64)
+def test_many_images_fit_a_page_and_point_to_the_table() -> None:
+    found = make_audit(n=1000, size=64)
     html = render(found, draw(found))
     assert len(html.encode()) < 15e6
     page = Page(html)

@@ -134,9 +134,9 @@ def test_without_auxiliaries_there_are_ranks_and_no_decisions(
     table = rows(tmp_path / "scores.csv")
     assert list(table[0])[-2:] == ["reconstruction_rank", "membership_rank"]
     assert json.loads((tmp_path / "metrics.json").read_text())["attacks"] == {}
-    assert "nothing is decided" in report.text(undecided)
+    assert "No candidate is called a member" in report.text(undecided)
     page = write_scores_html(undecided, (), tmp_path).read_text()
-    assert "nothing is decided" in page
+    assert "No candidate is called a member" in page
     assert "upper bound" not in page
     assert "same distribution" not in page
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import replace
 
 import pytest
 
+from audits import changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting import text_table, verdict
 from mia_lab.reporting.audit.words import belief
@@ -19,7 +19,7 @@ def test_table_is_aligned(audit, result):
     assert {len(line) for line in (header, rule, *rows[:2])} == {len(rule)}
     assert header.endswith("excess over blind")
     has = {**result.knowledge, "membership": Knowledge(100, "pix2pix", 16, 8)}
-    _, header, _, *rows = text_table(replace(result, knowledge=has)).splitlines()
+    _, header, _, *rows = text_table(changed(audit, knowledge=has)).splitlines()
     assert header.endswith("  the attacker has")
     assert rows[0].endswith("  1 query")
     assert rows[1].endswith("  16 queries, 100 images, 8 trainings of pix2pix")
@@ -55,7 +55,7 @@ def test_belief_says_what_the_blind_baselines_say(result, said):
 
 
 def test_a_reversed_baseline_is_called_so(result):
-    first = dataclasses.replace(result.blind.baselines[0], auc=0.3)
+    first = with_auc(result.blind.baselines[0], 0.3, (0.2, 0.4))
     baselines = (first, *result.blind.baselines[1:])
     blind = dataclasses.replace(result.blind, baselines=baselines, best=first.name, max=0.7)
     text = belief(dataclasses.replace(result, blind=blind))
@@ -76,9 +76,7 @@ def test_a_confounded_split_where_nothing_is_beyond_the_baseline(result):
 
 
 def test_verdict_admits_failure(result):
-    weak = tuple(
-        dataclasses.replace(e, auc=0.52, auc_ci95=(0.45, 0.59)) for e in result.evaluations
-    )
+    weak = tuple(with_auc(e, 0.52, (0.45, 0.59)) for e in result.evaluations)
     assert verdict(dataclasses.replace(result, evaluations=weak)).startswith(
         "Members could not be told reliably from non-members"
     )
