@@ -18,7 +18,7 @@ from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
-from mia_lab.evaluation.metrics import FPRS
+from mia_lab.evaluation.metrics import FPRS, METRICS
 from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.results import AuditResult, DecisionQuality, EpsilonBound, Knowledge
 from mia_lab.evaluation.slices import slices
@@ -64,6 +64,7 @@ class VerdictStage(Stage[AuditResult]):
         return {
             "attacks": self.scores.fingerprints,
             "order": list(self.scores.fingerprints),
+            "metrics": [metric.name for metric in METRICS],
             "knowledge": {name: asdict(known) for name, known in self.knowledge.items()},
             "alphas": list(self.alphas),
             "guesses": self.guesses,

@@ -18,9 +18,8 @@ import mia_lab.reporting
 from mia_lab.attacks import run_attack
 from mia_lab.config import build
 from mia_lab.evaluation import evaluate
-from mia_lab.stages.audit_stages import Stages
+from mia_lab.stages.graph import run_stages
 from mia_lab.store import Store
-from mia_lab.types import Role
 from support import Command, composed
 
 TINY = "+experiment=tiny"
@@ -156,16 +155,15 @@ def test_attacks_on_a_victim_that_never_saw_the_candidates(tmp_path: Path) -> No
         "trainer.threads=1",
         f"paths.store={tmp_path}",
     )
-    stages = Stages(config, Store(tmp_path))
-    split, _ = stages.split()
-    evidence = stages.evidence(split, stages.reconstructions(), stages.difficulty())
-    unseen = split.ids(Role.AUXILIARY)
+    run = run_stages(config)
+    evidence = run.attack.evidence(Store(tmp_path))
+    unseen = run.images.auxiliaries
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(len(unseen))[:80] for _ in range(200)]
     truth = np.arange(80) < 40
     bound = stats.binom.ppf([0.025, 0.975], 200, 0.05)
     for name, attack in build.attacks(config).items():
-        table = run_attack(name, attack, evidence, stages.scored)
+        table = run_attack(name, attack.build(), evidence, run.images.scored.ids)
         score: Any = table.column(unseen)
         p_values = np.array([evaluate(name, score[rows], truth).p_value for rows in chosen])
         rejected = np.count_nonzero(p_values < 0.05)
