@@ -35,7 +35,7 @@ class Point:
         folder: its output folder, named by its number.
         overrides: what its configuration is composed from; its note holds those that tell it from
             the other points.
-        keys: of the results that its run ends in, see `mia_lab.tasks.goals`; none for a task that
+        key: of the results that its run ends in, see `mia_lab.tasks.goals`; "" for a task that
             always runs again.
         state: how far it has come; one whose process was killed stays ``running``.
         reason: why it failed, or what its ``fail_if`` found; "" otherwise.
@@ -47,7 +47,7 @@ class Point:
 
     folder: Path
     overrides: tuple[str, ...]
-    keys: frozenset[str] = frozenset()
+    key: str = ""
     state: State = State.PLANNED
     reason: str = ""
     where: str = ""
@@ -64,16 +64,15 @@ class Point:
     def has_ended(self) -> bool:
         return self.state in (State.DONE, State.FAILED)
 
-    def is_done(self, keys: frozenset[str]) -> bool:
-        """Whether it ended in one of these results, and its ``metrics.json`` is unchanged."""
-        same = self.state is State.DONE and not self.keys.isdisjoint(keys)
+    def is_done(self, key: str) -> bool:
+        """Whether it ended under the same key, and its ``metrics.json`` is unchanged."""
+        same = self.state is State.DONE and self.key == key != ""
         return same and self.result == result_sha256(self.folder)
 
     def write(self) -> None:
         """Write the note into the folder, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {name: value for name, value in vars(self).items() if name != "folder"}
-        content["keys"] = sorted(self.keys)
         partial = self.folder / f".{NOTE}.{os.getpid()}"
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.folder / NOTE)
@@ -108,7 +107,7 @@ def read_point(folder: Path) -> Point | None:
         return Point(
             folder=folder,
             overrides=tuple(content["overrides"]),
-            keys=frozenset(content["keys"]),
+            key=str(content["key"]),
             state=State(content["state"]),
             reason=str(content["reason"]),
             where=str(content["where"]),

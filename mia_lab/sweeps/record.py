@@ -14,7 +14,7 @@ from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, UserError
 from mia_lab.sweeps.locks import point_locked, sweep_session
 from mia_lab.sweeps.point import Point, State, read_point, reason_of, result_sha256
-from mia_lab.tasks.goals import goal_keys
+from mia_lab.tasks.goals import goal_key
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ def run_point(
         start = time.monotonic()
         try:
             config = check()
-            # Data may have changed since the point was planned, and with them its keys.
-            point = replace(point, keys=goal_keys(config))
-            if before.is_done(point.keys):
+            # Data may have changed since the point was planned, and with them its key.
+            point = replace(point, key=goal_key(config))
+            if before.is_done(point.key):
                 before.write()
                 return
             point.write()
@@ -68,7 +68,7 @@ def _running(point: Point) -> Point:
     where = f"{socket.gethostname()}:{os.getpid()}"
     if job := os.environ.get("SLURM_JOB_ID"):
         where += f", SLURM job {job}"
-    return Point(point.folder, point.overrides, point.keys, State.RUNNING, where=where)
+    return Point(point.folder, point.overrides, point.key, State.RUNNING, where=where)
 
 
 def _done(point: Point) -> Point:

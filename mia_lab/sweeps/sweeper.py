@@ -33,7 +33,7 @@ from mia_lab.store.session import Session
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker
-from mia_lab.tasks.goals import Sources, goal_keys
+from mia_lab.tasks.goals import Sources, goal_key
 from mia_lab.tasks.latest import print_location
 
 log = logging.getLogger(__name__)
@@ -196,10 +196,10 @@ def _plan(
         point = _planned(folder / str(number), overrides[number], found, sources)
         with point_locked(session, point.folder, _known(point.folder)):
             before = _known(point.folder)
-            if before is not None and before.is_done(point.keys):
+            if before is not None and before.is_done(point.key):
                 point = before
             else:
-                shutil.rmtree(point.folder, ignore_errors=True)  # of other keys, or unfinished
+                shutil.rmtree(point.folder, ignore_errors=True)  # of another key, or unfinished
                 point.write()
         points.append(point)
     for path in folder.iterdir():  # of a longer grid under the same name
@@ -227,7 +227,7 @@ def _planned(
         error = checked
     else:
         try:
-            return Point(folder, overrides, goal_keys(checked, sources))
+            return Point(folder, overrides, goal_key(checked, sources))
         except (UserError, OSError) as wrong_data:
             error = wrong_data
     return Point(folder, overrides, state=State.FAILED, reason=reason_of(error))

@@ -54,8 +54,3 @@ def goal_key(config: Config, read: SourceReader = build.source) -> str:
     """
     ends = goals(config, read)
     return sha256_of([[stage.path for stage in ends], config.fail_if]) if ends else ""
-
-
-def goal_keys(config: Config, read: SourceReader = build.source) -> frozenset[str]:
-    """The key as a set; empty where a run is never done."""
-    return frozenset(filter(None, [goal_key(config, read)]))

@@ -84,7 +84,7 @@ def test_a_job_notes_what_it_ran(command: Command, monkeypatch: pytest.MonkeyPat
     """Data, code or configuration may change between the command and a queued job."""
     from mia_lab.sweeps import sweeper as sweeping
 
-    monkeypatch.setattr(sweeping, "goal_keys", lambda *_: frozenset({"another time's"}))
+    monkeypatch.setattr(sweeping, "goal_key", lambda *_: "another time's")
     assert command(*TINY, "seed=0,1").code == 0
     monkeypatch.undo()
     assert counts(command(*TINY, "seed=0,1")).endswith("2 skipped (done before)")
