@@ -128,7 +128,7 @@ def add(
     """A point with its note, and its files if it is done."""
     folder = sweep / str(number)
     overrides = tuple(f"{key}={value}" for key, value in settings.items())
-    Point(folder, overrides, frozenset({"key"}), state, reason).write()
+    Point(folder, overrides, "key", state, reason).write()
     if state is State.DONE:
         config = OmegaConf.create(configuration(**settings))
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
