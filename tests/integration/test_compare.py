@@ -149,7 +149,7 @@ def spoil(path: Path, old: str, new: str) -> None:
     ("file", "old", "new", "message"),
     [
         ("metrics.json", "mia_lab metrics", "mia_lab numbers", "has the schema 'mia_lab numbers"),
-        ("metrics.json", '"schema"', "schema", "is no JSON"),
+        ("metrics.json", '"schema"', "schema", "damaged"),
         ("scores.csv", "membership_error", "mistake", "has no column membership_error"),
         ("scores.csv", "\ntrain/", "\nelse/", "has other images than the members"),
         ("scores.csv", ",0.", ",-0.", "gives the reconstruction attack an AUC of"),
