@@ -30,6 +30,7 @@ from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
 from mia_lab.reporting.sweep.words import text
 from mia_lab.store.session import Session
+from mia_lab.sweeps.composition import interpolations_parsed_once
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker
@@ -61,8 +62,9 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     grid = _grid(sweeper, arguments)
     if not grid:
         raise UserError("the grid has no points: one of the keys is given an empty range")
-    progress = tqdm(grid, "checking points", delay=2, leave=False)
-    checked = [_checked(sweeper, overrides) for overrides in progress]
+    with interpolations_parsed_once():
+        progress = tqdm(grid, "checking points", delay=2, leave=False)
+        checked = [_checked(sweeper, overrides) for overrides in progress]
     configs = [found for found in checked if isinstance(found, Config)]
     if not configs:
         raise UserError(str(checked[0]))

@@ -11,10 +11,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mia_lab.cli import CONF, prepare
-from mia_lab.sweeps.composition import PointConfigLoader
+from mia_lab.sweeps.composition import PointConfigLoader, interpolations_parsed_once
 
 Loaders = tuple[ConfigLoaderImpl, PointConfigLoader]
 
@@ -96,6 +96,21 @@ def test_points_compose_as_in_hydra(loaders: Loaders, overrides: list[str]) -> N
         composed = fast.load_configuration("config", point, RunMode.RUN)
         if point is overrides:
             assert content(composed) == expected
+
+
+@pytest.mark.parametrize("overrides", POINTS, ids=" ".join)
+def test_interpolations_resolve_as_in_omegaconf(loaders: Loaders, overrides: list[str]) -> None:
+    original, fast = loaders
+    expected = original.load_configuration("config", overrides, RunMode.RUN)
+    with open_dict(expected):
+        del expected["hydra"]
+    with interpolations_parsed_once():
+        for point in (["seed=99", "paths.outputs=other"], overrides):
+            composed = fast.load_configuration("config", point, RunMode.RUN)
+            with open_dict(composed):
+                del composed["hydra"]
+            resolved = OmegaConf.to_container(composed, resolve=True)
+    assert resolved == OmegaConf.to_container(expected, resolve=True)
 
 
 @pytest.mark.parametrize("overrides", WRONG, ids=" ".join)
