@@ -32,13 +32,14 @@ class StoredAs:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        kinds = {np.str_: "string", np.float64: "number", np.int64: "integer"}
+        kinds = {np.str_: "string", np.float64: "number", np.int64: "integer", np.bool_: "boolean"}
         return {"type": "array", "items": {"type": kinds[self.dtype]}}
 
 
 Strings = Annotated[NDArray[np.str_], StoredAs(np.str_)]
 Floats = Annotated[NDArray[np.float64], StoredAs(np.float64)]
 Integers = Annotated[NDArray[np.int64], StoredAs(np.int64)]
+Booleans = Annotated[NDArray[np.bool_], StoredAs(np.bool_)]
 
 Layer = int | str
 """A block of a backbone, numbered 1 to 4 by its stride (4 to 32), or the name of a module."""

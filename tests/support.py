@@ -73,7 +73,8 @@ class Command:
     @property
     def computed(self) -> Counter[str]:
         """How often each stage was computed, as the store's log tells."""
-        lines = (self.folder / "outputs/store/log.jsonl").read_text().splitlines()
+        log = self.folder / "outputs/store/log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
         events = [json.loads(line) for line in lines]
         return Counter(e["stage"] for e in events if e["event"] == "computed")
 

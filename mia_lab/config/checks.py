@@ -200,8 +200,8 @@ def _check_assignment(config: Config) -> None:
 
 def _check_victim(config: Config) -> Component:
     data, victim = config.data, build.victim(config)
-    trainable = kinds.is_trainable(victim)
-    if not trainable and data.protocol is Protocol.resplit:
+    trainable, reads_roles = kinds.is_trainable(victim), config.task is not Task.export
+    if reads_roles and not trainable and data.protocol is Protocol.resplit:
         raise UserError(
             f"data.protocol=resplit draws new members, but victim={victim.name} is "
             "trained already; use data.protocol=official, or data.protocol=manifest with a CSV"

@@ -15,7 +15,15 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from mia_lab.types import DifficultyTable, Floats, Integers, PrivacyClaim, ScoreTable, Split
+from mia_lab.types import (
+    Booleans,
+    DifficultyTable,
+    Floats,
+    Integers,
+    PrivacyClaim,
+    ScoreTable,
+    Split,
+)
 
 Interval = tuple[float, float]
 """Lower and upper limit."""
@@ -329,7 +337,7 @@ class Decision:
     fpr_upper95: float
     threshold: float
     p_value: Floats
-    is_called: NDArray[np.bool_]
+    is_called: Booleans
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from mia_lab.errors import GateFailedError
 from mia_lab.evaluation.gate import decide, sentence
 from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers
 from mia_lab.evaluation.summary import summary
-from mia_lab.reporting import draw, text_table, write_files, write_html
+from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.audit.words import text_table
+from mia_lab.reporting.files import write_files
+from mia_lab.reporting.html import write_html
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.attack import AttackInputs
 from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty

@@ -93,8 +93,8 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
 
     again = command(*whole)
     read = {line.split()[0] for line in again.err.splitlines() if line.endswith("from the store")}
-    # Nobody asked for the victim or the features.
-    assert read == {"plan", "backbone", "split", "reconstructions", "difficulty", "blind", "maps"}
+    # The report shows images, answers and error maps; the numbers are those of the verdict.
+    assert read == {"verdict", "split", "reconstructions", "difficulty", "maps"}
     assert "computing" not in again.err
     assert without_timings(again.metrics) == without_timings(metrics)
     assert (latest(again) / "scores.csv").read_text() == (folder / "scores.csv").read_text()
@@ -107,13 +107,13 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
         return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
 
     everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
-    everything |= {"plan", "blind"}
-    assert computed() == everything | {"backbone"}
-    assert computed("attack.alpha=0.5") == set()
+    everything |= {"blind", "verdict"}
+    assert computed() == everything
+    assert computed("attack.alpha=0.5") == {"verdict"}
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
-    assert computed("difficulty.layers=[2]") == {"plan", "difficulty", "blind"}
-    assert computed("query.mode=train") == {"reconstructions"}
-    assert computed("victim.epochs=1") == {"victim", "reconstructions"}
+    assert computed("difficulty.layers=[2]") == {"difficulty", "blind", "verdict"}
+    assert computed("query.mode=train") == {"reconstructions", "verdict"}
+    assert computed("victim.epochs=1") == {"victim", "reconstructions", "verdict"}
     assert computed("seed=1") == everything
 
 
@@ -122,7 +122,7 @@ def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
     ran = command(*TINY, f"until={stage}")
     assert ran.code == 0, ran.err
     order = ["split", "victim", "reconstructions", "difficulty"]
-    beside = {"features", "plan", "backbone", ".sessions", "log.jsonl"}
+    beside = {"features", ".sessions", "log.jsonl"}
     found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
     assert found == set(order[: order.index(stage) + 1])
 
@@ -136,7 +136,7 @@ def test_two_processes_share_the_work(command: Command) -> None:
     here = command(*TINY, "until=attacks")
     _, err = process.communicate(timeout=300)
     assert (process.returncode, here.code) == (0, 0), err + here.err
-    assert f"{err}{here.err}".count(": computing") == 9
+    assert f"{err}{here.err}".count(": computing") == 8
     assert err.count(": computing") > 0
 
 

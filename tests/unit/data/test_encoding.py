@@ -108,7 +108,9 @@ def test_real_label_maps_are_told_from_photos(real_data: Path, name: str, size: 
         pair = pairs.load(image_id)
         _, residual = encoding.encode(image_id, pair, size)
         assert residual < 5.5
-        with pytest.raises(UserError, match=f"{image_id}: .*; mend data.palette or data.direction"):
+        with pytest.raises(
+            UserError, match=f"{image_id}: .*; correct data.palette or data.direction"
+        ):
             encoding.encode(image_id, Pair(pair.y, pair.x), size)
 
 

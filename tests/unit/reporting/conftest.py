@@ -6,7 +6,8 @@ import pytest
 from audits import make_audit, make_grid
 from mia_lab.evaluation.agreement import rank_correlation, reliability
 from mia_lab.evaluation.results import AuditReport, AuditResult, Extremes, GridPoint, Survey
-from mia_lab.reporting import Picture, draw
+from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.canvas import Picture
 from tables import difficulty_table
 
 

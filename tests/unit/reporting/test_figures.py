@@ -12,7 +12,6 @@ from matplotlib.colors import same_color
 from audits import changed
 from mia_lab.evaluation import roc_curve
 from mia_lab.evaluation.results import AuditReport, AuditResult, Gallery, Roc
-from mia_lab.reporting import draw, write_files
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
     on_log_axes,
@@ -22,7 +21,9 @@ from mia_lab.reporting.audit.curves import (
 )
 from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
 from mia_lab.reporting.audit.dossiers import common_scales, samples_figure
+from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
+from mia_lab.reporting.files import write_files
 from mia_lab.reporting.numbers import interval
 
 NAMES = ["roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "dossiers-1"]

@@ -9,7 +9,8 @@ from pyarrow import parquet
 
 from audits import changed
 from mia_lab.evaluation.metrics_file import SCHEMA
-from mia_lab.reporting import draw, write_files
+from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.files import write_files
 from mia_lab.types import ScoreTable
 
 

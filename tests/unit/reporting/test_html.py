@@ -15,10 +15,11 @@ import pytest
 from audits import changed, make_audit
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
-from mia_lab.reporting import Picture, draw, write_html
+from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.audit.words import belief, finding
+from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import score_frame
-from mia_lab.reporting.html import render
+from mia_lab.reporting.html import render, write_html
 from mia_lab.reporting.numbers import interval, p_text, rate, rate_interval
 from mia_lab.types import ScoreTable
 

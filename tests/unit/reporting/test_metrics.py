@@ -17,7 +17,8 @@ from mia_lab.evaluation.metrics_file import OtherSchemaError, json_schema, read_
 from mia_lab.evaluation.results import AuditReport, Estimate
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.evaluation.summary import summary, summary_names
-from mia_lab.reporting import text_table, write_files
+from mia_lab.reporting.audit.words import text_table
+from mia_lab.reporting.files import write_files
 from mia_lab.reporting.frames import audit_frames, run_frame, sweep_frame
 
 COMMITTED = Path(metrics.__file__).parents[1] / "reporting" / "metrics.schema.json"

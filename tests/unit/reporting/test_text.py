@@ -7,8 +7,7 @@ import pytest
 
 from audits import changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
-from mia_lab.reporting import text_table, verdict
-from mia_lab.reporting.audit.words import belief
+from mia_lab.reporting.audit.words import belief, text_table, verdict
 from mia_lab.reporting.numbers import interval, p_text, percent, rate, rate_interval
 
 

@@ -15,9 +15,10 @@ from PIL import Image
 from fake_wandb import ENTITY, FakeWandb, serve
 from mia_lab.errors import UserError
 from mia_lab.evaluation.summary import summary as numbers_of
-from mia_lab.reporting import Picture, Tracker
+from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import audit_frames, roc_frame
 from mia_lab.reporting.survey import draw as draw_survey
+from mia_lab.reporting.tracking import Tracker
 from wandb_files import history, identity, media_table, run_folder, summary
 
 # wandb leaves temporary folders to the garbage collector.

@@ -18,6 +18,7 @@ import pytest
 
 from made_stages import MadeStage
 from mia_lab.config.schema import StoreTask
+from mia_lab.config.validation import validated
 from mia_lab.errors import UserError
 from mia_lab.store import Store, session
 from mia_lab.tasks import store as task
@@ -34,9 +35,8 @@ LETTERS = MadeStage("letters", make=write)
 def administer(root: Path, action: str, **chosen: object) -> str:
     """``task=store`` with the given keys below ``store``."""
     keys = dict.fromkeys(("stage", "state", "older_than_days", "max_gb"))
-    return task.administer(
-        root, StoreTask.model_validate({**keys, "dry_run": False, "action": action, **chosen})
-    )
+    node = {**keys, "dry_run": False, "action": action, **chosen}
+    return task.administer(root, validated(StoreTask, node, "store"))
 
 
 def sleep_for_ever(_: Path) -> None:

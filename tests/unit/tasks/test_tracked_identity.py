@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mia_lab.tasks import run
+from made_stages import MadeStage
+from mia_lab.tasks import common
 from support import composed
 
 
@@ -17,21 +18,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def arguments(*overrides: str, identity: str = "x") -> dict[str, Any]:
         config = composed(*overrides)
-        found: dict[str, Any] = run.make_tracker(  # type: ignore[assignment]
-            config, {"inputs": identity}, Path("outputs/runs/n/1"), "group"
+        found: dict[str, Any] = common.make_tracker(  # type: ignore[assignment]
+            config, [MadeStage(identity)], Path("outputs/runs/n/1"), "group"
         )
         return found
 
-    monkeypatch.setattr(run, "Tracker", lambda mode, **options: {"mode": mode, **options})
+    monkeypatch.setattr(common, "Tracker", lambda mode, **options: {"mode": mode, **options})
     return arguments
 
 
 def test_the_id_follows_what_is_asked_for_and_nothing_else(asked: Any) -> None:
     same = [asked(), asked("trainer=cpu", "tracking.project=p", "report.images=false")]
     assert len({found["run_id"] for found in same}) == 1
-    others = [asked(identity="y"), asked("seed=1"), asked("until=victim"), asked("task=score")]
+    # Seeds, settings and until= are inputs of the stages that a run ends in.
+    others = [asked(identity="y"), asked("task=score"), asked("fail_if='auc/membership > 1'")]
     ids = {found["run_id"] for found in (*same, *others)}
-    assert len(ids) == 5
+    assert len(ids) == 4
     assert all(len(found) == 16 for found in ids)
 
 
