@@ -139,7 +139,9 @@ def _value(value: object) -> str:
 
 
 def as_typed(value: object) -> str:
-    """As one would type it on the command line."""
+    """As one would type it on the command line; whole numbers alike, be they floats or not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 

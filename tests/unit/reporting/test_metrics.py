@@ -14,7 +14,7 @@ from mia_lab.errors import UserError
 from mia_lab.evaluation import gate, metrics
 from mia_lab.evaluation.finished import FinishedRun, RunComparison, SweepPoint
 from mia_lab.evaluation.metrics_file import OtherSchemaError, json_schema, read_metrics
-from mia_lab.evaluation.results import AuditReport, Estimate
+from mia_lab.evaluation.results import AuditReport, AuditResult, Estimate
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.evaluation.summary import summary, summary_names
 from mia_lab.reporting.audit.words import text_table
@@ -87,7 +87,7 @@ def test_a_new_metric_is_in_every_rendering(widened: AuditReport, tmp_path: Path
     assert f"{area.value:.3f} [{area.ci95[0]:.3f}," in text_table(widened)
 
     save_result(tmp_path, result)
-    assert load_result(tmp_path).evaluations[1].metrics == e.metrics
+    assert load_result(tmp_path, AuditResult).evaluations[1].metrics == e.metrics
 
 
 def test_files_of_another_list_of_metrics_stay_readable(audit, widened, tmp_path: Path) -> None:

@@ -203,5 +203,4 @@ def test_tracker_keeps_pictures_of_images_private(
 def test_decisions_are_stored_exactly(found: Scoring, tmp_path: Path) -> None:
     save_result(tmp_path, found.result)
     back = load_result(tmp_path, ScoringResult)
-    for field in dataclasses.fields(ScoringResult):
-        np.testing.assert_equal(getattr(back, field.name), getattr(found.result, field.name))
+    np.testing.assert_equal(dataclasses.asdict(back), dataclasses.asdict(found.result))

@@ -196,6 +196,7 @@ def test_comments_and_docstrings_of_the_package_change_no_key(tmp_path: Path) ->
     )
     ran = subprocess.run(
         [sys.executable, "-c", script],
+        cwd=tmp_path,
         env={**names, "PYTHONPATH": path},
         capture_output=True,
         text=True,
