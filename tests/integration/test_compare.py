@@ -109,7 +109,7 @@ def test_patterns_parquet_and_no_torch(command: Command) -> None:
     (command.folder / "runs" / "jobs").mkdir()  # of a sweep; no audit, and no obstacle
     imported, out = command.imports("task=compare", "compare.runs=[runs/*]")
     assert "numpy" in imported
-    assert not imported & {"torch", "pytorch_lightning", "wandb", "timm"}
+    assert not imported & {"torch", "pytorch_lightning", "timm"}
     lines = out.splitlines()
     heads = [line for line in lines if line.endswith("(split: undecidable)")]
     assert [head.split()[0] for head in heads] == ["seed=0", "other", "seed=1"]
