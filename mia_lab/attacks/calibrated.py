@@ -131,15 +131,15 @@ def rmia(
     everyone = list(dict.fromkeys([*ids, *population]))
     errors = evidence.reconstructions.mean_error(everyone, model)
     out = _seen(evidence, everyone, False)
-    place = {image: row for row, image in enumerate(everyone)}
-    z = np.array([place[i] for i in population])
+    row_of = {image: row for row, image in enumerate(everyone)}
+    z = np.array([row_of[i] for i in population])
     b = float(np.abs(errors - _mean(out, "rmia"))[z].mean())
     log_p = _log_mean_exp(-out / b)
     if online:
         seen = _log_mean_exp(-_complete(_seen(evidence, everyone, True), "rmia.online=true") / b)
         log_p = np.logaddexp(log_p, seen) - np.log(2)
     ratio = -errors / b - log_p
-    x = np.array([place[i] for i in ids])
+    x = np.array([row_of[i] for i in ids])
     beats = ratio[x, None] - ratio[None, z] >= np.log(gamma)
     others = x[:, None] != z[None]
     score = (beats & others).sum(1) / others.sum(1)

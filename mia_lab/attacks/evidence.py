@@ -80,7 +80,7 @@ class Evidence:
     def turn(self, number: int) -> Evidence:
         """What one has where a reference is the victim, and the others are its references."""
         others = [k for k in range(len(self.references)) if k != number]
-        names = {reference(k): reference(place) for place, k in enumerate(others)}
+        names = {reference(k): reference(index) for index, k in enumerate(others)}
         rows = np.isin(self.known.model, [*names])
         known = Split(*(getattr(self.known, field.name)[rows] for field in fields(Split)))
         renamed = np.array([names[str(m)] for m in known.model], dtype=np.str_)

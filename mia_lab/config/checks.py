@@ -1,6 +1,6 @@
-"""What no single type can say: settings that do not go together, checked before anything runs.
+"""Checks across settings, made before anything runs.
 
-One function a task, and one for each rule that several tasks share.
+There is one function for each task, and one for each rule that several tasks share.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ component is, for keys of stored results, is its :meth:`Component.fingerprint`.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -113,7 +114,7 @@ class Component:
             raise UserError(f"{self.key} ({self.target}): cannot be built: {reason}") from error
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the component is, as JSON values: equal exactly where its numbers are.
+        """The identity of the component, as JSON values: what its numbers depend on.
 
         It holds the target, the version that the class or function states, and all arguments but
         those marked :data:`~mia_lab.parameters.RUNTIME`. Files count by their content. A target
@@ -179,8 +180,10 @@ def _identity(value: Any, by_content: bool) -> Any:
         return value.fingerprint()
     if isinstance(value, list | tuple):
         return [_identity(item, by_content) for item in value]
+    if isinstance(value, Mapping):
+        return {str(k): _identity(v, by_content) for k, v in value.items()}
     found = _json(value)
-    if by_content and isinstance(found, str) and found and Path(found).exists():
+    if by_content and isinstance(found, str) and os.path.exists(found):  # noqa: PTH110 - Path raises for long texts
         return f"sha256:{content_sha256(Path(found))}"
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mia_lab.data.splits import AUXILIARIES, JUDGED, Counts, Rows
+from mia_lab.data.splits import AUXILIARIES, CANDIDATE_ROLES, Counts, Rows
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
 from mia_lab.types import Role
@@ -62,7 +62,7 @@ def assign_groups(
         roles[Role.NONMEMBER] = take(left)
     if Role.AUXILIARY not in roles:
         roles[Role.AUXILIARY] = take(AUXILIARIES)[:AUXILIARIES]
-    for role in JUDGED:
+    for role in CANDIDATE_ROLES:
         if not roles[role]:
             raise UserError(
                 f"data.group_by: {len(names)} groups leave no images for role {role}, because a "

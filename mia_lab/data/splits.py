@@ -24,7 +24,7 @@ COLUMNS = ("id", "role", "group", "model", "content")
 NEAR_DUPLICATE_BITS = 6
 """Largest Hamming distance between the 64-bit perceptual hashes of a near-duplicate pair."""
 
-JUDGED = (Role.MEMBER, Role.NONMEMBER)
+CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
 """Roles of the images that an audit attacks and whose membership is known."""
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
@@ -145,7 +145,7 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
-    attacked = (Role.CANDIDATE,) if unknown else JUDGED
+    attacked = (Role.CANDIDATE,) if unknown else CANDIDATE_ROLES
     if not rows or not ({"id"} if unknown else {"id", "role"}) <= set(rows[0]):
         columns = "id[,role][,group]" if unknown else "id,role[,group]"
         raise UserError(f"data.manifest={path}: needs a header with the columns {columns}")

@@ -21,6 +21,7 @@ from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
 from mia_lab.stages.references import ReferenceTraining
 from mia_lab.stages.split import SplitStage
+from mia_lab.stages.versions import NUMERICAL, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import VICTIM, Floats, ScoreTable
 
@@ -52,7 +53,7 @@ class AttackInputs:
     seed: int
 
     def narrowed(self, needs: Needs) -> AttackInputs:
-        """The part that one attack reads, so that its scores depend on nothing else."""
+        """The part that one attack reads; the difficulty of all settings stays in it."""
         return replace(
             self,
             pooled=self.pooled if needs.features else None,
@@ -97,7 +98,11 @@ class ScoresStage(Stage[ScoreTable]):
     read: AttackInputs
 
     def inputs(self) -> Mapping[str, Any]:
-        return {"attack": self.attack.fingerprint(), "seed": self.read.seed}
+        return {
+            "attack": self.attack.fingerprint(),
+            "seed": self.read.seed,
+            "libraries": versions(*NUMERICAL, "torchmetrics"),
+        }
 
     def compute(self, folder: Path, store: Store) -> None:
         table = self.run(self.read.evidence(store))

@@ -10,11 +10,9 @@ from typing import Any
 from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import SplitStage
-from mia_lab.stages.versions import version
+from mia_lab.stages.versions import NUMERICAL, versions
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFits
-
-LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class BlindStage(Stage[BlindFits]):
         difficulty: the configured setting; without further settings of a grid, which change
             nothing here.
         seed: of folds and permutations.
-        permutations: at most so many.
+        permutations: maximum number of permutations.
     """
 
     name = "blind"
@@ -44,7 +42,7 @@ class BlindStage(Stage[BlindFits]):
         return {
             "seed": self.seed,
             "permutations": self.permutations,
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": versions(*NUMERICAL),
         }
 
     def compute(self, folder: Path, store: Store) -> None:

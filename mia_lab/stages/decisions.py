@@ -11,6 +11,7 @@ from mia_lab.evaluation.decision import decide, ranks
 from mia_lab.evaluation.results import ScoringResult
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
+from mia_lab.stages.versions import NUMERICAL, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import Role
 
@@ -33,7 +34,12 @@ class DecisionsStage(Stage[ScoringResult]):
 
     def inputs(self) -> Mapping[str, Any]:
         fingerprints = self.scores.fingerprints
-        return {"attacks": fingerprints, "order": list(fingerprints), "fpr": self.fpr}
+        return {
+            "attacks": fingerprints,
+            "order": list(fingerprints),
+            "fpr": self.fpr,
+            "libraries": versions(*NUMERICAL, "torchmetrics"),
+        }
 
     def compute(self, folder: Path, store: Store) -> None:
         checked = store.result(self.scores.inputs.split)

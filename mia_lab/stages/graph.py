@@ -53,7 +53,7 @@ class RunStages:
         victim: the model under audit.
         reconstructions: its answers.
         attack: everything that attacks read.
-        verdict: what a run ends in; None where it ends before.
+        verdict: what a run ends in; None if it stops earlier.
     """
 
     images: RunImages
@@ -75,7 +75,7 @@ class RunStages:
             Until.split: [self.split],
             Until.victim: [self.split, self.victim],
             Until.reconstructions: [self.split, *answers],
-            # Whoever trains reference models need not wait for the victim.
+            # Training reference models does not need the victim.
             Until.references: [self.split, *attack.references],
             Until.difficulty: [self.split, *answers, *attack.references, *attack.difficulty],
         }
@@ -158,7 +158,7 @@ def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultySt
 
 
 def wants_utility(config: Config) -> bool:
-    """Whether it is measured how good the answers are: with a defence, unless told otherwise."""
+    """Whether to measure how good the answers are; by default only with a defence."""
     asked = config.evaluation.utility
     return build.defense(config) is not None if asked is None else asked
 

@@ -76,7 +76,7 @@ def run_images(config: Config, source: PairSource) -> RunImages:
         UserError: the images are too few, or a manifest or a pattern of groups does not fit them.
     """
     rows = _assign_roles(config, source)
-    attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.JUDGED
+    attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.CANDIDATE_ROLES
     n = sum(row["role"] in attacked for row in rows.values())
     guesses = config.evaluation.guesses
     if guesses is not None and guesses > n:

@@ -17,7 +17,7 @@ from mia_lab.evaluation.results import Utility
 from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
-from mia_lab.stages.versions import version
+from mia_lab.stages.versions import versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import Floats
 
@@ -39,8 +39,11 @@ class UtilityStage(Stage[Utility]):
     def inputs(self) -> Mapping[str, Any]:
         return {
             "nonmembers": self.nonmembers.identity(encoded=False),
-            "versions": {name: version(name) for name in ("torchmetrics", "timm")},
+            "versions": versions("torchmetrics", "timm"),
         }
+
+    def check(self) -> None:
+        self.pooled.check()
 
     def compute(self, folder: Path, store: Store) -> None:
         answers = store.result(self.reconstructions)

@@ -26,6 +26,7 @@ from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.blind import BlindStage
 from mia_lab.stages.utility import UtilityStage
+from mia_lab.stages.versions import NUMERICAL, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import VICTIM, PrivacyClaim, Role, ScoreTable, Split, Strings
 
@@ -37,7 +38,7 @@ class VerdictStage(Stage[AuditResult]):
     Attributes:
         scores: of the attacks.
         blind: classifiers that never see the victim.
-        utility: how good the answers are; None: nobody asked.
+        utility: how good the answers are; None: not measured.
         knowledge: what each attacker has to have, by the attack's name.
         alphas: weights of the difficulty to evaluate; the first is that of the membership attack.
         guesses: number of guesses behind the bound of epsilon; None: not fixed beforehand.
@@ -71,6 +72,7 @@ class VerdictStage(Stage[AuditResult]):
             "delta": self.delta,
             "bound": self.no_bound,
             "seed": self.seed,
+            "libraries": versions(*NUMERICAL, "torchmetrics"),
         }
 
     def load(self, folder: Path) -> AuditResult:

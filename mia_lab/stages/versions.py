@@ -1,18 +1,26 @@
-"""Versions of installed libraries."""
+"""Versions of installed libraries, as inputs of what they compute."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from functools import cache
 
+NUMERICAL = ("numpy", "scipy", "scikit-learn")
+"""Libraries that attacks, classifiers and statistics compute with."""
+
 
 @cache
 def version(name: str) -> str:
     """The version of a library, which is an input of what the library computes.
 
-    Read once for each process: a sweep asks for every point.
+    It is read once in each process, because every point of a sweep needs it.
 
     Raises:
         PackageNotFoundError: the library is not installed.
     """
     return importlib.metadata.version(name)
+
+
+def versions(*names: str) -> dict[str, str]:
+    """The versions of some libraries, by name."""
+    return {name: version(name) for name in names}

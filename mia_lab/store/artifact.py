@@ -68,7 +68,7 @@ class Store:
         self.seconds: dict[str, float] = {}
         self._verified: dict[Path, Any] = {}
         self._results: dict[str, Any] = {}
-        self._beside: dict[str, Path] = {}
+        self._temporary_folders: dict[str, Path] = {}
         self._nested_s = 0.0  # spent on upstream stages by the computation that is going on
         self._closing = weakref.finalize(self, self._session.close)
 
@@ -150,21 +150,21 @@ class Store:
         final = self.path(stage)
         self._use(final)
         if self._intact(final):
-            return self._found(final)
+            return self._touched(final)
         with enough_room(self.root), self._locked(final) as lock:
             if final.is_dir():
                 self._verify(final)
-                return self._found(final)
+                return self._touched(final)
             self._compute(stage, final, lock)
         return final
 
     def _temporary(self, stage: Stage[Any]) -> Path:
-        if stage.path not in self._beside:
+        if stage.path not in self._temporary_folders:
             folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             stage.compute(folder, self)
-            self._beside[stage.path] = folder
-        return self._beside[stage.path]
+            self._temporary_folders[stage.path] = folder
+        return self._temporary_folders[stage.path]
 
     def _use(self, path: Path) -> None:
         try:
@@ -194,7 +194,7 @@ class Store:
             verify(final)
             self._verified[final] = seen
 
-    def _found(self, final: Path) -> Path:
+    def _touched(self, final: Path) -> Path:
         with contextlib.suppress(OSError):
             os.utime(final)  # records the time of last use
         log.info("%s %s: from the store", final.parent.name, final.name[:12])
@@ -241,7 +241,9 @@ class Store:
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             self._session.open()
-            lock = Lock(_lock_path(final), self._session, lambda dead: self._succeed(final, dead))
+            lock = Lock(
+                _lock_path(final), self._session, lambda dead: self._note_takeover(final, dead)
+            )
             taken = lock.take()
         except OSError as error:
             raise StoreNotWritableError(
@@ -259,7 +261,7 @@ class Store:
         finally:
             lock.release()
 
-    def _succeed(self, final: Path, dead: str) -> None:
+    def _note_takeover(self, final: Path, dead: str) -> None:
         owner = self._session.process(dead)
         note(self.root, "takeover", final.parent.name, final.name, owner=owner)
 

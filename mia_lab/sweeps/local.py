@@ -50,7 +50,7 @@ class Worker:
         first: the first point that it will run; the log also has what is printed before.
 
     Attributes:
-        point: at work on; None where it waits for one.
+        point: the point that it runs; None if it is idle.
     """
 
     def __init__(self, program: bytes, output: Path, first: Point) -> None:
@@ -73,6 +73,11 @@ class Worker:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether it lives, or died with a point whose outcome nobody has asked for yet."""
+        return self.point is not None or self.is_alive
+
     def start(self, point: Point, config: DictConfig) -> None:
         """Run a point; `ended` says when it has ended."""
         if not self._log(point).exists():
@@ -85,12 +90,13 @@ class Worker:
     def ended(self) -> JobReturn | None:
         """The outcome of the point; None while it runs."""
         assert self.point is not None
+        was_alive = self.is_alive  # asked first: it may send a result and then die
         try:
             if self.connection.poll():
                 return self._end(self._result(self.connection.recv_bytes()))
         except (EOFError, ConnectionResetError):
-            self.stop()
-        if self.is_alive:
+            was_alive = False
+        if was_alive:
             return None
         self.stop()
         return self._end(lost(self.point, exit_reason(self.process.returncode)))
@@ -153,7 +159,10 @@ def run_locally(
     with interruptible():
         try:
             while len(returns) < len(points):
-                workers = [worker for worker in workers if worker.is_alive]
+                for worker in workers:
+                    if worker.point is None and not worker.is_alive:
+                        worker.stop()
+                workers = [worker for worker in workers if worker.is_needed]
                 while waiting and len(workers) < processes:
                     workers.append(Worker(pickled, output, waiting[0]))
                     workers[-1].start(waiting[0], program.compose(waiting.popleft()))

@@ -57,7 +57,7 @@ class Point:
 
     @property
     def number(self) -> int:
-        """Its place in the grid."""
+        """Index of the point in the grid."""
         return int(self.folder.name)
 
     @property

@@ -122,8 +122,8 @@ class QueuedJob:
         if kind != "success":  # the last line of a traceback
             return self.lost(str(content).strip().splitlines()[-1])
         returns: list[JobReturn] = []
-        for place, point in enumerate(self.points):
-            done = content[place] if place < len(content) else None
+        for index, point in enumerate(self.points):
+            done = content[index] if index < len(content) else None
             if done is None or isinstance(done._return_value, UncompletedJobError):
                 done = lost(point, TIME_LIMIT)
             returns.append(done)

@@ -34,7 +34,7 @@ class Sources:
 
 
 def goals(config: Config, read: SourceReader = build.source) -> tuple[Stage[Any], ...]:
-    """The stages that a run ends in; empty for a task that reads what other runs have left."""
+    """The stages that a run ends in; empty for a task that renders what is stored."""
     if config.task in (Task.audit, Task.score):
         return run_stages(config, read, resolve=False).goals(config.until)
     if config.task is Task.difficulty:
@@ -43,7 +43,9 @@ def goals(config: Config, read: SourceReader = build.source) -> tuple[Stage[Any]
 
 
 def goal_key(config: Config, read: SourceReader = build.source) -> str:
-    """The key under which a run counts as done: of its goals, on any machine; "": never done.
+    """The key under which a run counts as done; "" if it always runs.
+
+    It is a hash of the goals, the same on every machine.
 
     What is ``auto`` counts as such, because a machine that hands out jobs need not have the GPUs of
     those that run them.

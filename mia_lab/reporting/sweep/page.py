@@ -143,7 +143,7 @@ def _labelled(
 ) -> list[tuple[str, list[Picture]]]:
     return [
         (
-            words.place(sweep, row),
+            words.setting_text(sweep, row),
             list(shown[row["point"]]),
         )
         for row in by_auc(sweep)

@@ -104,7 +104,7 @@ def _best(sweep: Sweep) -> str:
     more = f", and at {equal} more" if equal else ""
     return (
         f"Highest AUC of the {best['attack']} attack, chosen in hindsight: {_area(best)} at "
-        f"{place(sweep, best)}{more}."
+        f"{setting_text(sweep, best)}{more}."
     )
 
 
@@ -140,7 +140,7 @@ def _usual(sweep: Sweep) -> str:
     usual = usual_row(sweep)
     if usual is None:
         return f"{middle}, {spread}."
-    return f"{middle}, {spread}; the usual point, {place(sweep, usual)}, has {_area(usual)}."
+    return f"{middle}, {spread}; the usual point, {setting_text(sweep, usual)}, has {_area(usual)}."
 
 
 def usual_row(sweep: Sweep) -> Mapping[str, Any] | None:
@@ -185,7 +185,7 @@ def some(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:NAMED])) + more
 
 
-def place(sweep: Sweep, row: Mapping[str, Any]) -> str:
+def setting_text(sweep: Sweep, row: Mapping[str, Any]) -> str:
     """A point by its number, and by what tells it from the others."""
     where = at({axis: axis_text(row[axis]) for axis in sweep.axes})
     return f"point {row['point']}" + (f" ({where})" if where else "")
