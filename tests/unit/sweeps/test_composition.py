@@ -35,7 +35,7 @@ POINTS = [
     ["++attack.available.membership.alpha=0.75"],
     ["+difficulty.extra={a: {b: [1, 2]}}", "++difficulty.extra.a.c=3"],
     ["~attack.available.membership"],
-    ["~victim", "seed=5"],
+    ["~victim", "name=none", "seed=5"],
     ["+victim@reference.victim=pix2pixhd", "reference.victim.width=8"],
     ["+data@reference.data=cityscapes", "+reference.data.n_auxiliary=9", "seed=6"],
     ["defense=jpeg", "defense.quality=30"],
