@@ -20,9 +20,6 @@ ALPHAS = ("0.5", "1")
 POINT_S = 1.5
 """CPU seconds of a point that finds everything but its verdict in the store."""
 
-BUSY = 2.0
-"""How many times as many CPU seconds the same work may take on a busy machine."""
-
 
 def numbers(folder: Path) -> dict[str, Any]:
     """All that a point has found, without when and where."""
@@ -60,13 +57,6 @@ def test_two_victims_train_once_in_two_processes(command: Command) -> None:
     alone = command("+experiment=tiny", "victim=pix2pixhd", "attack.alpha=1", "paths.store=other")
     assert alone.code == 0, alone.err
     assert numbers(sweep / "3") == numbers(command.folder / "outputs/latest")
-    # Points differ in their weights alone: what they cost beyond the imports of two workers.
-    _, few, _ = swept(command, victims, "attack.alpha=0.2")
-    _, many, workers = swept(command, victims, "attack.alpha=0.3,0.4,0.6,0.7,0.8,0.9")
-    print(f"a point: {(many - few) / 10:.2f} CPU s")
-    assert len(workers) == 2
-    assert (many - few) / 10 <= BUSY * POINT_S
-    assert command.computed - count == {"verdict": 14}
 
 
 @pytest.mark.slow
@@ -92,7 +82,7 @@ def test_ninety_six_points(command: Command) -> None:
     _, one_s, _ = swept(command, "attack.alpha=0.6,0.7")
     print(f"96 points from the store: {stored_s:.0f} CPU s; two: {one_s:.0f} CPU s")
     assert len(workers) == 2
-    assert stored_s - one_s <= BUSY * 94 * POINT_S
+    assert stored_s - one_s <= 94 * POINT_S
 
     for number in range(96):
         point = sweep / str(number)
