@@ -14,20 +14,14 @@ from mia_lab.data.procedural import (
     Scene,
     compose,
     facade_layout,
-    map_layout,
     render,
     street_things,
+    style_named,
     styles,
 )
 from mia_lab.data.procedural.scene import Light, cast_shadow, fractal_noise
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.errors import UserError
-
-PALETTES = {
-    "facades": facade_layout.PALETTE,
-    "maps": map_layout.PALETTE,
-    "streets": street_things.PALETTE,
-}
 
 
 def digest(scene: Scene) -> str:
@@ -103,7 +97,7 @@ def test_seed_and_index_both_matter(style: str) -> None:
 
 @pytest.mark.parametrize("style", styles())
 def test_inputs_hold_palette_colours_only(style: str) -> None:
-    palette = np.array(list(PALETTES[style].values()), np.uint8)
+    palette = np.array(list(style_named(style).palette.values()), np.uint8)
     assert len(np.unique(palette, axis=0)) == len(palette)
     for index in range(6):
         scene = drawn(style, index)
