@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_scores_are_the_audits_and_decisions_follow(audited: Command) -> None:
 
     again = audited(*existing("attack.alpha=0.5"))
     assert again.code == 0
-    assert "computing" not in again.err
+    assert re.findall(r"(\w+) \w+: computing", again.err) == ["decisions"]
 
 
 def test_without_auxiliaries_nothing_is_decided(audited: Command) -> None:
@@ -105,7 +106,7 @@ def test_without_auxiliaries_nothing_is_decided(audited: Command) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,role\n{0},member\n", "bad.csv:2: the role member is known"),
+        ("id,role\n{0},member\n", "bad.csv:2: role member: this role is known"),
         ("id,role\n{0},\n{1},auxiliary\n", "1 auxiliaries resolve false positive rates from 0.5"),
         ("id,role\n{0},\n{1},auxiliary\n", "at least 4 rows with the role auxiliary"),
         ("id,content\n{0},00\n", "{0}: its content differs from data.manifest"),
