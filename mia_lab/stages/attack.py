@@ -21,7 +21,7 @@ from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
 from mia_lab.stages.references import ReferenceTraining
 from mia_lab.stages.split import SplitStage
-from mia_lab.stages.versions import NUMERICAL, versions
+from mia_lab.stages.versions import ATTACKING, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import VICTIM, Floats, ScoreTable
 
@@ -101,7 +101,7 @@ class ScoresStage(Stage[ScoreTable]):
         return {
             "attack": self.attack.fingerprint(),
             "seed": self.read.seed,
-            "libraries": versions(*NUMERICAL, "torchmetrics"),
+            "libraries": versions(*ATTACKING),
         }
 
     def compute(self, folder: Path, store: Store) -> None:

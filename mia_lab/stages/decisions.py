@@ -11,7 +11,7 @@ from mia_lab.evaluation.decision import decide, ranks
 from mia_lab.evaluation.results import ScoringResult
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
-from mia_lab.stages.versions import NUMERICAL, versions
+from mia_lab.stages.versions import ATTACKING, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import Role
 
@@ -38,7 +38,7 @@ class DecisionsStage(Stage[ScoringResult]):
             "attacks": fingerprints,
             "order": list(fingerprints),
             "fpr": self.fpr,
-            "libraries": versions(*NUMERICAL, "torchmetrics"),
+            "libraries": versions(*ATTACKING),
         }
 
     def compute(self, folder: Path, store: Store) -> None:

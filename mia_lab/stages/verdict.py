@@ -26,7 +26,7 @@ from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.blind import BlindStage
 from mia_lab.stages.utility import UtilityStage
-from mia_lab.stages.versions import NUMERICAL, versions
+from mia_lab.stages.versions import ATTACKING, versions
 from mia_lab.store import Stage, Store
 from mia_lab.types import VICTIM, PrivacyClaim, Role, ScoreTable, Split, Strings
 
@@ -72,7 +72,7 @@ class VerdictStage(Stage[AuditResult]):
             "delta": self.delta,
             "bound": self.no_bound,
             "seed": self.seed,
-            "libraries": versions(*NUMERICAL, "torchmetrics"),
+            "libraries": versions(*ATTACKING),
         }
 
     def load(self, folder: Path) -> AuditResult:

@@ -6,7 +6,10 @@ import importlib.metadata
 from functools import cache
 
 NUMERICAL = ("numpy", "scipy", "scikit-learn")
-"""Libraries that attacks, classifiers and statistics compute with."""
+"""Libraries that classifiers and statistics compute with."""
+
+ATTACKING = (*NUMERICAL, "torchmetrics")
+"""Libraries that the scores of attacks, and what follows from them, are computed with."""
 
 
 @cache
