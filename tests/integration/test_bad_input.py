@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,18 +132,24 @@ def test_bad_input(command: Command, case: str) -> None:
     assert not [p for p in runs if p.name in ("metrics.json", "report.html", "scores.csv")]
     store = command.folder / "outputs" / "store"
     finished = [p for p in store.glob("[!.]*/*") if not p.suffix] if store.is_dir() else []
-    cheap = {"split", "plan", "backbone"}
-    assert {p.parent.name for p in finished} <= cheap, "published something"
+    assert {p.parent.name for p in finished} <= {"split"}, "published something"
 
 
 def test_bad_input_is_quick(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last check before any computing, with all imports: under 10 s of processor time."""
+    """The last check before any computing costs little beside the import of the libraries."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users run it
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    libraries = "import hydra, pytorch_lightning, sklearn, timm, torch"
+    start = _children_cpu_s()
+    subprocess.run([sys.executable, "-c", libraries], check=True)
+    imported = _children_cpu_s()
     assert "difficulty.layers" in command.alone(*TINY, "difficulty.layers=[1,7]").error
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Of the processor's time, not the clock's: tests share their machine.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+    # Of the processor's time, not the clock's, and against a rival: tests share their machine.
+    assert _children_cpu_s() - imported < 2 * (imported - start)
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize(

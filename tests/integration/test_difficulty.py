@@ -39,19 +39,14 @@ def stored(folder: Path, stage: str, file: str) -> list[Any]:
     return [np.load(p) for p in sorted((folder / f"outputs/store/{stage}").glob(f"*/{file}"))]
 
 
-NOTES = {"plan", "backbone"}
-"""What the store remembers beside results."""
-
-
 def computed(ran: Ran) -> list[str]:
     assert ran.code == 0, ran.err
-    stages = [line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")]
-    return [stage for stage in stages if stage not in NOTES]
+    return [line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")]
 
 
 def stages(ran: Ran) -> set[str]:
     """Of which the store has results."""
-    return {p.name for p in (ran.folder / "outputs/store").glob("[!.]*/")} - NOTES
+    return {p.name for p in (ran.folder / "outputs/store").glob("[!.]*/")}
 
 
 def test_survey_scores_a_folder_without_a_victim(command: Command) -> None:
@@ -233,7 +228,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
     alone = command(*AUDIT, "difficulty.layers=[1,4]", "difficulty.ridge=100", "attack.alpha=0.5")
     point = next(r for r in grid if (r["layers"], r["ridge"], r["alpha"]) == ("1,4", "100", "0.5"))
     assert alone.metrics["attacks"]["membership"]["auc"] == float(point["auc"])
-    assert computed(alone) == ["difficulty", "blind"]
+    assert computed(alone) == ["verdict", "difficulty", "blind"]
 
 
 @pytest.mark.parametrize(

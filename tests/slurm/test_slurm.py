@@ -102,11 +102,11 @@ def test_killed_job_is_made_up_for(on_cluster: Command, cluster: Cluster, tmp_pa
 
 @CI_ONLY
 def test_more_points_than_an_array_may_have(on_cluster: Command, tmp_path: Path) -> None:
-    grid = ("-m", "+experiment=tiny", "until=split", "seed=range(7)", FOLDER, *SLURM)
+    grid = ("-m", "+experiment=tiny", "until=split", "seed=range(6)", FOLDER, *SLURM)
     ran = on_cluster.alone(*grid, "hydra.launcher.cpus_per_task=1")
     assert ran.code == 0, ran.err
-    assert "7 points: 7 done" in ran.out
-    arrays = {p.name.partition("_")[0] for p in (tmp_path / "sweep/jobs").iterdir()}
+    assert "6 points: 6 done" in ran.out
+    arrays = {p.name.partition("_")[0] for p in (tmp_path / "sweep/jobs").glob("[0-9]*")}
     assert len(arrays) == 2
 
 

@@ -13,10 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from store_worker import STAGES, check
 
 from mia_lab.store import Store
 from mia_lab.store.manifest import verify
+from store_worker import STAGES, check
 
 WORKERS, PRUNERS = 10, 2
 WAIT_S = 5.0
@@ -35,7 +35,7 @@ class Crowd:
         self.started += 1
         role = "prunes" if place < PRUNERS else "reads"
         notes, errors = (self.folder / f"{end}-{self.started}" for end in ("notes", "errors"))
-        script = str(Path(__file__).with_name("store_worker.py"))
+        script = str(Path(__file__).parent.with_name("store_worker.py"))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
         environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         with errors.open("w") as file:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from plain import NetworkCase
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.procedural import render
+from plain import NetworkCase
 
 
 @pytest.fixture(autouse=True)

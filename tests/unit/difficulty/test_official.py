@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plain import as_tensor, least_norm, train_pixels, upsampled
 from skimage.transform import resize
 from torchvision import transforms
 
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.types import PairBatch
+from plain import as_tensor, least_norm, train_pixels, upsampled
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NETWORKS = {

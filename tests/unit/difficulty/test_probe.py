@@ -5,6 +5,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from mia_lab.difficulty.columns import compact_factor, design_matrix
+from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS
+from mia_lab.errors import UserError
 from plain import (
     PENALTIES,
     SUBSETS,
@@ -17,10 +21,6 @@ from plain import (
     train_pixels,
     upsampled,
 )
-
-from mia_lab.difficulty.columns import compact_factor, design_matrix
-from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS
-from mia_lab.errors import UserError
 
 KINDS = ("random", "low rank", "duplicate", "constant column", "constant")
 

@@ -8,7 +8,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from plain import Probe, least_norm, near_cutoff, ridge_predictions, rows, train_pixels, upsampled
 from sklearn.linear_model import Ridge
 
 from mia_lab.difficulty import difficulty_score, score
@@ -16,6 +15,7 @@ from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
 from mia_lab.difficulty.score import FactorBatch, Setting, check_ridge, score_batch
 from mia_lab.errors import UserError
+from plain import Probe, least_norm, near_cutoff, ridge_predictions, rows, train_pixels, upsampled
 
 IDS = ("a", "b", "c")
 GRID = 16

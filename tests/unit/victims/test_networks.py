@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from published import Weights, multiscale, patchgan
 from torch import Tensor, nn
 
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
@@ -12,6 +11,7 @@ from mia_lab.victims.networks.norms import norm_layer
 from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator, PatchGAN
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
+from published import Weights, multiscale, patchgan
 
 
 def n_parameters(network: nn.Module) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import State, Weights, local_enhancer, resnet, unet
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from mia_lab.errors import UserError
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
 from mia_lab.victims.pretrained import Pretrained
+from published import State, Weights, local_enhancer, resnet, unet
 
 Network = Callable[[Weights, Tensor], Tensor]
 
