@@ -61,7 +61,7 @@ class Needs:
         altered: names of altered queries, see :func:`mia_lab.data.transforms.altered`.
         features: pooled features of a network.
         difficulty: a difficulty of each image.
-        costly: whether its scores take so long that they are kept in the store.
+        costly: its scores take seconds, so they are kept in the store.
         check: ``check(given, **settings)`` raises a :class:`UserError` where it cannot work.
     """
 

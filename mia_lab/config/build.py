@@ -195,7 +195,7 @@ def membership_alpha(config: Config) -> float:
 
 
 def grid_alphas(config: Config) -> list[float]:
-    """Weights of the difficulty to evaluate, the one that the attack uses first."""
+    """Weights of the difficulty to evaluate; the attack's own weight comes first."""
     return list(dict.fromkeys([membership_alpha(config), *grid(config).alpha]))
 
 

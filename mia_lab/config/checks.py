@@ -296,7 +296,7 @@ def _check_fail_if(config: Config, condition: str) -> None:
             f"fail_if={condition}: judges a whole audit, and until={config.until.value} stops it "
             "before; leave one of them out"
         )
-    # scikit-learn comes with these and takes seconds; most commands set no fail_if.
+    # These import scikit-learn, which --help and --cfg would wait for.
     from mia_lab.evaluation import gate, summary
 
     utility = config.evaluation.utility

@@ -59,7 +59,7 @@ class Protocol(Enum):
 
 
 class Assignment(Enum):
-    """How members are drawn: so many of them, or each image by a coin of its own."""
+    """How members are drawn: a fixed number of them, or each image by a fair coin."""
 
     fixed = "fixed"
     bernoulli = "bernoulli"

@@ -208,7 +208,7 @@ def _located(key: str, target: str) -> Any:
 
 
 def _imported(target: str) -> Any:
-    """What a dotted name means: a module's class or function, or what is inside of a class."""
+    """Resolve a dotted name to a class or function of a module, or an attribute of a class."""
     path = target.split(".")
     for length in range(len(path) - 1, 0, -1):
         name = ".".join(path[:length])

@@ -1,4 +1,4 @@
-"""Mappings as pydantic models, and what is wrong with them in one line."""
+"""Validate mappings with pydantic models; report the first fault in one line."""
 
 from __future__ import annotations
 

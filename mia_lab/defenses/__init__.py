@@ -21,7 +21,7 @@ class Defense(Protocol):
         ...
 
     def expected(self, pictures: Tensor) -> Tensor:
-        """What would be shown of these pictures, without what is random."""
+        """The expected answer: the defence without its random part."""
         ...
 
 

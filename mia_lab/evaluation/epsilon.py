@@ -23,7 +23,7 @@ THEOREM = (
 
 
 def p_value(correct: int, guesses: int, candidates: int, epsilon: float, delta: float) -> float:
-    """Bound on the probability of so many correct guesses if the training is (epsilon, delta)-DP.
+    """Bound on the probability of this many correct guesses under (epsilon, delta)-DP.
 
     Steinke, Nasr & Jagielski, "Privacy Auditing with One (1) Training Run", NeurIPS 2023,
     arXiv:2305.08846, Theorem 5.2: with W correct of r guesses about m coins,

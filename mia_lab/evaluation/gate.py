@@ -67,7 +67,7 @@ def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
 
 
 def sentence(gate: Gate) -> str:
-    """The outcome in words: ``auc/membership = 0.841 > 0.6``."""
+    """The outcome as text: ``auc/membership = 0.841 > 0.6``."""
     metric, sign, bound = parse(gate.condition)
     if gate.value is None:
         few = metric.startswith("tpr_at_fpr_")

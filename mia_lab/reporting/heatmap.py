@@ -1,4 +1,4 @@
-"""Values over a grid of settings, drawn as heat maps: the one function for all of them."""
+"""Heat maps of values over a grid of settings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ INK = "#222222"
 SMALL_PRINT = 7.5
 
 READABLE_CELLS = 60
-"""Rows or columns beyond which a heat map is not enlarged and its numbers are left out."""
+"""A heat map with more rows or columns is not enlarged, and shows no numbers."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One heat map's worth of a grid: two axes vary, the others are fixed.
+    """One heat map: two axes of the grid vary, the others are fixed.
 
     Attributes:
         rows, columns: the axes' names and their values, in order.
@@ -41,7 +41,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What is fixed, in words; empty where nothing needs to be said."""
+        """The fixed axes as text; empty if there are none."""
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.fixed.items())
 
 
@@ -133,7 +133,7 @@ def heatmap(
 
 
 def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
-    """A frame around each marked cell of this panel; the inner one stays visible in the outer."""
+    """Frame each marked cell of this panel; the second frame is smaller, so both stay visible."""
     styles = (("#D55E00", "-", 0.0), ("#000000", (0, (2, 1.5)), 0.09))
     for (name, point), style in zip(marks.items(), styles[: len(marks)], strict=True):
         colour, line, inset = style
@@ -146,7 +146,7 @@ def _outline(axes: Axes, panel: Panel, marks: Mapping[str, int]) -> None:
 
 
 def natural(value: str) -> tuple[bool, int, list[float], str]:
-    """Numbers by size, lists of numbers by length, words after both."""
+    """Sort key: numbers by value, lists of numbers by length, then words."""
     parts = value.split(",")
     try:
         return False, len(parts), [float(part) for part in parts], value
@@ -155,7 +155,7 @@ def natural(value: str) -> tuple[bool, int, list[float], str]:
 
 
 def tick(text: str, length: int = 26) -> str:
-    """Large numbers as 1e8, long words cut."""
+    """The label of a tick: large numbers as 1e8, long words shortened."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What attacks are given, and the scores of attacks that take long."""
+"""What attacks are given, and the stored scores of costly attacks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class AttackInputs:
 
 @dataclass(frozen=True, eq=False)
 class ScoresStage(Stage[ScoreTable]):
-    """The scores of one attack that takes long, on all scored images."""
+    """The scores of one costly attack on all scored images."""
 
     name = "scores"
     version = 1
@@ -131,7 +131,7 @@ class AttackScores:
     Attributes:
         attacks: the configured attacks by name, as items.
         inputs: the stages that attacks read.
-        stored: stages of the attacks that take long.
+        stored: stages of the costly attacks.
     """
 
     attacks: tuple[tuple[str, Component], ...]

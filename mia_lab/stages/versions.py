@@ -14,14 +14,14 @@ ATTACKING = (*NUMERICAL, "torchmetrics")
 
 @cache
 def version(name: str) -> str:
-    """The version of a library, which is an input of what the library computes.
+    """The version of an installed library; "" of an extra that is not installed.
 
     It is read once in each process, because every point of a sweep needs it.
-
-    Raises:
-        PackageNotFoundError: the library is not installed.
     """
-    return importlib.metadata.version(name)
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def versions(*names: str) -> dict[str, str]:

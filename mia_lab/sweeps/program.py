@@ -65,7 +65,7 @@ class Program:
         setup_globals()
 
     def run(self, point: Point, config: DictConfig) -> JobReturn:
-        """Run a point in this process; what the run raises is part of what is returned.
+        """Run a point in this process; an exception of the run becomes part of the result.
 
         Args:
             point: which one.
@@ -135,7 +135,7 @@ def announce(point: Point, done: JobReturn, output: Path) -> None:
 
 
 def exit_reason(code: int) -> str:
-    """An exit code of a process or of a shell in words."""
+    """Describe an exit code of a process or of a shell."""
     number = -code if code < 0 else code - 128
     if number == signal.SIGKILL:
         return "killed by signal 9 (too little memory?)"

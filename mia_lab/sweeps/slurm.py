@@ -63,7 +63,7 @@ END_REASONS = {
     "OUT_OF_MEMORY": "killed, out of memory (hydra.launcher.mem_gb)",
     "TIMEOUT": "time limit (hydra.launcher.timeout_min)",
 }
-"""The states that a job does not leave, in words."""
+"""Final states of a job, with their descriptions."""
 
 UNKNOWN_JOB = "the cluster does not know it any more"
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterator[Store]:
-    """The store of a run, once it is known that this machine can compute what is missing.
+    """Open the store of a run, after checking that this machine can compute missing stages.
 
     Args:
         config: the configuration; the run's folder gets a copy.

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+
+from mia_lab.stages.versions import versions
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -45,9 +46,8 @@ def command_line() -> str:
 
 def software_record() -> dict[str, str]:
     """What ran: this package's commit, Python, and the libraries that compute."""
-    versions = {"python": platform.python_version(), "mia_lab": version("mia_lab")}
-    versions |= {name: _version(name) for name in LIBRARIES}
-    return {"commit": commit(), **{name: found for name, found in versions.items() if found}}
+    found = {"python": platform.python_version(), **versions("mia_lab", *LIBRARIES)}
+    return {"commit": commit(), **{name: version for name, version in found.items() if version}}
 
 
 @cache
@@ -73,12 +73,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return ran.stdout.strip() if ran.returncode == 0 else ""
-
-
-@cache
-def _version(name: str) -> str:
-    """Of a library; "" of one that is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

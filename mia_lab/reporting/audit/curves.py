@@ -25,13 +25,13 @@ from mia_lab.reporting.numbers import interval, percent
 from mia_lab.types import Floats
 
 DASHES = ((5, 2), (1, 1.4), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1))
-"""Of the blind baselines, whose greys alone would not tell them apart."""
+"""Dash patterns of the blind baselines; their greys alone are too similar."""
 
 _MARKERS = "osD^v"
 BANDS = 4
-"""So many attacks are drawn with their bands; more would hide each other."""
+"""At most this many attacks are drawn with confidence bands; more bands would overlap."""
 _BELOW = 2.5
-"""How far the logarithmic axes go below the lowest rate that can be resolved, as a factor."""
+"""How far logarithmic axes extend below the lowest resolvable rate, as a factor."""
 
 
 def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation]) -> Figure:

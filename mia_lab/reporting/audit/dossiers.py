@@ -15,7 +15,7 @@ from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
 
 _WIDTH = 5.0
 _QUANTILE = 0.995
-"""Of all pixels, where a colour scale ends: the very largest would leave the rest in the dark."""
+"""Quantile of all pixels at which a colour scale ends; a scale up to the maximum is too dark."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Scales:
 
 
 def dossier_pictures(dossiers: Sequence[Dossiers]) -> list[Picture]:
-    """One private picture each, all with the same colour scales."""
+    """One private picture for each dossier, all with the same colour scales."""
     if not dossiers:
         return []
     scales = common_scales(dossiers)
@@ -49,7 +49,7 @@ def dossier_pictures(dossiers: Sequence[Dossiers]) -> list[Picture]:
 
 
 def gallery_alt(gallery: Gallery, difficulty: NDArray[np.float32] | None = None) -> str:
-    """What a picture of a gallery shows, in words."""
+    """The caption of a gallery's picture."""
     shown = "Input, target, the victim's answer and its error"
     if difficulty is not None and difficulty.size:
         shown = "Input, target, the victim's answer, its error and the probe's"
@@ -58,7 +58,7 @@ def gallery_alt(gallery: Gallery, difficulty: NDArray[np.float32] | None = None)
 
 
 def common_scales(dossiers: Sequence[Dossiers]) -> Scales:
-    """Scales that serve all of them."""
+    """Colour scales that fit all dossiers."""
     errors = [error_maps(found.gallery).ravel() for found in dossiers]
     maps = [found.difficulty.ravel() for found in dossiers if found.difficulty.size]
     return Scales(_top(errors), _top(maps) if maps else None)
@@ -78,7 +78,7 @@ def samples_figure(
     difficulty: NDArray[np.float32] | None = None,
     scales: Scales | None = None,
 ) -> Figure:
-    """One row an image: x, y, V(x), the absolute error and, where there is one, the probe's.
+    """One row for each image: x, y, V(x), the absolute error and, if given, the probe's error.
 
     Args:
         gallery: N images.

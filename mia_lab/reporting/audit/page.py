@@ -1,4 +1,4 @@
-"""What an audit's page shows, prepared for its template: selections, orders and words."""
+"""Prepares the values that the template of an audit's page shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mia_lab.reporting.frames import score_frame
 from mia_lab.types import Role
 
 LISTED = 200
-"""Candidates listed on the page; the table beside it has them all."""
+"""Candidates listed on the page; ``scores.csv`` lists all of them."""
 
 BASELINES = {
     "difficulty": "the difficulty alone, from whichever side tells more",
@@ -37,12 +37,12 @@ BASELINES = {
     "jpeg": "traces of JPEG compression",
     "file": "the files: size, format, what is written beside the pixels",
 }
-"""What the known blind baselines go by."""
+"""Descriptions of the known blind baselines."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One number to remember, and what it is."""
+    """A headline number and its caption."""
 
     value: str
     words: str
@@ -85,7 +85,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as it is sorted and as it is read."""
+    """A table cell: the sort key and the displayed text."""
 
     value: str
     text: str
@@ -148,7 +148,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
 
 
 def facts(result: AuditResult) -> list[Fact]:
-    """The best attack in two numbers, and what they are to be held against."""
+    """The headline numbers of the best attack, and those to compare them with."""
     best = max(result.evaluations, key=lambda e: e.auc)
     low, high = best.auc_ci95
     # The lowest rate that so few non-members resolve.
@@ -177,12 +177,12 @@ def facts(result: AuditResult) -> list[Fact]:
 
 
 def bracket(ci95: tuple[float, float], sign: str = "") -> str:
-    """An interval alone: ``[0.961, 0.989]``."""
+    """An interval without its estimate: ``[0.961, 0.989]``."""
     return numbers.interval(0, ci95, sign).partition(" ")[2]
 
 
 def decision_rows(result: AuditResult) -> list[DecisionRow]:
-    """Attack by attack, the false positive rates in their order."""
+    """Rows of all attacks, each at all false positive rates."""
     return [
         DecisionRow(name, fpr, point, auxiliaries_needed(float(fpr)))
         for name, quality in result.decisions.items()

@@ -65,7 +65,7 @@ def attacks_of(found: RunComparison) -> list[str]:
 
 
 def contrast(pair: PairedTest) -> tuple[str, str, str]:
-    """Both labels without what they have in common, and what that is."""
+    """Both labels without their common part, and the common part."""
     first, second = (re.split(r" (?=[\w.]+=|\+|\()", label) for label in (pair.first, pair.second))
     shared = [part for part in first if part in second]
     rest = [" ".join(p for p in parts if p not in shared) for parts in (first, second)]

@@ -101,7 +101,7 @@ def _longest(sweep: Sweep, axes: Sequence[str]) -> tuple[str, str]:
 
 
 def _pair(sweep: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture]:
-    """Heat maps of two axes, one a combination of the others; the one with the best comes first."""
+    """Heat maps of two axes, one for each combination of the other axes; the best one first."""
     means = [s for s in settings(sweep, main_attack(sweep)) if measure.value(s) is not None]
     means.sort(key=lambda s: -s.auc.value)
     known = [m for s in means if (m := measure.value(s)) is not None]
@@ -162,7 +162,7 @@ def _curve(sweep: Sweep, axis: str) -> Picture:
 
 
 def _dots(sweep: Sweep, axis: str, attack: str) -> list[Dot]:
-    """One a value of the axis: the mean over seeds, or the one run with its own interval."""
+    """One row for each value of the axis: a mean over seeds, or one run with its interval."""
     rows = {row["point"]: row for row in attack_rows(sweep, attack)}
     if is_repeat(axis):
         each = [(axis_text(row[axis]), row) for row in rows.values() if row[axis] is not None]
