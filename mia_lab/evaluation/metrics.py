@@ -1,15 +1,15 @@
 """The metrics of a score: one function and one entry of :data:`METRICS` each.
 
 A metric of this list is measured for every attack and blind baseline, and appears in
-``metrics.json`` and its JSON schema, in the tables of sweeps and comparisons, in W&B and among the
-names that ``fail_if`` accepts, without further code.
+``metrics.json`` and its JSON schema, in the tables of the page, the terminal, sweeps and
+comparisons, in W&B and among the names that ``fail_if`` accepts, without further code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,10 @@ class Metric:
         keys: keys of the dictionary that ``measure`` returns; empty if it returns one number.
         stream: name of its random numbers; default: ``name``.
         compared: whether the tables of sweeps and comparisons have its columns.
-        heading: of its column in the terminal's table, "{}" is the key as a percentage; "" for no
-            column.
-        as_percentage: whether the terminal shows a percentage.
+        heading: of its column on the page and in the terminal, "{}" is the key as a percentage;
+            default: the name.
+        shown_as: how its numbers are written: as a number, a percentage, or a p-value.
+        in_terminal: whether the terminal's table has its columns.
     """
 
     name: str
@@ -52,12 +53,21 @@ class Metric:
     stream: str = ""
     compared: bool = True
     heading: str = ""
-    as_percentage: bool = False
+    shown_as: Literal["number", "percentage", "p-value"] = "number"
+    in_terminal: bool = True
 
     @property
     def kind(self) -> Any:
         """The return annotation of ``measure``."""
         return get_type_hints(self.measure, include_extras=True)["return"]
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """The heading of each of its columns, by column name."""
+        heading = self.heading or self.name.replace("_", " ")
+        if not self.keys:
+            return {self.name: heading}
+        return {f"{self.name}_{k}": heading.format(f"{100 * float(k):g} %") for k in self.keys}
 
     @property
     def has_interval(self) -> bool:
@@ -113,14 +123,22 @@ def true_positive_rates(
 
 METRICS: tuple[Metric, ...] = (
     Metric("auc", area_under_roc, heading="AUC [95 % interval]"),
-    Metric("p_value", p_value, stream="labels", compared=False),
+    Metric(
+        "p_value",
+        p_value,
+        stream="labels",
+        compared=False,
+        heading="p-value",
+        shown_as="p-value",
+        in_terminal=False,
+    ),
     Metric(
         "tpr_at_fpr",
         true_positive_rates,
         keys=FPRS,
         stream="rates",
         heading="TPR at {} FPR",
-        as_percentage=True,
+        shown_as="percentage",
     ),
 )
 """All metrics, in the order of the tables."""

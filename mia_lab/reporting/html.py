@@ -107,7 +107,7 @@ def _template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for words in (numbers.rate, numbers.percent, numbers.p_text):
+    for words in (numbers.percent, numbers.p_text):
         environment.filters[words.__name__] = words
     environment.filters["p_cell"] = _p_cell
     environment.filters["unbroken"] = _unbroken
@@ -132,8 +132,7 @@ def _css_width(picture: Picture) -> int:
 
 
 def _p_cell(p_value: float) -> str:
-    """A p-value in a column that says so: ``0.042``, ``< 0.001``."""
-    return numbers.p_text(p_value).removeprefix("p ").removeprefix("= ").replace(" ", _NO_BREAK)
+    return numbers.p_value(p_value).replace(" ", _NO_BREAK)
 
 
 def _unbroken(sentence: str) -> str:

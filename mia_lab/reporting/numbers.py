@@ -46,6 +46,11 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
+def p_value(value: float) -> str:
+    """A p-value in a column that says so: ``0.042``, ``< 0.001``."""
+    return p_text(value).removeprefix("p ").removeprefix("= ")
+
+
 def aligned(rows: Sequence[Sequence[str]], flush_left: int = 1) -> list[str]:
     """Rows of cells as lines: the first columns flush left, the others flush right.
 

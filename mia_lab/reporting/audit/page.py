@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mia_lab.evaluation import FPRS, gate
+from mia_lab.evaluation import FPRS, gate, metrics
 from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
 from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
 from mia_lab.evaluation.metrics_file import grid_rows
@@ -19,6 +19,7 @@ from mia_lab.evaluation.results import (
     Comparison,
     EpsilonBound,
     Estimate,
+    Evaluation,
     OperatingPoint,
 )
 from mia_lab.reporting import numbers
@@ -38,6 +39,21 @@ BASELINES = {
     "file": "the files: size, format, what is written beside the pixels",
 }
 """Descriptions of the known blind baselines."""
+
+
+@dataclass(frozen=True)
+class MetricCell:
+    """One number of a metric in the tables of attacks and baselines.
+
+    Attributes:
+        heading: of its column.
+        value: sort key; None if it was not measured.
+        text: what is shown.
+    """
+
+    heading: str
+    value: float | None
+    text: str
 
 
 @dataclass(frozen=True)
@@ -118,6 +134,8 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "facts": facts(result),
         "interval": numbers.interval,
         "bracket": bracket,
+        "headings": metric_headings,
+        "cells": metric_cells,
         "rate_interval": numbers.rate_interval,
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
@@ -174,6 +192,37 @@ def facts(result: AuditResult) -> list[Fact]:
         ),
         Fact(f"{best.n_members} + {best.n_nonmembers}", "members and non-members"),
     ]
+
+
+def metric_headings(but: str = "") -> list[str]:
+    """Headings of all metrics' columns, but those of one metric."""
+    return [h for metric in metrics.METRICS if metric.name != but for h in metric.headings.values()]
+
+
+def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
+    """All metrics of one attack or baseline, but one metric; see :func:`metric_headings`."""
+    cells = []
+    for metric in metrics.METRICS:
+        if metric.name == but:
+            continue
+        parts = metric.parts(evaluation.metrics.get(metric.name))
+        for heading, found in zip(metric.headings.values(), parts.values(), strict=True):
+            value = found.value if isinstance(found, Estimate) else found
+            text = _metric_text(metric, found, evaluation.n_nonmembers)
+            cells.append(MetricCell(heading, value, text))
+    return cells
+
+
+def _metric_text(metric: metrics.Metric, found: float | Estimate | None, n_nonmembers: int) -> str:
+    if metric.shown_as == "percentage" and not isinstance(found, float):
+        return numbers.rate_interval(found, n_nonmembers)
+    if found is None:
+        return "not measured"
+    if isinstance(found, Estimate):
+        return numbers.interval(found.value, found.ci95)
+    if metric.shown_as == "percentage":
+        return f"{100 * found:.1f} %"
+    return numbers.p_value(found) if metric.shown_as == "p-value" else f"{found:.3f}"
 
 
 def bracket(ci95: tuple[float, float], sign: str = "") -> str:

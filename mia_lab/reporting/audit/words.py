@@ -25,7 +25,7 @@ from mia_lab.reporting.numbers import (
     column_widths,
     interval,
     p_text,
-    percent,
+    p_value,
 )
 
 HEADLINE_ATTACKS = 4
@@ -167,30 +167,29 @@ def grid_sentence(grid: Sequence[GridPoint]) -> str:
 def _cells(e: Evaluation, name: str) -> list[str]:
     """Name and metrics, one cell per column of :func:`_headings`."""
     cells = [name]
-    for metric in _shown():
+    for metric in _in_terminal():
         parts = metric.parts(e.metrics.get(metric.name))
-        cells += [_cell(found, metric.as_percentage) for found in parts.values()]
+        cells += [_cell(found, metric.shown_as) for found in parts.values()]
     return cells
 
 
 def _headings() -> list[str]:
-    return [
-        metric.heading.format(percent(key) if key else "")
-        for metric in _shown()
-        for key in metric.keys or ("",)
-    ]
+    return [heading for metric in _in_terminal() for heading in metric.headings.values()]
 
 
-def _shown() -> list[metrics.Metric]:
-    return [metric for metric in metrics.METRICS if metric.heading]
+def _in_terminal() -> list[metrics.Metric]:
+    return [metric for metric in metrics.METRICS if metric.in_terminal]
 
 
-def _cell(found: float | Estimate | None, as_percentage: bool) -> str:
+def _cell(found: float | Estimate | None, shown_as: str) -> str:
     if found is None:
         return NOT_RESOLVABLE
-    if as_percentage:
-        return f"{100 * (found.value if isinstance(found, Estimate) else found):.1f} %"
-    return interval(found.value, found.ci95) if isinstance(found, Estimate) else f"{found:.3f}"
+    value = found.value if isinstance(found, Estimate) else found
+    if shown_as == "percentage":
+        return f"{100 * value:.1f} %"
+    if shown_as == "p-value":
+        return p_value(value)
+    return interval(value, found.ci95) if isinstance(found, Estimate) else f"{value:.3f}"
 
 
 def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -20,7 +20,7 @@ from mia_lab.reporting.audit.words import belief, finding
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import score_frame
 from mia_lab.reporting.html import render, write_html
-from mia_lab.reporting.numbers import interval, p_text, rate, rate_interval
+from mia_lab.reporting.numbers import interval, p_text, rate_interval
 from mia_lab.types import ScoreTable
 
 
@@ -128,10 +128,10 @@ def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) ->
             e.name,
             "",
             interval(e.auc, e.auc_ci95),
-            f"[{low:.3f}, {high:.3f}]",
             cell(e.p_value),
             "not resolvable with 40 non-members",
             rate_interval(e.tpr_at_fpr["0.1"], 40),
+            f"[{low:.3f}, {high:.3f}]",
             interval(gain.difference, gain.ci95, "+"),
         ]
 
@@ -220,9 +220,9 @@ def test_blind_baselines_and_duplicates(
         assert row[0].startswith(e.name)
         assert (", the best" in row[0]) == (e.name == blind.best)
         assert row[2:] == [
-            interval(e.auc, e.auc_ci95),
             cell(blind.adjusted_p[e.name]),
-            *(rate(tpr) for tpr in e.tpr_at_fpr.values()),
+            interval(e.auc, e.auc_ci95),
+            *(rate_interval(tpr, e.n_nonmembers) for tpr in e.tpr_at_fpr.values()),
         ]
     assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
     assert f"upper bound of their AUCs {blind.upper95:.3f}" in page.text

@@ -20,6 +20,7 @@ from mia_lab.evaluation.summary import summary, summary_names
 from mia_lab.reporting.audit.words import text_table
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.frames import audit_frames, run_frame, sweep_frame
+from mia_lab.reporting.html import write_html
 
 COMMITTED = Path(metrics.__file__).parents[1] / "reporting" / "metrics.schema.json"
 
@@ -83,8 +84,15 @@ def test_a_new_metric_is_in_every_rendering(widened: AuditReport, tmp_path: Path
 
     header = text_table(widened).splitlines()[1]
     assert "mean gap" in header
-    assert "hardest" not in header
+    assert "hardest" in header
     assert f"{area.value:.3f} [{area.ci95[0]:.3f}," in text_table(widened)
+
+    page = write_html(widened, (), tmp_path).read_text()
+    for section in ('id="attacks"', 'id="split"'):
+        header = page.partition(f"<h2 {section}")[2].partition("</thead>")[0]
+        assert ">mean gap</th>" in header
+        assert ">hardest</th>" in header
+    assert f'{area.value:.3f} <small class="ci">[{area.ci95[0]:.3f},' in page
 
     save_result(tmp_path, result)
     assert load_result(tmp_path, AuditResult).evaluations[1].metrics == e.metrics
