@@ -51,8 +51,8 @@ from mia_lab.reporting.canvas import png
 from mia_lab.reporting.frames import attack_rows
 from mia_lab.reporting.sweep.settings import SETTINGS
 from mia_lab.stages.graph import run_stages
+from mia_lab.store.software import commit
 from mia_lab.tasks.collect import gather
-from mia_lab.tasks.software import commit
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"

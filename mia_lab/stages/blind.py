@@ -10,8 +10,8 @@ from typing import Any
 from mia_lab.evaluation.blind import fit_baselines
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import SplitStage
-from mia_lab.stages.versions import NUMERICAL, versions
 from mia_lab.store import Stage, Store, load_table, save_table
+from mia_lab.store.software import NUMERICAL, versions
 from mia_lab.types import BlindFits
 
 

@@ -11,8 +11,8 @@ from mia_lab.config.component import Component
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
-from mia_lab.stages.versions import version
 from mia_lab.store import canonical_json
+from mia_lab.store.software import version
 
 OPEN_BACKBONES = 8
 """Networks that one process keeps; a sweep uses the same ones at every point."""

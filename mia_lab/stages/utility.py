@@ -17,8 +17,8 @@ from mia_lab.evaluation.results import Utility
 from mia_lab.evaluation.utility import frechet_distance
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
-from mia_lab.stages.versions import versions
 from mia_lab.store import Stage, Store
+from mia_lab.store.software import versions
 from mia_lab.types import Floats
 
 UTILITY_FILE = "utility.json"

@@ -35,10 +35,13 @@ from mia_lab.store.manifest import (
     Entry,
     describe,
     fingerprint,
+    is_entry,
+    read_manifest,
     sync,
     verify,
     write_manifest,
 )
+from mia_lab.store.marker import check_root
 from mia_lab.store.session import Session
 from mia_lab.store.stage import Result, Stage
 
@@ -58,11 +61,15 @@ class Store:
     Args:
         root: folder of the store; made when first needed.
 
+    Raises:
+        UserError: the folder holds something else than a store.
+
     Attributes:
         seconds: time spent on each stage by its name, without the stages that it reads.
     """
 
     def __init__(self, root: Path) -> None:
+        check_root(root)
         self.root = root
         self._session = Session(root)
         self.seconds: dict[str, float] = {}
@@ -101,6 +108,13 @@ class Store:
                 found[stage.path] = stage
                 waiting.extend(stage.upstream_stages())
         return tuple(found.values())
+
+    def software(self, stage: Stage[Any]) -> dict[str, str] | None:
+        """The commit and the versions that computed a stage; None if it is not stored."""
+        if not self.has(stage):
+            return None
+        found: dict[str, str] = read_manifest(self.path(stage))["software"]
+        return found
 
     def answers(self, victim: Stage[Any]) -> Path:
         """Folder of the cached answers of a remote victim, one file per answer."""
@@ -267,15 +281,16 @@ class Store:
 
     def stages(self) -> list[str]:
         """Names of the stages with stored results."""
-        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name[0] != ".")
+        folders = (p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink())
+        return sorted(p.name for p in folders if p.name[0] != ".")
 
     def entries(self) -> Iterator[Entry]:
-        """All folders of the store, stage by stage, oldest first."""
+        """All entries of the store, stage by stage, oldest first; other folders are left out."""
         for stage in self.stages():
             found = []
             for path in (self.root / stage).iterdir():
                 with contextlib.suppress(OSError):  # another process may remove the entry
-                    if path.is_dir() and not path.is_symlink():
+                    if is_entry(path):
                         found.append(describe(path))
             yield from sorted(found, key=lambda e: (e.created, e.key))
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
 from mia_lab.store.content import file_sha256
+from mia_lab.store.software import software
 from mia_lab.store.stage import Stage, canonical_json
 
 MANIFEST = "manifest.json"
 ANSWERS = "answers"
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_SUFFIXES = ("partial", "trash")
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,9 @@ class Entry:
     Attributes:
         path: path of the folder.
         stage, key: name and key of the stage.
-        state: ``stored``; ``damaged``: its manifest cannot be read; ``unfinished``: the files of a
-            computation or removal that runs or was interrupted; ``growing``: the answers of a
-            remote victim.
+        state: ``stored``; ``damaged``: its manifest cannot be read, or is of another entry;
+            ``unfinished``: the files of a computation or removal that runs or was interrupted;
+            ``growing``: the answers of a remote victim.
         size: bytes on disk.
         created, used: times of the computation and of the last use, in seconds since the epoch.
         seconds: time of the computation, without its upstream stages.
@@ -52,6 +58,7 @@ def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
         "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
         "created": time.time(),
         "seconds": seconds,
+        "software": software(),
     }
     body["sha256"] = hashlib.sha256(canonical_json(body).encode()).hexdigest()
     for path in files:
@@ -81,9 +88,11 @@ def verify(folder: Path) -> None:
     """Compare every byte of an entry with its checksum: about a second for a gigabyte.
 
     Raises:
-        UserError: a file is missing or modified.
+        UserError: a file is missing or modified, or the folder holds the result of another key.
     """
-    for name, digest in read_manifest(folder)["files"].items():
+    body = read_manifest(folder)
+    check_key(folder, body)
+    for name, digest in body["files"].items():
         path = folder / name
         try:
             intact = file_sha256(path) == digest
@@ -91,6 +100,30 @@ def verify(folder: Path) -> None:
             intact = False
         if not intact:
             raise _damaged(folder, name)
+
+
+def check_key(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse an entry that was copied to the place of another one.
+
+    Raises:
+        UserError: the manifest is not of the stage and key that the folder is named after.
+    """
+    found = f"{manifest.get('stage')}/{manifest.get('key')}"
+    if found != f"{folder.parent.name}/{folder.name}":
+        raise UserError(
+            f"{folder}: holds the result of {found}, not of the key that the folder is named "
+            "after; delete the folder and run the same command again"
+        )
+
+
+def is_entry(folder: Path) -> bool:
+    """Whether a folder below a stage's folder is this store's: by its name and its manifest."""
+    key, _, suffix = folder.name.partition(".")
+    if not _KEY.fullmatch(key) or folder.is_symlink() or not folder.is_dir():
+        return False
+    if suffix:
+        return suffix.rpartition(".")[2] in _SUFFIXES
+    return folder.parent.name == ANSWERS or (folder / MANIFEST).is_file()
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
@@ -114,6 +147,7 @@ def describe(folder: Path) -> Entry:
     elif state == "stored":
         try:
             body = read_manifest(folder)
+            check_key(folder, body)
             created, seconds = body["created"], body["seconds"]
         except UserError:
             state = "damaged"

@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mia_lab.store.marker import mark
+
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
@@ -179,7 +181,8 @@ class Session:
         return {}, set()  # removed, or in an unknown format; then its age decides
 
     def _write(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        mark(self._folder.parent)
+        self._folder.mkdir(exist_ok=True)
         pid = os.getpid()
         process = {"machine": machine(), "pid": pid, "started": started(pid)}
         process["host"] = socket.gethostname()

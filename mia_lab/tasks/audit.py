@@ -30,8 +30,8 @@ from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
+from mia_lab.tasks.command import command_line
 from mia_lab.tasks.latest import print_location
-from mia_lab.tasks.software import command_line
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from mia_lab.reporting.sweep.settings import setting_columns
 from mia_lab.reporting.sweep.words import states, text, write_files
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.store import sha256_of
+from mia_lab.store.software import software
 from mia_lab.sweeps.point import State, read_point
-from mia_lab.tasks.software import Clock, command_line, software_record
+from mia_lab.tasks.command import Clock, command_line
 
 DAMAGED = "damaged"
 OTHER = "other"
@@ -171,4 +172,4 @@ def _settings(path: Path) -> dict[str, Any]:
 def _record(points: tuple[SweepPoint, ...]) -> dict[str, str]:
     records = [point.metrics.record for point in points if point.metrics is not None]
     commits = dict.fromkeys(record["commit"] for record in records if "commit" in record)
-    return {"commit of the points": "; ".join(commits) or "unknown", **software_record()}
+    return {"commit of the points": "; ".join(commits) or "unknown", **software()}

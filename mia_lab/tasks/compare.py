@@ -27,8 +27,9 @@ from mia_lab.reporting.comparison.figures import draw
 from mia_lab.reporting.comparison.words import page, text, write_files
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
+from mia_lab.store.software import software
+from mia_lab.tasks.command import Clock, command_line
 from mia_lab.tasks.latest import print_location
-from mia_lab.tasks.software import Clock, command_line, software_record
 from mia_lab.types import VICTIM, ScoreTable, Split, Strings
 
 SAME_SCORES = "equal scores, nothing to test"
@@ -237,5 +238,5 @@ def _need(columns: Mapping[str, object], names: Sequence[str], path: Path) -> No
 def _record(config: Config) -> dict[str, str]:
     return {
         "seed of the bootstrap": str(config.seed),
-        **software_record(),
+        **software(),
     }

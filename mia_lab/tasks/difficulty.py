@@ -44,7 +44,8 @@ def run(config: Config, folder: Path, group: str) -> None:
         common.make_tracker(config, stages, folder, group) as tracker,
     ):
         table = side_by_side([store.result(stage) for stage in stages])
-        record = records.common_record(config) | records.difficulty_record(config, stages)
+        record = records.common_record(config) | records.software_record(store, stages)
+        record |= records.difficulty_record(config, stages)
         found = _survey(
             config,
             images,

@@ -17,7 +17,7 @@ from mia_lab.stages.graph import RunStages
 from mia_lab.stages.probe import open_backbone
 from mia_lab.stages.victim import TRANSPORT_FILE, ForeignVictim
 from mia_lab.store import Stage, Store
-from mia_lab.tasks.software import software_record
+from mia_lab.store.software import software
 from mia_lab.types import DifficultyTable
 
 
@@ -46,7 +46,8 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
     record |= {f"stage {stage.name}": stage.key for stage in keys}
     if stages.verdict is not None:
         record[f"stage {stages.verdict.name}"] = stages.verdict.key
-    record |= common_record(config)
+    goals = [stages.reconstructions] if stages.verdict is None else [stages.verdict]
+    record |= common_record(config) | software_record(store, goals)
     if isinstance(stages.victim, ForeignVictim):
         record |= json.loads((store.folder(stages.victim) / TRANSPORT_FILE).read_text())
     record |= difficulty_record(config, stages.attack.difficulty)
@@ -77,8 +78,36 @@ def common_record(config: Config) -> dict[str, str]:
         "seed": str(config.seed),
         "data": f"{data.source} {data.name}, {data.image_size} px",
         "difficulty": settings_line(config.difficulty),
-        **software_record(),
     }
+
+
+def software_record(store: Store, goals: Sequence[Stage[Any]]) -> dict[str, str]:
+    """The commit and the versions that computed a run's stages, and those that report them.
+
+    A stage that was read from the store names what computed it then, which may not be what is
+    installed now. Where all agree, one value is given; else each value with what it belongs to.
+    """
+    found: dict[str, dict[str, str]] = {"report": software()}
+    waiting, seen = [*goals], set()
+    while waiting:
+        stage = waiting.pop()
+        if stage.path in seen:
+            continue
+        seen.add(stage.path)
+        waiting.extend(stage.upstream_stages())
+        computed_by = store.software(stage)
+        if computed_by is not None:
+            name = stage.name if stage.name not in found else f"{stage.name} {stage.key[:12]}"
+            found[name] = computed_by
+    record = {}
+    for item in dict.fromkeys(item for versions in found.values() for item in versions):
+        parts: dict[str, list[str]] = {}
+        for name, versions in found.items():
+            parts.setdefault(versions.get(item, "not installed"), []).append(name)
+        one = next(iter(parts))
+        several = "; ".join(f"{value} ({', '.join(names)})" for value, names in parts.items())
+        record[item] = one if len(parts) == 1 else several
+    return record
 
 
 def solver_record(table: DifficultyTable) -> dict[str, str]:

@@ -14,6 +14,7 @@ from mia_lab.config.schema import Config, StoreTask
 from mia_lab.errors import UserError
 from mia_lab.store.artifact import Store
 from mia_lab.store.manifest import Entry, verify
+from mia_lab.store.marker import MARKER, is_store
 
 NAMED = 5
 """Damaged entries that an error names; all are printed before it."""
@@ -40,6 +41,11 @@ def administer(root: Path, task: StoreTask) -> str:
     """
     if not root.is_dir():
         raise UserError(f"paths.store={root}: no such folder; nothing was stored yet")
+    if not is_store(root):
+        raise UserError(
+            f"paths.store={root}: is no store, it has no {MARKER}; set paths.store to a store, "
+            "such as outputs/store"
+        )
     with Store(root) as store:
         stages = store.stages()
         if task.stage is not None and task.stage not in stages:
@@ -57,12 +63,15 @@ def administer(root: Path, task: StoreTask) -> str:
 def select(entries: Iterable[Entry], task: StoreTask) -> list[Entry]:
     """Entries for which stage, state and age hold, used longest ago first.
 
-    To find damaged entries, all checksums are compared.
+    To find damaged entries, all checksums are compared. An entry whose manifest cannot be trusted
+    is pruned only if damaged entries are asked for.
     """
     limit = time.time() - (task.older_than_days or 0) * 86400
     found = [e for e in entries if task.stage in (None, e.stage) and e.used <= limit]
     if task.state is StoreState.damaged:
         found = checked(found)
+    elif task.state is None and task.action is StoreAction.prune:
+        found = [e for e in found if e.state != StoreState.damaged.value]
     found = [e for e in found if task.state is None or e.state == task.state.value]
     return sorted(found, key=lambda e: e.used)
 

@@ -21,6 +21,7 @@ from mia_lab.config.schema import StoreTask
 from mia_lab.config.validation import validated
 from mia_lab.errors import UserError
 from mia_lab.store import Store, session
+from mia_lab.store.marker import MARKER, mark
 from mia_lab.tasks import store as task
 
 
@@ -183,6 +184,7 @@ def test_readers_and_pruners_at_once(tmp_path: Path) -> None:
 
 
 def test_log_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
+    mark(tmp_path)
     (tmp_path / "log.jsonl").mkdir()
     assert (Store(tmp_path).folder(STAGE) / "n.npy").exists()
 
@@ -191,7 +193,7 @@ def test_choice_by_size_age_and_state(tmp_path: Path) -> None:
     fill(tmp_path, STAGE, LETTERS)
     with Store(tmp_path) as store:
         os.utime(store.path(STAGE), (0, 0))
-        (tmp_path / "numbers" / "abc.partial").mkdir()
+        (tmp_path / "numbers" / f"{64 * 'a'}.partial").mkdir()
         assert "numbers             2 entries" in administer(tmp_path, "list")
         assert "would delete 1" in administer(tmp_path, "prune", max_gb=1e-5, dry_run=True)
         assert "deleted 1" in administer(tmp_path, "prune", older_than_days=1)
@@ -199,6 +201,91 @@ def test_choice_by_size_age_and_state(tmp_path: Path) -> None:
         assert "deleted 1" in administer(tmp_path, "prune", state="unfinished")
         assert "deleted 0" in administer(tmp_path, "prune", max_gb=1.0)
         assert "deleted 1" in administer(tmp_path, "prune", max_gb=0.0)
+
+
+def files(root: Path) -> set[str]:
+    """All files below a folder, but the store's own notes of processes and events."""
+    found = {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+    return {name for name in found if not name.startswith((".sessions", "log.jsonl"))}
+
+
+@pytest.mark.parametrize("inside", ["outputs", "pictures", ""])
+def test_a_folder_that_is_no_store_is_refused(tmp_path: Path, inside: str) -> None:
+    """A mistyped path: the folder above the store, a folder of pictures, one with a file."""
+    root = tmp_path / inside
+    fill(tmp_path / "outputs" / "store", STAGE)
+    (tmp_path / "outputs" / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "outputs" / "runs" / "mine" / "report.html").write_text("mine")
+    (tmp_path / "pictures" / "train").mkdir(parents=True)
+    (tmp_path / "pictures" / "train" / "1.png").write_text("mine")
+    before = files(tmp_path)
+    for action in ("prune", "list", "verify"):
+        with pytest.raises(UserError, match=f"paths.store={root}: is no store"):
+            administer(root, action)
+    with pytest.raises(UserError, match=f"paths.store={root}: is no store, it holds "):
+        Store(root)
+    assert files(tmp_path) == before
+
+
+def test_a_marked_folder_that_is_another_format_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, STAGE)
+    (tmp_path / MARKER).write_text('{"store": "mia_lab", "format": 2}')
+    with pytest.raises(UserError, match="has format 2, this version of mia_lab reads format 1"):
+        Store(tmp_path)
+    (tmp_path / MARKER).write_text("{")
+    with pytest.raises(UserError, match=f"{MARKER}: cannot be read"):
+        administer(tmp_path, "list")
+
+
+def test_processes_may_mark_at_once(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=mark, args=(tmp_path / "store",)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [p.name for p in (tmp_path / "store").iterdir()] == [MARKER]
+
+
+def test_only_entries_are_pruned(tmp_path: Path) -> None:
+    """Not what a user has put beside them, whatever its name is."""
+    fill(tmp_path, STAGE, LETTERS)
+    theirs = [
+        *("pictures/2024/1.png", "numbers/mine/1.png", "numbers/notes.partial/1.txt"),
+        *(f"numbers/{64 * 'b'}/1.png", f"pictures/{64 * 'c'}/1.png", f"numbers/{64 * 'd'}.old/1"),
+    ]
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    fill(outside, STAGE)
+    (tmp_path / "linked").symlink_to(outside / "numbers")
+    (tmp_path / "letters" / STAGE.key).symlink_to(outside / "numbers" / STAGE.key)
+    kept = files(outside)
+    assert "deleted 2 entries" in administer(tmp_path, "prune")
+    assert "deleted 0 entries" in administer(tmp_path, "prune", state="damaged")
+    assert files(tmp_path) == {*theirs, MARKER}
+    assert files(outside) == kept
+
+
+def test_dry_run_lists_exactly_what_goes(tmp_path: Path) -> None:
+    others = [replace(STAGE, given={"a": n}) for n in range(2, 9)]
+    fill(tmp_path, STAGE, LETTERS, *others)
+    (tmp_path / "numbers" / others[0].key / "manifest.json").write_text("{}")
+    (tmp_path / "numbers" / others[1].key).rename(tmp_path / f"numbers/{others[1].key}.x.partial")
+    with Store(tmp_path) as user:
+        user.folder(others[2])
+        for chosen in ({"max_gb": 4e-5}, {"state": "unfinished"}, {"stage": "letters"}, {}):
+            before = files(tmp_path)
+            said = administer(tmp_path, "prune", dry_run=True, **chosen)
+            assert files(tmp_path) == before
+            done = administer(tmp_path, "prune", **chosen)
+            assert done == said.replace("would delete", "deleted")
+            gone = {Path(name).parent.name.partition(".")[0] for name in before - files(tmp_path)}
+            named = {line.split()[1].partition("/")[2] for line in done.splitlines()[:-1]}
+            assert {key[:12] for key in gone} == named
+    # What the user reads, and what cannot be trusted: it has to be asked for.
+    assert {Path(n).parent.name for n in files(tmp_path)} - {""} == {s.key for s in others[::2][:2]}
+    assert "deleted 1 entries" in administer(tmp_path, "prune", state="damaged")
 
 
 def test_verify_names_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import pytest
 from made_stages import MadeStage, fail_if_computed, write_number
 from mia_lab.errors import UserError
 from mia_lab.store import Store, load_table, save_table
+from mia_lab.store.software import software
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
 
@@ -132,6 +134,32 @@ def test_flipped_byte_is_an_error_that_names_the_file(tmp_path: Path, name: str)
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: damaged.*delete the folder"):
         store.folder(AGAIN)
+
+
+def test_an_entry_at_the_place_of_another_key_is_an_error(tmp_path: Path) -> None:
+    first, second = MadeStage("number", given={"a": 1}), MadeStage("number", given={"a": 2})
+    with Store(tmp_path) as store:
+        shutil.copytree(store.folder(first), store.path(second))
+    with Store(tmp_path) as store, pytest.raises(UserError, match=f"holds .* number/{first.key}"):
+        store.folder(second)
+    with Store(tmp_path) as store:
+        assert {e.key: e.state for e in store.entries()} == {
+            first.key: "stored",
+            second.key: "damaged",
+        }
+
+
+def test_an_entry_names_what_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = MadeStage("number")
+    with Store(tmp_path) as store:
+        assert store.software(stage) is None
+        store.folder(stage)
+        assert store.software(stage) == software()
+    monkeypatch.setattr("mia_lab.store.software.version", lambda name: "0.1")
+    with Store(tmp_path) as store:
+        store.folder(stage)
+        assert software()["torch"] == "0.1"
+        assert store.software(stage)["torch"] == importlib.metadata.version("torch")
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
