@@ -10,7 +10,7 @@ import importlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,6 @@ def _json(value: Any) -> Any:
         return "default"  # no configured value: the code that states it counts
 
 
-@cache
 def _located(key: str, target: str) -> Any:
     try:
         found: Any = _imported(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.transforms import resize
 from mia_lab.seeding import derive_seed
-from mia_lab.store.content import is_foreign, source_sha256
+from mia_lab.store.content import file_state, is_foreign, source_sha256
 from mia_lab.types import PairBatch
 
 CACHE_BYTES = 2 * 2**30
@@ -24,6 +24,9 @@ CACHE_BYTES = 2 * 2**30
 
 WORKERS = 2
 """Default number of decoding processes if the pairs do not fit in the cache."""
+
+FileStates = tuple[tuple[int, ...], ...]
+"""What changes with every write to some files."""
 
 Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]
 """Id, x, y, and the compact form of x's labels (None without an encoding)."""
@@ -64,6 +67,7 @@ class PairDataset(Dataset[Item]):
         self.in_channels = encoding.channels if encoding else 3
         self.residuals: dict[str, float] = {}
         self._cache: dict[str, Item] = {}
+        self._fingerprint: tuple[FileStates, str] | None = None
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
         """A dataset of some pairs of the same source; both datasets share one cache."""
@@ -72,10 +76,23 @@ class PairDataset(Dataset[Item]):
         other.residuals = self.residuals
         return other
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hash of the content of all pairs as stored."""
-        return self.source.fingerprint(self.ids)
+        """Hash of the content of all pairs as stored.
+
+        It is taken once. If the source does not check the files that it decodes (it has no method
+        ``read``), it is taken again after one of them has changed.
+        """
+        states = self._file_states()
+        if self._fingerprint is None or self._fingerprint[0] != states:
+            self._fingerprint = states, self.source.fingerprint(self.ids)
+        return self._fingerprint[1]
+
+    def _file_states(self) -> FileStates:
+        files = getattr(self.source, "files", None)
+        if files is None or hasattr(self.source, "read"):
+            return ()
+        return tuple(file_state(path) for image_id in self.ids for path in files(image_id))
 
     def identity(self, encoded: bool = True) -> dict[str, Any]:
         """What decides the tensors of all pairs, as JSON values.

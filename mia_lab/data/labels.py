@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mia_lab.data.pictures import decode, decode_ids, matched
+from mia_lab.data.pictures import Reader, decode, decode_ids, matched
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
@@ -39,27 +39,30 @@ def find(root: Path, part: str) -> dict[str, tuple[Path, ...]]:
     return matched([_folder(root, part, kind) for kind in kinds], lambda n: _ENDING.sub("", n))
 
 
-def load(files: tuple[Path, ...], palette: NDArray[np.uint8]) -> Pair:
+def load(
+    files: tuple[Path, ...], palette: NDArray[np.uint8], read: Reader = Path.read_bytes
+) -> Pair:
     """Decode one pair; the palette colours its input.
 
     Args:
         files: label ids, photo and, optionally, instance ids.
         palette: uint8 (classes, 3).
+        read: gives the content of a file.
 
     Raises:
         UserError: a file cannot be decoded, or a label has no colour.
     """
-    labels = decode_ids(files[0])
+    labels = decode_ids(files[0], read)
     low, high = labels.min(), labels.max()
     if low < 0 or high >= len(palette):
         raise UserError(
             f"{files[0]}: the label ids range from {low} to {high}, but data.palette has colours "
             f"for 0 to {len(palette) - 1}; add colours to data.palette"
         )
-    instances = decode_ids(files[2]) if len(files) > 2 else None
+    instances = decode_ids(files[2], read) if len(files) > 2 else None
     if instances is not None and instances.shape != labels.shape:
         raise UserError(f"{files[2]}: differs in size from {files[0]}; make the sizes equal")
-    return Pair(Image.fromarray(palette[labels]), decode(files[1]), instances, labels)
+    return Pair(Image.fromarray(palette[labels]), decode(files[1], read), instances, labels)
 
 
 def _folder(root: Path, part: str, kind: str) -> Path:

@@ -17,6 +17,7 @@ from mia_lab.data.pictures import decode, matched, pictures
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, PathName, Text
+from mia_lab.store import Contents
 
 MIN_SIDE = 16
 """Smallest height and width of one picture, in pixels."""
@@ -61,7 +62,7 @@ class FolderPairs:
         self.has_instances = False
         self._parts = {"train": train, "test": test}
         self._files: dict[str, tuple[Path, ...]] = {}
-        self._hashes: dict[Path, str] = {}
+        self._contents = Contents()
         if layout == "image_label":
             if direction != "AtoB":
                 raise UserError(
@@ -91,10 +92,10 @@ class FolderPairs:
     def load(self, image_id: str) -> Pair:
         files = self._files[image_id]
         if self.layout == "image_label":
-            pair = labels.load(files, self._palette)
+            pair = labels.load(files, self._palette, self.read)
             _check_sizes(pair.x, pair.y, files[:2])
             return pair
-        decoded = [decode(path) for path in files]
+        decoded = [decode(path, self.read) for path in files]
         a, b = _halves(decoded[0], files[0]) if len(files) == 1 else decoded
         _check_sizes(a, b, files)
         return Pair(a, b) if self.direction == "AtoB" else Pair(b, a)
@@ -103,15 +104,17 @@ class FolderPairs:
         """The files of one pair."""
         return self._files[image_id]
 
+    def read(self, path: Path) -> bytes:
+        """The content of a file, the same as the fingerprint is of."""
+        return self._contents.read(path)
+
     def fingerprint(self, ids: Sequence[str]) -> str:
         digest = hashlib.sha256(f"{self.layout} {self.direction}".encode())
         if self.layout == "image_label":  # the palette colours the inputs
             digest.update(json.dumps(self._palette.tolist()).encode())
         for image_id in tqdm(ids, "fingerprint", unit=" images", delay=2, leave=False):
             for path in self._files[image_id]:
-                if path not in self._hashes:
-                    self._hashes[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{image_id}\t{self._hashes[path]}\n".encode())
+                digest.update(f"{image_id}\t{self._contents.sha256(path)}\n".encode())
         return digest.hexdigest()
 
 

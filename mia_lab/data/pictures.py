@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,14 +62,23 @@ def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]
     return found
 
 
-def decode(path: Path) -> Image.Image:
+Reader = Callable[[Path], bytes]
+"""Gives the content of a file."""
+
+
+def decode(path: Path, read: Reader = Path.read_bytes) -> Image.Image:
     """Decode an upright, opaque picture of 8 bits per channel as RGB.
+
+    Args:
+        path: path of the file.
+        read: gives its content, such as :meth:`mia_lab.store.Contents.read`.
 
     Raises:
         UserError: the file cannot be decoded, has more than 8 bits per channel, has transparent
             pixels, or is stored rotated.
     """
-    with _opened(path) as picture:
+    with opened(path, read) as picture:
+        picture.load()
         if picture.mode not in _EIGHT_BIT_MODES:
             raise UserError(
                 f"{path}: pixel format {picture.mode} has more than 8 bits per channel; "
@@ -86,13 +96,17 @@ def decode(path: Path) -> Image.Image:
         return picture.convert("RGB")
 
 
-def decode_ids(path: Path) -> NDArray[np.int32]:
+def decode_ids(path: Path, read: Reader = Path.read_bytes) -> NDArray[np.int32]:
     """Decode a map of ids, one channel of 8, 16 or 32 bits, as int32 (H, W).
+
+    Args:
+        path, read: as of :func:`decode`.
 
     Raises:
         UserError: the file cannot be decoded, is not one channel of whole numbers, or is a JPEG.
     """
-    with _opened(path) as picture:
+    with opened(path, read) as picture:
+        picture.load()
         if picture.mode not in ("L", "P") and not picture.mode.startswith("I"):
             raise UserError(
                 f"{path}: has pixel format {picture.mode}, but a map of ids has one channel of "
@@ -104,10 +118,14 @@ def decode_ids(path: Path) -> NDArray[np.int32]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, read: Reader = Path.read_bytes) -> Iterator[Image.Image]:
+    """Open a picture; its pixels are decoded when they are needed.
+
+    Raises:
+        UserError: the file cannot be read or decoded, also later within the context.
+    """
     try:
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(read(path))) as picture:
             yield picture
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be decoded ({error}); replace or remove it") from error

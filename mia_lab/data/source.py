@@ -42,7 +42,9 @@ class PairSource(Protocol):
     To add a dataset, write a class with these three methods and name it in ``data.sources``; see
     CONTRIBUTING.md. The optional attribute ``has_instances``, a bool, states whether the pairs have
     instance ids; the default is False. The optional method ``files(image_id)`` returns the paths of
-    a pair's files, from which :mod:`mia_lab.data.traces` reads metadata.
+    a pair's files, from which :mod:`mia_lab.data.traces` reads metadata. The optional method
+    ``read(path)`` returns the content of such a file, and raises a :class:`UserError` if it is not
+    the content that the fingerprint is of; :class:`mia_lab.store.Contents` does both.
     """
 
     def ids(self, subset: str) -> Sequence[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mia_lab.data import traces
+from mia_lab.data.pictures import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
@@ -184,7 +185,7 @@ def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
 
 
 def build_split(
-    load: Load, rows: Rows, files: Files = lambda _: ()
+    load: Load, rows: Rows, files: Files = lambda _: (), read: Reader = Path.read_bytes
 ) -> tuple[Split, NearDuplicates, BlindFeatures]:
     """Decode every chosen pair once, record its hash and traces, and reject duplicates.
 
@@ -194,6 +195,7 @@ def build_split(
         load: decodes the pair with a given id.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
         files: returns the files of the pair with a given id; none for generated pairs.
+        read: gives the content of a file.
 
     Returns:
         The split, the near-duplicate targets in different roles (id, id, distance), and the
@@ -212,7 +214,7 @@ def build_split(
         pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
         perceptual[image_id] = int(str(imagehash.phash(pair.y)), 16)
-        features[image_id] = traces.traces(pair, files(image_id))
+        features[image_id] = traces.traces(pair, files(image_id), read)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
                 f"{image_id}: its content differs from data.manifest; restore the file, or remove "

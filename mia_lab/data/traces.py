@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from mia_lab.data.pictures import Reader, opened
 from mia_lab.data.source import Pair
 from mia_lab.types import BlindFeatures
 
@@ -22,16 +23,17 @@ STATISTICS, JPEG, FILE = "statistics", "jpeg", "file"
 _GRID = 8
 _QUANTILES = (0.05, 0.5, 0.95)
 
-Columns = Mapping[tuple[str, str], float]
+Columns = dict[tuple[str, str], float]
 """Numbers by baseline and name."""
 
 
-def traces(pair: Pair, files: Sequence[Path]) -> Columns:
+def traces(pair: Pair, files: Sequence[Path], read: Reader = Path.read_bytes) -> Columns:
     """All traces of one pair.
 
     Args:
         pair: the decoded pictures, at full size.
         files: the files of the pictures; empty for generated pictures.
+        read: gives the content of a file.
     """
     found: dict[tuple[str, str], float] = {}
     for side, picture in (("x", pair.x), ("y", pair.y)):
@@ -40,12 +42,15 @@ def traces(pair: Pair, files: Sequence[Path]) -> Columns:
         found |= {(STATISTICS, f"{side} {k}"): v for k, v in statistics(planes, grey).items()}
         found |= {(JPEG, f"{side} {k}"): v for k, v in grid_energy(grey).items()}
     for number, path in enumerate(files):
-        with Image.open(path) as picture:
-            tables = quantisation(picture)
-            found |= {(JPEG, f"file {number} {k}"): v for k, v in tables.items()}
-            details = metadata(picture, path.stat().st_size)
-            found |= {(FILE, f"file {number} {k}"): v for k, v in details.items()}
+        of_file = _of_file(path, read(path))
+        found |= {(kind, f"file {number} {k}"): v for (kind, k), v in of_file.items()}
     return found
+
+
+def _of_file(path: Path, content: bytes) -> Columns:
+    with opened(path, lambda _: content) as picture:
+        tables = {(JPEG, k): v for k, v in quantisation(picture).items()}
+        return tables | {(FILE, k): v for k, v in metadata(picture, len(content)).items()}
 
 
 def statistics(planes: NDArray[np.float32], grey: NDArray[np.float32]) -> dict[str, float]:

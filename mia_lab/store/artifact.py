@@ -177,6 +177,7 @@ class Store:
             folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             stage.compute(folder, self)
+            stage.check_unchanged()
             self._temporary_folders[stage.path] = folder
         return self._temporary_folders[stage.path]
 
@@ -221,6 +222,11 @@ class Store:
         try:
             stage.compute(partial, self)
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
+            try:
+                stage.check_unchanged()
+            except UserError:
+                shutil.rmtree(partial, ignore_errors=True)  # nothing to resume from
+                raise
             write_manifest(partial, stage, seconds)
         except OSError as error:
             if not lock.ours:

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from mia_lab.errors import UserError
+
 if TYPE_CHECKING:
     from mia_lab.store.artifact import Store
 
@@ -106,6 +108,21 @@ class Stage(ABC, Generic[Result]):
             "upstream": keys,
         }
 
+    def check_unchanged(self) -> None:
+        """Refuse a result of files that changed while it was computed.
+
+        Raises:
+            UserError: :meth:`inputs` now states something else than the key is a hash of.
+        """
+        now = json.loads(canonical_json(dict(self.inputs())))
+        before = json.loads(canonical_json(self.declaration["inputs"]))
+        if now != before:
+            raise UserError(
+                f"{_first_difference(before, now)}: a file that it names has changed while the "
+                f"stage {self.name} was computed, so nothing was stored; run the command again "
+                "when the files are complete"
+            )
+
     @property
     def path(self) -> str:
         """``name/key``: where the result lies in a store."""
@@ -115,6 +132,15 @@ class Stage(ABC, Generic[Result]):
         """The upstream stages one after another."""
         for value in self.upstream.values():
             yield from value if isinstance(value, tuple) else (value,)
+
+
+def _first_difference(before: Any, now: Any, name: str = "") -> str:
+    """Dotted name of the first entry in which two JSON objects differ."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in [*before, *now]:
+            if before.get(key) != now.get(key):
+                return _first_difference(before.get(key), now.get(key), f"{name}.{key}".strip("."))
+    return name
 
 
 def _stages_of(

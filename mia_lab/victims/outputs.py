@@ -15,6 +15,7 @@ from torch import Tensor
 from mia_lab.data.pictures import decode, pictures
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, PathName, PositiveInt
+from mia_lab.store import Contents
 
 LOSSY = ("JPEG", "WEBP")
 """What Pillow calls formats that change pixels."""
@@ -47,6 +48,7 @@ class Outputs:
         if not self._folder.is_dir():
             raise UserError(f"victim.folder={folder}: no such folder")
         self._files = pictures(self._folder)
+        self._contents = Contents()
         self.transport = "8-bit pictures"
 
     def check(self, ids: Sequence[str]) -> None:
@@ -92,7 +94,7 @@ class Outputs:
         """sha256 over the files of these ids."""
         digest = hashlib.sha256()
         for image_id in ids:
-            content = hashlib.sha256(self._path(image_id).read_bytes()).hexdigest()
+            content = self._contents.sha256(self._path(image_id))
             digest.update(f"{image_id}\t{content}\n".encode())
         return digest.hexdigest()
 
@@ -105,7 +107,7 @@ class Outputs:
         answers = []
         for image_id in ids:
             path = self._path(image_id)
-            picture = decode(path)
+            picture = decode(path, self._contents.read)
             self._check_size(picture, path)
             answers.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255)
         return torch.stack(answers)

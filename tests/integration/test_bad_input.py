@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mia_lab.stages.split import SplitStage
+from mia_lab.store import Store
 from support import Command
 
 TINY = ("+experiment=tiny",)
@@ -150,6 +152,24 @@ def test_bad_input_is_quick(command: Command, monkeypatch: pytest.MonkeyPatch) -
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def test_a_picture_changes_while_a_run_reads_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are hashed first and decoded later; nothing wrong is stored under the right key."""
+    pairs(command.folder)
+    compute = SplitStage.compute
+
+    def changing(stage: SplitStage, folder: Path, store: Store) -> None:
+        picture(command.folder / "pairs/train/03.jpg", seed=99)
+        compute(stage, folder, store)
+
+    monkeypatch.setattr(SplitStage, "compute", changing)
+    assert "03.jpg: has changed since this run began" in command(*FOLDER, "until=split").error
+    assert not command.computed
+    monkeypatch.undo()
+    assert command(*FOLDER, "until=split").code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -152,3 +154,28 @@ def test_no_jitter_changes_nothing() -> None:
 def test_resize_keeps_bytes() -> None:
     picture = Image.fromarray(np.arange(3072, dtype=np.uint16).astype(np.uint8).reshape(32, 32, 3))
     np.testing.assert_array_equal(resize(picture, 32), np.asarray(picture).transpose(2, 0, 1))
+
+
+class OfFiles(Counting):
+    """A source that somebody else wrote: it names its files, and does not check what it decodes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        return self.path.read_text()
+
+
+def test_a_fingerprint_is_taken_again_after_a_file_changed(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_text("one")
+    pairs = PairDataset(OfFiles(file), ["train/0"], 32)
+    assert pairs.fingerprint == "one"
+    times = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert pairs.fingerprint == "two"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from mia_lab.data import traces
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.errors import UserError
 
@@ -185,3 +187,35 @@ def test_rotated_photos_are_refused(tmp_path: Path) -> None:
     Image.open(path).save(path, exif=exif)
     with pytest.raises(UserError, match=r"1.jpg: is stored rotated"):
         load_first(tmp_path, "side_by_side")
+
+
+def test_a_picture_that_changes_after_its_fingerprint_is_refused(tmp_path: Path) -> None:
+    """Else the result of the new picture would be stored under the key of the old one."""
+    for number in range(3):
+        side_by_side(tmp_path / f"train/{number}.png")
+    pairs = FolderPairs(tmp_path, "side_by_side", "AtoB")
+    ids = pairs.ids("train")
+    before = pairs.fingerprint(ids)
+    changed = tmp_path / "train/1.png"
+    times = changed.stat()
+    solid(changed, (9, 9, 9), size=(64, 32))
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    pairs.load("train/0")
+    with pytest.raises(UserError, match=f"{changed}: has changed since this run began"):
+        pairs.load("train/1")
+    with pytest.raises(UserError, match=f"{changed}: has changed since this run began"):
+        traces.traces(pairs.load("train/0"), [changed], pairs.read)
+    assert pairs.fingerprint(ids) == before
+    assert FolderPairs(tmp_path, "side_by_side", "AtoB").ids("train") == ids
+
+
+def test_the_fingerprint_is_of_what_was_decoded_before(tmp_path: Path) -> None:
+    side_by_side(tmp_path / "train/1.png")
+    pairs = FolderPairs(tmp_path, "side_by_side", "AtoB")
+    ids = pairs.ids("train")
+    pairs.load("train/1")
+    before = FolderPairs(tmp_path, "side_by_side", "AtoB")
+    before.ids("train")
+    expected = before.fingerprint(ids)
+    solid(tmp_path / "train/1.png", (9, 9, 9), size=(64, 32))
+    assert pairs.fingerprint(ids) == expected

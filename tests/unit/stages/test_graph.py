@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -155,6 +156,9 @@ def test_the_users_attack_file_counts_for_the_verdict_alone(
     before = keys(*asked)
     assert keys(*asked) == before
     file.write_text(ATTACK.replace("return", "# another line\n    return"))
+    with pytest.raises(UserError, match=f"{file}: has changed since it was imported"):
+        keys(*asked)  # what is in memory is not what the file says
+    importlib.reload(sys.modules["attack_of_mine"])
     after = keys(*asked)
     assert {stage_name(path) for path in before if before[path] != after[path]} == {"verdict"}
 
@@ -177,6 +181,7 @@ def test_the_users_dataset_file_counts_for_everything(
     )
     before = keys(*asked)
     file.write_text(content + "\n# another line\n")
+    importlib.reload(sys.modules["pairs_of_mine"])
     after = keys(*asked)
     assert all(before[path] != after[path] for path in before)
 

@@ -19,6 +19,7 @@ import pytest
 from made_stages import MadeStage, fail_if_computed, write_number
 from mia_lab.errors import UserError
 from mia_lab.store import Store, load_table, save_table
+from mia_lab.store.content import content_sha256
 from mia_lab.store.software import software
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
@@ -147,6 +148,42 @@ def test_an_entry_at_the_place_of_another_key_is_an_error(tmp_path: Path) -> Non
             first.key: "stored",
             second.key: "damaged",
         }
+
+
+@dataclass(frozen=True, eq=False)
+class OfFile(MadeStage):
+    """Its numbers depend on a file's content."""
+
+    file: Path = Path()
+
+    def inputs(self) -> dict[str, object]:
+        return {"model": {"checkpoint": content_sha256(self.file), "size": 1}}
+
+
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_a_file_that_changes_meanwhile_is_an_error(tmp_path: Path, is_quick: bool) -> None:
+    file = tmp_path / "weights"
+    file.write_text("one")
+
+    def change(folder: Path) -> None:
+        times = file.stat()
+        (folder / "answers").write_text(file.read_text())
+        file.write_text("two")
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def untouched(folder: Path) -> None:
+        os.utime(file)
+        (folder / "answers").write_text(file.read_text())
+
+    stage = OfFile("number", file=file, make=change, is_quick=is_quick)
+    root = tmp_path / ("store" if not is_quick else "weights/store")  # cannot be written
+    with Store(root) as store, pytest.raises(UserError, match=r"model.checkpoint: .* has changed"):
+        store.folder(stage)
+    assert not list(tmp_path.glob("store/number/*"))
+    again = OfFile("number", file=file, make=untouched)
+    assert again.key != stage.key
+    with Store(tmp_path / "store") as store:
+        assert (store.folder(again) / "answers").read_text() == "two"
 
 
 def test_an_entry_names_what_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ def test_stages_name_what_computed_them(tmp_path: Path, monkeypatch: pytest.Monk
         assert found["numpy"] == "1"
         assert found["timm"] == "not installed (report); 1 (verdict, victim)"
         several = software_record(store, [VERDICT, older])
-        assert several["torch"].startswith(f"1 (report, victim); 2 (verdict, verdict {VERDICT.key[:4]}")
+        assert several["torch"].startswith(
+            f"1 (report, victim); 2 (verdict, verdict {VERDICT.key[:4]}"
+        )
     # A stage that was pruned is not known.
     with Store(tmp_path) as store:
         for entry in [e for e in store.entries() if e.stage == "victim"]:

@@ -50,6 +50,15 @@ def test_the_fingerprint_is_of_the_contents(tmp_path: Path) -> None:
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_an_answer_that_changes_after_its_fingerprint_is_refused(tmp_path: Path) -> None:
+    path = picture(tmp_path / "1.png")
+    outputs = Outputs(str(tmp_path), 16)
+    outputs.fingerprint(["1"])
+    picture(path, 52)
+    with pytest.raises(UserError, match=f"{path}: has changed since this run began"):
+        outputs.recall(["1"])
+
+
 def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> None:
     picture(tmp_path / "train/0001.png")
     picture(tmp_path / "0009.png")
