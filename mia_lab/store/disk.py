@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def enough_room(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
-    """Open a file for an atomic write, and create its folder.
+    """Open a file for an atomic write that survives a crash of the machine; create its folder.
 
     Args:
         path: path of the file.
@@ -54,6 +55,8 @@ def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,17 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mia_lab.store import file_sha256
 from mia_lab.store.disk import whole_file
 
 GENERATOR_FILE = "victim.safetensors"
 CHECKPOINT_FILE = "victim.ckpt"
 LOSSES_FILE = "losses.csv"
+
+LAST, PREVIOUS, CHECKSUMS = "last.ckpt", "previous.ckpt", "sha256"
+"""Files of the folder that an interrupted training resumes from."""
+
+log = logging.getLogger(__name__)
 
 
 def snapshot_file(epoch: int) -> str:
@@ -55,6 +62,9 @@ def export(generator: nn.Module, path: Path, input_encoding: str = "rgb") -> Non
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes checkpoints atomically, with the recipe that rebuilds the generator.
 
+    Beside the checkpoint to resume from it keeps the one before, and a file of checksums of both;
+    see :func:`intact_checkpoint`.
+
     Args:
         generator: a :func:`recipe`, stored as ``generator`` beside Lightning's own entries.
     """
@@ -65,8 +75,55 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        with whole_file(Path(path), _bytes(checkpoint)) as file:
+        path = Path(path)
+        with whole_file(path, _bytes(checkpoint)) as file:
             torch.save({**checkpoint, "generator": self._generator}, file)
+            if path.name == LAST:
+                file.flush()
+                _keep_previous(path, file_sha256(Path(file.name)))
+
+
+def _keep_previous(last: Path, new_sha256: str) -> None:
+    """Make room for a new last checkpoint, whose checksum is known first.
+
+    Wherever this is interrupted, each checkpoint in the folder has its checksum in the list.
+    """
+    listed = [*_checksums(last.parent)[-2:], new_sha256]
+    content = "".join(f"{digest}\n" for digest in listed).encode()
+    with whole_file(last.with_name(CHECKSUMS), len(content)) as file:
+        file.write(content)
+    if last.exists():
+        last.replace(last.with_name(PREVIOUS))
+
+
+def _checksums(folder: Path) -> list[str]:
+    try:
+        return (folder / CHECKSUMS).read_text(encoding="ascii", errors="replace").split()
+    except FileNotFoundError:
+        return []
+
+
+def intact_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of an interrupted training whose checksum holds; None if none does.
+
+    A damaged one is named in a warning. It would make another victim, which no check could find.
+
+    Args:
+        folder: holds the checkpoints; may be missing.
+    """
+    listed, damaged = _checksums(folder), False
+    for path in (folder / LAST, folder / PREVIOUS):
+        try:
+            if file_sha256(path) in listed:
+                return path
+        except FileNotFoundError:  # or another process of the same training has removed it
+            continue
+        damaged = True
+        log.warning("%s: damaged, its checksum does not match; it is not used", path)
+        path.unlink(missing_ok=True)
+    if damaged:
+        log.warning("no checkpoint is intact, so the training starts again")
+    return None
 
 
 def _bytes(node: Any) -> int:

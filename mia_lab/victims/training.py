@@ -33,6 +33,7 @@ from mia_lab.victims.files import (
     LOSSES_FILE,
     WholeCheckpoints,
     export,
+    intact_checkpoint,
     recipe,
 )
 
@@ -135,14 +136,15 @@ def _train(
     """Train in one process; the process of rank 0 writes the files."""
     hparams = module.hparams
     loader = _loader(module, dataset, settings, rank)
-    resume = folder / "resume" / "last.ckpt"
+    checkpoints = folder / "resume"
+    resume = intact_checkpoint(checkpoints)
     encoding = hparams.get("input_encoding", "rgb")
     generator = cast(nn.Module, module.generator)
     history, preemption = History(hparams["epochs"] * len(loader), on_epoch), Preemption()
     callbacks = [
         history,
         Snapshots(folder, hparams.get("keep_epochs", ()), encoding),
-        TimedCheckpoint(resume.parent, settings.checkpoint_every_s),
+        TimedCheckpoint(checkpoints, settings.checkpoint_every_s),
         preemption,
     ]
     with _quiet_lightning(), prepared(module, settings), preemption.handles_signals():
@@ -153,7 +155,7 @@ def _train(
             **_hardware(settings, WholeCheckpoints(recipe(generator, encoding))),
         )
         try:
-            trainer.fit(module, loader, ckpt_path=str(resume) if resume.exists() else None)
+            trainer.fit(module, loader, ckpt_path=resume)
         except SystemExit as stop:  # Lightning raises it for SIGINT (code 1) and SIGTERM (no code)
             log.warning(
                 "training stopped; run the same command again to resume from the last checkpoint"
@@ -163,7 +165,7 @@ def _train(
     if rank == 0:
         export(generator, folder / GENERATOR_FILE, encoding)
         _write_losses(folder / LOSSES_FILE, history.rows)
-        shutil.rmtree(resume.parent, ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _loader(

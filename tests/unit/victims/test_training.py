@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -15,7 +16,15 @@ from safetensors.torch import load_file
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
+from mia_lab.victims.files import (
+    CHECKPOINT_FILE,
+    GENERATOR_FILE,
+    LAST,
+    LOSSES_FILE,
+    WholeCheckpoints,
+    intact_checkpoint,
+    snapshot_file,
+)
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, prepared, train
 
@@ -80,6 +89,76 @@ def test_resumes_bit_for_bit(
     assert equal(weights(whole), weights(halved))
     assert losses(whole) == losses(halved)
     assert not (halved / "resume").exists()
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda content: content[:900], lambda _: b""])
+@pytest.mark.parametrize(
+    ("damaged", "first"), [(["last"], 3), (["last", "previous"], 1), (["previous"], 4)]
+)
+def test_a_damaged_checkpoint_is_not_resumed_from(
+    tmp_path: Path,
+    members: PairDataset,
+    tiny: Build,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+    damaged: list[str],
+    first: int,
+) -> None:
+    """One flipped bit would train another generator, which is then published as intact."""
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    for folder in (whole, halved):
+        folder.mkdir()
+    train(tiny(), members, whole, CPU)
+
+    def kill(epoch: int, *_: object) -> None:
+        if epoch == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny(), members, halved, CPU, on_epoch=kill)
+    for name in damaged:
+        path = halved / f"resume/{name}.ckpt"
+        path.write_bytes(damage(path.read_bytes()))
+    seen: list[int] = []
+    train(tiny(), members, halved, CPU, on_epoch=lambda epoch, *_: seen.append(epoch))
+    assert seen[0] == first
+    named = [name for name in ("last", "previous") if f"{name}.ckpt: damaged" in caplog.text]
+    assert named == (damaged if "last" in damaged else [])
+    assert ("starts again" in caplog.text) is (first == 1)
+    assert equal(weights(whole), weights(halved))
+    assert losses(whole) == losses(halved)
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_crash_while_a_checkpoint_is_written_loses_no_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Whichever change of the folder is the last one that happens."""
+    writer = WholeCheckpoints({})
+    last = tmp_path / LAST
+    for n in (1, 2):
+        writer.save_checkpoint({"n": n}, last)
+    left = [step]
+    replace = Path.replace
+
+    def until_the_crash(path: Path, target: Path) -> Path:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(Killed):
+        patched.setattr(Path, "replace", until_the_crash)
+        for n in (3, 4):
+            writer.save_checkpoint({"n": n}, last)
+    found = intact_checkpoint(tmp_path)
+    assert found is not None
+    assert torch.load(found)["n"] == 2 + step // 3
 
 
 def test_interrupt_does_not_pass_for_a_finished_training(
