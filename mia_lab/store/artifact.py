@@ -41,7 +41,7 @@ from mia_lab.store.manifest import (
     verify,
     write_manifest,
 )
-from mia_lab.store.marker import check_root
+from mia_lab.store.marker import check_root, mark
 from mia_lab.store.session import Session
 from mia_lab.store.stage import Result, Stage
 
@@ -71,7 +71,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         check_root(root)
         self.root = root
-        self._session = Session(root)
+        self._session = Session(root, prepare=mark)
         self.seconds: dict[str, float] = {}
         self._verified: dict[Path, Any] = {}
         self._results: dict[str, Any] = {}

@@ -15,12 +15,10 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from mia_lab.store.marker import mark
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +65,15 @@ class Session:
 
     Args:
         root: folder of the store.
+        prepare: called with it before the first file is written there.
 
     Attributes:
         name: name of the session's file.
         path: path of the session's file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, prepare: Callable[[Path], None] = lambda _: None) -> None:
+        self._prepare = prepare
         self.name = uuid.uuid4().hex[:12]
         self._folder = root / SESSIONS
         self.path = self._folder / self.name
@@ -181,8 +181,8 @@ class Session:
         return {}, set()  # removed, or in an unknown format; then its age decides
 
     def _write(self) -> None:
-        mark(self._folder.parent)
-        self._folder.mkdir(exist_ok=True)
+        self._prepare(self._folder.parent)
+        self._folder.mkdir(parents=True, exist_ok=True)
         pid = os.getpid()
         process = {"machine": machine(), "pid": pid, "started": started(pid)}
         process["host"] = socket.gethostname()

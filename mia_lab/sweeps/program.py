@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import os
@@ -69,8 +70,9 @@ class Program:
 
         Args:
             point: which one.
-            config: from `compose`.
+            config: from `compose`; stays as it is, for a job that is queued again.
         """
+        config = copy.deepcopy(config)  # Hydra makes the one that it runs read-only
         with open_dict(config.hydra.job):
             config.hydra.job.id = os.environ.get("SLURM_JOB_ID", f"job_{point.number}")
         with _restored_process():

@@ -119,8 +119,8 @@ class QueuedJob:
             return None
         except Exception as error:  # a damaged pickle, or one of another version, raises anything
             return self.lost(f"its result cannot be read ({error})")
-        if kind != "success":  # the last line of a traceback
-            return self.lost(str(content).strip().splitlines()[-1])
+        if kind != "success":
+            return self.lost(_message_of_traceback(str(content)))
         returns: list[JobReturn] = []
         for index, point in enumerate(self.points):
             done = content[index] if index < len(content) else None
@@ -132,6 +132,12 @@ class QueuedJob:
     def lost(self, reason: str) -> list[JobReturn]:
         """The outcome of each point if the job died: notes say which ones were done before."""
         return [_return_of_note(point) or lost(point, reason) for point in self.points]
+
+
+def _message_of_traceback(text: str) -> str:
+    """The error of a traceback, in one line: what follows the frames, without details below it."""
+    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return lines[-1] if lines else "no reason given"
 
 
 def _return_of_note(point: Point) -> JobReturn | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+from omegaconf.errors import ReadonlyConfigError
 from submitit.core.utils import UncompletedJobError
 
 from mia_lab.errors import UserError
@@ -110,6 +113,19 @@ def test_points_after_the_time_limit_are_lost(tmp_path: Path) -> None:
 class FakeProgram:
     def compose(self, point: Point) -> str:
         return f"configuration of {point.number}"
+
+
+def test_the_error_of_a_job_is_its_message(tmp_path: Path) -> None:
+    """Not what libraries print below it."""
+    try:
+        OmegaConf.create({"a": {"b": 1}}, flags={"readonly": True}).a.b = 2
+    except ReadonlyConfigError:
+        (tmp_path / "result").write_bytes(pickle.dumps(("error", traceback.format_exc())))
+    found = queued(tmp_path).returns()
+    assert found is not None
+    assert reasons(found) == [
+        "omegaconf.errors.ReadonlyConfigError: Cannot change read-only config container"
+    ]
 
 
 def submit(folder: Path, n_points: int, points_per_job: int = 1) -> list[slurm.QueuedJob]:
