@@ -52,10 +52,14 @@ PathName = Annotated[Text, AfterValidator(_expand_home)]
 File = Annotated[PathName, FILE]
 """A path whose content is part of a component's identity."""
 
+LARGEST = 1e12
+"""No setting is larger: its square, and sums of it, stay within the range of float32."""
+
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+Weight = Annotated[float, Ge(-LARGEST), Le(LARGEST)]
+Positive = Annotated[float, Gt(0), Le(LARGEST)]
+NonNegative = Annotated[float, Ge(0), Le(LARGEST)]
 UnitInterval = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 """In [0, 1), such as a probability of dropout."""

@@ -15,6 +15,7 @@ from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
 from mia_lab.attacks.needs import attack
 from mia_lab.backbones.backbone import Backbone
+from mia_lab.parameters import Weight
 from mia_lab.types import ADAPTIVE, Floats, ScoreTable
 
 FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
@@ -39,7 +40,7 @@ def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
 
 @attack(altered=(ADAPTIVE,), difficulty=True)
 def adaptive(
-    evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float = 0.0
+    evidence: Evidence, ids: Sequence[str], model: str, *, alpha: Weight = 0.0
 ) -> ScoreTable:
     """The membership error of an attacker who knows the defence and adapts to it.
 

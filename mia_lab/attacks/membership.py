@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.needs import attack
+from mia_lab.parameters import Weight
 from mia_lab.types import Floats, ScoreTable
 
 
@@ -35,7 +36,7 @@ def membership_error(
 
 
 @attack(difficulty=True)
-def membership(evidence: Evidence, ids: Sequence[str], model: str, *, alpha: float) -> ScoreTable:
+def membership(evidence: Evidence, ids: Sequence[str], model: str, *, alpha: Weight) -> ScoreTable:
     """Score = -L_mem, see :func:`membership_error`.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from mia_lab.attacks.needs import Needs, needs_of
 from mia_lab.config import kinds
 from mia_lab.config.choices import InputEncoding
-from mia_lab.config.component import Component
+from mia_lab.config.component import TARGET, Component
 from mia_lab.config.schema import Config, Data, Grid
 from mia_lab.config.validation import validated
 from mia_lab.data.encoding import LabelEncoding
@@ -33,7 +33,14 @@ def source(data: Data, key: str = "data") -> PairSource:
     Raises:
         UserError: its settings are wrong, or its files are.
     """
-    built: PairSource = source_component(data, key).build()
+    component = source_component(data, key)
+    built: PairSource = component.build()
+    for method in ("ids", "load", "fingerprint"):
+        if not callable(getattr(built, method, None)):
+            raise UserError(
+                f"{component.key}.{TARGET}={component.target}: has no method {method}; see "
+                "CONTRIBUTING.md for what a dataset needs"
+            )
     return built
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -203,7 +204,18 @@ def _located(key: str, target: str) -> Any:
         raise UserError(f"{key}.{TARGET}={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{key}.{TARGET}={target}: is no class or function")
+    # Such as os.system, which would be called before its result turns out to be no component.
+    if {target.partition(".")[0], _root(found)} & sys.stdlib_module_names:
+        raise UserError(
+            f"{key}.{TARGET}={target}: belongs to Python's standard library, which has no parts of "
+            "an audit; name a class or function of mia_lab or of your own"
+        )
     return found
+
+
+def _root(kind: Any) -> str:
+    """The top-level module or package that defines a class or function."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
 def _imported(target: str) -> Any:

@@ -35,6 +35,7 @@ from mia_lab.parameters import (
     PositiveInt,
     Side,
     Text,
+    Weight,
 )
 from mia_lab.types import Layer
 
@@ -117,7 +118,7 @@ class Grid(Section):
 
     layers: list[Annotated[list[Layer], MinLen(1)]]
     ridge: list[NonNegative | Literal["auto"]]
-    alpha: list[float]
+    alpha: list[Weight]
     features_from: list[Side]
     backbone: list[Any]
 
@@ -126,7 +127,7 @@ class Attack(Section):
     """Which attacks run, and what there is to choose from."""
 
     names: list[Text]
-    alpha: float
+    alpha: Weight
     available: dict[str, Node]
 
 

@@ -20,6 +20,9 @@ TINY = ("+experiment=tiny",)
 FOLDER = (*TINY, "data=custom", "data.root=pairs")
 TWO_FOLDERS = (*FOLDER, "data.layout=two_folders")
 
+NO_PART = "PIL.ImageFilter.BLUR"
+"""A class, but no part of an audit."""
+
 Prepare = Callable[[Path], None]
 
 
@@ -116,9 +119,27 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
     ),
     "prune without saying what": (nothing, ("task=store", "store.action=prune"), "say what"),
     "no store": (nothing, ("task=store",), "paths.store=outputs/store: no such folder"),
+    **{
+        f"no number: {setting}": (nothing, (*TINY, setting), message)
+        for setting, message in {
+            "difficulty.ridge=nan": "difficulty.ridge=nan: must be a finite number or auto",
+            "difficulty.ridge=inf": "difficulty.ridge=inf: must be a finite number or auto",
+            "difficulty.ridge=1e300": "difficulty.ridge=1e+300: must be at most 1e+12",
+            "victim.learning_rate=inf": "victim.learning_rate=inf: must be a finite number",
+            "attack.alpha=1e308": "attack.alpha=1e+308: must be at most 1e+12",
+            "attack.alpha=-1e200": "attack.alpha=-1e+200: must be at least -1e+12",
+            "difficulty.grid.alpha=[1e99]": "must be at most 1e+12",
+            "attack.available.membership.alpha=1e99": "attack.available.membership.alpha=1e+99",
+        }.items()
+    },
+    "a dataset that is not one": (
+        nothing,
+        ("data=custom", "data.source=mine", f"+data.sources.mine._target_={NO_PART}"),
+        f"data.sources.mine._target_={NO_PART}: has no method ids",
+    ),
     "a victim that is not one": (
         nothing,
-        ("victim=custom", "victim._target_=fractions.Fraction", "data.protocol=official"),
+        ("victim=custom", f"victim._target_={NO_PART}", "data.protocol=official"),
         "has no method translate",
     ),
 }
@@ -152,6 +173,30 @@ def test_bad_input_is_quick(command: Command, monkeypatch: pytest.MonkeyPatch) -
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("target", ["os.system", "mia_lab.store.disk.os.system"])
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    {
+        "victim": ("victim=custom", "data.protocol=official"),
+        "data.sources.mine": ("data=custom", "data.source=mine"),
+        "attack.available.mine": ("attack.names=[mine]",),
+        "defense": (),
+        "difficulty": ("difficulty=none",),
+        "backbone": (),
+    }.items(),
+)
+def test_what_is_no_component_is_not_called(
+    command: Command, key: str, settings: tuple[str, ...], target: str
+) -> None:
+    """``os.system`` would be called before its result turns out to be none."""
+    (command.folder / "script.sh").write_text("touch called\n")
+    called = (f"++{key}._target_={target}", f"++{key}.command=./script.sh")
+    (command.folder / "script.sh").chmod(0o755)
+    ran = command(*settings, *called, "until=split")
+    assert f"{key}._target_={target}: belongs to Python's standard library" in ran.error
+    assert not (command.folder / "called").exists()
 
 
 def test_a_picture_changes_while_a_run_reads_it(

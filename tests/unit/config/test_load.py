@@ -112,15 +112,18 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "data.protocol=resplit draws new members, but victim=pretrained is trained already",
         ),
         ("victim=custom victim._target_=a.B", "victim._target_=a.B: cannot be imported"),
-        ("victim=custom victim._target_=fractions.Fraction", "victim=custom is trained already"),
         (
-            "victim=custom victim._target_=fractions.Fraction data.protocol=official "
+            "victim=custom victim._target_=PIL.ImageFilter.UnsharpMask",
+            "victim=custom is trained already",
+        ),
+        (
+            "victim=custom victim._target_=PIL.ImageFilter.UnsharpMask data.protocol=official "
             "query.mode=train",
             "query.mode=train: victim=custom has no such mode",
         ),
         (
-            "victim=custom victim._target_=fractions.Fraction +victim.epochs=1",
-            "victim.epochs: unknown key; there are denominator, numerator",
+            "victim=custom victim._target_=PIL.ImageFilter.UnsharpMask +victim.epochs=1",
+            "victim.epochs: unknown key; there are percent, radius, threshold",
         ),
         ("victim.epochs=0", "victim.epochs=0: must be at least 1"),
         ("victim.epoch=3", r"victim.epoch=3: is not kept; add it to victim.keep_epochs=\[\]"),
