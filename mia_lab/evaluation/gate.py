@@ -13,6 +13,9 @@ from mia_lab.evaluation.results import Gate
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
+SWAPPED = "are the roles swapped, data.direction reversed, or the targets inverted?"
+"""What to look for where an AUC is significantly below 0.5."""
+
 _CONDITION = re.compile(r"\s*(?P<metric>[^<>=]*[^<>=\s])\s*(?P<sign>[<>]=?)\s*(?P<bound>\S+)\s*")
 
 
@@ -53,6 +56,9 @@ def check(condition: str, metrics: Sequence[str]) -> None:
 def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     """Whether the condition holds; a condition whose number is missing counts as if it held.
 
+    A limit from above passes no attack whose AUC is significantly below 0.5: it tells members from
+    non-members, in the wrong direction, so that the audit is set up wrongly.
+
     Args:
         condition: as in :func:`parse`.
         numbers: of the audit, see :func:`mia_lab.evaluation.summary.summary`.
@@ -62,8 +68,10 @@ def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     """
     metric, sign, bound = parse(condition)
     value = numbers.get(metric)
-    failed = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
-    return Gate(condition, value, bool(failed))
+    holds = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
+    attack = metric.partition("/")[2]
+    is_reversed = numbers.get(f"auc_ci95_high/{attack}", 1.0) < 0.5 and sign in (">", ">=")
+    return Gate(condition, value, bool(holds or is_reversed), bool(is_reversed and not holds))
 
 
 def sentence(gate: Gate) -> str:
@@ -73,4 +81,10 @@ def sentence(gate: Gate) -> str:
         few = metric.startswith("tpr_at_fpr_")
         reason = "the non-members are too few to measure this rate" if few else "not measured here"
         return f"{metric} {sign} {bound:g} cannot be decided, which counts as failed: {reason}"
+    if gate.reversed:
+        return (
+            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the attack's AUC is "
+            "significantly below 0.5, which counts as failed: it tells members from non-members in "
+            f"the wrong direction; {SWAPPED}"
+        )
     return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

@@ -105,6 +105,19 @@ class Evaluation:
         return cast(Estimate, self.metrics["auc"]).ci95
 
     @property
+    def is_separating(self) -> bool:
+        """Whether members score higher: the interval of the AUC lies above 0.5."""
+        return self.auc_ci95[0] > 0.5
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether members score lower: the interval of the AUC lies below 0.5.
+
+        Then they are told from non-members as well, in the wrong direction.
+        """
+        return self.auc_ci95[1] < 0.5
+
+    @property
     def p_value(self) -> float:
         """Two-sided, of the null hypothesis that scores and labels are independent."""
         return cast(float, self.metrics["p_value"])
@@ -443,12 +456,15 @@ class Gate:
     Attributes:
         condition: as it was given, such as ``auc/membership > 0.6``.
         value: of its metric; None where the audit could not measure it.
-        failed: whether the condition holds, or cannot be decided.
+        failed: whether the condition holds or cannot be decided, or the attack is reversed.
+        reversed: whether the condition does not hold only because the attack tells members from
+            non-members in the wrong direction: the interval of its AUC lies below 0.5.
     """
 
     condition: str
     value: float | None
     failed: bool
+    reversed: bool = False
 
 
 @dataclass(frozen=True)

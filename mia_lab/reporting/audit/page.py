@@ -128,8 +128,8 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "grids": [p for name, p in drawn.items() if name.partition("-")[0] == "grid"],
         "dossiers": [p for name, p in drawn.items() if name.partition("-")[0] == "dossiers"],
         "has_maps": any(found.difficulty.size for found in audit.dossiers),
-        "finding": words.finding(result),
-        "belief": words.belief(result),
+        "headline": words.headline(result),
+        "details": words.details(result),
         "gate": gate.sentence(audit.gate) if audit.gate else "",
         "facts": facts(result),
         "interval": numbers.interval,
@@ -167,7 +167,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
 
 def facts(result: AuditResult) -> list[Fact]:
     """The headline numbers of the best attack, and those to compare them with."""
-    best = max(result.evaluations, key=lambda e: e.auc)
+    best = max(result.evaluations, key=lambda e: (e.is_separating, e.is_reversed, e.auc))
     low, high = best.auc_ci95
     # The lowest rate that so few non-members resolve.
     known = [(fpr, tpr) for fpr, tpr in best.tpr_at_fpr.items() if tpr is not None]
@@ -183,7 +183,7 @@ def facts(result: AuditResult) -> list[Fact]:
         Fact(
             f"{best.auc:.3f}",
             f"AUC of the {best.name} attack, {low:.3f} to {high:.3f} with 95 % confidence; 0.5 is "
-            "guessing",
+            f"guessing{', less is the wrong direction' if best.is_reversed else ''}",
         ),
         *rates,
         Fact(

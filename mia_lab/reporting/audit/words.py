@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.blind import SOUND_BELOW
+from mia_lab.evaluation.gate import SWAPPED
 from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
     AuditReport,
@@ -28,26 +29,62 @@ from mia_lab.reporting.numbers import (
     p_value,
 )
 
+CONFOUNDED = (
+    "This split is confounded: members and non-members differ before any victim is asked, so that "
+    "an attack's AUC is not about membership alone."
+)
+
 HEADLINE_ATTACKS = 4
 """Most attacks that the headline names."""
 
 
 def verdict(result: AuditResult) -> str:
     """The answer in a few sentences: can members be told, by which attack, can it be believed."""
-    return f"{finding(result)} {belief(result)}"
+    return f"{headline(result)} {details(result)}"
+
+
+def headline(result: AuditResult) -> str:
+    """The first sentence to read: that the split is confounded, or else what the attacks find."""
+    return CONFOUNDED if result.blind.verdict is Verdict.CONFOUNDED else finding(result)
+
+
+def details(result: AuditResult) -> str:
+    """What follows the headline."""
+    if result.blind.verdict is not Verdict.CONFOUNDED:
+        return belief(result)
+    attacks = ", ".join(_aucs(result))
+    return f"{belief(result).removeprefix(CONFOUNDED).lstrip()} With that difference: {attacks}."
 
 
 def finding(result: AuditResult) -> str:
-    """Can members be told from non-members, by which attack, how well."""
-    attacks = sorted(result.evaluations, key=lambda e: e.auc, reverse=True)
-    separable = any(e.auc_ci95[0] > 0.5 for e in attacks)
-    can = "can be told" if separable else "could not be told reliably"
+    """Can members be told from non-members, by which attack, in which direction, how well."""
+    attacks = _by_auc(result)
+    separating = any(e.is_separating for e in attacks)
+    wrong = [e.name for e in attacks if e.is_reversed]
+    found = _aucs(result)
+    if not separating and wrong:
+        told = "Members are told from non-members in the wrong direction"
+        return f"{told}: {', '.join(found)}. Significantly below 0.5: {SWAPPED}"
+    can = "can be told" if separating else "could not be told reliably"
+    sentence = f"Members {can} from non-members: {', '.join(found)}."
+    if wrong:
+        sentence += f" The AUC of {', '.join(wrong)} is significantly below 0.5: {SWAPPED}"
+    return sentence
+
+
+def _by_auc(result: AuditResult) -> list[Evaluation]:
+    return sorted(result.evaluations, key=lambda e: -e.auc)
+
+
+def _aucs(result: AuditResult) -> list[str]:
+    """The best attacks, each in a few words."""
+    attacks = _by_auc(result)
     found = [
         f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:HEADLINE_ATTACKS]
     ]
     if len(attacks) > HEADLINE_ATTACKS:
         found.append(f"{len(attacks) - HEADLINE_ATTACKS} others below")
-    return f"Members {can} from non-members: {', '.join(found)}."
+    return found
 
 
 def belief(result: AuditResult) -> str:
@@ -58,8 +95,7 @@ def belief(result: AuditResult) -> str:
     best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
     if blind.verdict is Verdict.CONFOUNDED:
         return (
-            "This split is confounded: members and non-members differ before any victim is asked "
-            f"({best}), so that an attack's AUC is not about membership alone. "
+            f"{CONFOUNDED} Attacks that never see the victim tell them apart ({best}). "
             f"{_beyond(result.excess)}"
         )
     if blind.verdict is Verdict.SOUND:
@@ -104,7 +140,7 @@ def text_table(audit: AuditReport) -> str:
     lines += [comparison_sentence(c) for c in result.comparisons]
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
-    lines.append(belief(result))
+    lines += [headline(result), details(result)]
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
 

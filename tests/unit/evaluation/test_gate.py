@@ -92,6 +92,32 @@ def test_unknown_metrics_are_refused_with_the_choices() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("condition", "failed", "is_reversed"),
+    [
+        ("auc/membership > 0.6", True, True),
+        ("auc/membership >= 0.6", True, True),
+        ("tpr_at_fpr_0.1/membership > 0.3", True, True),
+        ("auc/membership < 0.4", True, False),
+        ("auc/membership < 0.01", False, False),
+        ("auc/reconstruction > 0.6", False, False),
+        ("blind/max > 0.6", False, False),
+    ],
+)
+def test_a_reversed_attack_passes_no_limit_from_above(
+    condition: str, failed: bool, is_reversed: bool
+) -> None:
+    """Members that are told apart in the wrong direction are no all-clear."""
+    measured = {
+        **{"auc/membership": 0.02, "auc_ci95_high/membership": 0.06},
+        **{"auc/reconstruction": 0.45, "auc_ci95_high/reconstruction": 0.55},
+        **{"tpr_at_fpr_0.1/membership": 0.0, "blind/max": 0.52},
+    }
+    gate = decide(condition, measured)
+    assert (gate.failed, gate.reversed) == (failed, is_reversed)
+    assert ("are the roles swapped" in sentence(gate)) is is_reversed
+
+
 @pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
 def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> None:
     """With as many non-members as it takes to resolve every rate, and a bound of epsilon."""

@@ -16,7 +16,7 @@ from audits import changed, make_audit
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
 from mia_lab.reporting.audit.figures import draw
-from mia_lab.reporting.audit.words import belief, finding
+from mia_lab.reporting.audit.words import details, headline
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import score_frame
 from mia_lab.reporting.html import render, write_html
@@ -91,7 +91,7 @@ def test_the_answer_comes_first(
 ) -> None:
     path = write_html(audit, (), tmp_path)
     assert path == tmp_path / "report.html"
-    for sentence in (finding(result), belief(result)):
+    for sentence in (headline(result), details(result)):
         assert sentence in page.text
         assert page.text.index(sentence) < page.text.index("AUC [95 %]")
     best = max(result.evaluations, key=lambda e: e.auc)

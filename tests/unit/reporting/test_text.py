@@ -7,7 +7,14 @@ import pytest
 
 from audits import changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
-from mia_lab.reporting.audit.words import belief, text_table, verdict
+from mia_lab.reporting.audit.words import (
+    belief,
+    details,
+    finding,
+    headline,
+    text_table,
+    verdict,
+)
 from mia_lab.reporting.numbers import interval, p_text, percent, rate, rate_interval
 
 
@@ -28,13 +35,38 @@ def test_table_is_aligned(audit, result):
     assert rows[2].startswith("difficulty (blind)")
     assert rows[3].startswith("statistics (blind)")
     assert rows[4].startswith("membership minus reconstruction: AUC difference +")
-    assert rows[5] == belief(result)
+    assert rows[5:] == [headline(result), details(result)]
 
 
 def test_verdict_leads_with_the_stronger_attack(result):
     text = verdict(result)
     assert text.startswith("Members can be told from non-members: membership attack AUC")
     assert text.endswith(belief(result))
+
+
+def test_the_verdict_on_a_confounded_split_leads(result):
+    """Not an AUC that the split explains."""
+    blind = dataclasses.replace(result.blind, verdict=Verdict.CONFOUNDED)
+    found = dataclasses.replace(result, blind=blind)
+    assert headline(found).startswith("This split is confounded: ")
+    assert "can be told" not in verdict(found)
+    assert verdict(found).count("This split is confounded") == 1
+    best = result.evaluations[1]
+    assert f"{best.name} attack AUC {interval(best.auc, best.auc_ci95)}" in details(found)
+
+
+def test_members_told_in_the_wrong_direction(result):
+    first, second = result.evaluations
+    swapped = with_auc(first, 0.01, (0.0, 0.04)), with_auc(second, 0.2, (0.1, 0.3))
+    text = finding(dataclasses.replace(result, evaluations=swapped))
+    assert text.startswith("Members are told from non-members in the wrong direction: ")
+    assert "Significantly below 0.5: are the roles swapped" in text
+    mixed = with_auc(first, 0.01, (0.0, 0.04)), second
+    text = finding(dataclasses.replace(result, evaluations=mixed))
+    assert text.startswith("Members can be told from non-members: ")
+    assert f"The AUC of {first.name} is significantly below 0.5: are the roles swapped" in text
+    unsure = with_auc(first, 0.4, (0.2, 0.6)), with_auc(second, 0.4, (0.2, 0.5))
+    assert "could not be told" in finding(dataclasses.replace(result, evaluations=unsure))
 
 
 @pytest.mark.parametrize("said", Verdict)
