@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic_core import to_jsonable_python
@@ -12,6 +14,10 @@ from mia_lab.config.checks import check
 from mia_lab.config.messages import missing_value
 from mia_lab.config.schema import Config
 from mia_lab.config.validation import validated
+from mia_lab.errors import UserError
+
+DEEPEST = 50
+"""Levels of a configuration file."""
 
 
 def load(cfg: DictConfig) -> Config:
@@ -49,3 +55,32 @@ def plain(node: Any) -> Any:
 def as_yaml(config: Config) -> str:
     """The resolved configuration, as the run uses it."""
     return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration that :func:`as_yaml` wrote.
+
+    Aliases are refused: no run writes them, and a few of them stand for billions of values.
+
+    Raises:
+        UserError: the file cannot be read, or is no mapping.
+    """
+    # OmegaConf reads the same, fifteen times as slowly.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    try:
+        text = path.read_text(encoding="utf-8")
+        for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("has an alias")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"is nested more than {DEEPEST} times")
+        content = yaml.load(text, Loader=loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read ({reason}); run the audit again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is no configuration of a run; run the audit again")
+    return {str(key): value for key, value in content.items()}

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mia_lab.data import traces
+from mia_lab.data.csv_text import defused, restored
 from mia_lab.data.pictures import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
@@ -143,7 +144,10 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            rows = [
+                {str(name): restored(field or "") for name, field in row.items() if name}
+                for row in csv.DictReader(file, restval="")
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
     attacked = (Role.CANDIDATE,) if unknown else CANDIDATE_ROLES
@@ -236,7 +240,8 @@ def write_manifest(path: Path, split: Split) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(zip(*(getattr(split, c).tolist() for c in COLUMNS), strict=True))
+        columns = (map(defused, getattr(split, c).tolist()) for c in COLUMNS)
+        writer.writerows(zip(*columns, strict=True))
 
 
 def _resolve(counts: Counts, pool: int) -> tuple[int, int]:

@@ -345,7 +345,7 @@ def read_metrics(path: Path) -> AuditMetrics:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}); run the audit again") from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from mia_lab.data.csv_text import defused
 from mia_lab.evaluation.metrics_file import metrics_content
 from mia_lab.evaluation.results import AuditReport
 from mia_lab.reporting.canvas import Picture
@@ -51,8 +53,27 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table with a header; floats keep their precision, missing values are empty."""
-    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    """Write a table with a header; floats keep their precision, missing values are empty.
+
+    Text that a spreadsheet would run as a formula is written as text, see
+    :mod:`mia_lab.data.csv_text`.
+    """
+    written = table.rename(columns=defused)
+    texts = written.select_dtypes(["object", "str"]).map(_field)
+    written = written.assign(**texts)
+    # Python quotes line ends of the file's own kind only; those who read it know others.
+    has_return = any("\r" in str(field) for field in [*written, *texts.to_numpy().ravel()])
+    written.to_csv(
+        path,
+        index=False,
+        lineterminator="\n",
+        encoding="utf-8",
+        quoting=csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL,
+    )
+
+
+def _field(value: Any) -> Any:
+    return defused(value) if isinstance(value, str) else value
 
 
 def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:

@@ -117,5 +117,5 @@ def read_point(folder: Path) -> Point | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it") from error

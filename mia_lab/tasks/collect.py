@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mia_lab.config.load import read_yaml
 from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 from mia_lab.evaluation.finished import Sweep, SweepPoint
@@ -160,13 +159,10 @@ def _point(number: int, folder: Path) -> SweepPoint:
 
 def _settings(path: Path) -> dict[str, Any]:
     """A resolved configuration by its dotted keys; empty if it cannot be read."""
-    # OmegaConf reads the same, fifteen times as slowly.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError):
+        return flat_settings(read_yaml(path))
+    except UserError:
         return {}
-    return flat_settings(content) if isinstance(content, dict) else {}
 
 
 def _record(points: tuple[SweepPoint, ...]) -> dict[str, str]:

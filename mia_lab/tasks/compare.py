@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import combinations
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from pyarrow import parquet
+from pyarrow import ArrowException, parquet
 
-from mia_lab.config.load import as_yaml
+from mia_lab.config.load import as_yaml, read_yaml
 from mia_lab.config.run_folders import run_folders
 from mia_lab.config.schema import Config
+from mia_lab.data.csv_text import restored
 from mia_lab.errors import UserError
 from mia_lab.evaluation.evaluate import compare_attacks
 from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison
@@ -30,7 +31,7 @@ from mia_lab.reporting.labels import run_labels
 from mia_lab.store.software import software
 from mia_lab.tasks.command import Clock, command_line
 from mia_lab.tasks.latest import print_location
-from mia_lab.types import VICTIM, ScoreTable, Split, Strings
+from mia_lab.types import VICTIM, Role, ScoreTable, Split, Strings
 
 SAME_SCORES = "equal scores, nothing to test"
 
@@ -185,14 +186,19 @@ def _configuration(folder: Path) -> Mapping[str, Any] | None:
     path = folder / "config.yaml"
     if not path.is_file():
         return None
-    found = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(k): v for k, v in found.items()} if isinstance(found, dict) else None
+    return read_yaml(path)
 
 
 def _split(path: Path) -> Split:
     columns = _csv(path)
     names = [field.name for field in fields(Split)]
     _need(columns, names, path)
+    for name, field in (("role", "|".join(Role)), ("content", "[0-9a-f]{64}")):
+        wrong = [value for value in columns[name] if not re.fullmatch(field, value)]
+        if wrong:
+            raise UserError(
+                f"{path}: column {name} holds {wrong[0]!r}; run the audit again, or restore it"
+            )
     return Split(**{name: np.array(columns[name], dtype=np.str_) for name in names})
 
 
@@ -210,23 +216,37 @@ def _scores(
         )
     try:
         score = -np.array(columns[f"{attack}_error"], dtype=np.float64)
-    except ValueError as error:
+        if not np.isfinite(score).all():
+            raise ValueError("holds a value that is not finite")
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: column {attack}_error: {error}") from error
     table = ScoreTable(attack, VICTIM, ids, score)
     return ScoreTable(attack, VICTIM, np.array(candidates), table.column(candidates))
 
 
 def _csv(path: Path) -> dict[str, list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            read = [[restored(field) for field in row] for row in csv.reader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+    header, *rows = read or [[]]
     if any(len(row) != len(header) for row in rows):
         raise UserError(f"{path}: its rows differ in length; run the audit again, or restore it")
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
+    try:
+        columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
+    except (OSError, ValueError, ArrowException) as error:
+        raise _unreadable(path, error) from error
     return columns
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path}: cannot be read ({reason}); run the audit again, or restore it")
 
 
 def _need(columns: Mapping[str, object], names: Sequence[str], path: Path) -> None:

@@ -122,7 +122,7 @@ def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
     ran = command(*TINY, f"until={stage}")
     assert ran.code == 0, ran.err
     order = ["split", "victim", "reconstructions", "difficulty"]
-    beside = {"features", ".sessions", "log.jsonl"}
+    beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
     found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
     assert found == set(order[: order.index(stage) + 1])
 

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,65 @@ def test_a_folder_that_does_not_hold_together(
     assert f"runs/other/{file}: " in error
     assert message in error
     assert not list(command.folder.glob("outputs/runs/*/*"))
+
+
+def without(content: bytes, key: str, value: object) -> bytes:
+    """A metrics.json in which an attack has another value."""
+    metrics = json.loads(content)
+    metrics["attacks"]["membership"][key] = value
+    return json.dumps(metrics).encode()
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [*a{n - 1}{f', *a{n - 1}' * 9}]\n" for n in range(1, 12)
+)
+DAMAGE = {
+    "metrics.json": {
+        "an AUC of null": lambda content: without(content, "auc", None),
+        "an AUC in words": lambda content: without(content, "auc", "high"),
+        "an interval of three": lambda content: without(content, "auc_ci95", [0.1, 0.2, 0.3]),
+        "not UTF-8": lambda content: content + b"\xff",
+        "cut": lambda content: content[: len(content) // 2],
+        "empty": lambda _: b"",
+        "deep": lambda _: b"[" * 100_000,
+        "another mapping": lambda _: b'{"schema": "mia_lab metrics 1", "attacks": []}',
+    },
+    "config.yaml": {
+        "an alias bomb": lambda _: BOMB.encode(),
+        "no YAML": lambda _: b"a: [1\nb: {",
+        "a list": lambda _: b"- 1\n",
+        "not UTF-8": lambda _: b"a: \xff",
+        "deep": lambda _: b"[" * 100_000,
+        "an object": lambda _: b"!!python/object/apply:os.system ['touch called']",
+    },
+    "scores.csv": {
+        "not UTF-8": lambda content: content + b"\xff",
+        "empty": lambda _: b"",
+        "no number": lambda content: content.replace(b",0.", b",nan"),
+        "NUL": lambda content: content.replace(b",0.", b",\0"),
+    },
+    "split.csv": {"empty": lambda _: b"", "cut": lambda content: content[:-20]},
+    "scores.parquet": {"cut": lambda content: content[:-40], "empty": lambda _: b""},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"), [(file, name) for file, kinds in DAMAGE.items() for name in kinds]
+)
+def test_damaged_runs_are_named_in_one_line(command: Command, file: str, damage: str) -> None:
+    other = command.folder / "runs/other"
+    if file == "scores.parquet":  # read where there is no CSV
+        (other / "scores.csv").unlink()
+    (other / file).write_bytes(DAMAGE[file][damage]((other / file).read_bytes()))
+    start = time.process_time()
+    assert (
+        f"runs/other/{file}: "
+        in command("task=compare", "compare.runs=[runs/base,runs/other]").error
+    )
+    shutil.copytree(command.folder / "runs/base", command.folder / "sweep/0")
+    other.rename(command.folder / "sweep/1")
+    ran = command("task=collect", "collect.dir=sweep")
+    assert (ran.code, "Traceback" in ran.err) == (0, False), ran.err
+    assert file not in ("metrics.json", "config.yaml") or file in ran.out
+    assert not (command.folder / "called").exists()
+    assert time.process_time() - start < 20
