@@ -160,7 +160,7 @@ class Tracking(Section):
     mode: TrackingMode
     project: Text
     group: Text | None
-    images: bool | None
+    images: bool
     dashboard: bool
 
 

@@ -55,8 +55,9 @@ class Tracker:
         tags: words to find the run by; no secrets.
         dashboards: a folder that records which projects have a dashboard: after the first online
             audit of a project, :mod:`mia_lab.reporting.dashboard` saves one. None: never.
-        log_images: whether pictures of the data are logged. None: only offline, because members
-            are private images. Plots of numbers are always logged.
+        log_images: whether pictures of the data are logged, offline or online: members are private
+            images, and ``wandb sync`` sends what an offline run holds. Plots of numbers are always
+            logged.
     """
 
     def __init__(
@@ -72,12 +73,10 @@ class Tracker:
         config: Mapping[str, Any],
         tags: Sequence[str] = (),
         dashboards: Path | None = None,
-        log_images: bool | None = None,
+        log_images: bool = False,
     ) -> None:
         self.mode = mode
-        self.wants_images = mode != "disabled" and (
-            mode == "offline" if log_images is None else log_images
-        )
+        self.wants_images = log_images and mode != "disabled"
         self._directory = directory.absolute()
         self._identity: dict[str, Any] = {
             "id": run_id,

@@ -74,7 +74,7 @@ def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, grou
         config=plain(config) | {"layers": _layers(config)},
         tags=names,
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
-        log_images=tracking.images if config.report.images else False,
+        log_images=tracking.images and config.report.images,
     )
 
 

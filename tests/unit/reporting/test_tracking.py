@@ -92,7 +92,7 @@ def test_every_table_is_logged_with_its_rows(audit, result, tmp_path):
 
 
 def test_images_are_not_black(tmp_path):
-    with tracker(tmp_path) as run:
+    with tracker(tmp_path, log_images=True) as run:
         run.log_images("train/float", np.full((1, 3, 4, 6), 0.5), ["a"], epoch=0)
         run.log_images("train/byte", np.full((1, 1, 4, 6), 99, dtype=np.uint8), ["a"], epoch=0)
     media = run_folder(tmp_path) / "files/media/images/train"
@@ -104,7 +104,8 @@ def test_images_are_not_black(tmp_path):
 
 
 def test_private_images_stay_out_unless_asked(audit, tmp_path):
-    with tracker(tmp_path, log_images=False) as run:
+    """Offline, too: `wandb sync` sends what is there."""
+    with tracker(tmp_path) as run:
         assert not run.wants_images
         run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
         run.log_result(audit, PICTURES)
@@ -112,12 +113,13 @@ def test_private_images_stay_out_unless_asked(audit, tmp_path):
     assert "report/roc" in numbers
     assert not {"report/dossiers-1", "train/samples"} & set(numbers)
     assert not list(tmp_path.rglob("*dossiers-1*"))
+    assert not list(tmp_path.rglob("*samples*"))
     assert not tracker(tmp_path, mode="online").wants_images
     assert tracker(tmp_path, mode="online", log_images=True).wants_images
 
 
 def test_pictures_arrive_as_they_are(audit, tmp_path):
-    with tracker(tmp_path) as run:
+    with tracker(tmp_path, log_images=True) as run:
         run.log_result(audit, PICTURES)
     assert {"report/roc", "report/dossiers-1"} <= set(summary(tmp_path)["summary"])
     media = list(run_folder(tmp_path).glob("files/media/images/report/*.png"))
@@ -230,7 +232,7 @@ def test_a_rerun_replaces_its_run_on_the_server(server, tmp_path):
 
 
 def test_images_go_online_only_when_asked(server, audit, tmp_path):
-    for name, asked in (("not", None), ("asked", True)):
+    for name, asked in (("not", False), ("asked", True)):
         with online(tmp_path / name, name, log_images=asked) as run:
             run.log_images("train/samples", np.zeros((1, 3, 4, 4)), ["a"], epoch=0)
             run.log_result(audit, PICTURES)
