@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mia_lab.data.source import MissingPart
 from mia_lab.errors import UserError
+
+Image.init()
+FORMATS = tuple(
+    name
+    for name in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
+)
+"""Formats that are decoded. Others are rare among datasets, and some run outside programs."""
+
+MAX_MEGAPIXELS = 100
+"""Largest picture, in millions of pixels; decoding one takes about 10 bytes a pixel."""
 
 _EIGHT_BIT_MODES = {"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"}
 
@@ -47,7 +59,8 @@ def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
             "to match your files"
         )
-    endings = Image.registered_extensions()
+    kinds = (*FORMATS, "MPO")  # a JPEG with further pictures behind the first
+    endings = {end for end, kind in Image.registered_extensions().items() if kind in kinds}
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         hidden = path.name.startswith(".")
@@ -122,10 +135,30 @@ def opened(path: Path, read: Reader = Path.read_bytes) -> Iterator[Image.Image]:
     """Open a picture; its pixels are decoded when they are needed.
 
     Raises:
-        UserError: the file cannot be read or decoded, also later within the context.
+        UserError: the file cannot be read or decoded, is of another format than `FORMATS`, or has
+            more than `MAX_MEGAPIXELS`. Whatever a decoder raises within the context becomes one.
     """
     try:
-        with Image.open(io.BytesIO(read(path))) as picture:
+        with warnings.catch_warnings():
+            # Pillow warns above a number of pixels of its own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(read(path)), formats=FORMATS)
+        with picture:
+            megapixels = picture.width * picture.height / 1e6
+            if megapixels > MAX_MEGAPIXELS:
+                raise Image.DecompressionBombError
             yield picture
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be decoded ({error}); replace or remove it") from error
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path}: has more than {MAX_MEGAPIXELS} million pixels, the most that are decoded; "
+            "make it smaller"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"{path}: is no picture of the formats {', '.join(FORMATS)}; convert or remove it"
+        ) from error
+    except Exception as error:  # decoders raise what they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be decoded ({reason}); replace or remove it") from error

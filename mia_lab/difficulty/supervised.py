@@ -10,12 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
+from mia_lab.data.pictures import opened
 from mia_lab.data.transforms import resize
 from mia_lab.errors import UserError
 from mia_lab.parameters import File, PositiveInt, Side
@@ -69,11 +69,8 @@ class Supervised:
         """Weights of the features as they are, and intercept."""
         rows = []
         for path in self._labels:
-            try:
-                with Image.open(path) as file:
-                    small = resize(file.convert("RGB"), self.image_size)
-            except OSError as error:
-                raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+            with opened(path) as picture:
+                small = resize(picture.convert("RGB"), self.image_size)
             rows.append(pool(self.backbone, torch.from_numpy(small)[None] / 255))
         scaler = StandardScaler()
         x, y = scaler.fit_transform(np.concatenate(rows)), np.array([*self._labels.values()])
@@ -99,6 +96,8 @@ def _read(folder: Path) -> dict[Path, float]:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise UserError(f"difficulty.folder={folder}: {path} cannot be read ({error})") from error
+    # The same as the key is a hash of; others could change without a new key.
+    inside = {file for file in folder.rglob("*") if file.is_file()}
     labels: dict[Path, float] = {}
     for number, row in enumerate(rows, start=2):
         try:
@@ -112,8 +111,8 @@ def _read(folder: Path) -> dict[Path, float]:
         if picture in labels:
             raise UserError(f"{path}, line {number}: names {row['file']} again; label it once")
         labels[picture] = value
-        if not (folder / row["file"]).is_file():
-            raise UserError(f"{path}, line {number}: {folder / row['file']} does not exist")
+        if picture not in inside:
+            raise UserError(f"{path}, line {number}: {row['file']}: no such file in {folder}")
     if len(labels) < FEWEST:
         raise UserError(f"{path}: {len(labels)} labels are too few to learn from; give {FEWEST}")
     return labels

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mia_lab.data.pictures import decode, pictures
+from mia_lab.data.pictures import decode, opened, pictures
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, PathName, PositiveInt
 from mia_lab.store import Contents
@@ -76,12 +76,9 @@ class Outputs:
             self.transport = "8-bit pictures, some of them lossy (JPEG or WebP)"
 
     def _is_lossy(self, path: Path) -> bool:
-        try:
-            with Image.open(path) as picture:  # reads the header only
-                self._check_size(picture, path)
-                return picture.format in LOSSY
-        except OSError as error:
-            raise UserError(f"{path}: cannot be decoded ({error}); replace it") from error
+        with opened(path, self._contents.read) as picture:  # decodes the header only
+            self._check_size(picture, path)
+            return picture.format in LOSSY
 
     def _check_size(self, picture: Image.Image, path: Path) -> None:
         if picture.size != (self._size, self._size):

@@ -126,7 +126,9 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
         ("picture,difficulty\n0.png,1\n", "line 2: needs the columns file and difficulty"),
         ("file,difficulty\n0.png,hard\n", "line 2: needs the columns file and difficulty"),
         ("file,difficulty\n0.png,nan\n", "line 2: difficulty=nan is not finite"),
-        ("file,difficulty\nx.png,1\n", "x.png does not exist"),
+        ("file,difficulty\nx.png,1\n", "x.png: no such file in"),
+        ("file,difficulty\n../x.png,1\n", r"\.\./x.png: no such file in"),
+        ("file,difficulty\n/etc/hostname,1\n", "/etc/hostname: no such file in"),
         ("file,difficulty\n0.png,1\n0.png,2\n", "line 3: names 0.png again"),
     ],
 )

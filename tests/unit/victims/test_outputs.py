@@ -82,7 +82,7 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"victim\.folder=\S*none: no such folder"):
         Outputs(str(tmp_path / "none"), 16)
     (tmp_path / "0001.png").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"0001\.png: cannot be decoded"):
+    with pytest.raises(UserError, match=r"0001\.png: is no picture of the formats"):
         Outputs(str(tmp_path), 16).check(["0001"])
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "0001.png")
     with pytest.raises(UserError, match="more than 8 bits per channel"):

@@ -1,0 +1,146 @@
+"""Files that are damaged, hostile or huge give one line with the file's name, or a picture."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mia_lab.data import pictures
+from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.pictures import FORMATS, decode, decode_ids
+from mia_lab.errors import UserError
+
+
+def encoded(kind: str, size: int = 48) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    smooth = Image.fromarray(noise).resize((8, 8)).resize((size, size))
+    file = io.BytesIO()
+    smooth.save(file, kind)
+    return file.getvalue()
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Some bits flipped, bytes overwritten, cut or repeated; mostly near the header."""
+    changed = bytearray(content)
+    for _ in range(rng.choice([1, 2, 8, 32])):
+        place = min(int(rng.expovariate(4 / len(changed))), len(changed) - 1)
+        changed[place] = rng.choice([changed[place] ^ 1 << rng.randrange(8), 0, 255])
+    if rng.random() < 0.3:
+        del changed[rng.randrange(len(changed)) :]
+    if rng.random() < 0.1:
+        changed *= 2
+    return bytes(changed)
+
+
+def check(path: Path, content: bytes) -> None:
+    """A damaged file gives a picture as Pillow decodes it, or a clear line."""
+    path.write_bytes(content)
+    for read in (decode, decode_ids):
+        told = ""
+        try:
+            found = np.asarray(read(path))  # type: ignore[operator]
+        except UserError as error:
+            told = str(error)
+        if told:
+            assert told.startswith(f"{path}: ")
+            assert "\n" not in told
+            continue
+        with Image.open(path, formats=FORMATS) as picture:
+            expected = np.asarray(picture.convert("RGB") if read is decode else picture)
+        np.testing.assert_array_equal(found, expected)
+
+
+def fuzz(folder: Path, n: int) -> None:
+    rng = random.Random(0)
+    kinds = [kind for kind in FORMATS if kind != "PPM"]
+    whole = {kind: encoded(kind) for kind in kinds}
+    endings = {"JPEG": "jpg", "JPEG2000": "jp2"}
+    for number in range(n):
+        kind = rng.choice(kinds)
+        ending = endings.get(rng.choice([kind, *kinds]), kind.lower())  # sometimes another one
+        check(folder / f"{number}.{ending}", damaged(whole[kind], rng))
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    fuzz(tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_many_damaged_files(tmp_path: Path) -> None:
+    fuzz(tmp_path, 5000)
+
+
+def png(width: int, height: int) -> bytes:
+    """A few kilobytes that unpack to as many pixels as the header says."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    rows = zlib.compress(b"\0" * (width + 1) * height, 9)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("side", [11_000, 20_000])
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(side, side))
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from mia_lab.data.pictures import decode\n"
+        "from mia_lab.errors import UserError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: decode(Path(sys.argv[1]))\n"
+        "except UserError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    told, kilobytes = ran.stdout.splitlines()
+    assert told.startswith(f"{path}: ")
+    assert "has more than 100 million pixels" in told
+    assert int(kilobytes) < 50_000
+
+
+def test_formats_that_run_programs_are_no_pictures(tmp_path: Path) -> None:
+    """Pillow decodes PostScript by Ghostscript."""
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n%%EndComments\nshowpage\n"
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/1.eps").write_bytes(script)
+    (tmp_path / "train/2.png").write_bytes(script)
+    Image.new("RGB", (64, 32)).save(tmp_path / "train/3.png")
+    pairs = FolderPairs(tmp_path, "side_by_side", "AtoB")
+    assert pairs.ids("train") == ("train/2", "train/3")
+    with pytest.raises(UserError, match=r"2\.png: is no picture of the formats PNG, JPEG, "):
+        pairs.load("train/2")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, NotImplementedError, MemoryError, ZeroDivisionError]
+)
+def test_whatever_a_decoder_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    path = tmp_path / "1.png"
+    path.write_bytes(encoded("PNG"))
+
+    def fail(*_: object) -> None:
+        raise error("of the\ndecoder")
+
+    monkeypatch.setattr(pictures.Image.Image, "convert", fail)
+    with pytest.raises(UserError, match=r"1\.png: cannot be decoded \(of the decoder\)"):
+        decode(path)
