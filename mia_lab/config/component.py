@@ -7,11 +7,12 @@ component is, for keys of stored results, is its :meth:`Component.fingerprint`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,8 @@ class Component:
         for name, value in self.arguments.items():
             parameter = parameters.get(name)
             if parameter is None or not parameter.is_runtime:
-                by_content = is_foreign or (parameter is not None and parameter.is_file)
-                found[name] = _identity(value, by_content)
+                is_file = parameter is not None and parameter.is_file
+                found[name] = self._identity(value, is_file, is_foreign)
         identity: dict[str, Any] = {"target": self.target, "arguments": found}
         version = getattr(self.kind, "version", None)
         if isinstance(version, int):
@@ -137,6 +138,31 @@ class Component:
         if is_foreign:
             identity["source"] = source_sha256(self.kind)
         return identity
+
+    def _identity(self, value: Any, is_file: bool, is_foreign: bool) -> Any:
+        """A setting as part of the identity; files by their content where that counts."""
+        if isinstance(value, Component):
+            return value.fingerprint()
+        if isinstance(value, list | tuple):
+            return [self._identity(item, is_file, is_foreign) for item in value]
+        if isinstance(value, Mapping):
+            return {str(k): self._identity(v, is_file, is_foreign) for k, v in value.items()}
+        found = _json(value)
+        if not (is_file or is_foreign) or not isinstance(found, str):
+            return found
+        if os.path.isfile(found) or (is_file and os.path.exists(found)):  # noqa: PTH110, PTH113 - Path raises for long texts
+            return f"sha256:{content_sha256(Path(found))}"
+        if os.path.isdir(found):  # noqa: PTH112
+            # A user's class may write to a folder, such as one for its logs, while it computes.
+            if found not in self._folders:
+                self._folders[found] = content_sha256(Path(found))
+            return f"sha256:{self._folders[found]}"
+        return found
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        """Content of the folders that a user's class names, as it was at first."""
+        return {}
 
     def replace(self, **arguments: Any) -> Component:
         """The component with other settings, checked like the first ones."""
@@ -175,20 +201,6 @@ def _plain(value: Any) -> Any:
     return value.node() if isinstance(value, Component) else _json(value)
 
 
-def _identity(value: Any, by_content: bool) -> Any:
-    """A setting as part of an identity; files by their content where that counts."""
-    if isinstance(value, Component):
-        return value.fingerprint()
-    if isinstance(value, list | tuple):
-        return [_identity(item, by_content) for item in value]
-    if isinstance(value, Mapping):
-        return {str(k): _identity(v, by_content) for k, v in value.items()}
-    found = _json(value)
-    if by_content and isinstance(found, str) and os.path.exists(found):  # noqa: PTH110 - Path raises for long texts
-        return f"sha256:{content_sha256(Path(found))}"
-    return found
-
-
 def _json(value: Any) -> Any:
     try:
         return to_jsonable_python(value, inf_nan_mode="strings")
@@ -215,7 +227,10 @@ def _located(key: str, target: str) -> Any:
 
 def _root(kind: Any) -> str:
     """The top-level module or package that defines a class or function."""
-    return str(getattr(kind, "__module__", "")).partition(".")[0]
+    while isinstance(kind, partial):
+        kind = kind.func
+    is_code = inspect.isclass(kind) or inspect.isroutine(kind)
+    return str(kind.__module__).partition(".")[0] if is_code else ""
 
 
 def _imported(target: str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class PairDataset(Dataset[Item]):
         """Hash of the content of all pairs as stored.
 
         It is taken once. If the source does not check the files that it decodes (it has no method
-        ``read``), it is taken again after one of them has changed.
+        ``read_file``), it is taken again after one of them has changed.
         """
         states = self._file_states()
         if self._fingerprint is None or self._fingerprint[0] != states:
@@ -89,10 +90,19 @@ class PairDataset(Dataset[Item]):
         return self._fingerprint[1]
 
     def _file_states(self) -> FileStates:
-        files = getattr(self.source, "files", None)
-        if files is None or hasattr(self.source, "read"):
+        if hasattr(self.source, "read_file"):
             return ()
-        return tuple(file_state(path) for image_id in self.ids for path in files(image_id))
+        return tuple(file_state(path) for image_id in self.ids for path in self.files(image_id))
+
+    def files(self, image_id: str) -> Sequence[Path]:
+        """The files of one pair; none if the source does not say."""
+        files: Callable[[str], Sequence[Path]] = getattr(self.source, "files", lambda _: ())
+        return files(image_id)
+
+    def read_file(self, path: Path) -> bytes:
+        """The content of a pair's file; if the source checks it, the one that was fingerprinted."""
+        read: Callable[[Path], bytes] = getattr(self.source, "read_file", Path.read_bytes)
+        return read(path)
 
     def identity(self, encoded: bool = True) -> dict[str, Any]:
         """What decides the tensors of all pairs, as JSON values.

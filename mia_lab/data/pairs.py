@@ -92,10 +92,10 @@ class FolderPairs:
     def load(self, image_id: str) -> Pair:
         files = self._files[image_id]
         if self.layout == "image_label":
-            pair = labels.load(files, self._palette, self.read)
+            pair = labels.load(files, self._palette, self.read_file)
             _check_sizes(pair.x, pair.y, files[:2])
             return pair
-        decoded = [decode(path, self.read) for path in files]
+        decoded = [decode(path, self.read_file) for path in files]
         a, b = _halves(decoded[0], files[0]) if len(files) == 1 else decoded
         _check_sizes(a, b, files)
         return Pair(a, b) if self.direction == "AtoB" else Pair(b, a)
@@ -104,7 +104,7 @@ class FolderPairs:
         """The files of one pair."""
         return self._files[image_id]
 
-    def read(self, path: Path) -> bytes:
+    def read_file(self, path: Path) -> bytes:
         """The content of a file, the same as the fingerprint is of."""
         return self._contents.read(path)
 

@@ -43,8 +43,8 @@ class PairSource(Protocol):
     CONTRIBUTING.md. The optional attribute ``has_instances``, a bool, states whether the pairs have
     instance ids; the default is False. The optional method ``files(image_id)`` returns the paths of
     a pair's files, from which :mod:`mia_lab.data.traces` reads metadata. The optional method
-    ``read(path)`` returns the content of such a file, and raises a :class:`UserError` if it is not
-    the content that the fingerprint is of; :class:`mia_lab.store.Contents` does both.
+    ``read_file(path)`` returns the content of such a file, and raises a :class:`UserError` if it is
+    not the content that the fingerprint is of; :class:`mia_lab.store.Contents` does both.
     """
 
     def ids(self, subset: str) -> Sequence[str]:

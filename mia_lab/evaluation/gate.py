@@ -16,6 +16,9 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": oper
 SWAPPED = "are the roles swapped, data.direction reversed, or the targets inverted?"
 """What to look for where an AUC is significantly below 0.5."""
 
+CLEARLY_REVERSED = 0.4
+"""An AUC whose interval lies below this tells members from non-members in the wrong direction."""
+
 _CONDITION = re.compile(r"\s*(?P<metric>[^<>=]*[^<>=\s])\s*(?P<sign>[<>]=?)\s*(?P<bound>\S+)\s*")
 
 
@@ -56,8 +59,9 @@ def check(condition: str, metrics: Sequence[str]) -> None:
 def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     """Whether the condition holds; a condition whose number is missing counts as if it held.
 
-    A limit from above passes no attack whose AUC is significantly below 0.5: it tells members from
-    non-members, in the wrong direction, so that the audit is set up wrongly.
+    A limit from above passes no attack that would exceed it in the other direction: with roles
+    swapped, ``auc/membership = 0.02`` is 0.98. Its interval has to lie below 0.5; for the rates and
+    the excess of an attack, below `CLEARLY_REVERSED`.
 
     Args:
         condition: as in :func:`parse`.
@@ -69,9 +73,21 @@ def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     metric, sign, bound = parse(condition)
     value = numbers.get(metric)
     holds = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
-    attack = metric.partition("/")[2]
-    is_reversed = numbers.get(f"auc_ci95_high/{attack}", 1.0) < 0.5 and sign in (">", ">=")
+    is_reversed = sign in (">", ">=") and _exceeds_if_mirrored(metric, sign, bound, numbers)
     return Gate(condition, value, bool(holds or is_reversed), bool(is_reversed and not holds))
+
+
+def _exceeds_if_mirrored(
+    metric: str, sign: str, bound: float, numbers: Mapping[str, float]
+) -> bool:
+    """Whether an attack exceeds a limit in the wrong direction."""
+    name, _, attack = metric.partition("/")
+    highest = numbers.get(f"auc_ci95_high/{attack}", 1.0)
+    if name == "auc":
+        mirrored = 1 - numbers.get(metric, 1.0)
+        return highest < 0.5 and bool(COMPARISONS[sign](mirrored, bound))
+    is_about_members = name.startswith(("auc_", "tpr_at_fpr_", "excess"))
+    return is_about_members and highest < CLEARLY_REVERSED
 
 
 def sentence(gate: Gate) -> str:

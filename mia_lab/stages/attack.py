@@ -21,8 +21,9 @@ from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.reconstructions import ReconstructionsStage
 from mia_lab.stages.references import ReferenceTraining
 from mia_lab.stages.split import SplitStage
+from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
-from mia_lab.store.software import ATTACKING, versions
+from mia_lab.store.software import versions
 from mia_lab.types import VICTIM, Floats, ScoreTable
 
 SCORES_FILE = "scores.json"

@@ -11,8 +11,9 @@ from mia_lab.evaluation.decision import decide, ranks
 from mia_lab.evaluation.results import ScoringResult
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
+from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
-from mia_lab.store.software import ATTACKING, versions
+from mia_lab.store.software import versions
 from mia_lab.types import Role
 
 

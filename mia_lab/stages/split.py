@@ -50,9 +50,9 @@ class SplitStage(Stage[CheckedSplit]):
 
     def compute(self, folder: Path, store: Store) -> None:
         dataset = self.images.dataset
-        files = getattr(dataset.source, "files", lambda _: ())
-        read = getattr(dataset.source, "read", Path.read_bytes)
-        split, alike, traces = splits.build_split(dataset.load, self.images.rows, files, read)
+        split, alike, traces = splits.build_split(
+            dataset.load, self.images.rows, dataset.files, dataset.read_file
+        )
         save_table(folder, split)
         (folder / TRACES_FOLDER).mkdir()
         save_table(folder / TRACES_FOLDER, traces)

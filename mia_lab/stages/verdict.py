@@ -26,8 +26,9 @@ from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.blind import BlindStage
 from mia_lab.stages.utility import UtilityStage
+from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
-from mia_lab.store.software import ATTACKING, versions
+from mia_lab.store.software import versions
 from mia_lab.types import VICTIM, PrivacyClaim, Role, ScoreTable, Split, Strings
 
 

@@ -33,6 +33,7 @@ from mia_lab.store.lock import Lock
 from mia_lab.store.manifest import (
     ANSWERS,
     Entry,
+    check_key,
     describe,
     fingerprint,
     is_entry,
@@ -43,6 +44,7 @@ from mia_lab.store.manifest import (
 )
 from mia_lab.store.marker import check_root, mark
 from mia_lab.store.session import Session
+from mia_lab.store.software import software
 from mia_lab.store.stage import Result, Stage
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         check_root(root)
         self.root = root
+        self._software = software()  # of now: a long computation may see another commit at its end
         self._session = Session(root, prepare=mark)
         self.seconds: dict[str, float] = {}
         self._verified: dict[Path, Any] = {}
@@ -110,10 +113,17 @@ class Store:
         return tuple(found.values())
 
     def software(self, stage: Stage[Any]) -> dict[str, str] | None:
-        """The commit and the versions that computed a stage; None if it is not stored."""
+        """The commit and the versions that computed a stage; None if no intact entry says it."""
+        path = self.path(stage)
         if not self.has(stage):
             return None
-        found: dict[str, str] = read_manifest(self.path(stage))["software"]
+        self._use(path)
+        try:
+            manifest = read_manifest(path)
+            check_key(path, manifest)
+        except UserError:
+            return None
+        found: dict[str, str] = manifest["software"]
         return found
 
     def answers(self, victim: Stage[Any]) -> Path:
@@ -222,12 +232,8 @@ class Store:
         try:
             stage.compute(partial, self)
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
-            try:
-                stage.check_unchanged()
-            except UserError:
-                shutil.rmtree(partial, ignore_errors=True)  # nothing to resume from
-                raise
-            write_manifest(partial, stage, seconds)
+            stage.check_unchanged()
+            write_manifest(partial, stage, seconds, self._software)
         except OSError as error:
             if not lock.ours:
                 raise _superseded(final) from error

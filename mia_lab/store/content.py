@@ -66,26 +66,22 @@ class Contents:
 
 
 _sources: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
-"""Hashes of source files, as they were when they were first asked for."""
+"""Hash of the source file of each class and function, as it was when first asked for."""
 
 
 def source_sha256(kind: Callable[..., Any]) -> str | None:
     """Hexadecimal sha256 of the source file of a class or function; None where there is none.
 
-    Raises:
-        UserError: the file has changed since it was imported, so it is not the code in memory.
+    It is that of the code in memory: an edit counts once the file is imported again.
     """
-    code = inspect.unwrap(kind)
+    code = getattr(inspect.unwrap(kind), "__func__", kind)
     try:
         file = inspect.getsourcefile(code)
     except TypeError:  # built in
         return None
     if file is None:
         return None
-    digest = _unchanged_file_sha256(Path(file))
-    if _sources.setdefault(code, digest) != digest:
-        raise UserError(f"{file}: has changed since it was imported; run the command again")
-    return digest
+    return _sources.setdefault(code, _unchanged_file_sha256(Path(file)))
 
 
 def file_state(path: Path) -> tuple[int, ...]:

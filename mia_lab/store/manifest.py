@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
-from mia_lab.store.content import file_sha256
-from mia_lab.store.software import software
+from mia_lab.store.content import file_sha256, file_state
 from mia_lab.store.stage import Stage, canonical_json
 
 MANIFEST = "manifest.json"
@@ -49,8 +48,17 @@ class Entry:
     seconds: float
 
 
-def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
-    """Write the manifest of a folder, and flush all its files to disk."""
+def write_manifest(
+    folder: Path, stage: Stage[Any], seconds: float, software: Mapping[str, str]
+) -> None:
+    """Write the manifest of a folder, and flush all its files to disk.
+
+    Args:
+        folder: holds the files.
+        stage: what was computed.
+        seconds: time of the computation, without its upstream stages.
+        software: what computed it; see :func:`mia_lab.store.software.software`.
+    """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     body = {
         **stage.declaration,
@@ -58,7 +66,7 @@ def write_manifest(folder: Path, stage: Stage[Any], seconds: float) -> None:
         "files": {str(p.relative_to(folder)): file_sha256(p) for p in files},
         "created": time.time(),
         "seconds": seconds,
-        "software": software(),
+        "software": dict(software),
     }
     body["sha256"] = hashlib.sha256(canonical_json(body).encode()).hexdigest()
     for path in files:
@@ -117,19 +125,19 @@ def check_key(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def is_entry(folder: Path) -> bool:
-    """Whether a folder below a stage's folder is this store's: by its name and its manifest."""
+    """Whether a folder below a stage's folder has a name that this store gives."""
     key, _, suffix = folder.name.partition(".")
     if not _KEY.fullmatch(key) or folder.is_symlink() or not folder.is_dir():
         return False
     if suffix:
         return suffix.rpartition(".")[2] in _SUFFIXES
-    return folder.parent.name == ANSWERS or (folder / MANIFEST).is_file()
+    return True
 
 
-def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Names, inodes, sizes and times of an entry's files, which change with any write to them."""
-    seen = [(str(p), p.stat()) for p in sorted(folder.rglob("*")) if p.is_file()]
-    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in seen)
+def fingerprint(folder: Path) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and states of an entry's files, which change with any write to them."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return tuple((str(path), file_state(path)) for path in files)
 
 
 def describe(folder: Path) -> Entry:

@@ -17,6 +17,13 @@ FORMAT = 1
 """The format of entries and locks; raise it where older versions of mia_lab could harm a store."""
 
 
+EARLIER = {".sessions", "log.jsonl"}
+"""Files of stores that were made before they were marked."""
+
+OF_THE_SYSTEM = {"lost+found", ".DS_Store"}
+"""Files of an empty folder."""
+
+
 def is_store(root: Path) -> bool:
     """Whether a folder is marked as a store.
 
@@ -29,9 +36,11 @@ def is_store(root: Path) -> bool:
         found = content["format"]
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f"{marker}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{marker}: cannot be read; if {root} is a store of mia_lab, delete this file and "
+            f"{marker}: is damaged; if {root} is a store of mia_lab, delete this file and "
             "write it again as "
             f"{_content().strip()}"
         ) from error
@@ -57,6 +66,11 @@ def check_root(root: Path) -> None:
         raise UserError(f"paths.store={root}: {error.strerror}; choose another folder") from error
     # In this order, because another process may mark the folder and write to it in between.
     if others and not is_store(root):
+        if EARLIER & set(others):
+            raise UserError(
+                f"paths.store={root}: is a store of an earlier version of mia_lab, whose results "
+                "have other keys; delete it, or set paths.store to another folder"
+            )
         raise UserError(
             f"paths.store={root}: is no store, it holds {others[0]} and has no {MARKER}; set "
             "paths.store to a new or empty folder, or to the store that you mean"
@@ -85,4 +99,5 @@ def _content() -> str:
 
 def _content_of(root: Path) -> list[str]:
     """Names in a folder, but those of processes that are marking it."""
-    return sorted(p.name for p in root.iterdir() if not p.name.startswith(f".{MARKER}"))
+    names = (p.name for p in root.iterdir() if not p.name.startswith(f".{MARKER}"))
+    return sorted(name for name in names if name not in OF_THE_SYSTEM)

@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mia_lab.errors import UserError
+
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
@@ -194,7 +196,7 @@ class Session:
         while not self._closed.wait(LEASE_S / 3):
             try:
                 self._show_life()
-            except OSError as error:
+            except (OSError, UserError) as error:
                 log.debug("%s: cannot be touched (%s)", self.path, error)
 
 

@@ -13,9 +13,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 NUMERICAL = ("numpy", "scipy", "scikit-learn")
 """Libraries that classifiers and statistics compute with."""
 
-ATTACKING = (*NUMERICAL, "torchmetrics")
-"""Libraries that the scores of attacks, and what follows from them, are computed with."""
-
 RECORDED = (
     *("torch", "torchvision", "pytorch-lightning", "timm", "onnxruntime"),
     *NUMERICAL,

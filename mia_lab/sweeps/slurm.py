@@ -136,8 +136,10 @@ class QueuedJob:
 
 def _message_of_traceback(text: str) -> str:
     """The error of a traceback, in one line: what follows the frames, without details below it."""
-    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
-    return lines[-1] if lines else "no reason given"
+    lines = text.splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    below = lines[frames[-1] + 1 :] if frames else lines
+    return next((line for line in below if line and not line[0].isspace()), "no reason given")
 
 
 def _return_of_note(point: Point) -> JobReturn | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -82,32 +83,33 @@ def common_record(config: Config) -> dict[str, str]:
 
 
 def software_record(store: Store, goals: Sequence[Stage[Any]]) -> dict[str, str]:
-    """The commit and the versions that computed a run's stages, and those that report them.
+    """The commit and the versions of this process, and those that computed stages earlier.
 
-    A stage that was read from the store names what computed it then, which may not be what is
-    installed now. Where all agree, one value is given; else each value with what it belongs to.
+    A stage that was read from the store may have been computed by other software than is installed
+    now. The key ``computed earlier`` names these stages with what differs; it is missing where
+    nothing does.
     """
-    found: dict[str, dict[str, str]] = {"report": software()}
-    waiting, seen = [*goals], set()
+    now = software()
+    stages: dict[str, Stage[Any]] = {}
+    waiting = [*goals]
     while waiting:
         stage = waiting.pop()
-        if stage.path in seen:
-            continue
-        seen.add(stage.path)
-        waiting.extend(stage.upstream_stages())
-        computed_by = store.software(stage)
-        if computed_by is not None:
-            name = stage.name if stage.name not in found else f"{stage.name} {stage.key[:12]}"
-            found[name] = computed_by
-    record = {}
-    for item in dict.fromkeys(item for versions in found.values() for item in versions):
-        parts: dict[str, list[str]] = {}
-        for name, versions in found.items():
-            parts.setdefault(versions.get(item, "not installed"), []).append(name)
-        one = next(iter(parts))
-        several = "; ".join(f"{value} ({', '.join(names)})" for value, names in parts.items())
-        record[item] = one if len(parts) == 1 else several
-    return record
+        if stage.path not in stages:
+            stages[stage.path] = stage
+            waiting.extend(stage.upstream_stages())
+    names: dict[str, Counter[str]] = {}
+    for stage in stages.values():
+        then = store.software(stage)
+        if then is not None and then != now:
+            items = dict.fromkeys([*now, *then])
+            differing = [f"{k} {then.get(k, 'none')}" for k in items if now.get(k) != then.get(k)]
+            names.setdefault(", ".join(differing), Counter())[stage.name] += 1
+    lines = [
+        f"{', '.join(name if n == 1 else f'{n} {name}' for name, n in sorted(found.items()))}: "
+        f"{differing}"
+        for differing, found in sorted(names.items())
+    ]
+    return now | ({"computed earlier": "; ".join(lines)} if lines else {})
 
 
 def solver_record(table: DifficultyTable) -> dict[str, str]:

@@ -13,7 +13,7 @@ from mia_lab.config.choices import StoreAction, StoreState
 from mia_lab.config.schema import Config, StoreTask
 from mia_lab.errors import UserError
 from mia_lab.store.artifact import Store
-from mia_lab.store.manifest import Entry, verify
+from mia_lab.store.manifest import MANIFEST, Entry, verify
 from mia_lab.store.marker import MARKER, is_store
 
 NAMED = 5
@@ -57,7 +57,8 @@ def administer(root: Path, task: StoreTask) -> str:
         if task.action is StoreAction.list:
             return listing(entries)
         excess = sum(e.size for e in everything) - (task.max_gb or 0) * 1e9
-        return prune(store, entries, None if task.max_gb is None else excess, task.dry_run)
+        said = prune(store, entries, None if task.max_gb is None else excess, task.dry_run)
+        return "\n".join([said, *_left_out(everything, task)])
 
 
 def select(entries: Iterable[Entry], task: StoreTask) -> list[Entry]:
@@ -73,6 +74,8 @@ def select(entries: Iterable[Entry], task: StoreTask) -> list[Entry]:
     elif task.state is None and task.action is StoreAction.prune:
         found = [e for e in found if e.state != StoreState.damaged.value]
     found = [e for e in found if task.state is None or e.state == task.state.value]
+    if task.action is StoreAction.prune:  # without a manifest it may be anything
+        found = [e for e in found if e.state != "damaged" or _has_manifest(e)]
     return sorted(found, key=lambda e: e.used)
 
 
@@ -141,6 +144,21 @@ def prune(store: Store, entries: Sequence[Entry], excess: float | None, dry_run:
     busy_ones = f", {len(kept)} kept because they are in use" if kept else ""
     rows = [f"{word} {e.stage}/{e.key[:12]} ({e.state})" for e in gone]
     return "\n".join([*rows, f"{word} {len(gone)} entries, {_mb(gone)}{busy_ones}"])
+
+
+def _left_out(entries: Sequence[Entry], task: StoreTask) -> list[str]:
+    """What damaged entries pruning leaves alone, and how they are deleted."""
+    if task.state is StoreState.damaged:
+        bare = [e for e in entries if e.state == "damaged" and not _has_manifest(e)]
+        return [f"kept {e.path}: has no manifest; delete it yourself" for e in bare]
+    damaged = [e for e in entries if e.state == "damaged" and task.stage in (None, e.stage)]
+    if task.state is not None or not damaged:
+        return []
+    return [f"kept {len(damaged)} damaged entries, {_mb(damaged)}; add store.state=damaged"]
+
+
+def _has_manifest(entry: Entry) -> bool:
+    return (entry.path / MANIFEST).is_file()
 
 
 def _verify(entries: Sequence[Entry]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ LOSSES_FILE = "losses.csv"
 
 LAST, PREVIOUS, CHECKSUMS = "last.ckpt", "previous.ckpt", "sha256"
 """Files of the folder that an interrupted training resumes from."""
+
+KEPT_CHECKSUMS = 60
+"""Checksums kept beside a new one: more than saves that may fail one after another."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save({**checkpoint, "generator": self._generator}, file)
             if path.name == LAST:
                 file.flush()
+                os.fsync(file.fileno())
                 _keep_previous(path, file_sha256(Path(file.name)))
 
 
@@ -88,7 +93,7 @@ def _keep_previous(last: Path, new_sha256: str) -> None:
 
     Wherever this is interrupted, each checkpoint in the folder has its checksum in the list.
     """
-    listed = [*_checksums(last.parent)[-2:], new_sha256]
+    listed = [*_checksums(last.parent)[-KEPT_CHECKSUMS:], new_sha256]
     content = "".join(f"{digest}\n" for digest in listed).encode()
     with whole_file(last.with_name(CHECKSUMS), len(content)) as file:
         file.write(content)
@@ -99,14 +104,15 @@ def _keep_previous(last: Path, new_sha256: str) -> None:
 def _checksums(folder: Path) -> list[str]:
     try:
         return (folder / CHECKSUMS).read_text(encoding="ascii", errors="replace").split()
-    except FileNotFoundError:
+    except OSError:
         return []
 
 
 def intact_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of an interrupted training whose checksum holds; None if none does.
 
-    A damaged one is named in a warning. It would make another victim, which no check could find.
+    A damaged one would train another victim, which no later check could find. It is renamed to
+    ``*.damaged``, and a warning says so.
 
     Args:
         folder: holds the checkpoints; may be missing.
@@ -116,11 +122,14 @@ def intact_checkpoint(folder: Path) -> Path | None:
         try:
             if file_sha256(path) in listed:
                 return path
-        except FileNotFoundError:  # or another process of the same training has removed it
+            reason = "its checksum does not match"
+        except FileNotFoundError:
             continue
+        except OSError as error:  # such as of a broken disk
+            reason = str(error.strerror)
         damaged = True
-        log.warning("%s: damaged, its checksum does not match; it is not used", path)
-        path.unlink(missing_ok=True)
+        log.warning("%s: damaged, %s; it is not used", path, reason)
+        path.replace(path.with_name(f"{path.name}.damaged"))
     if damaged:
         log.warning("no checkpoint is intact, so the training starts again")
     return None

@@ -39,6 +39,9 @@ from mia_lab.victims.files import (
 
 __all__ = ["EpochHook", "TrainingSettings", "train"]
 
+CHECKPOINTS = "resume"
+"""Folder of the checkpoints that an interrupted training resumes from."""
+
 log = logging.getLogger(__name__)
 
 _HARMLESS_WARNINGS = (
@@ -100,10 +103,11 @@ def train(
         SystemExit: a signal stopped the training; the checkpoint remains.
     """
     _check_devices(module, settings)
+    resume = intact_checkpoint(folder / CHECKPOINTS)  # one choice for all processes
     if settings.processes > 1:
-        launch(_train, settings.processes, module, dataset, folder, settings)
+        launch(_train, settings.processes, module, dataset, folder, settings, resume)
     else:
-        _train(0, module, dataset, folder, settings, on_epoch)
+        _train(0, module, dataset, folder, settings, resume, on_epoch)
 
 
 def _check_devices(module: pl.LightningModule, settings: TrainingSettings) -> None:
@@ -131,13 +135,13 @@ def _train(
     dataset: PairDataset,
     folder: Path,
     settings: TrainingSettings,
+    resume: Path | None,
     on_epoch: EpochHook | None = None,
 ) -> None:
     """Train in one process; the process of rank 0 writes the files."""
     hparams = module.hparams
     loader = _loader(module, dataset, settings, rank)
-    checkpoints = folder / "resume"
-    resume = intact_checkpoint(checkpoints)
+    checkpoints = folder / CHECKPOINTS
     encoding = hparams.get("input_encoding", "rgb")
     generator = cast(nn.Module, module.generator)
     history, preemption = History(hparams["epochs"] * len(loader), on_epoch), Preemption()

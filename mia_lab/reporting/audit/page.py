@@ -167,7 +167,10 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
 
 def facts(result: AuditResult) -> list[Fact]:
     """The headline numbers of the best attack, and those to compare them with."""
-    best = max(result.evaluations, key=lambda e: (e.is_separating, e.is_reversed, e.auc))
+    best = max(
+        result.evaluations,
+        key=lambda e: (e.is_separating, e.is_reversed, -e.auc if e.is_reversed else e.auc),
+    )
     low, high = best.auc_ci95
     # The lowest rate that so few non-members resolve.
     known = [(fpr, tpr) for fpr, tpr in best.tpr_at_fpr.items() if tpr is not None]

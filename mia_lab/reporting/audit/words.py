@@ -52,39 +52,44 @@ def details(result: AuditResult) -> str:
     """What follows the headline."""
     if result.blind.verdict is not Verdict.CONFOUNDED:
         return belief(result)
-    attacks = ", ".join(_aucs(result))
-    return f"{belief(result).removeprefix(CONFOUNDED).lstrip()} With that difference: {attacks}."
+    attacks = f"Measured on this split: {_aucs(_by_auc(result))}."
+    return " ".join(filter(None, (belief(result), attacks, _wrong_direction(result))))
 
 
 def finding(result: AuditResult) -> str:
     """Can members be told from non-members, by which attack, in which direction, how well."""
-    attacks = _by_auc(result)
-    separating = any(e.is_separating for e in attacks)
-    wrong = [e.name for e in attacks if e.is_reversed]
-    found = _aucs(result)
-    if not separating and wrong:
+    attacks, reversed_ones = _by_auc(result), _reversed(result)
+    if reversed_ones and not any(e.is_separating for e in attacks):
         told = "Members are told from non-members in the wrong direction"
-        return f"{told}: {', '.join(found)}. Significantly below 0.5: {SWAPPED}"
-    can = "can be told" if separating else "could not be told reliably"
-    sentence = f"Members {can} from non-members: {', '.join(found)}."
-    if wrong:
-        sentence += f" The AUC of {', '.join(wrong)} is significantly below 0.5: {SWAPPED}"
-    return sentence
+        return f"{told}: {_aucs(reversed_ones)}. {_wrong_direction(result)}"
+    can = "can be told" if attacks[0].is_separating else "could not be told reliably"
+    sentence = f"Members {can} from non-members: {_aucs(attacks)}."
+    return " ".join(filter(None, (sentence, _wrong_direction(result))))
 
 
 def _by_auc(result: AuditResult) -> list[Evaluation]:
-    return sorted(result.evaluations, key=lambda e: -e.auc)
+    return sorted(result.evaluations, key=lambda e: (not e.is_separating, -e.auc))
 
 
-def _aucs(result: AuditResult) -> list[str]:
-    """The best attacks, each in a few words."""
-    attacks = _by_auc(result)
+def _reversed(result: AuditResult) -> list[Evaluation]:
+    """Attacks whose AUC is significantly below 0.5, the lowest first."""
+    return sorted((e for e in result.evaluations if e.is_reversed), key=lambda e: e.auc)
+
+
+def _wrong_direction(result: AuditResult) -> str:
+    """What an AUC below 0.5 may come from; "" where there is none."""
+    names = ", ".join(e.name for e in _reversed(result))
+    return f"The AUC of {names} is significantly below 0.5: {SWAPPED}" if names else ""
+
+
+def _aucs(attacks: Sequence[Evaluation]) -> str:
+    """The first attacks, each in a few words."""
     found = [
         f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:HEADLINE_ATTACKS]
     ]
     if len(attacks) > HEADLINE_ATTACKS:
         found.append(f"{len(attacks) - HEADLINE_ATTACKS} others below")
-    return found
+    return ", ".join(found)
 
 
 def belief(result: AuditResult) -> str:
@@ -95,8 +100,7 @@ def belief(result: AuditResult) -> str:
     best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
     if blind.verdict is Verdict.CONFOUNDED:
         return (
-            f"{CONFOUNDED} Attacks that never see the victim tell them apart ({best}). "
-            f"{_beyond(result.excess)}"
+            f"Attacks that never see the victim tell them apart ({best}). {_beyond(result.excess)}"
         )
     if blind.verdict is Verdict.SOUND:
         return (

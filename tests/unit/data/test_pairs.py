@@ -204,7 +204,7 @@ def test_a_picture_that_changes_after_its_fingerprint_is_refused(tmp_path: Path)
     with pytest.raises(UserError, match=f"{changed}: has changed since this run began"):
         pairs.load("train/1")
     with pytest.raises(UserError, match=f"{changed}: has changed since this run began"):
-        traces.traces(pairs.load("train/0"), [changed], pairs.read)
+        traces.traces(pairs.load("train/0"), [changed], pairs.read_file)
     assert pairs.fingerprint(ids) == before
     assert FolderPairs(tmp_path, "side_by_side", "AtoB").ids("train") == ids
 

@@ -101,6 +101,10 @@ def test_unknown_metrics_are_refused_with_the_choices() -> None:
         ("auc/membership < 0.4", True, False),
         ("auc/membership < 0.01", False, False),
         ("auc/reconstruction > 0.6", False, False),
+        ("auc/slightly > 0.6", False, False),
+        ("auc/slightly > 0.51", True, True),
+        ("tpr_at_fpr_0.1/slightly > 0.3", False, False),
+        ("p_value/membership > 0.05", False, False),
         ("blind/max > 0.6", False, False),
     ],
 )
@@ -111,7 +115,9 @@ def test_a_reversed_attack_passes_no_limit_from_above(
     measured = {
         **{"auc/membership": 0.02, "auc_ci95_high/membership": 0.06},
         **{"auc/reconstruction": 0.45, "auc_ci95_high/reconstruction": 0.55},
-        **{"tpr_at_fpr_0.1/membership": 0.0, "blind/max": 0.52},
+        **{"auc/slightly": 0.48, "auc_ci95_high/slightly": 0.499},
+        **{"tpr_at_fpr_0.1/membership": 0.0, "tpr_at_fpr_0.1/slightly": 0.1},
+        **{"blind/max": 0.52, "p_value/membership": 0.001},
     }
     gate = decide(condition, measured)
     assert (gate.failed, gate.reversed) == (failed, is_reversed)

@@ -60,7 +60,7 @@ def test_members_told_in_the_wrong_direction(result):
     swapped = with_auc(first, 0.01, (0.0, 0.04)), with_auc(second, 0.2, (0.1, 0.3))
     text = finding(dataclasses.replace(result, evaluations=swapped))
     assert text.startswith("Members are told from non-members in the wrong direction: ")
-    assert "Significantly below 0.5: are the roles swapped" in text
+    assert f"The AUC of {first.name}, {second.name} is significantly below 0.5: are the" in text
     mixed = with_auc(first, 0.01, (0.0, 0.04)), second
     text = finding(dataclasses.replace(result, evaluations=mixed))
     assert text.startswith("Members can be told from non-members: ")

@@ -128,6 +128,17 @@ def test_the_error_of_a_job_is_its_message(tmp_path: Path) -> None:
     ]
 
 
+def test_the_error_of_a_job_is_the_first_line_of_its_message() -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "a.py", line 1, in <module>\n    f()\n'
+        "torch.AcceleratorError: CUDA error: out of memory\n"
+        "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+    )
+    found = slurm._message_of_traceback(text)
+    assert found == "torch.AcceleratorError: CUDA error: out of memory"
+
+
 def submit(folder: Path, n_points: int, points_per_job: int = 1) -> list[slurm.QueuedJob]:
     points = [Point(folder / str(number), ()) for number in range(n_points)]
     jobs = slurm._jobs(points, FakeProgram(), points_per_job)  # type: ignore[arg-type]

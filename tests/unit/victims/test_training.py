@@ -156,6 +156,11 @@ def test_a_crash_while_a_checkpoint_is_written_loses_no_older_one(
         patched.setattr(Path, "replace", until_the_crash)
         for n in (3, 4):
             writer.save_checkpoint({"n": n}, last)
+    for _ in range(5):  # and again and again, wherever it was
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            left[0] = step % 3
+            patched.setattr(Path, "replace", until_the_crash)
+            writer.save_checkpoint({"n": 2 + step // 3}, last)
     found = intact_checkpoint(tmp_path)
     assert found is not None
     assert torch.load(found)["n"] == 2 + step // 3

@@ -1,0 +1,8 @@
+"""Libraries whose versions are inputs of what they compute."""
+
+from __future__ import annotations
+
+from mia_lab.store.software import NUMERICAL
+
+ATTACKING = (*NUMERICAL, "torchmetrics")
+"""Libraries that the scores of attacks, and what follows from them, are computed with."""
