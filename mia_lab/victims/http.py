@@ -29,6 +29,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal
@@ -167,7 +168,7 @@ class Http:
 
         threading.Thread(target=exchange, daemon=True).start()
         try:
-            return _parse(future.result(self._timeout_s), self._encoding, shape)
+            return _parse(future.result(self._timeout_s), self._encoding, shape, self._quote)
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self._connection_failure(error) from error
 
@@ -204,7 +205,9 @@ class Http:
                 f"{START}; if it is slow, raise victim.timeout_s or lower query.batch_size",
                 temporary=True,
             )
-        what = f"cannot be queried ({' '.join(str(cause).split()) or type(cause).__name__})"
+        # The message of a broken protocol holds what the server sent.
+        reason = self._safe(" ".join(str(cause).split()))[:LONGEST_QUOTE]
+        what = f"cannot be queried ({reason or type(cause).__name__})"
         # A ValueError means that the request is invalid.
         final = isinstance(error, ValueError) or "CERTIFICATE_VERIFY_FAILED" in what
         return _Failure(what, START, temporary=not final)
@@ -232,12 +235,18 @@ class Http:
         return _Failure(what, remedy, temporary=True, retry_after=wait)
 
     def _quote(self, text: str) -> str:
-        """The first line of a server's text, in parentheses and without the token."""
-        if self._token:
-            text = text.replace(self._token, "***")
-        line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        shown = line.encode("unicode_escape").decode()
-        return f" ({shown[:200]}{'...' if len(shown) > 200 else ''})" if shown else ""
+        """The first line of a server's text, in parentheses, escaped and without the token."""
+        lines = (line.strip() for line in self._masked(text).splitlines())
+        shown = self._safe(next((line for line in lines if line), ""))
+        more = "..." if len(shown) > LONGEST_QUOTE else ""
+        return f" ({shown[:LONGEST_QUOTE]}{more})" if shown else ""
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._token, "***") if self._token else text
+
+    def _safe(self, text: str) -> str:
+        """Text of a server for a terminal and a log: without the token and control characters."""
+        return self._masked(text).encode("unicode_escape").decode()
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token:
@@ -256,6 +265,9 @@ class Http:
             state.next_action.sleep,
         )
 
+
+LONGEST_QUOTE = 200
+"""Characters that an error shows of what a server sent."""
 
 REMEDY = {
     401: "name the environment variable of the token with victim.token_variable",
@@ -303,14 +315,23 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return max(requested, doubling(state) + jitter(state))
 
 
-def _parse(body: bytes, encoding: str, shape: torch.Size) -> list[Tensor]:
-    """The images of an answer to inputs of shape (N, C, H, W)."""
+def _parse(
+    body: bytes, encoding: str, shape: torch.Size, quote: Callable[[str], str]
+) -> list[Tensor]:
+    """The images of an answer to inputs of shape (N, C, H, W).
+
+    Args:
+        body: of the answer.
+        encoding: of the images.
+        shape: of the inputs.
+        quote: shows a text of the server in an error.
+    """
     try:
         answer: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        begins = body[:40].decode("ascii", "replace").encode("unicode_escape").decode()
+        begins = quote(body.decode(errors="replace"))
         raise _Failure(
-            f"the answer of {len(body)} bytes is not JSON or is truncated ('{begins}')",
+            f"the answer of {len(body)} bytes is not JSON or is truncated{begins}",
             CORRECT,
             temporary=True,
         ) from error

@@ -168,7 +168,12 @@ def test_gate(audited: Command) -> None:
     area = metrics["attacks"]["membership"]["auc"]
     assert ran.code == 3
     assert ran.err.splitlines()[-1] == f"fail_if: auc/membership = {area:.6g} >= 0"
-    assert metrics["gate"] == {"condition": "auc/membership >= 0", "value": area, "failed": True}
+    assert metrics["gate"] == {
+        "condition": "auc/membership >= 0",
+        "value": area,
+        "failed": True,
+        "reversed": False,
+    }
     assert "report: " in ran.out
     assert "Gate failed" in _text(audited.folder / "outputs/latest")
 

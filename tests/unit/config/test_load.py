@@ -301,3 +301,28 @@ def test_tasks_that_use_no_component_import_none(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+class Rooted:
+    """A dataset of the user's with a folder of its own."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def ids(self, subset: str) -> list[str]:
+        return [subset]
+
+    def load(self, image_id: str) -> None:
+        raise NotImplementedError
+
+    def fingerprint(self, ids: list[str]) -> str:
+        return "".join(ids)
+
+
+def test_a_dataset_of_the_users_has_its_own_root() -> None:
+    """Not ``data.root``, which is the folder of ``data.source=folder``."""
+    own = "data.sources.mine"
+    asked = ("data=custom", "data.source=mine", f"+{own}._target_={Rooted.__module__}.Rooted")
+    config = composed(*asked, f"+{own}.root=mine/own")
+    assert config.data.root is None
+    assert build.source(config.data).root == "mine/own"  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import logging
@@ -185,6 +186,48 @@ def test_settings(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], mes
     monkeypatch.setenv("BAD", "two words")
     with pytest.raises(UserError, match=re.escape(message)):
         Http(**{"url": "http://127.0.0.1:1/", **settings})
+
+
+SENT = {
+    "a body that is not JSON": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\nnope s3cret-token \x1b[31mred\x07"
+    ),
+    "a status line": b"HTTP/1.1 \x1b[31ms3cret-token\r\n\r\n",
+    "no status line": b"\x1b]0;s3cret-token\x07\r\n\r\n",
+    "a reason": b"HTTP/1.1 500 \x1b[31ms3cret-token\r\nContent-Length: 0\r\n\r\n",
+    "a chunk header": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ns3cret-token\x1b[31m\r\nx\r\n"
+    ),
+    "a redirect": (
+        b"HTTP/1.1 302 Found\r\nLocation: http://x/s3cret-token\r\nContent-Length: 0\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("sent", SENT.values(), ids=SENT)
+def test_what_a_server_sends_is_masked_and_escaped(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret-token")
+
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(2**16)
+                    connection.sendall(sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/translate"
+        with pytest.raises(Unanswered) as caught:
+            Http(url, token_variable="TOKEN", retries=1, timeout_s=5).translate(images())
+    for shown in (str(caught.value), caplog.text):
+        assert "s3cret" not in shown
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
 
 
 def test_no_secret_is_shown(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
