@@ -204,7 +204,6 @@ def excess(
     scores: ScoreTable,
     blind: Blind,
     is_member: NDArray[np.bool_],
-    seed: int,
     groups: Strings | None = None,
 ) -> Comparison:
     """Compare an attack with the best baseline, on the same images.
@@ -217,7 +216,6 @@ def excess(
         scores: scores of the attack on the images of ``blind``, in any order.
         blind: from :func:`judge_split`.
         is_member: bool (N,), in the order of ``scores.id``.
-        seed: seed of the bootstrap.
         groups: (N,) clusters, in the same order.
 
     Raises:
@@ -229,8 +227,8 @@ def excess(
     if blind.best == DIFFICULTY:
         if baseline.auc < 0.5:
             best = ScoreTable(best.attack, best.model, best.id, -best.score)
-        return compare_attacks(scores, best, is_member, seed, groups)
-    found = compare_attacks(scores, best, is_member, seed, groups)
+        return compare_attacks(scores, best, is_member, groups)
+    found = compare_attacks(scores, best, is_member, groups)
     fixed = auc_interval(best.column(scores.id.tolist()), is_member, groups=groups)
     return _with_variance(found, _half_width(baseline.auc_ci95) ** 2 - _half_width(fixed) ** 2)
 
@@ -323,22 +321,11 @@ def _widened(area: float, interval: Interval, factor: float) -> Interval:
 
 def _with_variance(found: Comparison, extra: float) -> Comparison:
     """Add variance to a paired difference: ``extra`` in squared half widths of the interval."""
+    half = float(np.sqrt(_half_width(found.ci95) ** 2 + max(extra, 0.0)))
+    low, high = found.difference - half, found.difference + half
     z = float(ndtri(0.975))
-
-    def widen(interval: Interval) -> tuple[Interval, float]:
-        half = float(np.sqrt(_half_width(interval) ** 2 + max(extra, 0.0)))
-        low, high = found.difference - half, found.difference + half
-        p_value = 2 * float(ndtr(-abs(found.difference) * z / half)) if half else 1.0
-        return (max(-1.0, low), min(1.0, high)), p_value
-
-    (ci95, p_value), (bootstrap, bootstrap_p) = map(widen, (found.ci95, found.bootstrap_ci95))
-    return replace(
-        found,
-        ci95=ci95,
-        p_value=p_value,
-        bootstrap_ci95=bootstrap,
-        bootstrap_p_value=bootstrap_p,
-    )
+    p_value = 2 * float(ndtr(-abs(found.difference) * z / half)) if half else 1.0
+    return replace(found, ci95=(max(-1.0, low), min(1.0, high)), p_value=p_value)
 
 
 def _half_width(interval: Interval) -> float:

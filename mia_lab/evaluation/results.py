@@ -136,7 +136,6 @@ class Comparison:
         first, second: names of the scores.
         difference: of the AUCs, in [-1, 1].
         ci95, p_value: DeLong's.
-        bootstrap_ci95, bootstrap_p_value: the same by a stratified bootstrap.
     """
 
     first: str
@@ -144,8 +143,6 @@ class Comparison:
     difference: Annotated[float, Ge(-1), Le(1)]
     ci95: Interval
     p_value: Share
-    bootstrap_ci95: Interval
-    bootstrap_p_value: Share
 
     @property
     def estimate(self) -> Estimate:

@@ -136,7 +136,7 @@ def test_excess_over_a_fitted_baseline_is_less_certain() -> None:
     assert found.best == "fitted"
     scores = np.random.default_rng(1).normal(size=2 * N) + IS_MEMBER
     table = ScoreTable("membership", "victim", IDS, scores)
-    gain = excess(table, found, IS_MEMBER, 0)
+    gain = excess(table, found, IS_MEMBER)
     best = next(t for t in found.scores if t.attack == found.best)
     plain = compare_attacks(table, best, IS_MEMBER)
     assert gain.difference == plain.difference
@@ -211,6 +211,6 @@ def test_excess_is_paired_with_the_best_baselines_better_side() -> None:
     scores = np.random.default_rng(1).normal(size=2 * N) + 2 * IS_MEMBER
     order = np.random.default_rng(2).permutation(2 * N)
     table = ScoreTable("membership", "victim", IDS[order], scores[order])
-    gain = excess(table, found, IS_MEMBER[order], 0)
+    gain = excess(table, found, IS_MEMBER[order])
     assert gain.difference == pytest.approx(auc(scores, IS_MEMBER) - found.max)
     assert (gain.first, gain.second) == ("membership", "difficulty")
