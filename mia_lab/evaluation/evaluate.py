@@ -69,6 +69,7 @@ def compare_attacks(
     second: ScoreTable,
     is_member: NDArray[np.bool_],
     groups: Strings | None = None,
+    extra_variance: float = 0.0,
 ) -> Comparison:
     """Paired difference AUC(first) - AUC(second) on the same images.
 
@@ -77,6 +78,7 @@ def compare_attacks(
         second: scores of another attack on the same images, in any order.
         is_member: bool (N,), in the order of ``first.id``.
         groups: (N,) clusters, in the order of ``first.id``.
+        extra_variance: see :func:`~mia_lab.evaluation.uncertainty.compare`.
 
     Raises:
         ValueError: the tables are not about the same images, or see :func:`evaluate`.
@@ -85,7 +87,9 @@ def compare_attacks(
     if len(second.id) != len(first.id) or rows.keys() != {str(i) for i in first.id}:
         raise ValueError(f"{first.attack} and {second.attack} scored different images")
     aligned = second.score[[rows[str(i)] for i in first.id]]
-    difference, ci95, p_value = compare(first.score, aligned, is_member, groups=groups)
+    difference, ci95, p_value = compare(
+        first.score, aligned, is_member, groups=groups, extra_variance=extra_variance
+    )
     return Comparison(first.attack, second.attack, difference, ci95, p_value)
 
 

@@ -174,6 +174,8 @@ class Blind:
         upper95: simultaneous 95 % upper bound of the baselines' AUCs.
         permutations: of the labels, through the whole fit and score.
         verdict: ``confounded`` where ``p_value`` < 0.05, else ``sound`` where ``upper95`` < 0.60.
+        refit_factor: of each baseline, how much wider the intervals of its AUC are than those of a
+            fixed score, because its fits share images; 1: it is not fitted.
     """
 
     baselines: tuple[Evaluation, ...]
@@ -185,6 +187,7 @@ class Blind:
     upper95: Share
     permutations: Annotated[int, Ge(1)]
     verdict: Verdict
+    refit_factor: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,16 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
-from mia_lab.evaluation.blind import _compact, blind_scores, excess
+from mia_lab.evaluation.blind import (
+    _compact,
+    blind_scores,
+    excess,
+    fit_baselines,
+    judge_fits,
+)
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.results import Blind, Verdict
-from mia_lab.types import ScoreTable
+from mia_lab.types import BlindFits, ScoreTable
 
 N = 60
 IS_MEMBER = np.arange(2 * N) < N
@@ -214,3 +220,23 @@ def test_excess_is_paired_with_the_best_baselines_better_side() -> None:
     gain = excess(table, found, IS_MEMBER[order])
     assert gain.difference == pytest.approx(auc(scores, IS_MEMBER) - found.max)
     assert (gain.first, gain.second) == ("membership", "difficulty")
+
+
+@pytest.mark.parametrize("n", [3, 8])
+def test_excess_of_few_images_is_rarely_significant(n: int) -> None:
+    """Neither the attack nor the fitted baseline knows anything."""
+    rng = np.random.default_rng(n)
+    truth = np.arange(2 * n) < n
+    ids = np.arange(2 * n).astype(str)
+
+    def features() -> np.ndarray:
+        return rng.normal(size=(2 * n, 3))
+
+    null = fit_baselines(np.zeros(2 * n), {"fit": features()}, truth, seed=0, permutations=40).null
+    found = 0
+    for _ in range(100):
+        scores = np.stack([np.zeros(2 * n), blind_scores(features(), truth, 0)])
+        blind = judge_fits(BlindFits(np.array(["difficulty", "fit"]), scores, null), ids, truth, 0)
+        table = ScoreTable("membership", "victim", ids, rng.normal(size=2 * n))
+        found += excess(table, blind, truth).p_value < 0.05
+    assert found <= stats.binom.ppf(0.999, 100, 0.05)

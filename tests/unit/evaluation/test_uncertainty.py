@@ -186,3 +186,28 @@ def test_comparison_with_one_member():
     assert low < 1
     assert high == 1
     assert 0 < p < 0.2
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(("first", "second", "shared"), [(0, 0, 0), (1, 1, 0.5), (2.5, 0, 0)])
+def test_differences_of_few_images_are_covered(n, first, second, shared):
+    rng = np.random.default_rng(n)
+    is_member = np.arange(2 * n) < n
+    true = norm.cdf(first / np.sqrt(2)) - norm.cdf(second / np.sqrt(2))
+    covered = 0
+    for _ in range(400):
+        common = rng.normal(size=2 * n) * np.sqrt(shared)
+        a, b = rng.normal(size=(2, 2 * n)) * np.sqrt(1 - shared) + common
+        _, (low, high), _ = compare(a + first * is_member, b + second * is_member, is_member)
+        covered += low <= true <= high
+    assert covered >= binom.ppf(0.001, 400, 0.93)
+
+
+def test_extra_variance_widens_also_at_the_end_of_the_scale():
+    is_member = np.arange(4) < 2
+    first, second = np.array([3.0, 4.0, 1.0, 2.0]), np.array([3.0, 1.0, 2.0, 4.0])
+    _, (low, high), p = compare(first, second, is_member)
+    _, (wider_low, wider_high), larger = compare(first, second, is_member, extra_variance=0.04)
+    assert high == wider_high == 1
+    assert wider_low < low
+    assert larger > p > 0.01
