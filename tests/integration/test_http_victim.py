@@ -95,3 +95,16 @@ def test_nobody_there(command: Command, server: Server) -> None:
     server.server_close()
     error = command(*given).error
     assert "Connection refused), after 2 attempts; start the server or correct victim.url" in error
+
+
+def test_the_token_is_in_no_file(
+    command: Command, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VICTIM_TOKEN", "s3cret-of-the-audit")
+    given = (*arguments(command, server), "tracking.mode=offline")
+    ran = command(*given, "victim.token_variable=VICTIM_TOKEN")
+    assert ran.code == 0, ran.err
+    assert "s3cret" not in ran.out + ran.err
+    files = [path for path in command.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files if b"s3cret-of-the-audit" in path.read_bytes()]
