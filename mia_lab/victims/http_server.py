@@ -39,6 +39,7 @@ HEAD = re.compile(
 NO_HEAD = re.compile(rb"[^\t\r\n -~\x80-\xff]|(?<!\r)\n|\r[^\n]")
 """What no head contains: control characters, and ends of lines other than CRLF."""
 
+BUSY = "the server is busy; send the request again"
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
     b"Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -112,7 +113,7 @@ class HttpServer(ThreadingHTTPServer):
         """
         future = self._worker.submit(self._compute, body)
         try:
-            while not wait([future], timeout=POLL_S).done:
+            while not wait([future], POLL_S).done and not future.cancelled():
                 if is_closed(client) and future.cancel():
                     raise ConnectionResetError("the client closed it before its turn")
             return future.result()
@@ -123,7 +124,8 @@ class HttpServer(ThreadingHTTPServer):
 
     def _compute(self, body: bytearray) -> bytes:
         data = self._answer(body)
-        self.answers.take(len(data))  # nothing more is computed while clients do not read
+        if not self.answers.take(len(data), self.limits.step_s):
+            raise Refusal(503, BUSY)
         return data
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -202,9 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refusal(400, "a GET has no body")
             data, size = _json(self.server.about), 0
         elif self.command == "POST" and self.path == self.server.path:
-            if "100-continue" in fields.get("expect", []):
-                self.handle_expect_100()
-            data = self._posted(length)
+            data = self._posted(length, "100-continue" in fields.get("expect", []))
             size = len(data)
         else:
             raise Refusal(405, f"send GET / or POST {self.server.path}")
@@ -244,14 +244,16 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "Content-Length is not one number")
         return int(lengths[0]) if lengths else 0
 
-    def _posted(self, length: int) -> bytes:
+    def _posted(self, length: int, asks_first: bool) -> bytes:
         """Receive a body, and compute the answer."""
         most, bodies = self.server.limits.request_bytes, self.server.bodies
         if length > most:
             raise Refusal(413, f"a request has at most {most} bytes; send fewer images")
         if not bodies.take(length, self.server.limits.step_s):
-            raise Refusal(503, "the server is busy; send the request again")
+            raise Refusal(503, BUSY)
         try:
+            if asks_first:
+                self.handle_expect_100()
             while (size := len(self._received)) < length:
                 step = time.monotonic() + self.server.limits.step_s
                 while len(self._received) < min(size + STEP, length):
@@ -317,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side closed a connection that waits for an answer."""
+    """Whether the other side closed its end of a connection that waits for an answer."""
     connection.setblocking(False)
     try:
         return not connection.recv(1, socket.MSG_PEEK)

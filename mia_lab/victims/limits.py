@@ -23,7 +23,7 @@ class Limits:
             for a request; if none waits, it is refused with status 503.
         idle_s: seconds between two requests of a connection.
         step_s: seconds for a head, for each 64 KiB of a body or of an answer, and to wait until
-            there is room for a body.
+            there is room for one.
         request_s: seconds for one whole request, and again for its answer.
     """
 
@@ -53,7 +53,7 @@ class Room:
         self._used = 0
         self._changed = threading.Condition()
 
-    def take(self, size: int, timeout: float | None = None) -> bool:
+    def take(self, size: int, timeout: float) -> bool:
         """Wait until there is room for an item, at most ``timeout`` seconds; False: there is none.
 
         Who took room gives the same number of bytes back.

@@ -30,7 +30,7 @@ def test_an_item_of_any_size_is_admitted_alone() -> None:
 
 def test_it_waits_for_room() -> None:
     room = Room(100)
-    room.take(100)
+    room.take(100, 0)
     start = time.monotonic()
     assert not room.take(10, 0.1)
     threading.Timer(0.1, room.give_back, [100]).start()
