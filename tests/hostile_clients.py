@@ -222,19 +222,20 @@ def attack(address: Address, kind: str, end: float, attempts: Counter[str]) -> N
         time.sleep(0.01)
 
 
-def main(port: int, clients: int, seconds: float) -> None:
-    """Attack for some time, each client in one way, and print the attempts of each kind."""
+def main(clients: int, seconds: float) -> None:
+    """Attack the port in standard input, each client in one way; print the attempts of each."""
     for made in (image_bomb, many_images, largest):
         made()
     print("ready", flush=True)
+    address = ("127.0.0.1", int(input()))
     end, attempts = time.monotonic() + seconds, Counter[str]()
     kinds = list(KINDS)
     for i in range(clients):
-        given = (("127.0.0.1", port), kinds[i % len(kinds)], end, attempts)
+        given = (address, kinds[i % len(kinds)], end, attempts)
         threading.Thread(target=attack, args=given, daemon=True).start()
     time.sleep(seconds)
     print(json.dumps(attempts))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from hostile_clients import KINDS
 from mia_lab.victims.files import export
 from mia_lab.victims.http import Http
 from mia_lab.victims.networks.unet import UNet
@@ -62,6 +64,7 @@ def process(*arguments: str, errors: Path) -> Iterator[subprocess.Popen[str]]:
         errors.open("w") as file,
         subprocess.Popen(
             [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
@@ -94,20 +97,22 @@ def stress(folder: Path, seconds: float, behaved: int, hostile: int) -> str:
     command = ("-m", "mia_lab.victims.server", str(weights), "--image-size", str(SIZE))
     script = str(Path(__file__).parent.with_name("hostile_clients.py"))
     log = folder / "log"
-    with process(*command, "--port", "0", errors=log) as server:
+    with (
+        process(script, str(hostile), str(seconds), errors=folder / "hostile") as attackers,
+        process(*command, "--port", "0", errors=log) as server,
+    ):
         url = line(server).removeprefix("serving at ")
-        port = url.split(":")[2].partition("/")[0]
         first = peak_mib(server.pid)
-        given = (script, port, str(hostile), str(seconds))
-        with process(*given, errors=folder / "hostile") as attackers:
-            assert line(attackers) == "ready"
-            end = time.monotonic() + seconds
-            clients = [Behaved(url, network, seed, end) for seed in range(behaved)]
-            for client in clients:
-                client.start()
-            attempts = json.loads(line(attackers))
-            for client in clients:
-                client.join(120)
+        assert line(attackers) == "ready"
+        assert attackers.stdin is not None
+        print(urlsplit(url).port, file=attackers.stdin, flush=True)
+        end = time.monotonic() + seconds
+        clients = [Behaved(url, network, seed, end) for seed in range(behaved)]
+        for client in clients:
+            client.start()
+        attempts = json.loads(line(attackers))
+        for client in clients:
+            client.join(120)
         peak = peak_mib(server.pid)
         assert server.poll() is None
     waits = [wait for client in clients for wait in client.waits]
@@ -121,6 +126,7 @@ def stress(folder: Path, seconds: float, behaved: int, hostile: int) -> str:
     print(figures)
     assert not wrong, wrong[0]
     assert all(client.waits for client in clients)
+    assert len(attempts) == min(hostile, len(KINDS))
     assert peak < MOST_MIB, figures
     text = log.read_text()
     assert "Traceback" not in text
@@ -130,7 +136,7 @@ def stress(folder: Path, seconds: float, behaved: int, hostile: int) -> str:
 
 
 def test_hostile_clients_for_some_seconds(tmp_path: Path) -> None:
-    stress(tmp_path, 4, 8, 17)
+    stress(tmp_path, 4, 8, len(KINDS))
 
 
 @pytest.mark.slow
