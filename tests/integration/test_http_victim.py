@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from mia_lab.victims import http
+from mia_lab.victims import http, http_server
 from mia_lab.victims import server as server_module
 from mia_lab.victims.answers import query_key
 from mia_lab.victims.server import Server
@@ -42,7 +42,8 @@ def model() -> Model:
 def server(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(http, "BACK_OFF_S", 0.01)
     silent = logging.Logger("server", logging.CRITICAL + 1)  # it shares the command's stderr
-    monkeypatch.setattr(server_module, "log", silent)
+    for module in (http_server, server_module):
+        monkeypatch.setattr(module, "log", silent)
     with Server(model.translate, 0) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
