@@ -268,8 +268,8 @@ class Store:
             UserError: the store cannot be written.
         """
         try:
+            self._session.open()  # first, because it marks a new folder as a store
             final.parent.mkdir(parents=True, exist_ok=True)
-            self._session.open()
             lock = Lock(
                 _lock_path(final), self._session, lambda dead: self._note_takeover(final, dead)
             )
