@@ -55,11 +55,15 @@ def _shortage(error: BaseException) -> str | None:
 
 
 def _message(folder: Path, shortage: str, size: int | None) -> UserError:
-    needed = f"{size / 1e6:.1f} MB needed, " if size else ""
+    needed = f"{_bytes(size)} needed, " if size else ""
     return UserError(
-        f"{folder}: {shortage} ({needed}{_free(folder) / 1e6:.1f} MB free); make room "
+        f"{folder}: {shortage} ({needed}{_bytes(_free(folder))} free); make room "
         "and run the same command again, which continues from the stored results"
     )
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _free(folder: Path) -> int:

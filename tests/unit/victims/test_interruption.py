@@ -86,7 +86,7 @@ def test_a_full_disk_during_training(
     def module() -> Pix2Pix:
         return tiny(width=2, discriminator_width=2, keep_epochs=keep)
 
-    with pytest.raises(UserError, match=r"disk is full .*MB needed, 0.0 MB free") as full:
+    with pytest.raises(UserError, match=r"disk is full .*B needed, 0.0 kB free") as full:
         train(module(), members, folder, CPU, on_epoch=fill_up)
     assert str(full.value).startswith(str(folder / stuck))
     assert not list(folder.rglob("*.partial"))
