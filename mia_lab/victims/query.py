@@ -66,7 +66,8 @@ def query(
         defense: defence applied to the answers.
 
     Raises:
-        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1]; or
+            the disk has no room for the answers.
     """
     n = len(dataset)
     path = folder / "images.npy"
