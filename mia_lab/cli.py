@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -23,7 +24,7 @@ from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, SweepFailedError, UserError
 from mia_lab.store import sha256_of
-from mia_lab.store.disk import is_full
+from mia_lab.store.disk import enough_room, full_disk
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -65,6 +66,7 @@ def main() -> None:
 
     try:
         job()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on with what is stored")
     except SweepFailedError as error:
@@ -74,8 +76,8 @@ def main() -> None:
     except UserError as error:
         sys.exit(_refuse(str(error), traceback_wanted))
     except OSError as error:
-        if is_full(error):
-            sys.exit(_refuse(f"the disk is full ({error}); make room and run the command again"))
+        if full := full_disk(error, _log_folder()):
+            sys.exit(_refuse(str(full), traceback_wanted))
         if started or not error.filename:
             raise
         reason = f"{error.filename}: {error.strerror}"
@@ -120,7 +122,14 @@ def run_task(config: Config) -> None:
     folder = Path(job.runtime.output_dir)
     group = Path(job.sweep.dir).name if is_point else config.name
     # Only the module of this task is imported: PyTorch and Matplotlib take seconds.
-    import_module(f"mia_lab.tasks.{config.task.value}").run(config, folder, group)
+    with enough_room(folder):
+        import_module(f"mia_lab.tasks.{config.task.value}").run(config, folder, group)
+
+
+def _log_folder() -> Path:
+    """Folder of the run's log; Hydra opens it before it writes its own files there."""
+    logs = [h.baseFilename for h in logging.root.handlers if isinstance(h, logging.FileHandler)]
+    return Path(logs[0]).parent if logs else Path.cwd()
 
 
 def _tidy(folder: Path) -> None:

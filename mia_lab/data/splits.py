@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,6 +20,7 @@ from mia_lab.data.pictures import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
+from mia_lab.store.disk import write_file
 from mia_lab.types import VICTIM, BlindFeatures, Role, Split
 
 COLUMNS = ("id", "role", "group", "model", "content")
@@ -237,11 +239,12 @@ def build_split(
 
 def write_manifest(path: Path, split: Split) -> None:
     """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        columns = (map(defused, getattr(split, c).tolist()) for c in COLUMNS)
-        writer.writerows(zip(*columns, strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    columns = (map(defused, getattr(split, c).tolist()) for c in COLUMNS)
+    writer.writerows(zip(*columns, strict=True))
+    write_file(path, text.getvalue())
 
 
 def _resolve(counts: Counts, pool: int) -> tuple[int, int]:

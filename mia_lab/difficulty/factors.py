@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mia_lab.difficulty.score import FactorBatch
+from mia_lab.store import ArrayFile
 from mia_lab.types import Layer
 
 INDEX = "index.json"
@@ -32,7 +32,7 @@ def save_factors(folder: Path, batches: Iterable[FactorBatch], n_images: int) ->
         ValueError: the batches do not hold ``n_images`` images.
     """
     ids: list[str] = []
-    files: dict[str, Any] = {}
+    files: dict[str, ArrayFile] = {}
     layers: tuple[Layer, ...] = ()
     with ExitStack() as stack:
         for batch in batches:
@@ -40,15 +40,10 @@ def save_factors(folder: Path, batches: Iterable[FactorBatch], n_images: int) ->
             arrays = {_file(k): t for k, t in enumerate(batch.factors.values())}
             arrays[TARGET] = batch.target
             for name, tensor in arrays.items():
-                array = tensor.cpu().contiguous().numpy()
                 if name not in files:
-                    files[name] = stack.enter_context((folder / name).open("wb"))
-                    _write_header(files[name], array, n_images)
-                # A memory map's pages would count as memory of this process.
-                array.tofile(files[name])
+                    files[name] = stack.enter_context(ArrayFile(folder / name, n_images))
+                files[name].append(tensor.cpu().numpy())
             ids.extend(batch.ids)
-    if len(ids) != n_images:
-        raise ValueError(f"the batches hold {len(ids)} images, expected {n_images}")
     (folder / INDEX).write_text(json.dumps({"ids": ids, "layers": layers}))
 
 
@@ -82,15 +77,6 @@ def load_factors(folder: Path, layers: Sequence[Layer], batch_size: int) -> Iter
 
 def _file(number: int) -> str:
     return f"layer-{number}.npy"
-
-
-def _write_header(file: Any, first: NDArray[Any], n_images: int) -> None:
-    header = {
-        "descr": np.lib.format.dtype_to_descr(first.dtype),
-        "fortran_order": False,
-        "shape": (n_images, *first.shape[1:]),
-    }
-    np.lib.format.write_array_header_2_0(file, header)
 
 
 def _reader(file: BinaryIO) -> Callable[[int], torch.Tensor]:

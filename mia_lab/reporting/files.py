@@ -15,6 +15,7 @@ from mia_lab.evaluation.metrics_file import metrics_content
 from mia_lab.evaluation.results import AuditReport
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import grid_frame, score_frame
+from mia_lab.store.disk import write_file
 
 
 def write_files(audit: AuditReport, pictures: Iterable[Picture], folder: Path) -> None:
@@ -39,7 +40,7 @@ def write_files(audit: AuditReport, pictures: Iterable[Picture], folder: Path) -
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write a table with the types of its columns."""
-    table.to_parquet(path, index=False)
+    write_file(path, table.to_parquet(index=False))
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
@@ -49,7 +50,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
         ValueError: a number is not finite.
     """
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_file(path, text + "\n")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -63,13 +64,12 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     written = written.assign(**texts)
     # Python quotes line ends of the file's own kind only; those who read it know others.
     has_return = any("\r" in str(field) for field in [*written, *texts.to_numpy().ravel()])
-    written.to_csv(
-        path,
+    text = written.to_csv(
         index=False,
         lineterminator="\n",
-        encoding="utf-8",
         quoting=csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL,
     )
+    write_file(path, text)
 
 
 def _field(value: Any) -> Any:
@@ -79,4 +79,4 @@ def _field(value: Any) -> Any:
 def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
     """Write one PNG per picture."""
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        write_file(folder / f"{picture.name}.png", picture.png)

@@ -16,6 +16,7 @@ from mia_lab.evaluation.results import AuditReport, Scoring, Survey
 from mia_lab.reporting import numbers, scores
 from mia_lab.reporting.audit.page import content
 from mia_lab.reporting.canvas import Picture
+from mia_lab.store.disk import write_file
 
 LISTED = 50
 """Candidates listed on a page; the table beside it has them all."""
@@ -35,7 +36,7 @@ def write_html(audit: AuditReport, pictures: Iterable[Picture], folder: Path) ->
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    path.write_text(render(audit, pictures), encoding="utf-8")
+    write_file(path, render(audit, pictures))
     return path
 
 
@@ -89,7 +90,7 @@ def write_page(template: str, filled: Mapping[str, Any], folder: Path) -> Path:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    path.write_text(_template(f"{template}.html.j2").render(**filled), encoding="utf-8")
+    write_file(path, _template(f"{template}.html.j2").render(**filled))
     return path
 
 

@@ -30,6 +30,7 @@ from mia_lab.reporting.frames import (
 )
 from mia_lab.reporting.scores import scores_summary
 from mia_lab.reporting.sweep.words import sweep_frames, sweep_summary
+from mia_lab.store.disk import full_disk
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -105,6 +106,8 @@ class Tracker:
             self._run = self._start()
         except Exception as error:  # whatever it is, the audit can do without W&B
             self._restore_environment()
+            if full := full_disk(error, self._directory):
+                raise full from error
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"tracking.mode={self.mode}: W&B did not start ({reason}); {self._remedy(reason)}"

@@ -4,9 +4,10 @@ from mia_lab.store.artifact import Store
 from mia_lab.store.content import Contents, file_sha256
 from mia_lab.store.manifest import Entry
 from mia_lab.store.stage import Stage, canonical_json, sha256_of
-from mia_lab.store.tables import load_table, save_table
+from mia_lab.store.tables import ArrayFile, load_table, save_table
 
 __all__ = [
+    "ArrayFile",
     "Contents",
     "Entry",
     "Stage",

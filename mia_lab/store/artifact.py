@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mia_lab.errors import UserError
-from mia_lab.store.disk import enough_room
+from mia_lab.store.disk import enough_room, full_disk
 from mia_lab.store.journal import note
 from mia_lab.store.lock import Lock
 from mia_lab.store.manifest import (
@@ -184,9 +184,10 @@ class Store:
 
     def _temporary(self, stage: Stage[Any]) -> Path:
         if stage.path not in self._temporary_folders:
-            folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            stage.compute(folder, self)
+            with enough_room(Path(tempfile.gettempdir())):
+                folder = Path(tempfile.mkdtemp(prefix="mia_lab-"))
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                stage.compute(folder, self)
             stage.check_unchanged()
             self._temporary_folders[stage.path] = folder
         return self._temporary_folders[stage.path]
@@ -234,8 +235,10 @@ class Store:
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             stage.check_unchanged()
             write_manifest(partial, stage, seconds, self._software)
-        except OSError as error:
-            if not lock.ours:
+        except BaseException as error:
+            if not stage.is_resumable:
+                shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError) and not lock.ours:
                 raise _superseded(final) from error
             raise
         if not lock.ours:
@@ -265,13 +268,15 @@ class Store:
             UserError: the store cannot be written.
         """
         try:
+            self._session.open()  # first, because it marks a new folder as a store
             final.parent.mkdir(parents=True, exist_ok=True)
-            self._session.open()
             lock = Lock(
                 _lock_path(final), self._session, lambda dead: self._note_takeover(final, dead)
             )
             taken = lock.take()
         except OSError as error:
+            if full := full_disk(error, self.root):
+                raise full from error
             raise StoreNotWritableError(
                 f"paths.store={self.root}: cannot be written ({error.strerror}); "
                 "choose another folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,30 +13,81 @@ from typing import BinaryIO
 
 from mia_lab.errors import UserError
 
+_SHORTAGES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file is larger than the file system or `ulimit -f` allows",
+}
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether an error or one of its causes reports a full disk or quota."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+_OF_LIBRARIES = re.compile(
+    r"\d+ requested and \d+ written"  # NumPy
+    r"|\(os error (?P<errno>\d+)\)"  # safetensors
+    r"|PytorchStreamWriter failed writing"  # PyTorch
+)
+"""Errors of libraries that write files themselves and do not raise the error of the system."""
+
+
+def full_disk(error: BaseException, folder: Path, size: int | None = None) -> UserError | None:
+    """The message for an error that a full disk or quota has caused; None for any other error.
+
+    Args:
+        error: the error; its causes count too.
+        folder: where the files are, unless the error names a file.
+        size: bytes that are needed, if they are known.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return None  # it says what is wrong
+        if shortage := _shortage(cause):
+            # Of a copy, the second name is the target.
+            name = getattr(cause, "filename2", None) or getattr(cause, "filename", None)
+            return _message(Path(name).parent if isinstance(name, str) else folder, shortage, size)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _shortage(error: BaseException) -> str | None:
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _OF_LIBRARIES.search(str(error))):
+        number = int(found["errno"] or errno.ENOSPC)
+    return _SHORTAGES.get(number) if number is not None else None
+
+
+def _message(folder: Path, shortage: str, size: int | None) -> UserError:
+    needed = f"{_bytes(size)} needed, " if size else ""
+    return UserError(
+        f"{folder}: {shortage} ({needed}{_bytes(_free(folder))} free); make room "
+        "and run the same command again, which continues from the stored results"
+    )
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 @contextmanager
-def enough_room(folder: Path) -> Iterator[None]:
+def enough_room(folder: Path, size: int | None = None) -> Iterator[None]:
     """Convert errors of a full disk within the context to a `UserError` about the folder.
+
+    Args:
+        folder: where the files are written.
+        size: bytes that are needed, if they are known.
 
     Raises:
         UserError: the disk is full; other errors are raised unchanged.
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        if is_full(error):
-            raise _full(folder) from error
+        if full := full_disk(error, folder, size):
+            raise full from error
         raise
 
 
@@ -51,31 +103,46 @@ def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
         UserError: the disk is full; an existing file is unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
+    with enough_room(path.parent, size):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_file(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file atomically, text in UTF-8; see :func:`whole_file`.
+
+    Raises:
+        UserError: the disk is full; an existing file is unchanged.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path, len(data)) as file:
+        file.write(data)
+
+
+def allocate(file: BinaryIO, size: int) -> None:
+    """Claim disk space for an empty file, so that a full disk is an error before the work.
+
+    Does nothing where the system cannot allocate.
+
+    Args:
+        file: open for writing.
+        size: bytes; at least 1.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        # PyTorch converts errors of the file system to RuntimeErrors.
-        small = isinstance(error, RuntimeError) and size > _free(path.parent)
-        if small or is_full(error):
-            raise _full(path.parent, size) from error
-        raise
-
-
-def _full(folder: Path, size: int | None = None) -> UserError:
-    needed = f"{size / 1e6:.1f} MB needed, " if size else ""
-    return UserError(
-        f"{folder}: the disk is full ({needed}{_free(folder) / 1e6:.1f} MB free); free disk space "
-        "and run the same command again, which continues from the stored results"
-    )
-
-
-def _free(folder: Path) -> int:
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise

@@ -89,8 +89,11 @@ def mark(root: Path) -> None:
         return
     root.mkdir(parents=True, exist_ok=True)
     new = root / f".{MARKER}.{uuid.uuid4().hex}"  # others read the marker whole, or find none
-    new.write_text(_content(), encoding="utf-8")
-    new.replace(root / MARKER)
+    try:
+        new.write_text(_content(), encoding="utf-8")
+        new.replace(root / MARKER)
+    finally:
+        new.unlink(missing_ok=True)  # if the disk is full
 
 
 def _content() -> str:

@@ -202,8 +202,10 @@ class Session:
 
 def _append(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    data = text.encode()
     try:
-        os.write(descriptor, text.encode())
+        while data:  # one write may be cut short on a full disk; the next one raises
+            data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)  # so that other machines see it
     finally:
         os.close(descriptor)

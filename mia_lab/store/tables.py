@@ -1,14 +1,83 @@
-"""Frozen dataclasses of arrays on disk: one ``.npy`` file per field, read as memory maps."""
+"""Arrays on disk in ``.npy`` files: written part by part, or as a dataclass of arrays.
+
+No file is written through a memory map: on a full disk, a write to a map ends the process by
+SIGBUS, without a message. Its pages would also count as memory of the process.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.store.disk import allocate, enough_room
 
 Table = TypeVar("Table")
+
+
+class ArrayFile:
+    """Writes a large array to a file, with one part in memory at a time; a context manager.
+
+    Args:
+        path: path of the file, in an existing folder.
+        n_rows: number of rows of the whole array.
+    """
+
+    def __init__(self, path: Path, n_rows: int) -> None:
+        self._path = path
+        self._n_rows = n_rows
+        self._written = 0
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("wb")
+        return self
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Write the next rows, at least one; the first ones also claim the space of the whole.
+
+        Args:
+            rows: (n, ...), with the same type and the same sizes but the first in every call.
+
+        Raises:
+            UserError: the disk has no room for the whole array.
+            OSError: the rows cannot be written.
+        """
+        if not self._written:
+            self._start(rows)
+        self._file.write(np.ascontiguousarray(rows).data)
+        self._written += len(rows)
+
+    def _start(self, rows: NDArray[Any]) -> None:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(rows.dtype),
+            "fortran_order": False,
+            "shape": (self._n_rows, *rows.shape[1:]),
+        }
+        np.lib.format.write_array_header_2_0(self._file, header)
+        size = self._file.tell() + self._n_rows * rows[0].nbytes
+        with enough_room(self._path.parent, size):
+            allocate(self._file, size)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file.
+
+        Raises:
+            ValueError: the parts do not hold ``n_rows`` rows.
+        """
+        self._file.close()
+        if kind is None and self._written != self._n_rows:
+            raise ValueError(
+                f"{self._path}: {self._written} rows were written, expected {self._n_rows}"
+            )
 
 
 def save_table(folder: Path, table: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from hydra.core.utils import filter_overrides
 
 from mia_lab.errors import UserError
+from mia_lab.store.disk import write_file
 
 NOTE = "point.json"
 
@@ -71,11 +71,8 @@ class Point:
 
     def write(self) -> None:
         """Write the note into the folder, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = {name: value for name, value in vars(self).items() if name != "folder"}
-        partial = self.folder / f".{NOTE}.{os.getpid()}"
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.folder / NOTE)
+        write_file(self.folder / NOTE, json.dumps(content, indent=1) + "\n")
 
     def __str__(self) -> str:
         return f"#{self.number} {' '.join(filter_overrides(self.overrides))}".rstrip()

@@ -29,6 +29,7 @@ from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
 from mia_lab.reporting.sweep.words import text
+from mia_lab.store.disk import enough_room
 from mia_lab.store.session import Session
 from mia_lab.sweeps.composition import interpolations_parsed_once
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
@@ -68,7 +69,7 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     configs = [found for found in checked if isinstance(found, Config)]
     if not configs:
         raise UserError(str(checked[0]))
-    with _only_command(folder) as session:
+    with enough_room(folder), _only_command(folder) as session:
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
         planned = _plan(session, folder, checked, _differing(grid))
         waiting = [point for point in planned if point.state is State.PLANNED]
@@ -271,7 +272,7 @@ def _collect(
     config = whole[0]
     command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
     try:
-        with sweep_tracker(config, folder) as tracker:
+        with enough_room(folder), sweep_tracker(config, folder) as tracker:
             print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
     except (UserError, OSError) as error:
         log.error("the points cannot be collected: %s", reason_of(error))

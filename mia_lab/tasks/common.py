@@ -21,6 +21,7 @@ from mia_lab.evaluation.results import Gallery
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.store import Stage, Store, sha256_of
+from mia_lab.store.disk import write_file
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
     with Store(Path(config.paths.store)) as store:
         for stage in store.missing(*goals):
             stage.check()
-        (folder / "config.yaml").write_text(as_yaml(config))
+        write_file(folder / "config.yaml", as_yaml(config))
         yield store
 
 

@@ -29,6 +29,7 @@ from mia_lab.reporting.comparison.figures import draw
 from mia_lab.reporting.comparison.words import page, text, write_files
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
+from mia_lab.store.disk import write_file
 from mia_lab.store.software import software
 from mia_lab.tasks.command import Clock, command_line
 from mia_lab.tasks.latest import print_location
@@ -53,7 +54,7 @@ def run(config: Config, folder: Path, group: str) -> None:
         folders = run_folders(config.compare.runs)
         labels, common = run_labels([_configuration(f) for f in folders], folders)
         runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
-    (folder / "config.yaml").write_text(as_yaml(config))
+    write_file(folder / "config.yaml", as_yaml(config))
     with clock("paired tests"):
         paired = paired_tests(runs)
     found = RunComparison(

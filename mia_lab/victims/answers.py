@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
+from mia_lab.store.disk import full_disk
 from mia_lab.types import IDENTITY
 from mia_lab.victims.blackbox import BlackBox
 
@@ -129,6 +130,8 @@ class CachedAnswers:
                 Path(name).unlink(missing_ok=True)
                 raise
         except OSError as error:
+            if full := full_disk(error, self._folder):
+                raise full from error
             raise UserError(
                 f"{path}: an answer cannot be written ({error.strerror}); free disk space or set "
                 "another paths.store, and run the same command again to continue "

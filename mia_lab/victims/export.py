@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
-from mia_lab.store.disk import whole_file
+from mia_lab.store.disk import write_file
 
 EXAMPLES = 2
 """Images in the example batch; the tracer takes a batch of one for a constant."""
@@ -33,7 +33,7 @@ def to_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
     """
     content = io.BytesIO()  # PyTorch's own writer aborts the process if the disk is full
     torch.export.save(_program(module, example), content)
-    _write(content.getbuffer(), path)
+    write_file(path, content.getbuffer())
 
 
 def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
@@ -61,17 +61,12 @@ def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
         assert program is not None
         content = program.model_proto.SerializeToString()
     onnx.checker.check_model(content)
-    _write(content, path)
+    write_file(path, content)
 
 
 def _program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch")
     return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-
-
-def _write(content: bytes | memoryview, path: Path) -> None:
-    with whole_file(path, len(content)) as file:
-        file.write(content)
 
 
 @contextmanager

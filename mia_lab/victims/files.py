@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mia_lab.store import file_sha256
-from mia_lab.store.disk import whole_file
+from mia_lab.store.disk import whole_file, write_file
 
 GENERATOR_FILE = "victim.safetensors"
 CHECKPOINT_FILE = "victim.ckpt"
@@ -58,9 +58,8 @@ def export(generator: nn.Module, path: Path, input_encoding: str = "rgb") -> Non
     # A single entry, because the format shuffles entries, and equal victims must be equal files.
     metadata = {"generator": json.dumps(recipe(generator, input_encoding), sort_keys=True)}
     tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
-    content = save(tensors, metadata=metadata)  # only its owner could read a file of save_file
-    with whole_file(path, len(content)) as file:
-        file.write(content)
+    # Only its owner could read a file of save_file.
+    write_file(path, save(tensors, metadata=metadata))
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -94,9 +93,7 @@ def _keep_previous(last: Path, new_sha256: str) -> None:
     Wherever this is interrupted, each checkpoint in the folder has its checksum in the list.
     """
     listed = [*_checksums(last.parent)[-KEPT_CHECKSUMS:], new_sha256]
-    content = "".join(f"{digest}\n" for digest in listed).encode()
-    with whole_file(last.with_name(CHECKSUMS), len(content)) as file:
-        file.write(content)
+    write_file(last.with_name(CHECKSUMS), "".join(f"{digest}\n" for digest in listed))
     if last.exists():
         last.replace(last.with_name(PREVIOUS))
 

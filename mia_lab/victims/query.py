@@ -16,6 +16,7 @@ from mia_lab.data.transforms import altered, in_levels
 from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
+from mia_lab.store import ArrayFile
 from mia_lab.types import ADAPTIVE, IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
 
@@ -68,32 +69,30 @@ def query(
         defense: defence applied to the answers.
 
     Raises:
-        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1]; or
+            the disk has no room for the answers.
     """
-    shape = (len(dataset), 3, dataset.image_size, dataset.image_size)
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.float32, shape=shape
-    )
-    errors = np.empty(len(dataset))
-    done = 0
-    with tqdm(total=len(dataset), desc="querying the victim", unit=" images") as bar:
+    n = len(dataset)
+    path = folder / "images.npy"
+    errors: list[Floats] = []
+    with (
+        tqdm(total=n, desc="querying the victim", unit=" images") as bar,
+        ArrayFile(path, n) as images,
+    ):
         for batch in dataset.batches(batch_size):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(seed, "query", *batch.ids))
                 answer = _check(_answer(victim, batch, defense), batch)
-            rows = slice(done, done + len(batch))
-            images[rows] = answer
-            errors[rows] = reconstruction_error(answer, batch.y.numpy())
-            done += len(batch)
+            images.append(answer)
+            errors.append(reconstruction_error(answer, batch.y.numpy()))
             bar.update(len(batch))
-    images.flush()
     return Reconstructions(
-        model=np.array([VICTIM] * done),
+        model=np.array([VICTIM] * n),
         id=np.array(dataset.ids),
-        transform=np.array([IDENTITY] * done),
-        repeat=np.zeros(done, dtype=np.int64),
-        error=errors,
-        images=images,
+        transform=np.array([IDENTITY] * n),
+        repeat=np.zeros(n, dtype=np.int64),
+        error=np.concatenate(errors),
+        images=np.load(path, mmap_mode="r", allow_pickle=False),
     )
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from mia_lab.data.dataset import Item, PairDataset, training_loader
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
-from mia_lab.store.disk import whole_file
+from mia_lab.store.disk import write_file
 from mia_lab.victims.callbacks import EpochHook, History, Preemption, Snapshots, TimedCheckpoint
 from mia_lab.victims.distributed import GlobalBatchNorm, launch
 from mia_lab.victims.files import (
@@ -256,9 +256,7 @@ def _write_losses(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    content = text.getvalue().encode()
-    with whole_file(path, len(content)) as file:
-        file.write(content)
+    write_file(path, text.getvalue())
 
 
 @contextmanager

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +19,9 @@ from mia_lab.store import Store
 from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.training import TrainingSettings, train
+from small_disk import SmallDisk, pages
 
 CPU = TrainingSettings("cpu", checkpoint_every_s=0)
-
-PAGE = 4096
-"""What a small file takes on the small disk."""
 
 Build = Callable[..., Pix2Pix]
 
@@ -72,48 +68,31 @@ def _warn() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(folder: Path, leave: int) -> None:
-    free = shutil.disk_usage(folder).free
-    (folder / "filler").write_bytes(bytes(max(0, free - leave)))
-
-
 @pytest.mark.parametrize(("keep", "stuck"), [([2], "epochs"), ([], "resume")])
 def test_a_full_disk_during_training(
-    small_disk: Path,
+    small_disk: SmallDisk,
     tmp_path: Path,
     members: PairDataset,
     tiny: Build,
     keep: list[int],
     stuck: str,
 ) -> None:
-    folder, whole = small_disk / "victim", tmp_path / "whole"
+    folder, whole = small_disk.folder / "victim", tmp_path / "whole"
 
     def fill_up(epoch: int, *_: object) -> None:
         if epoch == 2:
-            fill(small_disk, 0)
+            small_disk.fill()
 
     def module() -> Pix2Pix:
         return tiny(width=2, discriminator_width=2, keep_epochs=keep)
 
-    with pytest.raises(UserError, match=r"disk is full .*MB needed, 0.0 MB free") as full:
+    with pytest.raises(UserError, match=r"disk is full .*B needed, 0.0 kB free") as full:
         train(module(), members, folder, CPU, on_epoch=fill_up)
     assert str(full.value).startswith(str(folder / stuck))
     assert not list(folder.rglob("*.partial"))
     assert torch.load(folder / "resume" / "last.ckpt", weights_only=True)["epoch"] == 0
 
-    (small_disk / "filler").unlink()
+    small_disk.empty()
     seen: list[int] = []
     train(module(), members, folder, CPU, on_epoch=lambda epoch, *_: seen.append(epoch))
     assert seen == [2, 3, 4]
@@ -124,7 +103,7 @@ def test_a_full_disk_during_training(
 
 @pytest.mark.parametrize("n_written", [0, 1, 2, 3])
 def test_a_full_disk_at_the_end(
-    small_disk: Path, tmp_path: Path, members: PairDataset, tiny: Build, n_written: int
+    small_disk: SmallDisk, tmp_path: Path, members: PairDataset, tiny: Build, n_written: int
 ) -> None:
     """The checkpoint, the generator, the losses or the manifest do not fit any more."""
     settings = TrainingSettings("cpu", checkpoint_every_s=1000)
@@ -134,20 +113,19 @@ def test_a_full_disk_at_the_end(
 
     train(module(), members, tmp_path / "whole", settings)
     files = [CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE][:n_written]
-    sizes = [(tmp_path / "whole" / name).stat().st_size for name in files]
-    leave = sum(-(-size // PAGE) * PAGE for size in sizes)
+    leave = pages(*(tmp_path / "whole" / name for name in files))
 
     def compute(folder: Path) -> None:
-        train(module(), members, folder, settings, on_epoch=lambda *_: fill(small_disk, leave))
+        train(module(), members, folder, settings, on_epoch=lambda *_: small_disk.fill(leave))
 
-    store = Store(small_disk / "store")
+    store = Store(small_disk.folder / "store")
     stage = MadeStage("victim", make=compute, is_resumable=True)
     with pytest.raises(UserError, match="disk is full") as full:
         store.folder(stage)
     assert str(full.value).startswith(str(store.root))
     assert not store.path(stage).exists()
 
-    (small_disk / "filler").unlink()
+    small_disk.empty()
     uninterrupted = replace(stage, make=lambda folder: train(module(), members, folder, settings))
     folder = store.folder(uninterrupted)
     assert equal(load_file(folder / GENERATOR_FILE), load_file(tmp_path / "whole" / GENERATOR_FILE))
