@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.export.passes import move_to_device_pass
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt
+from mia_lab.victims.onnx_files import external_files, library, loadable
 
 _TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
 """Which argument of an operation says that it is training."""
@@ -152,8 +153,8 @@ class Onnx:
         in_channels: channels of the images that it takes; None where the file does not say.
 
     Raises:
-        UserError: the file is missing or damaged, keeps its weights elsewhere, or takes other
-            inputs; or onnxruntime is not installed.
+        UserError: the file is missing or damaged, keeps weights outside of its folder, or takes
+            other inputs; or onnxruntime is not installed.
     """
 
     version: ClassVar[int] = 1
@@ -166,22 +167,15 @@ class Onnx:
         threads: Annotated[PositiveInt, RUNTIME] = 2,
     ) -> None:
         key = f"victim.checkpoint={checkpoint}"
-        try:
-            import onnx
-            import onnxruntime
-        except ImportError as error:
-            raise UserError(
-                f"victim=onnx: {error.name} is not installed; pip install 'mia_lab[onnx]'"
-            ) from error
-        if not Path(checkpoint).is_file():
-            raise UserError(f"{key}: no such file")
-        with _readable(key, "is it an ONNX file?"):
-            _refuse_external_data(onnx.load(checkpoint, load_external_data=False), key)
+        onnxruntime = library("onnxruntime")
+        with _readable(key, "is it an ONNX file?"), loadable(Path(checkpoint)) as path:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
-            options.log_severity_level = 3
+            options.log_severity_level = 4
             providers = _providers(onnxruntime.get_available_providers(), accelerator)
-            session = onnxruntime.InferenceSession(checkpoint, options, providers=providers)
+            session = onnxruntime.InferenceSession(
+                path, options, providers=providers, enable_fallback=False
+            )
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
@@ -197,6 +191,11 @@ class Onnx:
             return torch.from_numpy(np.asarray(answer, dtype=np.float32))
 
         self._program = Program(run, shape, key)
+
+    @staticmethod
+    def further_files(arguments: Mapping[str, Any]) -> dict[str, Path]:
+        """The files beside the model that hold weights of it."""
+        return external_files(Path(arguments["checkpoint"]))
 
     def translate(self, x: Tensor) -> Tensor:
         return self._program(x)
@@ -264,15 +263,6 @@ def _most(program: torch.export.ExportedProgram, batch: Tensor) -> int | None:
         return None
     allowed = program.range_constraints.get(size.node.expr)
     return int(allowed.upper) if allowed is not None and allowed.upper < sys.maxsize else None
-
-
-def _refuse_external_data(model: Any, key: str) -> None:
-    for tensor in model.graph.initializer:
-        if tensor.data_location == tensor.EXTERNAL:
-            raise UserError(
-                f"{key}: keeps its weights in another file, so it does not say by itself what it "
-                "is; save it as one file (onnx.save with save_as_external_data=False)"
-            )
 
 
 def _providers(available: Sequence[str], accelerator: str) -> list[str]:
