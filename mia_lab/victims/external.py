@@ -195,7 +195,8 @@ class Onnx:
     @staticmethod
     def further_files(arguments: Mapping[str, Any]) -> dict[str, Path]:
         """The files beside the model that hold weights of it."""
-        return external_files(Path(arguments["checkpoint"]))
+        checkpoint = arguments.get("checkpoint")  # none where it is passed to build()
+        return external_files(Path(checkpoint)) if checkpoint else {}
 
     def translate(self, x: Tensor) -> Tensor:
         return self._program(x)
