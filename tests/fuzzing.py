@@ -54,3 +54,25 @@ def fuzz(
 def _peak() -> int:
     """Most memory that this process has held so far, in kilobytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def hostile_npy() -> dict[str, bytes]:
+    """Files in NumPy's format whose headers no parser should have to read, by what they are."""
+    fields = "{'descr':'<f4','fortran_order':False,'shape':"
+    headers = {
+        "brackets": "[" * 3000,
+        "brackets in an entry": "{'descr':" + "[" * 3000,
+        "signs": "-" * 3000 + "1",
+        "many signs": "{'descr':" + "-" * 9000 + "1}",
+        "indentation": "  x\n y\n  z",
+        "numbers": "9" * 5000,
+        "terabytes": fields + "(10000000000,1000)}",
+        "petabytes": fields + "(10000000000,1000000)}",
+        "negative": fields + "(-1,)}",
+        "objects": "{'descr':'O','fortran_order':False,'shape':(3,)}",
+        "too short": fields + "(1000,)}",
+    }
+    return {
+        name: b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode()
+        for name, text in headers.items()
+    }

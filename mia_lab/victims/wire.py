@@ -78,7 +78,7 @@ def _decode_png(data: bytes, shape: tuple[int, ...] | None) -> Tensor:
 def _decode_npy(data: bytes) -> Tensor:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:  # a header may claim TBs
+    except Exception as error:  # a header is an expression: Python's parser raises many types
         raise ValueError("is not a complete .npy file") from error
     if array.dtype != np.float32:
         raise ValueError(f"has type {array.dtype}, expected float32")
