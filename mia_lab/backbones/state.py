@@ -10,28 +10,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mia_lab.errors import one_line
+
 LONGEST_NAME = 200
 """Characters in the name of a tensor."""
 
+UNPACKED = 10
+"""PyTorch compresses nothing but the code of programs, which is a small part of them."""
 
-def check_archive(path: Path) -> None:
-    """Refuse a file that takes more memory when it is read than it has bytes.
 
-    PyTorch writes archives without compression, but reads others, too.
+def archive_members(path: Path) -> list[str]:
+    """Names of what an archive holds, after a look at every byte; none if a file is no archive.
+
+    PyTorch takes changed bytes for weights, and a member that is too short for one that goes on
+    with whatever is in memory.
 
     Raises:
-        ValueError: it is such an archive, or a damaged one; the message continues after the file's
-            name.
+        ValueError: the archive is damaged, or unpacks to more than `UNPACKED` times its size; the
+            message continues after the file's name.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return []
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
+            fits = size <= UNPACKED * path.stat().st_size
+            damaged = archive.testzip() if fits else None
+            names = archive.namelist()
     except Exception as error:  # of many types
-        raise ValueError(f"cannot be read ({shown(str(error))}); copy it again") from error
-    if size > path.stat().st_size:
-        raise ValueError(f"unpacks to {size} bytes, more than it has; save it with torch.save")
+        raise ValueError(f"is damaged ({one_line(str(error))}); copy or save it again") from error
+    if not fits:
+        raise ValueError(f"unpacks to {size} bytes, many more than it has; save it again")
+    if damaged is not None:
+        raise ValueError(f"is damaged ({one_line(damaged)}); copy or save it again")
+    return names
 
 
 def check_state(state: Mapping[Any, Any], path: Path) -> None:
@@ -47,8 +59,9 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
     """
     for name, value in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
+            kind = one_line(name) if isinstance(name, str) else f"a {type(name).__name__}"
             raise ValueError(
-                f"holds {shown(name)} where a tensor's name should be; save only the network's "
+                f"holds {kind} where a tensor's name should be; save only the network's "
                 "state_dict()"
             )
         if not isinstance(value, Tensor):
@@ -83,11 +96,3 @@ def _problem(tensor: Tensor) -> str:
     except RuntimeError:
         return f"holds no numbers that PyTorch converts ({tensor.dtype})"
     return ""
-
-
-def shown(found: object, longest: int = LONGEST_NAME) -> str:
-    """A text as one line of limited length; of another object its type."""
-    if not isinstance(found, str):
-        return f"a {type(found).__name__}"
-    line = " ".join(found.split()).encode("unicode_escape").decode()
-    return line if len(line) <= longest else f"{line[:longest]}..."

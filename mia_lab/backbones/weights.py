@@ -24,8 +24,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from mia_lab.backbones.state import check_archive, check_state, shown
-from mia_lab.errors import UserError
+from mia_lab.backbones.state import archive_members, check_state
+from mia_lab.errors import UserError, one_line
 from mia_lab.store import file_sha256
 
 PACKAGED_MODEL = "tf_efficientnet_lite0"
@@ -139,7 +139,7 @@ def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
             "pretrained or random"
         )
     try:
-        check_archive(path)
+        archive_members(path)
         with warnings.catch_warnings():  # torch warns about files that are then rejected
             warnings.simplefilter("ignore")
             state: State = load_state_dict(str(path), device="cpu", weights_only=True)
@@ -241,4 +241,4 @@ def _reachable(url: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return shown((str(error).splitlines() or [type(error).__name__])[0])
+    return one_line((str(error).splitlines() or [type(error).__name__])[0])

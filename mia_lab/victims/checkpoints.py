@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mia_lab.backbones.state import check_archive, check_state, shown
-from mia_lab.errors import UserError
+from mia_lab.backbones.state import archive_members, check_state
+from mia_lab.errors import UserError, one_line
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
@@ -90,17 +90,18 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Any]:
             recipe = (file.metadata() or {}).get("generator")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # of types that PyTorch or this version of the reader lacks
-        raise ValueError(f"cannot be read ({shown(str(error))})") from error
+        raise ValueError(f"cannot be read ({one_line(str(error))})") from error
     try:
         return tensors, None if recipe is None else json.loads(recipe)
     except (ValueError, RecursionError) as error:
+        reason = one_line(str(error))
         raise ValueError(
-            f"its metadata 'generator' is no JSON of mia_lab ({shown(str(error))}); export it again"
+            f"its metadata 'generator' is no JSON of mia_lab ({reason}); export it again"
         ) from error
 
 
 def _read_pickle(path: Path) -> Any:
-    check_archive(path)
+    archive_members(path)
     try:
         with warnings.catch_warnings():  # torch warns about files that it then rejects
             warnings.simplefilter("ignore")
@@ -110,10 +111,11 @@ def _read_pickle(path: Path) -> Any:
             raise ValueError("is a TorchScript program; use victim=exported") from error
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise ValueError(
-                f"contains code besides tensors ({shown(code[1])}), so it was not loaded; if you "
-                "trust the file, save the network's state_dict() in another file"
+                f"contains code besides tensors ({one_line(code[1])}), so it was not loaded; if "
+                "you trust the file, save the network's state_dict() in another file"
             ) from error
-        reason = shown(str(error)) if isinstance(error, OSError) else "not a file of weights"
+        is_missing = isinstance(error, OSError) and error.filename is not None
+        reason = one_line(str(error)) if is_missing else "not a file of weights"
         raise ValueError(
             f"cannot be read ({reason}); use a state dict saved by torch.save, or a .safetensors "
             "file"

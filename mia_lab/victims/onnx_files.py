@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, one_line
 from mia_lab.store.content import file_state
 
 Reference = tuple[str, str, str]
@@ -47,30 +48,44 @@ def external_files(model: Path) -> dict[str, Path]:
         raise UserError(f"{key}: no such file")
     files: dict[str, Path] = {}
     for location, offset, length in _references(model, file_state(model)):
-        name = Path(location)
-        file = model.parent / name
-        # onnxruntime takes some names with an asterisk for addresses in memory.
-        is_plain = not (name.is_absolute() or ".." in name.parts or set("*\0") & set(location))
-        if not is_plain or not file.resolve().is_relative_to(model.parent.resolve()):
+        place = one_line(location)
+        if not _is_inside(model.parent, location):
             raise UserError(
-                f"{key}: keeps weights in '{location}', outside of its own folder; copy the file "
+                f"{key}: keeps weights in '{place}', outside of its own folder; copy the file "
                 "beside the model and save the model with its name (onnx.save with location=)"
             )
-        if not file.is_file():
+        file = model.parent / location
+        if not os.path.isfile(file):  # noqa: PTH113 - Path raises for long names
             raise UserError(
-                f"{key}: keeps weights in {file}, which is no file; copy it there, beside the model"
+                f"{key}: keeps weights in '{place}', which is no file; copy it there, beside the "
+                "model"
             )
-        try:
-            start, size = (int(text or 0) for text in (offset, length))
-        except ValueError:
-            start = size = -1
-        if start < 0 or size < 0 or start + size > file.stat().st_size:
+        size = file.stat().st_size
+        if not _is_within(size, offset, length):
             raise UserError(
-                f"{key}: keeps weights at offset {offset or 0} with length {length or 0} of {file},"
-                f" which has {file.stat().st_size} bytes; copy both files again"
+                f"{key}: keeps weights in '{place}' from byte {one_line(offset, 30) or 0}, "
+                f"{one_line(length, 30) or 'all'} of them, but it has {size}; copy both files again"
             )
-        files[str(name)] = file
+        files[str(Path(location))] = file
     return files
+
+
+def _is_inside(folder: Path, location: str) -> bool:
+    """Whether a location is one in a folder, wherever links lead."""
+    # onnxruntime takes some names with an asterisk for addresses in memory.
+    is_plain = location.isprintable() and "*" not in location and ".." not in Path(location).parts
+    if not is_plain or Path(location).is_absolute():
+        return False
+    return (folder / location).resolve().is_relative_to(folder.resolve())
+
+
+def _is_within(size: int, offset: str, length: str) -> bool:
+    """Whether a file of some bytes has those that a model states."""
+    try:
+        start, count = int(offset or 0), int(length or 0)
+    except ValueError:
+        return False
+    return start >= 0 and count >= 0 and start + count <= size
 
 
 @contextmanager
@@ -108,7 +123,7 @@ def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
     try:
         content = onnx.ModelProto.FromString(model.read_bytes())
     except Exception as error:  # of protobuf, whose classes depend on its version
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise UserError(
             f"victim.checkpoint={model}: cannot be read ({reason}); is it an ONNX file?"
         ) from error

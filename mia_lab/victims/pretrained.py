@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from mia_lab.backbones.state import shown
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, one_line
 from mia_lab.parameters import (
     Accelerator,
     BelowOne,
@@ -102,7 +101,7 @@ def _exported(content: Checkpoint, image_size: int, input_encoding: str) -> Gene
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"is not a generator exported by mia_lab ({', '.join(ARCHITECTURES)}; "
-            f"{shown(str(error))}); wrap other models in a class with a translate method"
+            f"{one_line(str(error))}); wrap other models in a class with a translate method"
         ) from error
     _fill(network, content.tensors)
     trained_at = arguments.get("image_size", image_size)
@@ -151,7 +150,7 @@ def _built(kind: type[Generator], arguments: Mapping[str, Any], n_tensors: int) 
 
     for name, value in arguments.items():
         if isinstance(value, int) and abs(value) > LARGEST_SETTING:
-            raise ValueError(f"{shown(name)} is above {LARGEST_SETTING}")
+            raise ValueError(f"{one_line(name)} is above {LARGEST_SETTING}")
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"), warnings.catch_warnings():

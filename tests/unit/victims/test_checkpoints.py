@@ -231,7 +231,17 @@ def test_an_archive_that_unpacks_to_more_than_it_has(tmp_path: Path) -> None:
         for name in stored.namelist():
             packed.writestr(name, stored.read(name))
     assert torch.load(path, weights_only=True)["a"].shape == (10**6,)  # PyTorch would read it
-    assert_refused(path, r"unpacks to 400\d+ bytes, more than it has; save it with torch\.save")
+    assert_refused(path, r"unpacks to 400\d+ bytes, many more than it has; save it again")
+
+
+def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+    """PyTorch would take them for weights."""
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.full((100,), 0.5)}, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\0\0\0?" * 50, b"\0\0\1?" * 50))
+    assert torch.load(path, weights_only=True)["a"][0] != 0.5
+    assert_refused(path, r"is damaged \(\w+/data/0\); copy or save it again")
 
 
 def safetensors(header: bytes, claimed: int | None = None) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -186,8 +188,6 @@ def test_torchscript_says_what_failed(tmp_path: Path, x: Tensor) -> None:
 
 
 def test_onnx_of_another_kind(tmp_path: Path) -> None:
-    import onnx
-
     path = tmp_path / "v.onnx"
     value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node("Neg", ["x"], ["y"])
     for kind, sizes, message in (
@@ -201,6 +201,57 @@ def test_onnx_of_another_kind(tmp_path: Path) -> None:
         onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
         with pytest.raises(UserError, match=message):
             Onnx(str(path), "cpu")
+
+
+def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> Onnx:
+    """A graph from ``x`` of a shape to ``y``."""
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("x", onnx.TensorProto.FLOAT, shape)]
+    outputs = [value("y", onnx.TensorProto.FLOAT, None)]
+    graph = onnx.helper.make_graph(nodes, "graph", inputs, outputs)
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return Onnx(str(path), "cpu", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "found"),
+    [("ReduceSum", "()"), ("NonZero", r"(4, \d+)"), ("Shape", "(4,)")],
+)
+def test_answers_of_another_shape(tmp_path: Path, x: Tensor, operation: str, found: str) -> None:
+    more = {"keepdims": 0} if operation == "ReduceSum" else {}
+    nodes = [
+        onnx.helper.make_node(operation, ["x"], ["z"], **more),
+        onnx.helper.make_node("Cast", ["z"], ["y"], to=onnx.TensorProto.FLOAT),
+    ]
+    path = tmp_path / "v.onnx"
+    victim = onnx_graph(path, nodes, ["n", 3, 32, 32])
+    shape = found.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(UserError, match=rf"answers images .* with shape {shape}, expected \(5, 3"):
+        victim.translate(x)
+
+
+@pytest.mark.parametrize("size", [2**40, 0])
+def test_sizes_out_of_range(tmp_path: Path, size: int) -> None:
+    nodes = [onnx.helper.make_node("Neg", ["x"], ["y"])]
+    path = tmp_path / "v.onnx"
+    with pytest.raises(UserError, match=r"v\.onnx: takes inputs of shape .*from 1 to 16384"):
+        onnx_graph(path, nodes, [size, 3, 32, 32]).translate(torch.zeros(1, 3, 32, 32))
+
+
+def test_messages_of_libraries_are_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime itself prints nothing about a file that it cannot read."""
+    nodes = [onnx.helper.make_node("Neg", ["a\n\x1b[1m" * 1000], ["y"])]
+    with pytest.raises(UserError, match="cannot be read") as error:
+        onnx_graph(tmp_path / "v.onnx", nodes, [1, 3, 32, 32])
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
+    (tmp_path / "w.onnx").write_bytes(b"\xff" * 8)
+    with pytest.raises(UserError, match="cannot be read"):
+        Onnx(str(tmp_path / "w.onnx"), "cpu")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
