@@ -203,15 +203,14 @@ def test_onnx_of_another_kind(tmp_path: Path) -> None:
             Onnx(str(path), "cpu")
 
 
-def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> Onnx:
-    """A graph from ``x`` of a shape to ``y``."""
+def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> None:
+    """Write a graph from ``x`` of a shape to ``y``."""
     value = onnx.helper.make_tensor_value_info
     inputs = [value("x", onnx.TensorProto.FLOAT, shape)]
     outputs = [value("y", onnx.TensorProto.FLOAT, None)]
     graph = onnx.helper.make_graph(nodes, "graph", inputs, outputs)
     opset = [onnx.helper.make_opsetid("", 18)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
-    return Onnx(str(path), "cpu", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +224,8 @@ def test_answers_of_another_shape(tmp_path: Path, x: Tensor, operation: str, fou
         onnx.helper.make_node("Cast", ["z"], ["y"], to=onnx.TensorProto.FLOAT),
     ]
     path = tmp_path / "v.onnx"
-    victim = onnx_graph(path, nodes, ["n", 3, 32, 32])
+    onnx_graph(path, nodes, ["n", 3, 32, 32])
+    victim = Onnx(str(path), "cpu", threads=1)
     shape = found.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(UserError, match=rf"answers images .* with shape {shape}, expected \(5, 3"):
         victim.translate(x)
@@ -235,22 +235,22 @@ def test_answers_of_another_shape(tmp_path: Path, x: Tensor, operation: str, fou
 def test_sizes_out_of_range(tmp_path: Path, size: int) -> None:
     nodes = [onnx.helper.make_node("Neg", ["x"], ["y"])]
     path = tmp_path / "v.onnx"
+    onnx_graph(path, nodes, [size, 3, 32, 32])
     with pytest.raises(UserError, match=r"v\.onnx: takes inputs of shape .*from 1 to 16384"):
-        onnx_graph(path, nodes, [size, 3, 32, 32]).translate(torch.zeros(1, 3, 32, 32))
+        Onnx(str(path), "cpu")
 
 
+@pytest.mark.parametrize("name", [b"\x1b[1m", b"\xff\xff\xff\xff"], ids=["escape", "no text"])
 def test_messages_of_libraries_are_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: bytes
 ) -> None:
-    """onnxruntime itself prints nothing about a file that it cannot read."""
-    nodes = [onnx.helper.make_node("Neg", ["a\n\x1b[1m" * 1000], ["y"])]
+    """onnxruntime repeats a name that is in the file, and prints what it cannot decode."""
+    path = tmp_path / "v.onnx"
+    onnx_graph(path, [onnx.helper.make_node("Neg", ["zzzz"], ["y"])], [1, 3, 32, 32])
+    path.write_bytes(path.read_bytes().replace(b"zzzz", name))
     with pytest.raises(UserError, match="cannot be read") as error:
-        onnx_graph(tmp_path / "v.onnx", nodes, [1, 3, 32, 32])
+        Onnx(str(path), "cpu")
     assert str(error.value).isprintable()
-    assert len(str(error.value)) < 1000
-    (tmp_path / "w.onnx").write_bytes(b"\xff" * 8)
-    with pytest.raises(UserError, match="cannot be read"):
-        Onnx(str(tmp_path / "w.onnx"), "cpu")
     assert capfd.readouterr() == ("", "")
 
 
