@@ -11,6 +11,7 @@ import hashlib
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from mia_lab.errors import UserError
+from mia_lab.backbones.state import archive_members, check_state
+from mia_lab.errors import UserError, one_line
 from mia_lab.store import file_sha256
 
 PACKAGED_MODEL = "tf_efficientnet_lite0"
@@ -137,17 +139,19 @@ def _load_file(model: nn.Module, name: str, path: Path) -> Weights:
             "pretrained or random"
         )
     try:
-        state: State = load_state_dict(str(path), device="cpu", weights_only=True)
-        tensors = all(isinstance(value, Tensor) for value in state.values())
+        archive_members(path)
+        with warnings.catch_warnings():  # torch warns about files that are then rejected
+            warnings.simplefilter("ignore")
+            state: State = load_state_dict(str(path), device="cpu", weights_only=True)
     except Exception as error:  # the readers of three file formats raise many types
         raise UserError(
             f"backbone.weights={path}: not a file of weights ({_first_line(error)}); "
             "use safetensors or a PyTorch state dict"
         ) from error
-    if not tensors:
-        raise UserError(
-            f"backbone.weights={path}: contains more than tensors; save a plain state dict"
-        )
+    try:
+        check_state(state, path)
+    except ValueError as error:
+        raise UserError(f"backbone.weights={path}: {error}") from error
     _check_fit(model, name, state, path)
     wanted = model.state_dict()
     model.load_state_dict({key: state[key] for key in wanted if _fits(state, wanted, key)}, False)
@@ -237,4 +241,4 @@ def _reachable(url: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return one_line((str(error).splitlines() or [type(error).__name__])[0])

@@ -119,9 +119,13 @@ class Component:
         """The identity of the component, as JSON values: what its numbers depend on.
 
         It holds the target, the version that the class or function states, and all arguments but
-        those marked :data:`~mia_lab.parameters.RUNTIME`. Files count by their content. A target
-        outside this package counts by its source file, too, and by the content of every file that
-        an argument names.
+        those marked :data:`~mia_lab.parameters.RUNTIME`. Files count by their content, and so do
+        those that ``further_files`` of the class names, given the arguments. A target outside this
+        package counts by its source file, too, and by the content of every file that an argument
+        names.
+
+        Raises:
+            UserError: ``further_files`` refuses what it finds.
         """
         is_foreign = not self.target.startswith("mia_lab.")
         parameters = signature_of(self.kind).parameters
@@ -137,6 +141,9 @@ class Component:
             identity["version"] = version
         if is_foreign:
             identity["source"] = source_sha256(self.kind)
+        further = getattr(self.kind, "further_files", None)
+        if files := further(self.arguments) if further else {}:
+            identity["files"] = {k: f"sha256:{content_sha256(p)}" for k, p in files.items()}
         return identity
 
     def _identity(self, value: Any, is_file: bool, is_foreign: bool) -> Any:

@@ -207,7 +207,7 @@ class ForeignVictim(VictimStage):
 
         Raises:
             UserError: it has no method ``translate``, takes other inputs than the data gives, or
-                lacks an answer.
+                lacks an answer; or one of its files has changed since the key was computed.
         """
         victim = self.component.build()
         if isinstance(victim, RecordedAnswers):
@@ -219,6 +219,7 @@ class ForeignVictim(VictimStage):
                 "see CONTRIBUTING.md"
             )
         self._check_channels(victim)
+        self.check_unchanged()  # it has read the files that the key is of
         return victim
 
     def _check_channels(self, victim: Victim) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from mia_lab.store.disk import allocate, enough_room
 
+from mia_lab.errors import UserError
+
 Table = TypeVar("Table")
 
 
@@ -92,10 +94,17 @@ def load_table(folder: Path, kind: type[Table]) -> Table:
     """Read a dataclass of arrays; the arrays are read-only memory maps.
 
     Raises:
-        FileNotFoundError: a field has no file.
+        UserError: a field has no file, or it holds no array.
     """
-    arrays = {
-        field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False)
-        for field in fields(kind)  # type: ignore[arg-type]
-    }
-    return kind(**arrays)
+    return kind(**{field.name: _load(folder, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _load(folder: Path, name: str) -> Any:
+    path = folder / f"{name}.npy"
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a header is an expression: Python's parser raises many types
+        raise UserError(
+            f"{path}: cannot be read as an array; delete the folder {folder} and run the same "
+            "command again"
+        ) from error

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from mia_lab.errors import UserError
+from mia_lab.backbones.state import archive_members, check_state
+from mia_lab.errors import UserError, one_line
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
@@ -51,65 +52,73 @@ def read(path: Path) -> Checkpoint:
     Raises:
         UserError: the file is missing, damaged, or contains anything but tensors.
     """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    content = _read_pickle(path)
-    if _is_from_mia_lab(content):
-        own = {k: v for k, v in content["state_dict"].items() if k.startswith("generator.")}
-        tensors = {k.removeprefix("generator."): v for k, v in own.items()}
-        return Checkpoint(tensors, content["generator"])
+    try:
+        if path.suffix == ".safetensors":
+            tensors, recipe = _read_safetensors(path)
+        else:
+            tensors, recipe = _split(_read_pickle(path))
+        check_state(tensors, path)
+    except ValueError as error:
+        raise UserError(f"victim.checkpoint={path}: {error}") from error
+    return Checkpoint(dict(tensors), recipe)
+
+
+def _split(content: Any) -> tuple[Mapping[Any, Any], Any]:
+    """The tensors of a pickled file, and the recipe that a Lightning checkpoint of ours holds."""
     if not isinstance(content, Mapping):
-        raise UserError(
-            f"victim.checkpoint={path}: contains a {type(content).__name__}, not a state dict; "
-            "save the network's state_dict()"
+        raise ValueError(
+            f"contains a {type(content).__name__}, not a state dict; save the network's "
+            "state_dict()"
         )
-    for key, value in content.items():
-        if not isinstance(value, Tensor) or not isinstance(key, str):
-            raise UserError(
-                f"victim.checkpoint={path}: contains a {type(value).__name__} at '{key}', so it is "
-                "not a state dict; save only the generator's state_dict()"
-            )
-    return Checkpoint(dict(content), None)
+    if not _is_from_mia_lab(content):
+        return content, None
+    state, prefix = content["state_dict"], "generator."
+    own = {k: v for k, v in state.items() if isinstance(k, str) and k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in own.items()}, content["generator"]
 
 
-def _is_from_mia_lab(content: Any) -> bool:
-    """Whether the content is a Lightning checkpoint with a recipe of the generator."""
-    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
-        return False
+def _is_from_mia_lab(content: Mapping[Any, Any]) -> bool:
+    """Whether the content is that of a Lightning checkpoint with a recipe of the generator."""
     recipe = content.get("generator")
-    return isinstance(recipe, Mapping) and {"architecture", "arguments"} <= recipe.keys()
+    is_recipe = isinstance(recipe, Mapping) and {"architecture", "arguments"} <= recipe.keys()
+    return is_recipe and isinstance(content.get("state_dict"), Mapping)
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Any]:
     try:
         with safe_open(path, framework="pt") as file:
             recipe = (file.metadata() or {}).get("generator")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return Checkpoint(tensors, None if recipe is None else json.loads(recipe))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"victim.checkpoint={path}: cannot be read ({error})") from error
+    except Exception as error:  # of types that PyTorch or this version of the reader lacks
+        raise ValueError(f"cannot be read ({one_line(str(error))})") from error
+    try:
+        return tensors, None if recipe is None else json.loads(recipe)
+    except (ValueError, RecursionError) as error:
+        reason = one_line(str(error))
+        raise ValueError(
+            f"its metadata 'generator' is no JSON of mia_lab ({reason}); export it again"
+        ) from error
 
 
 def _read_pickle(path: Path) -> Any:
+    archive_members(path)
     try:
         with warnings.catch_warnings():  # torch warns about files that it then rejects
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or malicious file may raise anything
         if "TorchScript" in str(error):
-            raise UserError(
-                f"victim.checkpoint={path}: is a TorchScript program; use victim=exported"
-            ) from error
+            raise ValueError("is a TorchScript program; use victim=exported") from error
         if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"victim.checkpoint={path}: contains code besides tensors ({code[1]}), so it was "
-                "not loaded; if you trust the file, save the network's state_dict() in another file"
+            raise ValueError(
+                f"contains code besides tensors ({one_line(code[1])}), so it was not loaded; if "
+                "you trust the file, save the network's state_dict() in another file"
             ) from error
-        is_os_error = isinstance(error, OSError)
-        reason = str(error).partition("\n")[0] if is_os_error else "not a file of weights"
-        raise UserError(
-            f"victim.checkpoint={path}: cannot be read ({reason}); use a state dict saved by "
-            "torch.save, or a .safetensors file"
+        is_missing = isinstance(error, OSError) and error.filename is not None
+        reason = one_line(str(error)) if is_missing else "not a file of weights"
+        raise ValueError(
+            f"cannot be read ({reason}); use a state dict saved by torch.save, or a .safetensors "
+            "file"
         ) from error
 
 

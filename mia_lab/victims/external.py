@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,14 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from mia_lab.errors import UserError
+from mia_lab.backbones.state import archive_members
+from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt
+from mia_lab.victims.onnx_files import external_files, library, loadable
+
+LARGEST_SIDE = 2**14
+"""No program takes more images at once, larger ones, or ones of more channels."""
 
 _TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
 """Which argument of an operation says that it is training."""
@@ -46,7 +50,7 @@ class InputShape:
         """From the sizes that a file states, whole numbers where they are fixed.
 
         Raises:
-            UserError: they are not four.
+            UserError: they are not four, or out of range.
         """
         if len(sizes) != 4:
             raise UserError(
@@ -54,6 +58,12 @@ class InputShape:
                 "images (N, C, H, W) in [0, 1]"
             )
         batch, channels, height, width = (s if type(s) is int else None for s in sizes)
+        stated = [s for s in (batch, channels, height, width) if s is not None]
+        if any(not 1 <= s <= LARGEST_SIDE for s in stated):
+            raise UserError(
+                f"{key}: takes inputs of shape {tuple(sizes)}; export a model whose sizes are from "
+                f"1 to {LARGEST_SIDE}"
+            )
         return cls(batch, channels, height, width, most)
 
 
@@ -78,16 +88,24 @@ class Program:
         for start in range(0, len(x), size):
             part = x[start : start + size]
             filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+            wanted = (len(filled), 3, *filled.shape[2:])
             try:
                 answer = self._run(filled)
             except Exception as error:  # of whatever library runs it
                 lines = [s.strip() for s in str(error).splitlines() if s.strip()] or [""]
                 # TorchScript begins with where it happened, and ends with what.
                 reason = lines[-1 if lines[0].startswith("The following operation") else 0]
+                reason = one_line(reason, 500)
                 raise UserError(
                     f"{self._key}: fails on images of shape {tuple(filled.shape)} ({reason}); "
                     "does data.image_size fit it?"
                 ) from error
+            if answer.shape != wanted:
+                raise UserError(
+                    f"{self._key}: answers images of shape {tuple(filled.shape)} with shape "
+                    f"{tuple(answer.shape)}, expected {wanted}; export a model that translates "
+                    "images (N, C, H, W) to (N, 3, H, W)"
+                )
             answers.append(answer[: len(part)])
         return torch.cat(answers)
 
@@ -121,7 +139,14 @@ class Exported:
 
     def __init__(self, checkpoint: File, accelerator: Accelerator = "auto") -> None:
         key, device = f"victim.checkpoint={checkpoint}", torch_device(accelerator)
-        names = _archive(Path(checkpoint), key)
+        if not Path(checkpoint).is_file():
+            raise UserError(f"{key}: no such file")
+        try:
+            names = archive_members(Path(checkpoint))
+        except ValueError as error:
+            raise UserError(f"{key}: {error}") from error
+        if not names:
+            raise UserError(f"{key}: cannot be read (no such program, or cut off); copy it again")
         with _readable(key, "export it again, with the torch of this environment"):
             if any(name.endswith("/constants.pkl") for name in names):
                 run, shape = _torchscript(checkpoint, device)
@@ -152,8 +177,8 @@ class Onnx:
         in_channels: channels of the images that it takes; None where the file does not say.
 
     Raises:
-        UserError: the file is missing or damaged, keeps its weights elsewhere, or takes other
-            inputs; or onnxruntime is not installed.
+        UserError: the file is missing or damaged, keeps weights outside of its folder, or takes
+            other inputs; or onnxruntime is not installed.
     """
 
     version: ClassVar[int] = 1
@@ -166,22 +191,15 @@ class Onnx:
         threads: Annotated[PositiveInt, RUNTIME] = 2,
     ) -> None:
         key = f"victim.checkpoint={checkpoint}"
-        try:
-            import onnx
-            import onnxruntime
-        except ImportError as error:
-            raise UserError(
-                f"victim=onnx: {error.name} is not installed; pip install 'mia_lab[onnx]'"
-            ) from error
-        if not Path(checkpoint).is_file():
-            raise UserError(f"{key}: no such file")
-        with _readable(key, "is it an ONNX file?"):
-            _refuse_external_data(onnx.load(checkpoint, load_external_data=False), key)
+        onnxruntime = library("onnxruntime")
+        with _readable(key, "is it an ONNX file?"), loadable(Path(checkpoint)) as path:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
-            options.log_severity_level = 3
+            options.log_severity_level = 4
             providers = _providers(onnxruntime.get_available_providers(), accelerator)
-            session = onnxruntime.InferenceSession(checkpoint, options, providers=providers)
+            session = onnxruntime.InferenceSession(
+                path, options, providers=providers, enable_fallback=False
+            )
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
@@ -198,21 +216,14 @@ class Onnx:
 
         self._program = Program(run, shape, key)
 
+    @staticmethod
+    def further_files(arguments: Mapping[str, Any]) -> dict[str, Path]:
+        """The files beside the model that hold weights of it."""
+        checkpoint = arguments.get("checkpoint")  # none where it is passed to build()
+        return external_files(Path(checkpoint)) if checkpoint else {}
+
     def translate(self, x: Tensor) -> Tensor:
         return self._program(x)
-
-
-def _archive(path: Path, key: str) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # PyTorch would load changed weights without a word
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such program, or cut off"
-        raise UserError(f"{key}: cannot be read ({reason})") from error
-    if damaged is not None:
-        raise UserError(f"{key}: is damaged ({damaged}); copy or export it again")
-    return names
 
 
 @contextmanager
@@ -226,10 +237,9 @@ def _readable(key: str, remedy: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise UserError(
-            f"{key}: cannot be read ({reason or type(error).__name__}); {remedy}"
-        ) from error
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        reason = one_line(reason, 500) or type(error).__name__
+        raise UserError(f"{key}: cannot be read ({reason}); {remedy}") from error
 
 
 def _torchscript(path: str, device: torch.device) -> tuple[Callable[[Tensor], Tensor], InputShape]:
@@ -264,15 +274,6 @@ def _most(program: torch.export.ExportedProgram, batch: Tensor) -> int | None:
         return None
     allowed = program.range_constraints.get(size.node.expr)
     return int(allowed.upper) if allowed is not None and allowed.upper < sys.maxsize else None
-
-
-def _refuse_external_data(model: Any, key: str) -> None:
-    for tensor in model.graph.initializer:
-        if tensor.data_location == tensor.EXTERNAL:
-            raise UserError(
-                f"{key}: keeps its weights in another file, so it does not say by itself what it "
-                "is; save it as one file (onnx.save with save_as_external_data=False)"
-            )
 
 
 def _providers(available: Sequence[str], accelerator: str) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, one_line
 from mia_lab.parameters import (
     Accelerator,
     BelowOne,
@@ -29,6 +31,9 @@ ARCHITECTURES: dict[str, type[Generator]] = {
     network.__name__: network for network in (UNet, ResNetGenerator, LocalEnhancer)
 }
 """Networks that an exported file may name; loading a file never imports anything else."""
+
+LARGEST_SETTING = 2**14
+"""No network has more layers or channels, or takes larger images."""
 
 
 class Pretrained:
@@ -90,13 +95,13 @@ def _exported(content: Checkpoint, image_size: int, input_encoding: str) -> Gene
         formats = recognise(plain(content.tensors), dropout=0.0)[2]
         raise ValueError(f"was not written by mia_lab; set victim.format={formats[0]}")
     try:
-        arguments, encoding = recipe["arguments"], recipe.get("input_encoding", "rgb")
-        with torch.device("meta"):
-            network = ARCHITECTURES[recipe["architecture"]](**arguments)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        kind, arguments = ARCHITECTURES[recipe["architecture"]], dict(recipe["arguments"])
+        encoding = {"rgb": "rgb", "one_hot": "one_hot"}[recipe.get("input_encoding", "rgb")]
+        network = _built(kind, arguments, len(content.tensors))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"is not a generator exported by mia_lab ({', '.join(ARCHITECTURES)}); wrap other "
-            "models in a class with a translate method"
+            f"is not a generator exported by mia_lab ({', '.join(ARCHITECTURES)}; "
+            f"{one_line(str(error))}); wrap other models in a class with a translate method"
         ) from error
     _fill(network, content.tensors)
     trained_at = arguments.get("image_size", image_size)
@@ -119,10 +124,42 @@ def _published(content: Checkpoint, format: str, dropout: float) -> Generator:
         raise ValueError(
             f"is a {architecture.__name__} of {formats[0]}; set victim.format={formats[0]}"
         )
-    with torch.device("meta"):
-        network = architecture(**arguments)
+    network = _built(architecture, arguments, len(tensors))
     _fill(network, tensors)
     return network
+
+
+def _built(kind: type[Generator], arguments: Mapping[str, Any], n_tensors: int) -> Generator:
+    """A network without memory.
+
+    Args:
+        kind: its class.
+        arguments: what a file says of it.
+        n_tensors: how many tensors the file holds; a network of twice as many is not built.
+
+    Raises:
+        ValueError: there is no such network, or it is larger than the file.
+    """
+    left = 2 * n_tensors  # where few are missing, their names are the better message
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"its settings need many more than its {n_tensors} tensors")
+
+    for name, value in arguments.items():
+        if isinstance(value, int) and abs(value) > LARGEST_SETTING:
+            raise ValueError(f"{one_line(name)} is above {LARGEST_SETTING}")
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without channels, whose tensors never fit
+            return kind(**arguments)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    finally:
+        hook.remove()
 
 
 def _fill(network: Generator, tensors: Mapping[str, Tensor]) -> None:

@@ -205,8 +205,25 @@ def test_file_that_holds_no_weights(tmp_path, suffix):
 
 def test_file_that_holds_other_things(tmp_path):
     torch.save({"epoch": 3, "net": {}}, tmp_path / "run.pth")
-    with pytest.raises(UserError, match=r"backbone\.weights=.*more than tensors"):
+    with pytest.raises(UserError, match=r"backbone\.weights=.*contains a int at 'epoch'"):
         Backbone("resnet18", str(tmp_path / "run.pth"))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({3: torch.zeros(1)}, "not a file of weights"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.complex64)}, "weight is complex"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7).to_sparse()}, "weight is sparse"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}, "weight has no numbers"),
+        ({"conv1.weight": torch.zeros(1).expand(64, 3, 7, 7)}, "bytes, more than the file"),
+    ],
+)
+def test_file_with_tensors_that_are_no_weights(tmp_path, found, message):
+    torch.save({**found}, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=rf"^backbone\.weights=.*odd\.pth: .*{message}") as caught:
+        Backbone("resnet18", str(tmp_path / "odd.pth"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "shape", "unexpected"])

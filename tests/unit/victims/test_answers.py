@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fuzzing import hostile_npy
 from mia_lab.errors import UserError
 from mia_lab.victims.answers import CachedAnswers, Unanswered, query_key
 from mia_lab.victims.blackbox import BlackBox
@@ -118,6 +121,30 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
     CachedAnswers(box, tmp_path / "small").translate(images(1)[..., :8])
     next((tmp_path / "small").glob("*/*.npz")).rename(tmp_path / other[:2] / f"{other}.npz")
     assert answers.translate(images(1, seed=1)).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("content", hostile_npy().values(), ids=hostile_npy())
+@pytest.mark.parametrize("packed", [False, True])
+def test_hostile_files_are_asked_again(tmp_path: Path, content: bytes, packed: bool) -> None:
+    answers, x = CachedAnswers(Counting(), tmp_path), images(1)
+    y = answers.translate(x)
+    (path,) = tmp_path.glob("*/*.npz")
+    if packed:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("answer.npy", content)
+    else:
+        path.write_bytes(content)
+    assert torch.equal(answers.translate(x), y)
+    assert answers.asked == 2
+
+
+def test_an_answer_that_unpacks_to_more_than_an_image_is_asked_again(tmp_path: Path) -> None:
+    answers, x = CachedAnswers(Counting(), tmp_path), images(1)
+    y = answers.translate(x)
+    (path,) = tmp_path.glob("*/*.npz")
+    np.savez_compressed(path, answer=y[0].numpy(), more=np.zeros(10**6))
+    assert torch.equal(answers.translate(x), y)
+    assert answers.asked == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

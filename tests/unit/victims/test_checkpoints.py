@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -155,3 +156,118 @@ def test_other_contents(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, path)
     with pytest.raises(UserError, match=message):
         read(path)
+
+
+class Call:
+    """What is unpickled as the result of a call."""
+
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.called = function, arguments
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.called
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorch warns of what it may change
+    QUANTISED = torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8)
+    NESTED = torch.nested.nested_tensor([torch.ones(2)])
+    COMPRESSED = torch.eye(3).to_sparse_csr()
+TRILLION = 10**6, 10**6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({3: torch.zeros(1)}, "holds a int where a tensor's name should be"),
+        ({(): torch.zeros(1)}, "holds a tuple where"),
+        ({"a\nb": torch.zeros(1)}, "holds a b where"),
+        ({"\x1b[1m": torch.zeros(1)}, r"holds \\x1b\[1m where"),
+        ({"a" * 10**6: torch.zeros(1)}, "holds aaaaa"),
+        ({"a": torch.eye(3).to_sparse()}, r"tensor a is sparse \(torch\.sparse_coo\)"),
+        ({"a": COMPRESSED}, r"tensor a is sparse \(torch\.sparse_csr\)"),
+        ({"a": QUANTISED}, r"tensor a is quantised \(torch\.qint8\)"),
+        ({"a": torch.zeros(3, dtype=torch.complex64)}, r"tensor a is complex \(torch\.complex64"),
+        ({"a": torch.zeros(3, device="meta")}, r"tensor a has no numbers \(device meta\)"),
+        ({"a": torch.empty(3, dtype=torch.bits8)}, "tensor a holds no numbers that PyTorch conv"),
+        ({"a": torch.zeros(1).expand(TRILLION)}, "tensors have 4000000000000 bytes, more than the"),
+        ({"a": Call(torch.Tensor, 10**9)}, "tensors have 4000000000 bytes, more than the file"),
+        ({"a": Call(bytearray, 10**12)}, "cannot be read|contains a bytearray"),
+        ({"a": Call(torch.Tensor, *TRILLION)}, r"cannot be read \(not a file of weights\)"),
+        ({"a": NESTED}, "contains code besides tensors"),
+    ],
+)
+@pytest.mark.parametrize("ours", [False, True])
+def test_what_is_no_weight(
+    tmp_path: Path, content: dict[object, object], message: str, ours: bool
+) -> None:
+    path = tmp_path / "a.ckpt"
+    if ours:
+        recipe = {"architecture": "UNet", "arguments": {}}
+        named = {f"generator.{k}" if isinstance(k, str) else k: v for k, v in content.items()}
+        torch.save({"state_dict": named, "generator": recipe}, path)
+    else:
+        torch.save(content, path)
+    if (ours and "int where" in message) or "tuple where" in message:
+        return  # other entries than the generator's are of no interest
+    assert_refused(path, message)
+
+
+def assert_refused(path: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read(path)
+    assert str(error.value).startswith(f"victim.checkpoint={path}: ")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500 + len(str(path))
+
+
+def test_an_archive_that_unpacks_to_more_than_it_has(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "stored.pth")
+    path = tmp_path / "bomb.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    assert torch.load(path, weights_only=True)["a"].shape == (10**6,)  # PyTorch would read it
+    assert_refused(path, r"unpacks to 400\d+ bytes, many more than it has; save it again")
+
+
+def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+    """PyTorch would take them for weights."""
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.full((100,), 0.5)}, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\0\0\0?" * 50, b"\0\0\1?" * 50))
+    assert torch.load(path, weights_only=True)["a"][0] != 0.5
+    assert_refused(path, r"is damaged \(\w+/data/0\); copy or save it again")
+
+
+def safetensors(header: bytes, claimed: int | None = None) -> bytes:
+    return (len(header) if claimed is None else claimed).to_bytes(8, "little") + header
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (safetensors(b"[" * 10**5), "cannot be read"),
+        (safetensors(b"{}", 2**62), "cannot be read"),
+        (safetensors(b'{"a":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4]}}'), "cannot"),
+        (safetensors(b'{"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}') + bytes(8), "comp"),
+        (safetensors(b'{"__metadata__":{"generator":"a tool"}}'), "its metadata 'generator' is no"),
+        (
+            safetensors(b'{"__metadata__":{"generator":"' + b"[" * 10**5 + b'"}}'),
+            r"'generator' is no JSON of mia_lab \(maximum recursion depth",
+        ),
+        (
+            safetensors(b'{"__metadata__":{"generator":"' + b"9" * 10**4 + b'"}}'),
+            r"'generator' is no JSON of mia_lab \(Exceeds the limit",
+        ),
+    ],
+    ids=["deep", "long header", "no data", "complex", "no JSON", "deep JSON", "long number"],
+)
+def test_hostile_safetensors(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    assert_refused(path, message)

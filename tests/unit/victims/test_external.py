@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -185,15 +187,8 @@ def test_torchscript_says_what_failed(tmp_path: Path, x: Tensor) -> None:
         victim.translate(x[:1])
 
 
-def test_onnx_of_another_kind(tmp_path: Path, x: Tensor) -> None:
-    import onnx
-
+def test_onnx_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "v.onnx"
-    to_onnx(Plain().eval(), x[:2], path)
-    model = onnx.load(path)
-    onnx.save(model, tmp_path / "apart.onnx", save_as_external_data=True, size_threshold=0)
-    with pytest.raises(UserError, match="keeps its weights in another file"):
-        Onnx(str(tmp_path / "apart.onnx"), "cpu")
     value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node("Neg", ["x"], ["y"])
     for kind, sizes, message in (
         (onnx.TensorProto.DOUBLE, (1, 3, 8, 8), r"takes x tensor\(double\)"),
@@ -206,6 +201,57 @@ def test_onnx_of_another_kind(tmp_path: Path, x: Tensor) -> None:
         onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
         with pytest.raises(UserError, match=message):
             Onnx(str(path), "cpu")
+
+
+def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> None:
+    """Write a graph from ``x`` of a shape to ``y``."""
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("x", onnx.TensorProto.FLOAT, shape)]
+    outputs = [value("y", onnx.TensorProto.FLOAT, None)]
+    graph = onnx.helper.make_graph(nodes, "graph", inputs, outputs)
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+
+
+@pytest.mark.parametrize(
+    ("operation", "found"),
+    [("ReduceSum", "()"), ("NonZero", r"(4, \d+)"), ("Shape", "(4,)")],
+)
+def test_answers_of_another_shape(tmp_path: Path, x: Tensor, operation: str, found: str) -> None:
+    more = {"keepdims": 0} if operation == "ReduceSum" else {}
+    nodes = [
+        onnx.helper.make_node(operation, ["x"], ["z"], **more),
+        onnx.helper.make_node("Cast", ["z"], ["y"], to=onnx.TensorProto.FLOAT),
+    ]
+    path = tmp_path / "v.onnx"
+    onnx_graph(path, nodes, ["n", 3, 32, 32])
+    victim = Onnx(str(path), "cpu", threads=1)
+    shape = found.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(UserError, match=rf"answers images .* with shape {shape}, expected \(5, 3"):
+        victim.translate(x)
+
+
+@pytest.mark.parametrize("size", [2**40, 0])
+def test_sizes_out_of_range(tmp_path: Path, size: int) -> None:
+    nodes = [onnx.helper.make_node("Neg", ["x"], ["y"])]
+    path = tmp_path / "v.onnx"
+    onnx_graph(path, nodes, [size, 3, 32, 32])
+    with pytest.raises(UserError, match=r"v\.onnx: takes inputs of shape .*from 1 to 16384"):
+        Onnx(str(path), "cpu")
+
+
+@pytest.mark.parametrize("name", [b"\x1b[1m", b"\xff\xff\xff\xff"], ids=["escape", "no text"])
+def test_messages_of_libraries_are_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: bytes
+) -> None:
+    """onnxruntime repeats a name that is in the file, and prints what it cannot decode."""
+    path = tmp_path / "v.onnx"
+    onnx_graph(path, [onnx.helper.make_node("Neg", ["zzzz"], ["y"])], [1, 3, 32, 32])
+    path.write_bytes(path.read_bytes().replace(b"zzzz", name))
+    with pytest.raises(UserError, match="cannot be read") as error:
+        Onnx(str(path), "cpu")
+    assert str(error.value).isprintable()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

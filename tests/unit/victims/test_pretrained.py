@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +224,90 @@ def test_files_that_do_not_fit(
         Pretrained(str(path), size, format=format)
     assert "\n" not in str(error.value)
     assert "victim." in str(error.value)
+
+
+SETTINGS = {"image_size": 64, "width": 2}
+RESNET = {"width": 4, "n_blocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (("UNet", SETTINGS | {"image_size": 2**1000}), "image_size is above 16384"),
+        (("UNet", SETTINGS | {"image_size": 8192}), "U-Net|tensor"),
+        (("UNet", SETTINGS | {"image_size": float("inf")}), "cannot convert float infinity"),
+        (("UNet", SETTINGS | {"width": 10**9}), "width is above 16384"),
+        (("UNet", SETTINGS | {"width": 10**4}), "has shape"),
+        (("UNet", SETTINGS | {"width": -1}), "is not a generator exported by mia_lab"),
+        (("UNet", SETTINGS | {"width": "2"}), "is not a generator exported by mia_lab"),
+        (("UNet", SETTINGS | {"norm": "a\nb" * 10**5}), "norm=a b"),
+        (("UNet", SETTINGS | {"x" * 10**6: 1}), "unexpected keyword argument"),
+        (("ResNetGenerator", RESNET | {"n_blocks": 10**9}), "n_blocks is above 16384"),
+        (("ResNetGenerator", RESNET | {"n_blocks": 16000}), "need many more than its 58 tensors"),
+        (("ResNetGenerator", RESNET | {"n_downsamplings": 10**9}), "n_downsamplings is above"),
+        (("ResNetGenerator", RESNET | {"n_downsamplings": 16000}), "is not a generator exported"),
+        (("ResNetGenerator", RESNET | {"dropout": 7}), "dropout probability"),
+        (("LocalEnhancer", {"n_enhancers": 9999, "n_local_blocks": 9999}), "is not a generator"),
+        (("LocalEnhancer", {"n_local_blocks": 9999}), "need many more than its 58 tensors"),
+        (("Linear", {}), "is not a generator exported by mia_lab"),
+        ((["UNet"], {}), "is not a generator exported by mia_lab"),
+        (("UNet", [1]), "is not a generator exported by mia_lab"),
+        (("UNet", None), "is not a generator exported by mia_lab"),
+    ],
+    ids=lambda found: str(found)[:60],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_recipes_of_networks_that_the_tensors_do_not_justify(
+    tmp_path: Path, recipe: tuple[object, object], message: str, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    made = {"architecture": recipe[0], "arguments": recipe[1]}
+    if suffix == ".safetensors":
+        save_file(U, path, {"generator": json.dumps(made)})
+    else:
+        state = {f"generator.{k}": v for k, v in U.items()}
+        torch.save({"state_dict": state, "generator": made}, path)
+    assert_refused(path, message)
+
+
+@pytest.mark.parametrize("metadata", ["[]", "3", "null", '"text"', '{"arguments": {}}'])
+def test_metadata_that_is_no_recipe(tmp_path: Path, metadata: str) -> None:
+    save_file(U, tmp_path / "a.safetensors", {"generator": metadata})
+    assert_refused(tmp_path / "a.safetensors", "is not a generator exported|was not written by")
+
+
+def test_an_unknown_encoding_is_not_repeated(tmp_path: Path) -> None:
+    made = {"architecture": "UNet", "arguments": SETTINGS, "input_encoding": "a\nb" * 10**6}
+    save_file(U, tmp_path / "a.safetensors", {"generator": json.dumps(made)})
+    assert_refused(tmp_path / "a.safetensors", "is not a generator exported")
+
+
+def assert_refused(path: Path, message: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=message) as error:
+        Pretrained(str(path), 64)
+    assert time.perf_counter() - start < 5
+    assert str(error.value).startswith(f"victim.checkpoint={path}: ")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500 + len(str(path))
+
+
+def many(n: int) -> State:
+    """Tensors of a network with many blocks in many branches, each of which the file holds."""
+    state = {f"model.{i}.conv_block.1.weight": torch.zeros(1) for i in range(n)}
+    state |= {f"model{i}_1.0.bias": torch.zeros(1) for i in range(1, n)}
+    state |= {f"model{n - 1}_2.{i}.conv_block.1.weight": torch.zeros(1) for i in range(n)}
+    square = {f"model.{i}.weight": torch.zeros(1, 1, 1, 1) for i in (1, 4, 7)}
+    return state | square | {"model.1.bias": torch.zeros(1)}
+
+
+def test_tensors_of_a_network_that_they_do_not_fill(tmp_path: Path) -> None:
+    """The blocks of each branch times the branches: 90,000."""
+    path = save(many(300), tmp_path / "latest_net_G.safetensors")
+    start = time.perf_counter()
+    with pytest.raises(UserError, match="need many more than its"):
+        Pretrained(str(path), 64, format="pix2pixhd")
+    assert time.perf_counter() - start < 5
 
 
 def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""The files that hold tensors of an ONNX model, besides its own file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mia_lab.errors import UserError, one_line
+from mia_lab.store.content import file_state
+
+Reference = tuple[str, str, str]
+"""Location, offset and length, as the model states them; "" where it does not."""
+
+
+def library(name: str) -> Any:
+    """The module onnx or onnxruntime.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"victim=onnx: {error.name} is not installed; pip install 'mia_lab[onnx]'"
+        ) from error
+
+
+def external_files(model: Path) -> dict[str, Path]:
+    """The files that hold tensors of a model, by their names relative to its folder.
+
+    It counts every tensor that the file of the model mentions: dense and sparse, in graphs, in
+    attributes of nodes, in the branches of control flow, and in functions.
+
+    Raises:
+        UserError: the model cannot be read, or a file is outside of the model's folder, is missing,
+            or is shorter than the model says.
+    """
+    key = f"victim.checkpoint={model}"
+    if not model.is_file():
+        raise UserError(f"{key}: no such file")
+    files: dict[str, Path] = {}
+    for location, offset, length in _references(model, file_state(model)):
+        place = one_line(location)
+        if not _is_inside(model.parent, location):
+            raise UserError(
+                f"{key}: keeps weights in '{place}', outside of its own folder; copy the file "
+                "beside the model and save the model with its name (onnx.save with location=)"
+            )
+        file = model.parent / location
+        if not os.path.isfile(file):  # noqa: PTH113 - Path raises for long names
+            raise UserError(
+                f"{key}: keeps weights in '{place}', which is no file; copy it there, beside the "
+                "model"
+            )
+        size = file.stat().st_size
+        if not _is_within(size, offset, length):
+            raise UserError(
+                f"{key}: keeps weights in '{place}' from byte {one_line(offset, 30) or 0}, "
+                f"{one_line(length, 30) or 'all'} of them, but it has {size}; copy both files again"
+            )
+        files[str(Path(location))] = file
+    return files
+
+
+def _is_inside(folder: Path, location: str) -> bool:
+    """Whether a location is one in a folder, wherever links lead."""
+    # onnxruntime takes some names with an asterisk for addresses in memory.
+    is_plain = location.isprintable() and "*" not in location and ".." not in Path(location).parts
+    if not is_plain or Path(location).is_absolute():
+        return False
+    return (folder / location).resolve().is_relative_to(folder.resolve())
+
+
+def _is_within(size: int, offset: str, length: str) -> bool:
+    """Whether a file of some bytes has those that a model states."""
+    try:
+        start, count = int(offset or 0), int(length or 0)
+    except ValueError:
+        return False
+    return start >= 0 and count >= 0 and start + count <= size
+
+
+@contextmanager
+def loadable(model: Path) -> Iterator[Path]:
+    """A model as onnxruntime may load it: a private copy, if it keeps tensors in other files.
+
+    onnxruntime maps these files into memory. A later write to one would change the answers without
+    a word, or end the process. The copy may be deleted once the model is loaded.
+
+    Raises:
+        UserError: see :func:`external_files`; or there is no room for the copy.
+    """
+    files = external_files(model)
+    if not files:
+        yield model
+        return
+    with tempfile.TemporaryDirectory(prefix="mia_lab-", ignore_cleanup_errors=True) as folder:
+        try:
+            for name, file in {**files, model.name: model}.items():
+                copy = Path(folder, name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        except OSError as error:
+            raise UserError(
+                f"victim.checkpoint={model}: cannot be copied to {folder} ({error.strerror}); set "
+                "TMPDIR to a folder with room for its weights"
+            ) from error
+        yield Path(folder, model.name)
+
+
+@cache
+def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
+    """What a model states of the files that hold its tensors; read once while it stays the same."""
+    onnx = library("onnx")
+    try:
+        content = onnx.ModelProto.FromString(model.read_bytes())
+    except Exception as error:  # of protobuf, whose classes depend on its version
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"victim.checkpoint={model}: cannot be read ({reason}); is it an ONNX file?"
+        ) from error
+    found: dict[Reference, None] = {}
+    for tensor in _messages(content, onnx.TensorProto):
+        if tensor.data_location == tensor.EXTERNAL:
+            stated = {entry.key: entry.value for entry in tensor.external_data}
+            offset, length = (stated.get(name, "") for name in ("offset", "length"))
+            found[stated.get("location", ""), offset, length] = None
+    return tuple(found)
+
+
+def _messages(message: Any, kind: type) -> Iterator[Any]:
+    """All messages of a kind inside another one, at any depth."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for part in [value] if hasattr(value, "ListFields") else value:
+            if isinstance(part, kind):
+                yield part
+            else:
+                yield from _messages(part, kind)
