@@ -54,12 +54,16 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
         path: path of the file, whose size bounds that of the tensors.
 
     Raises:
-        ValueError: it holds something else, or tensors that repeat few numbers; the message
-            continues after the file's name.
+        ValueError: it holds something else, or tensors that repeat their numbers, or that are
+            larger than the file; the message continues after the file's name.
     """
     for name, value in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
-            kind = one_line(name) if isinstance(name, str) else f"a {type(name).__name__}"
+            kind = (
+                one_line(name)
+                if isinstance(name, str)
+                else f"something of type {type(name).__name__}"
+            )
             raise ValueError(
                 f"holds {kind} where a tensor's name should be; save only the network's "
                 "state_dict()"
@@ -74,7 +78,9 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
                 f"the tensor {name} {problem}; save the network's state_dict() on the CPU in "
                 "float32"
             )
-    size = sum(value.numel() * value.element_size() for value in state.values())
+    # Tensors may share their numbers, as tied weights do.
+    storages = {(s := value.untyped_storage()).data_ptr(): s.nbytes() for value in state.values()}
+    size = sum(storages.values())
     if size > path.stat().st_size:
         raise ValueError(
             f"its tensors have {size} bytes, more than the file; save the network's state_dict()"
@@ -91,6 +97,8 @@ def _problem(tensor: Tensor) -> str:
         return f"is complex ({tensor.dtype})"
     if tensor.device.type != "cpu":
         return f"has no numbers (device {tensor.device})"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeats its numbers"
     try:
         torch.empty(1, dtype=tensor.dtype).to(torch.float32)
     except RuntimeError:

@@ -14,9 +14,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.store.disk import allocate, enough_room
-
 from mia_lab.errors import UserError
+from mia_lab.store.disk import allocate, enough_room
 
 Table = TypeVar("Table")
 

@@ -206,15 +206,17 @@ def test_a_crowd_of_connections() -> None:
 
 def test_nothing_is_computed_for_a_client_that_has_gone() -> None:
     computed: list[bytes] = []
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
     def answer(body: bytearray) -> bytes:
         computed.append(bytes(body))
+        begun.set()
         go_on.wait(5)
         return b"done"
 
     with running(answer) as server, connect(server) as first:
         first.sendall(post(b"first", CLOSE))
+        assert begun.wait(5)
         with connect(server) as gone:
             gone.sendall(post(b"gone"))
             time.sleep(0.2)
