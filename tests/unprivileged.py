@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import tempfile
@@ -16,6 +17,9 @@ GROUP = 64_000
 
 IS_ROOT = os.geteuid() == 0
 
+# Python remembers what it did not find, and another user may not enter the folder of root's Python.
+codecs.lookup("cp437")  # of zip files
+
 
 @contextmanager
 def acting_as(user: int) -> Iterator[None]:
@@ -23,16 +27,19 @@ def acting_as(user: int) -> Iterator[None]:
     if not IS_ROOT:
         yield
         return
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setresgid(GROUP, GROUP, 0)
-    os.setresuid(user, user, 0)
+    users, groups, further = os.getresuid(), os.getresgid(), os.getgroups()
+    _act_as((user, user, 0), (GROUP, GROUP, 0), [])
     try:
         yield
     finally:
-        os.setresuid(0, 0, 0)
-        os.setresgid(0, 0, 0)
-        os.setgroups(groups)
+        _act_as(users, groups, further)
+
+
+def _act_as(users: tuple[int, int, int], groups: tuple[int, int, int], further: list[int]) -> None:
+    os.seteuid(0)  # the saved one
+    os.setgroups(further)
+    os.setresgid(*groups)
+    os.setresuid(*users)
 
 
 @contextmanager
@@ -42,6 +49,7 @@ def unprivileged_folder() -> Iterator[Path]:
     try:
         if IS_ROOT:
             os.chown(folder, ALICE, GROUP)
+        folder.chmod(0o755)
         with acting_as(ALICE):
             yield folder
     finally:

@@ -43,6 +43,7 @@ from mia_lab.store.manifest import (
     write_manifest,
 )
 from mia_lab.store.marker import check_root, mark
+from mia_lab.store.permissions import check_removable, share
 from mia_lab.store.session import Session
 from mia_lab.store.software import software
 from mia_lab.store.stage import Result, Stage
@@ -130,6 +131,9 @@ class Store:
         """Folder of the cached answers of a remote victim, one file per answer."""
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
+        with contextlib.suppress(OSError):  # not writable: the answers in it are still read
+            folder.mkdir(parents=True, exist_ok=True)
+            share(self.root, folder.parent, folder)
         return folder
 
     def result(self, stage: Stage[Result]) -> Result:
@@ -234,6 +238,7 @@ class Store:
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             stage.check_unchanged()
             write_manifest(partial, stage, seconds, self._software)
+            share(self.root, partial, *partial.rglob("*"))
         except OSError as error:
             if not lock.ours:
                 raise _superseded(final) from error
@@ -254,6 +259,7 @@ class Store:
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         partial.mkdir(exist_ok=True)
+        share(self.root, partial)
         return partial
 
     @contextmanager
@@ -265,8 +271,9 @@ class Store:
             UserError: the store cannot be written.
         """
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
             self._session.open()
+            final.parent.mkdir(exist_ok=True)
+            share(self.root, final.parent)
             lock = Lock(
                 _lock_path(final), self._session, lambda dead: self._note_takeover(final, dead)
             )
@@ -297,13 +304,21 @@ class Store:
         return sorted(p.name for p in folders if p.name[0] != ".")
 
     def entries(self) -> Iterator[Entry]:
-        """All entries of the store, stage by stage, oldest first; other folders are left out."""
+        """All entries of the store, stage by stage, oldest first; other folders are left out.
+
+        Raises:
+            PermissionError: an entry may not be read.
+        """
         for stage in self.stages():
             found = []
             for path in (self.root / stage).iterdir():
-                with contextlib.suppress(OSError):  # another process may remove the entry
+                try:
                     if is_entry(path):
                         found.append(describe(path))
+                except PermissionError:
+                    raise
+                except OSError:  # another process has removed the entry
+                    continue
             yield from sorted(found, key=lambda e: (e.created, e.key))
 
     def in_use(self) -> set[str]:
@@ -311,13 +326,19 @@ class Store:
         return self._session.in_use()
 
     def remove(self, entry: Entry) -> bool:
-        """Delete one entry; return False if another process uses or computes it."""
+        """Delete one entry; return False if another process uses or computes it.
+
+        Raises:
+            UserError: the store cannot be written.
+            PermissionError: the entry is another user's; it stays whole.
+        """
         final = entry.path.with_name(entry.key)
         whole = final == entry.path  # an unfinished entry has no readers
         try:
             with self._locked(final, wait=False):
                 if whole and _name(final) in self.in_use():
                     return False
+                check_removable(entry.path)
                 trash = final.with_name(f"{entry.key}.{uuid.uuid4().hex}.trash")
                 entry.path.rename(trash)
                 if whole and _name(final) in self.in_use():

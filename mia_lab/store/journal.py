@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mia_lab.store.permissions import share
+
 JOURNAL = "log.jsonl"
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -38,6 +40,7 @@ def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
     try:
         descriptor = os.open(path, _APPEND, 0o644)
         try:
+            share(root, path)
             os.write(descriptor, (json.dumps(line) + "\n").encode())
         finally:
             os.close(descriptor)

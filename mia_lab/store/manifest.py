@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
-from mia_lab.store.content import file_sha256, file_state
+from mia_lab.store.content import file_sha256, file_state, files_below
 from mia_lab.store.stage import Stage, canonical_json
 
 MANIFEST = "manifest.json"
@@ -59,7 +59,7 @@ def write_manifest(
         seconds: time of the computation, without its upstream stages.
         software: what computed it; see :func:`mia_lab.store.software.software`.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = files_below(folder, lambda path: path.name != MANIFEST)
     body = {
         **stage.declaration,
         "key": stage.key,
@@ -81,10 +81,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the manifest is missing or modified.
+        PermissionError: it may not be read.
     """
     try:
         body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         digest = body.pop("sha256")
+    except PermissionError:  # not damaged: another user's
+        raise
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise _damaged(folder, MANIFEST) from error
     if digest != hashlib.sha256(canonical_json(body).encode()).hexdigest():
@@ -97,6 +100,7 @@ def verify(folder: Path) -> None:
 
     Raises:
         UserError: a file is missing or modified, or the folder holds the result of another key.
+        PermissionError: a file may not be read.
     """
     body = read_manifest(folder)
     check_key(folder, body)
@@ -104,6 +108,8 @@ def verify(folder: Path) -> None:
         path = folder / name
         try:
             intact = file_sha256(path) == digest
+        except PermissionError:
+            raise
         except OSError:
             intact = False
         if not intact:
@@ -144,7 +150,7 @@ def describe(folder: Path) -> Entry:
     """Describe an entry from its folder.
 
     Raises:
-        OSError: another process removed the folder.
+        OSError: another process removed the folder, or it may not be read.
     """
     stage, key = folder.parent.name, folder.name.partition(".")[0]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mia_lab.errors import UserError
+from mia_lab.store.permissions import share
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +223,7 @@ class Session:
         process["host"] = socket.gethostname()
         new = self._folder / f"{self.name}.new"
         _append(new, "\n".join([json.dumps(process), *self._used]) + "\n")
+        share(self._folder.parent, self._folder, new)
         new.replace(self.path)
 
     def _beat(self) -> None:

@@ -21,6 +21,7 @@ from mia_lab.evaluation.results import Gallery
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.store import Stage, Store, sha256_of
+from mia_lab.store.permissions import permitted
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,12 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
         goals: what will be computed.
 
     Raises:
-        UserError: a network, a layer or a device is not there.
+        UserError: a network, a layer or a device is not there, or a file of the store may not be
+            read.
     """
     torch.set_num_threads(config.trainer.threads)
-    with Store(Path(config.paths.store)) as store:
+    root = Path(config.paths.store)
+    with permitted(root), Store(root) as store:
         for stage in store.missing(*goals):
             stage.check()
         (folder / "config.yaml").write_text(as_yaml(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
+from mia_lab.store.permissions import share
 from mia_lab.types import IDENTITY
 from mia_lab.victims.blackbox import BlackBox
 
@@ -103,11 +104,17 @@ class CachedAnswers:
         return self._folder / key[:2] / f"{key}.npz"
 
     def _load(self, key: str, size: torch.Size) -> Tensor | None:
-        """A cached answer; None if it is missing, or its file is damaged."""
+        """A cached answer; None if it is missing, or its file is damaged.
+
+        Raises:
+            PermissionError: it may not be read.
+        """
         try:
             # NumPy does not close a damaged file that it opened itself.
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 answer = torch.from_numpy(archive["answer"])
+        except PermissionError:  # another user's: asked again, it might cost again
+            raise
         except READ_ERRORS:
             return None
         if answer.shape != (3, *size):
@@ -118,15 +125,16 @@ class CachedAnswers:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+            partial = path.with_name(f".{uuid.uuid4().hex}.partial")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with partial.open("xb") as file:
                     np.savez_compressed(file, answer=_compact(answer))
                     file.flush()
                     os.fsync(file.fileno())
-                Path(name).replace(path)
+                share(self._folder, path.parent, partial)
+                partial.replace(path)
             except BaseException:
-                Path(name).unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
                 raise
         except OSError as error:
             raise UserError(
