@@ -239,12 +239,12 @@ class Store:
             stage.check_unchanged()
             write_manifest(partial, stage, seconds, self._software)
             share(self.root, partial, *partial.rglob("*"))
-        except OSError as error:
-            if not lock.ours:
-                raise _superseded(final) from error
+        except Exception as error:
+            if lost := _lost(final, partial, lock):
+                raise lost from error
             raise
-        if not lock.ours:
-            raise _superseded(final)
+        if lost := _lost(final, partial, lock):
+            raise lost
         partial.rename(final)
         sync(final.parent)
         self._verified[final] = fingerprint(final)
@@ -369,8 +369,18 @@ def _lock_path(final: Path) -> Path:
     return final.with_name(f"{final.name}.lock")
 
 
-def _superseded(final: Path) -> UserError:
+def _lost(final: Path, partial: Path, lock: Lock) -> UserError | None:
+    """Why a computation cannot be stored: another process did it, or its folder was deleted."""
+    owner = lock.owner()
+    if owner == lock.session.name and partial.is_dir():
+        return None
+    if final.is_dir() or owner not in (None, lock.session.name):
+        return UserError(
+            f"{final}: another process took over while this one was paused, so nothing was stored; "
+            "run the command again"
+        )
+    gone = next(path for path in [*reversed(partial.parents), partial] if not path.is_dir())
     return UserError(
-        f"{final}: another process took over while this one was paused, so nothing was stored; "
-        "run the command again"
+        f"{gone}: the folder was deleted while results were computed in it, so they are not "
+        "stored; run the command again"
     )

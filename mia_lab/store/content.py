@@ -98,10 +98,9 @@ def printable(path: Path | str) -> str:
 
 def unreadable(path: Path | str, error: OSError) -> UserError:
     """The error for a file or a folder that the system does not let us read."""
-    return UserError(
-        f"{printable(path)}: cannot be read ({error.strerror}); correct its permissions, or "
-        "remove it"
-    )
+    is_gone = isinstance(error, FileNotFoundError)
+    remedy = "restore it" if is_gone else "correct its permissions, or remove it"
+    return UserError(f"{printable(path)}: cannot be read ({error.strerror}); {remedy}")
 
 
 class Contents:

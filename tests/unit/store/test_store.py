@@ -226,6 +226,37 @@ def test_failed_computation_publishes_nothing(tmp_path: Path, resumable: bool) -
     assert (store.folder(stage) / "number.txt").exists()
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [("store", "store"), ("store/numbers", "numbers"), ("store/numbers/*.partial", ".partial")],
+)
+def test_a_folder_that_is_deleted_meanwhile_is_an_error(
+    tmp_path: Path, pattern: str, gone: str, first: bool, resumable: bool
+) -> None:
+    """Before or after the computation has written to it."""
+
+    def compute(folder: Path) -> None:
+        if not first:
+            write_number(folder)
+        (deleted,) = tmp_path.glob(pattern)
+        shutil.rmtree(deleted)
+        if first:
+            write_number(folder)
+
+    stage = replace(STAGE, make=compute, is_resumable=resumable)
+    goal = MadeStage("goal", reads=(stage,))
+    for wanted in (stage, goal):
+        with (
+            Store(tmp_path / "store") as store,
+            pytest.raises(UserError, match=rf"{gone}: the folder was deleted while results were"),
+        ):
+            store.folder(wanted)
+    with Store(tmp_path / "store") as store:
+        assert (store.folder(replace(STAGE, is_resumable=resumable)) / "number.txt").exists()
+
+
 def test_unwritable_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"paths.store=.*cannot be written"):
