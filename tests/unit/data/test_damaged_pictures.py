@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fuzzing import fuzz
 from mia_lab.data import pictures
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.pictures import FORMATS, decode, decode_ids
@@ -26,19 +26,6 @@ def encoded(kind: str, size: int = 48) -> bytes:
     file = io.BytesIO()
     smooth.save(file, kind)
     return file.getvalue()
-
-
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Some bits flipped, bytes overwritten, cut or repeated; mostly near the header."""
-    changed = bytearray(content)
-    for _ in range(rng.choice([1, 2, 8, 32])):
-        place = min(int(rng.expovariate(4 / len(changed))), len(changed) - 1)
-        changed[place] = rng.choice([changed[place] ^ 1 << rng.randrange(8), 0, 255])
-    if rng.random() < 0.3:
-        del changed[rng.randrange(len(changed)) :]
-    if rng.random() < 0.1:
-        changed *= 2
-    return bytes(changed)
 
 
 def check(path: Path, content: bytes) -> None:
@@ -59,24 +46,20 @@ def check(path: Path, content: bytes) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def fuzz(folder: Path, n: int) -> None:
-    rng = random.Random(0)
-    kinds = [kind for kind in FORMATS if kind != "PPM"]
-    whole = {kind: encoded(kind) for kind in kinds}
+@pytest.fixture(scope="module")
+def whole() -> dict[str, bytes]:
     endings = {"JPEG": "jpg", "JPEG2000": "jp2"}
-    for number in range(n):
-        kind = rng.choice(kinds)
-        ending = endings.get(rng.choice([kind, *kinds]), kind.lower())  # sometimes another one
-        check(folder / f"{number}.{ending}", damaged(whole[kind], rng))
+    kinds = [kind for kind in FORMATS if kind != "PPM"]
+    return {f"1.{endings.get(kind, kind.lower())}": encoded(kind) for kind in kinds}
 
 
-def test_damaged_files(tmp_path: Path) -> None:
-    fuzz(tmp_path, 300)
+def test_damaged_files(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    fuzz(whole, 300, lambda name, content: check(tmp_path / name, content))
 
 
 @pytest.mark.slow
-def test_many_damaged_files(tmp_path: Path) -> None:
-    fuzz(tmp_path, 5000)
+def test_many_damaged_files(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    fuzz(whole, 5000, lambda name, content: check(tmp_path / name, content))
 
 
 def png(width: int, height: int) -> bytes:
