@@ -95,7 +95,7 @@ def _read(folder: Path) -> dict[Path, float]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"difficulty.folder={folder}: {path} cannot be read ({error})") from error
     # The same as the key is a hash of; others could change without a new key.
     inside = set(files_below(folder))

@@ -61,16 +61,15 @@ def files_below(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -
         first = seen.setdefault(os.path.realpath(parent), parent)
         if first != parent:
             raise UserError(
-                f"{printable(parent)}: is the same folder as {printable(first)}; remove the link "
-                "that leads there"
+                f"{parent}: is the same folder as {first}; remove the link that leads there"
             )
         for path in (Path(parent, name) for name in names):
             if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - these never raise
                 if path.name.startswith("."):  # such as the lock of an editor
                     continue
                 raise UserError(
-                    f"{printable(path)}: is a link to {printable(path.readlink())}, which is not "
-                    "there or out of reach; correct or remove the link"
+                    f"{path}: is a link to {path.readlink()}, which is not there or out of reach; "
+                    "correct or remove the link"
                 )
             if wanted(path):
                 _check_listed(path)
@@ -79,8 +78,10 @@ def files_below(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -
 
 
 def _check_listed(path: Path) -> None:
-    if printable(path) != str(path):
-        raise UserError(f"{printable(path)}: the name is not UTF-8; rename the file or its folder")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: the name is not UTF-8; rename the file or its folder") from error
     try:
         is_regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
@@ -91,16 +92,11 @@ def _check_listed(path: Path) -> None:
         raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def printable(path: Path | str) -> str:
-    r"""A path with an escape such as ``\xff`` for each byte that is not UTF-8."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def unreadable(path: Path | str, error: OSError) -> UserError:
     """The error for a file or a folder that the system does not let us read."""
     is_gone = isinstance(error, FileNotFoundError)
     remedy = "restore it" if is_gone else "correct its permissions, or remove it"
-    return UserError(f"{printable(path)}: cannot be read ({error.strerror}); {remedy}")
+    return UserError(f"{path}: cannot be read ({error.strerror}); {remedy}")
 
 
 class Contents:

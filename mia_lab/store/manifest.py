@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ ANSWERS = "answers"
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SUFFIXES = ("partial", "trash")
+
+_KINDS = {
+    **dict.fromkeys(("stage", "key", "sha256"), str),
+    **dict.fromkeys(("files", "software"), dict),
+    **dict.fromkeys(("created", "seconds"), float),
+}
+"""What a manifest states at least, and of which types."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         PermissionError: it may not be read.
     """
     try:
-        body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        body: dict[str, Any] = json.loads(text)
+        if not all(isinstance(body[key], kind) for key, kind in _KINDS.items()):
+            raise TypeError("has values of other types")
         digest = body.pop("sha256")
+        intact = digest == hashlib.sha256(canonical_json(body).encode()).hexdigest()
     except PermissionError:  # not damaged: another user's
         raise
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, MANIFEST) from error
-    if digest != hashlib.sha256(canonical_json(body).encode()).hexdigest():
+    if not intact:
         raise _damaged(folder, MANIFEST)
     return body
 
@@ -107,10 +119,10 @@ def verify(folder: Path) -> None:
     for name, digest in body["files"].items():
         path = folder / name
         try:
-            intact = file_sha256(path) == digest
+            intact = stat.S_ISREG(path.stat().st_mode) and file_sha256(path) == digest
         except PermissionError:
             raise
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no name of a file
             intact = False
         if not intact:
             raise _damaged(folder, name)

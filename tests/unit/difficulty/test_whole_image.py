@@ -131,6 +131,7 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
         ("file,difficulty\n../x.png,1\n", r"\.\./x.png: no such file in"),
         ("file,difficulty\n/etc/hostname,1\n", "/etc/hostname: no such file in"),
         ("file,difficulty\n0.png,1\n0.png,2\n", "line 3: names 0.png again"),
+        (f"file,difficulty\n{200_000 * 'x'},1\n", r"labels\.csv cannot be read \(field larger"),
     ],
 )
 def test_damaged_labels(tmp_path: Path, backbone: Backbone, text: str, reason: str) -> None:
