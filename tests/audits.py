@@ -77,9 +77,9 @@ def make_audit(
             )
             for t in tables
         },
-        comparisons=(compare_attacks(tables[1], tables[0], is_member, 0, group),),
+        comparisons=(compare_attacks(tables[1], tables[0], is_member, group),),
         blind=blind,
-        excess=tuple(excess(t, blind, is_member, 0, group) for t in tables),
+        excess=tuple(excess(t, blind, is_member, group) for t in tables),
         slices=slices(tables, difficulty, is_member, group),
         alpha_curve=alpha_curve(error, difficulty, is_member, 0.5, group),
         near_duplicates=((str(names[0]), str(names[1]), 3),),

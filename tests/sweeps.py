@@ -42,8 +42,6 @@ def compared(first: str, second: str, difference: float) -> dict[str, Any]:
         "difference": difference,
         "ci95": [difference - 0.04, difference + 0.03],
         "p_value": 0.2,
-        "bootstrap_ci95": [difference - 0.05, difference + 0.02],
-        "bootstrap_p_value": 0.3,
     }
 
 

@@ -1,9 +1,10 @@
 """Our difficulty engine against the authors' algorithm and against scikit-learn, in one run.
 
 Same images, same Wide-ResNet50-2, same machine, in turns. The rival is the released algorithm:
-features of four blocks resized with scikit-image to 56 x 56, 3840 columns, least squares on 70 % of
-the pixels. Ours is timed at the default penalty, and at penalty 0, which is the same problem. The
-network's weights are random, which changes no time.
+features of four blocks resized with scikit-image to 56 x 56, 3840 columns, and least squares on
+70 % of the pixels of the target, which Pillow resizes from its stored size. Ours is timed at the
+default penalty, and at penalty 0, which is the same problem. The network's weights are random,
+which changes no time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.linalg import lstsq
 from skimage.transform import resize as skimage_resize
 from sklearn.linear_model import Ridge
@@ -27,9 +29,8 @@ from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.difficulty.columns import compact_factor
-from mia_lab.difficulty.features import extract, prepare
+from mia_lab.difficulty.features import extract, prepare, target_pixels
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
-from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
 from mia_lab.errors import UserError
 from mia_lab.types import PairBatch
@@ -50,7 +51,7 @@ def measurements() -> Iterator[shared.Measurement]:
 def image_pairs() -> list[PairBatch]:
     source = FolderPairs(str(shared.data_root() / "maps"), "side_by_side", "BtoA", "train", "val")
     dataset = PairDataset(source, source.ids("train")[:IMAGES], 256)
-    return list(dataset.batches(1))
+    return list(dataset.full_size())
 
 
 class Stopwatch:
@@ -90,10 +91,11 @@ def released(watch: Stopwatch, backbone: Backbone, pair: PairBatch) -> float:
         "released: backbone",
         lambda: backbone.features(prepare(pair.x, "official", GRID), LAYERS),
     )
-    y = pair.y[0].permute(1, 2, 0).double().numpy()
+    picture = Image.fromarray((pair.y[0] * 255).round().byte().permute(1, 2, 0).numpy())
 
     def resized() -> tuple[np.ndarray, np.ndarray]:
-        return upsampled(maps), skimage_resize(y, (GRID, GRID)).reshape(GRID**2, 3)
+        target = np.asarray(picture.resize((GRID, GRID))).reshape(GRID**2, 3) / 255
+        return upsampled(maps), target
 
     columns, target = watch("released: resizing", resized)
     train, test = training_rows(pair.ids[0])
@@ -117,7 +119,7 @@ def ours(
     def factors() -> FactorBatch:
         # What `extract` does after the backbone.
         found = {k: compact_factor(m) for k, m in zip(LAYERS, maps, strict=True)}
-        return FactorBatch(pair.ids, found, to_grid(pair.y, GRID))
+        return FactorBatch(pair.ids, found, target_pixels(pair.y, preprocess, GRID))
 
     batch = watch(f"{name}: factors", factors)
     settings = [Setting(LAYERS, ridge)]

@@ -52,7 +52,7 @@ def _check_lira(given: Given, *, online: bool = False, variance: Variance = "poo
         given.enough(f"{name}.online=true", "seen", least, "set reference.pool=all")
 
 
-@attack(references=True, check=_check_lira)
+@attack(version=2, references=True, check=_check_lira)
 def lira(
     evidence: Evidence,
     ids: Sequence[str],
@@ -83,10 +83,12 @@ def lira(
     """
     _check_lira(evidence.given(), online=online, variance=variance)
     name = "lira"
-    error = logs(evidence.reconstructions.mean_error(ids, model))
-    out = _gaussian(unseen_log_errors(evidence, ids), variance, name)
+    resolution = evidence.resolution
+    error = logs(evidence.reconstructions.mean_error(ids, model), resolution)
+    out = _gaussian(unseen_log_errors(evidence, ids), variance, resolution, name)
     if online:
-        seen = _gaussian(logs(_seen(evidence, ids, True)), variance, f"{name}.online=true")
+        log_seen = logs(_seen(evidence, ids, True), resolution)
+        seen = _gaussian(log_seen, variance, resolution, f"{name}.online=true")
         score = norm.logpdf(error, *seen) - norm.logpdf(error, *out)
     else:
         score = (out[0] - error) / out[1]
@@ -124,7 +126,8 @@ def rmia(
         online: use references that saw the image; needs ``reference.pool=all``.
 
     Raises:
-        UserError: there are fewer than two auxiliaries, or too few references.
+        UserError: there are fewer than two auxiliaries, or too few references; or the references
+            have the victim's errors on all auxiliaries.
     """
     _check_rmia(evidence.given(), online=online)
     population = evidence.known.ids(Role.AUXILIARY)
@@ -134,6 +137,11 @@ def rmia(
     row_of = {image: row for row, image in enumerate(everyone)}
     z = np.array([row_of[i] for i in population])
     b = float(np.abs(errors - _mean(out, "rmia"))[z].mean())
+    if b == 0:
+        raise UserError(
+            "attack rmia: on every auxiliary, the victim has the error of the references, so that "
+            "there is nothing to compare; is the victim one of the references?"
+        )
     log_p = _log_mean_exp(-out / b)
     if online:
         seen = _log_mean_exp(-_complete(_seen(evidence, everyone, True), "rmia.online=true") / b)
@@ -148,7 +156,7 @@ def rmia(
 
 def unseen_log_errors(evidence: Evidence, ids: Sequence[str]) -> Floats:
     """Log errors (K, N) of the references that never saw each image; NaN of the others."""
-    return logs(_seen(evidence, ids, False))
+    return logs(_seen(evidence, ids, False), evidence.resolution)
 
 
 def _seen(evidence: Evidence, ids: Sequence[str], seen: bool) -> Floats:
@@ -171,23 +179,32 @@ def _mean(errors: Floats, what: str) -> Floats:
     return mean
 
 
-def logs(errors: Floats) -> Floats:
-    """Logarithms of errors; an answer without any counts as nearly without."""
-    found: Floats = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
+def logs(errors: Floats, resolution: float) -> Floats:
+    """Logarithms of errors; one below ``resolution`` counts as that, see :class:`Evidence`."""
+    found: Floats = np.log(np.maximum(errors, resolution))
     return found
 
 
-def _gaussian(values: Floats, variance: Variance, what: str) -> tuple[Floats, Floats]:
-    """Mean and standard deviation, of the next draw, for each image."""
+def _gaussian(
+    values: Floats, variance: Variance, resolution: float, what: str
+) -> tuple[Floats, Floats]:
+    """Mean and standard deviation, of the next draw, of the log errors (K, N) of each image.
+
+    The variance is at least that of rounding the errors to ``resolution``: references that agree
+    exactly tell no more.
+    """
     per_image = variance == "per_image"
     values = _complete(values, what, 2 if per_image else 1)
     mean, n = np.nanmean(values, axis=0), (~np.isnan(values)).sum(0)
     squares = np.nansum((values - mean) ** 2, axis=0)
+    rounding = (resolution / np.exp(mean)) ** 2 / 12
     if not per_image:
         if (n - 1).sum() < 1:  # one reference: nothing tells its spread, and ranks need none
             return mean, np.ones_like(mean)
-        return mean, np.sqrt(squares.sum() / (n - 1).sum() * (1 + 1 / n))
-    return mean, np.sqrt(np.maximum(squares / (n - 1) * (1 + 1 / n), 1e-12))
+        found = max(squares.sum() / (n - 1).sum(), rounding.mean())
+    else:
+        found = np.maximum(squares / (n - 1), rounding)
+    return mean, np.sqrt(found * (1 + 1 / n))
 
 
 def _log_mean_exp(values: Floats) -> Floats:

@@ -15,6 +15,7 @@ from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
 from mia_lab.attacks.needs import attack
 from mia_lab.backbones.backbone import Backbone
+from mia_lab.data.transforms import in_levels
 from mia_lab.parameters import Weight
 from mia_lab.types import ADAPTIVE, Floats, ScoreTable
 
@@ -63,8 +64,10 @@ def adaptive(
 
 Metric = Literal["l2", "ssim", "perceptual"]
 
+_SSIM_BORDER = 5
 
-@attack(costly=True)
+
+@attack(version=2, costly=True)
 def distance(
     evidence: Evidence,
     ids: Sequence[str],
@@ -95,15 +98,29 @@ def distance(
 
 
 def _l2(a: Tensor, b: Tensor, _: object) -> Floats:
-    squares: Floats = (a.double() - b.double()).square().mean((1, 2, 3)).numpy()
-    return squares
+    squares = np.square(in_levels(a.numpy()) - in_levels(b.numpy())).mean(axis=(1, 2, 3))
+    found: Floats = squares / 255**2
+    return found
 
 
 def structural_similarity(a: Tensor, b: Tensor) -> Floats:
-    """SSIM (Wang et al. 2004) of two batches float32 (N, 3, H, W) in [0, 1]: (N,), at most 1."""
-    found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
-    similarity: Floats = found.double().numpy()  # type: ignore[union-attr]
-    return np.atleast_1d(similarity)
+    """Structural similarity, averaged over windows that lie in the image, and over channels.
+
+    Wang et al. 2004 (IEEE Transactions on Image Processing 13), with their Gaussian window of
+    11 x 11 pixels.
+
+    Args:
+        a, b: float32 (N, 3, H, W) in [0, 1], of at least 11 x 11 pixels.
+
+    Returns:
+        float64 (N,), at most 1.
+    """
+    _, maps = structural_similarity_index_measure(
+        a.double(), b.double(), data_range=1.0, reduction="none", return_full_image=True
+    )
+    inside = slice(_SSIM_BORDER, -_SSIM_BORDER)  # windows beyond it see mirrored pixels
+    similarity: Floats = maps[..., inside, inside].mean((1, 2, 3)).numpy()
+    return similarity
 
 
 def _dissimilarity(a: Tensor, b: Tensor, _: object) -> Floats:

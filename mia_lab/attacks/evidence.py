@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -60,6 +61,14 @@ class Evidence:
             auxiliaries=len(self.known.ids(Role.AUXILIARY)),
             image_size=int(self.reconstructions.images.shape[-1]),
         )
+
+    @property
+    def resolution(self) -> float:
+        """The smallest error that a target of 8 bits can show: one level in one value of an image.
+
+        A smaller error is that of a perfect answer.
+        """
+        return float(1 / (255 * math.prod(self.reconstructions.images.shape[1:])))
 
     def pool(self, number: int = 0) -> tuple[str, ...]:
         """Images that a reference victim was trained on or could have been."""

@@ -35,7 +35,9 @@ def _check_quantile(given: Given, *, fpr: float = 0.1, **_: object) -> None:
     given.enough(f"attack quantile at level {fpr}", "auxiliaries", least, "raise data.n_auxiliary")
 
 
-@attack(auxiliaries=True, features=True, difficulty=True, costly=True, check=_check_quantile)
+@attack(
+    version=2, auxiliaries=True, features=True, difficulty=True, costly=True, check=_check_quantile
+)
 def quantile(
     evidence: Evidence,
     ids: Sequence[str],
@@ -70,7 +72,10 @@ def quantile(
         more = [evidence.features(images)] if components else []
         return np.concatenate([difficulty, *more], axis=1)
 
-    x, y = columns(auxiliaries), logs(evidence.reconstructions.mean_error(auxiliaries, model))
+    x, y = (
+        columns(auxiliaries),
+        logs(evidence.reconstructions.mean_error(auxiliaries, model), evidence.resolution),
+    )
     fit = _quantile_regression(fpr, min(components, len(y) // FOLDS), penalty)
     rng = np.random.default_rng(derive_seed(evidence.seed, "quantile"))
     fold = rng.permutation(len(y)) % FOLDS
@@ -89,7 +94,7 @@ def quantile(
     limit = dict(zip(auxiliaries, unseen + np.sort(residual)[rank], strict=True))
     limit |= dict(zip(new, bounds, strict=True))
     expected = np.array([limit[i] for i in ids])
-    score = expected - logs(evidence.reconstructions.mean_error(ids, model))
+    score = expected - logs(evidence.reconstructions.mean_error(ids, model), evidence.resolution)
     return ScoreTable("quantile", model, np.array(ids), score)
 
 
@@ -106,7 +111,7 @@ def _check_learned(given: Given) -> None:
     given.enough("attack learned", "references", 3, remedy)
 
 
-@attack(references=True, turns=True, difficulty=True, costly=True, check=_check_learned)
+@attack(version=2, references=True, turns=True, difficulty=True, costly=True, check=_check_learned)
 def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     """Log odds of a logistic regression on error, difficulty and calibrated errors.
 
@@ -134,7 +139,7 @@ def learned(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
 def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
     found = np.stack(
         [
-            logs(evidence.reconstructions.mean_error(ids, model)),
+            logs(evidence.reconstructions.mean_error(ids, model), evidence.resolution),
             evidence.difficulty.column(ids),
             watson(evidence, ids, model).score,
             lira(evidence, ids, model).score,

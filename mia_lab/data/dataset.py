@@ -164,6 +164,14 @@ class PairDataset(Dataset[Item]):
             items = [self[i] for i in range(start, min(start + batch_size, len(self)))]
             yield collate(items, self.encoding)
 
+    def full_size(self) -> Iterator[PairBatch]:
+        """All pairs in order, one by one, as they are stored; without encoded labels."""
+        for image_id in self.ids:
+            pair = self.source.load(image_id)
+            x, y = (np.asarray(side).transpose(2, 0, 1)[None] for side in (pair.x, pair.y))
+            sides = (torch.from_numpy(side.copy()).float().div_(255) for side in (x, y))
+            yield PairBatch((image_id,), *sides)
+
 
 def collate(items: Sequence[Item], encoding: LabelEncoding | None = None) -> PairBatch:
     """Stack items of a :class:`PairDataset` into float32 NCHW tensors in [0, 1].

@@ -10,7 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from mia_lab.seeding import generator
-from mia_lab.types import PairBatch
+from mia_lab.types import Floats, PairBatch
+
+_LEVEL_ROUNDING = 255 * 2.0**-24
+"""How far float32 rounding moves a pixel in [0, 1], in levels."""
 
 
 def resize(picture: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -21,6 +24,29 @@ def resize(picture: Image.Image, size: int) -> NDArray[np.uint8]:
     """
     small = picture.resize((size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def in_levels(images: NDArray[np.floating]) -> Floats:
+    """Pixels in levels of 8 bits, so that sums over pixels of 8-bit pictures are exact.
+
+    In float32, 8-bit pixels divided by 255 are rounded: two pairs of pictures that differ by the
+    same levels would differ by unequal amounts. Here they are whole numbers again.
+
+    Args:
+        images: (..., H, W) in [0, 1].
+
+    Returns:
+        float64 (..., H, W) in [0, 255]; whole numbers for 8-bit pixels, up to float32 rounding.
+
+    Examples:
+        >>> import numpy as np
+        >>> in_levels(np.float32([[1, 200, 127.5]]) / np.float32(255)).tolist()
+        [[1.0, 200.0, 127.5]]
+    """
+    levels = images.astype(np.float64) * 255
+    whole = np.rint(levels)
+    found: Floats = np.where(np.abs(levels - whole) < _LEVEL_ROUNDING, whole, levels)
+    return found
 
 
 def jitter(batch: PairBatch, load_size: int, flip: bool, seed: int) -> PairBatch:

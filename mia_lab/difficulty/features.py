@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import functional as transforms
@@ -33,8 +34,9 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
         images: (N, C, H, W) in [0, 1]; C is 1 (repeated to three) or 3.
         preprocess: ``aligned`` resizes the whole image to a square of four times the pixel grid, so
             that features and target pixels cover the same area, and block 1 (stride 4) has the
-            resolution of the grid. ``official`` follows the authors' code: the shorter side becomes
-            256, in 8 bits, and the centre of 224 x 224 is cropped, although the target is not.
+            resolution of the grid. ``official`` follows the authors' code, and needs images of
+            full size: the shorter side becomes 256, in 8 bits, and the centre of 224 x 224 is
+            cropped, although the target is not.
         grid_size: G, side of the pixel grid.
 
     Returns:
@@ -56,6 +58,26 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
     return functional.interpolate(
         images, (size, size), mode="bilinear", align_corners=False, antialias=True
     )
+
+
+def target_pixels(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
+    """Resize targets to the pixel grid of the probe.
+
+    Args:
+        images: (N, C, H, W) in [0, 1]; of full size for ``official``.
+        preprocess: ``aligned`` resizes as features are resized to the grid, see
+            :mod:`~mia_lab.difficulty.resampling`. ``official`` follows the authors' code: Pillow's
+            bicubic, anti-aliased, in 8 bits, whatever the aspect ratio.
+        grid_size: G, side of the pixel grid.
+
+    Returns:
+        float32 (N, C, G, G) in [0, 1].
+    """
+    if preprocess == "aligned":
+        return to_grid(images, grid_size)
+    size = (grid_size, grid_size)
+    small = [_as_tensor(_as_picture(image).resize(size)) for image in images]
+    return torch.stack(small).to(images.device)
 
 
 def extract(
@@ -88,7 +110,8 @@ def extract(
     images = batch.x if features_from == "input" else batch.y
     maps = backbone.features(prepare(images, preprocess, grid_size), layers)
     factors = {layer: compact_factor(m) for layer, m in zip(layers, maps, strict=True)}
-    return FactorBatch(batch.ids, factors, to_grid(batch.y.to(backbone.device), grid_size))
+    target = target_pixels(batch.y.to(backbone.device), preprocess, grid_size)
+    return FactorBatch(batch.ids, factors, target)
 
 
 def bytes_per_image(
@@ -106,10 +129,17 @@ def bytes_per_image(
 
 def _official(image: Tensor) -> Tensor:
     """Resize with Pillow, in bytes; with random weights its rounding changes a score by 1e-3."""
-    picture = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
-    picture = transforms.resize(picture, [OFFICIAL_RESIZE])
-    cropped = transforms.center_crop(picture, [OFFICIAL_CROP, OFFICIAL_CROP])
-    pixels: Tensor = transforms.pil_to_tensor(cropped)
+    picture = transforms.resize(_as_picture(image), [OFFICIAL_RESIZE])
+    return _as_tensor(transforms.center_crop(picture, [OFFICIAL_CROP, OFFICIAL_CROP]))
+
+
+def _as_picture(image: Tensor) -> Image.Image:
+    picture: Image.Image = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
+    return picture
+
+
+def _as_tensor(picture: Image.Image) -> Tensor:
+    pixels: Tensor = transforms.pil_to_tensor(picture)
     return pixels.float() / 255
 
 

@@ -61,7 +61,7 @@ class SingleImageDifficulty:
         UserError: arguments do not go together, or the backbone does not have a layer.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs_backbone: ClassVar[bool] = True
 
     def __init__(

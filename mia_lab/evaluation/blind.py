@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtri
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
@@ -196,6 +196,7 @@ def judge_fits(
         p_value=adjusted[best],
         upper95=upper,
         permutations=len(null),
+        refit_factor=refit,
         verdict=_verdict(adjusted[best], upper),
     )
 
@@ -204,35 +205,31 @@ def excess(
     scores: ScoreTable,
     blind: Blind,
     is_member: NDArray[np.bool_],
-    seed: int,
     groups: Strings | None = None,
 ) -> Comparison:
     """Compare an attack with the best baseline, on the same images.
 
     If the best baseline is the difficulty, its sign is chosen so that its AUC is at least 0.5. If
-    it is a fitted baseline, the interval of the difference is widened by the variance that
-    refitting adds to the baseline's own interval.
+    it is a fitted baseline, the variance that refitting adds to its AUC is added to that of the
+    difference.
 
     Args:
         scores: scores of the attack on the images of ``blind``, in any order.
         blind: from :func:`judge_split`.
         is_member: bool (N,), in the order of ``scores.id``.
-        seed: seed of the bootstrap.
         groups: (N,) clusters, in the same order.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.evaluate.compare_attacks`.
     """
-    names = [table.attack for table in blind.scores]
-    index = names.index(blind.best)
-    best, baseline = blind.scores[index], blind.baselines[index]
-    if blind.best == DIFFICULTY:
-        if baseline.auc < 0.5:
-            best = ScoreTable(best.attack, best.model, best.id, -best.score)
-        return compare_attacks(scores, best, is_member, seed, groups)
-    found = compare_attacks(scores, best, is_member, seed, groups)
-    fixed = auc_interval(best.column(scores.id.tolist()), is_member, groups=groups)
-    return _with_variance(found, _half_width(baseline.auc_ci95) ** 2 - _half_width(fixed) ** 2)
+    best = next(table for table in blind.scores if table.attack == blind.best)
+    column = best.column(scores.id.tolist())
+    if blind.best == DIFFICULTY and auc(column, is_member) < 0.5:
+        best = replace(best, score=-best.score)
+    low, high = auc_interval(column, is_member, groups=groups)
+    sampling = ((high - low) / 2 / ndtri(0.975)) ** 2
+    refits = float(sampling * (blind.refit_factor[blind.best] ** 2 - 1))
+    return compare_attacks(scores, best, is_member, groups, refits)
 
 
 def _better_side(name: str, area: float) -> float:
@@ -319,30 +316,6 @@ def _widened(area: float, interval: Interval, factor: float) -> Interval:
         return interval
     low, high = (float(expit(logit(area) + factor * (logit(e) - logit(area)))) for e in interval)
     return low, high
-
-
-def _with_variance(found: Comparison, extra: float) -> Comparison:
-    """Add variance to a paired difference: ``extra`` in squared half widths of the interval."""
-    z = float(ndtri(0.975))
-
-    def widen(interval: Interval) -> tuple[Interval, float]:
-        half = float(np.sqrt(_half_width(interval) ** 2 + max(extra, 0.0)))
-        low, high = found.difference - half, found.difference + half
-        p_value = 2 * float(ndtr(-abs(found.difference) * z / half)) if half else 1.0
-        return (max(-1.0, low), min(1.0, high)), p_value
-
-    (ci95, p_value), (bootstrap, bootstrap_p) = map(widen, (found.ci95, found.bootstrap_ci95))
-    return replace(
-        found,
-        ci95=ci95,
-        p_value=p_value,
-        bootstrap_ci95=bootstrap,
-        bootstrap_p_value=bootstrap_p,
-    )
-
-
-def _half_width(interval: Interval) -> float:
-    return (interval[1] - interval[0]) / 2
 
 
 def _upper_bound(

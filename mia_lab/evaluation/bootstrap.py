@@ -12,16 +12,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtrit
 
 from mia_lab.evaluation.clusters import Codes, cluster_codes
 from mia_lab.evaluation.roc import split_classes
-from mia_lab.evaluation.uncertainty import (
-    Interval,
-    auc_interval,
-    compare_degenerate,
-    independent_units,
-)
+from mia_lab.evaluation.uncertainty import Interval, auc_interval, independent_units
 from mia_lab.types import Floats, Strings
 
 DRAWS = 1000
@@ -44,24 +39,24 @@ def auc_draws(
     rng: np.random.Generator,
     groups: Strings | None = None,
 ) -> Floats:
-    """AUCs of K scores of the same images, with the same weights for all scores in each draw.
+    """AUCs of a score under random weights of the images.
 
     Args:
-        scores: (K, N), higher = more likely a member.
+        scores: (N,), higher = more likely a member.
         is_member: bool (N,).
         rng: the source of randomness.
         groups: (N,) clusters; the images of a cluster share a weight. "" for an image without a
             cluster.
 
     Returns:
-        float64 (D, K), where :func:`draws_for` gives D.
+        float64 (D,), where :func:`draws_for` gives D.
 
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    sorted_scores = [_SortedScores(row, is_member) for row in np.asarray(scores, dtype=np.float64)]
+    ranked = _SortedScores(scores, is_member)
     chunks = _weights(is_member, cluster_codes(groups), rng)
-    return np.concatenate([np.stack([s.areas(*w) for s in sorted_scores], axis=1) for w in chunks])
+    return np.concatenate([ranked.areas(*weights) for weights in chunks])
 
 
 def auc_bootstrap_interval(
@@ -78,35 +73,10 @@ def auc_bootstrap_interval(
     Raises:
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
-    drawn = auc_draws(np.asarray(scores)[None], is_member, rng, groups)[:, 0]
+    drawn = auc_draws(scores, is_member, rng, groups)
     if np.ptp(drawn) < 1e-12:
         return auc_interval(scores, is_member, groups=groups)
     return _percentiles(drawn, is_member, groups)
-
-
-def compare_bootstrap(
-    first: Floats,
-    second: Floats,
-    is_member: NDArray[np.bool_],
-    rng: np.random.Generator,
-    groups: Strings | None = None,
-) -> tuple[Interval, float]:
-    """Interval and two-sided p-value of AUC(first) - AUC(second), with the same weights for both.
-
-    The p-value is the level at which the interval reaches 0. It is computed from the number of
-    draws on the other side of 0, plus 1, so that it is never 0. If the difference does not vary,
-    see :func:`mia_lab.evaluation.uncertainty.compare`.
-
-    Raises:
-        ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
-    """
-    drawn = auc_draws(np.stack([first, second]), is_member, rng, groups) @ np.array([1.0, -1.0])
-    if np.ptp(drawn) < 1e-12:
-        _, interval, p_value = compare_degenerate(first, second, is_member, groups=groups)
-        return interval, p_value
-    beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    p_value = _expanded_p_value((1 + beyond) / (1 + len(drawn)), is_member, groups)
-    return _percentiles(drawn, is_member, groups), p_value
 
 
 def tpr_draws(
@@ -261,12 +231,3 @@ def _percentiles(drawn: Floats, is_member: NDArray[np.bool_], groups: Strings | 
     tail = float(ndtr(-stdtrit(u - 1, 0.975) * np.sqrt((u + 1) / (u - 1))))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _expanded_p_value(tail: float, is_member: NDArray[np.bool_], groups: Strings | None) -> float:
-    """Two-sided p-value from the tail of the draws, with the expansion of `_percentiles`."""
-    u = min(independent_units(is_member, cluster_codes(groups)))
-    if u < 2:
-        return 1.0
-    z = -float(ndtri(tail)) / np.sqrt((u + 1) / (u - 1))
-    return min(1.0, 2 * float(stdtr(u - 1, -z)))

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.decision import proportion
 from mia_lab.evaluation.results import Calibration
+from mia_lab.evaluation.roc import equal_parts
 from mia_lab.types import Floats, Strings
 
 BINS = 8
@@ -42,9 +43,8 @@ def calibrate(
         return None
     logit = np.clip(found.decision, -35, 35)
     probability = 1 / (1 + np.exp(-logit))
-    order = np.argsort(probability, kind="stable")
-    n_bins = int(np.clip(len(order) // _MIN_IN_BIN, 1, BINS))
-    bins = np.array_split(order, n_bins)
+    n_bins = int(np.clip(len(probability) // _MIN_IN_BIN, 1, BINS))
+    bins = [rows for rows in equal_parts(probability, n_bins) if len(rows)]
     # The measures use the same prior as the fit: half of all candidates are members.
     weight = np.where(is_member, 0.5 / is_member.sum(), 0.5 / (~is_member).sum())
     odds = float(np.count_nonzero(~is_member) / np.count_nonzero(is_member))

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.bootstrap import (
     auc_bootstrap_interval,
-    compare_bootstrap,
     tpr_draws,
     tpr_interval,
 )
@@ -69,8 +68,8 @@ def compare_attacks(
     first: ScoreTable,
     second: ScoreTable,
     is_member: NDArray[np.bool_],
-    seed: int = 0,
     groups: Strings | None = None,
+    extra_variance: float = 0.0,
 ) -> Comparison:
     """Paired difference AUC(first) - AUC(second) on the same images.
 
@@ -78,8 +77,8 @@ def compare_attacks(
         first: scores of one attack.
         second: scores of another attack on the same images, in any order.
         is_member: bool (N,), in the order of ``first.id``.
-        seed: of the bootstrap.
         groups: (N,) clusters, in the order of ``first.id``.
+        extra_variance: see :func:`~mia_lab.evaluation.uncertainty.compare`.
 
     Raises:
         ValueError: the tables are not about the same images, or see :func:`evaluate`.
@@ -88,10 +87,10 @@ def compare_attacks(
     if len(second.id) != len(first.id) or rows.keys() != {str(i) for i in first.id}:
         raise ValueError(f"{first.attack} and {second.attack} scored different images")
     aligned = second.score[[rows[str(i)] for i in first.id]]
-    difference, ci95, p_value = compare(first.score, aligned, is_member, groups=groups)
-    rng = generator(seed, "bootstrap", first.attack, second.attack)
-    by_bootstrap = compare_bootstrap(first.score, aligned, is_member, rng, groups)
-    return Comparison(first.attack, second.attack, difference, ci95, p_value, *by_bootstrap)
+    difference, ci95, p_value = compare(
+        first.score, aligned, is_member, groups=groups, extra_variance=extra_variance
+    )
+    return Comparison(first.attack, second.attack, difference, ci95, p_value)
 
 
 def _band_fprs(n_nonmembers: int) -> Floats:

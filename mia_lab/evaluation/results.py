@@ -136,7 +136,6 @@ class Comparison:
         first, second: names of the scores.
         difference: of the AUCs, in [-1, 1].
         ci95, p_value: DeLong's.
-        bootstrap_ci95, bootstrap_p_value: the same by a stratified bootstrap.
     """
 
     first: str
@@ -144,8 +143,6 @@ class Comparison:
     difference: Annotated[float, Ge(-1), Le(1)]
     ci95: Interval
     p_value: Share
-    bootstrap_ci95: Interval
-    bootstrap_p_value: Share
 
     @property
     def estimate(self) -> Estimate:
@@ -177,6 +174,8 @@ class Blind:
         upper95: simultaneous 95 % upper bound of the baselines' AUCs.
         permutations: of the labels, through the whole fit and score.
         verdict: ``confounded`` where ``p_value`` < 0.05, else ``sound`` where ``upper95`` < 0.60.
+        refit_factor: of each baseline, how much wider the intervals of its AUC are than those of a
+            fixed score, because its fits share images; 1: it is not fitted.
     """
 
     baselines: tuple[Evaluation, ...]
@@ -188,6 +187,7 @@ class Blind:
     upper95: Share
     permutations: Annotated[int, Ge(1)]
     verdict: Verdict
+    refit_factor: Mapping[str, float]
 
 
 @dataclass(frozen=True)

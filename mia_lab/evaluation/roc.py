@@ -85,6 +85,21 @@ def tpr_at_fpr(roc: Roc, fpr: float, n_nonmembers: int) -> float | None:
     return float(roc.tpr[roc.fpr <= fpr].max())
 
 
+def equal_parts(values: Floats, k: int) -> list[NDArray[np.int64]]:
+    """Divide values into k parts of equal size by their order, equal values into the same part.
+
+    Args:
+        values: (N,).
+        k: number of parts.
+
+    Returns:
+        The k arrays of indices, lowest values first. Ties make the sizes unequal, and parts empty.
+    """
+    ends = np.cumsum([len(part) for part in np.array_split(values, k)])
+    part = np.searchsorted(ends, midranks(values) - 0.5, side="right")
+    return [np.flatnonzero(part == number) for number in range(k)]
+
+
 def midranks(values: Floats) -> Floats:
     """Ranks from 1, where tied values share their mean rank: float64 (N,).
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.evaluation.results import Estimate, Slice
-from mia_lab.evaluation.roc import auc
+from mia_lab.evaluation.roc import auc, equal_parts
 from mia_lab.evaluation.uncertainty import auc_interval
 from mia_lab.types import Floats, ScoreTable, Strings
 
@@ -27,7 +27,8 @@ def slices(
 
     Args:
         scores: scores of the N candidates, all in one order.
-        difficulty: (N,), in that order; quarters are over members and non-members together.
+        difficulty: (N,), in that order; quarters are over members and non-members together. Equal
+            difficulties are in the same quarter; a constant difficulty has no quarters.
         is_member: bool (N,).
         groups: (N,) names; "" for an image without a group.
 
@@ -53,10 +54,11 @@ def slices(
 
 
 def _parts(difficulty: Floats, groups: Strings) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
-    order = np.argsort(difficulty, kind="stable")
-    if len(order) >= len(QUARTERS):
-        for name, rows in zip(QUARTERS, np.array_split(order, len(QUARTERS)), strict=True):
-            yield "difficulty", name, rows
+    if len(difficulty) >= len(QUARTERS) and np.ptp(difficulty) > 0:
+        parts = equal_parts(difficulty, len(QUARTERS))
+        for name, rows in zip(QUARTERS, parts, strict=True):
+            if len(rows):
+                yield "difficulty", name, rows
     names, counts = np.unique(groups[groups != ""], return_counts=True)
     for name in names[np.argsort(-counts, kind="stable")[:GROUPS]]:
         yield "group", str(name), np.flatnonzero(groups == name)

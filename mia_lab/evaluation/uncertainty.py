@@ -8,6 +8,8 @@ Sources:
     Zou & Donner (2008), Statistics in Medicine 27: the interval of a difference from two
     single intervals (MOVER).
     Obuchowski (1997), Biometrics 53: DeLong's variance for clustered images.
+    Brunner & Munzel (2000), Biometrical Journal 42: Student's t with Satterthwaite's degrees of
+    freedom for placements of few images.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from mia_lab.evaluation.clusters import Codes, cluster_codes, sums
 from mia_lab.evaluation.roc import auc, midranks, split_classes
@@ -108,12 +110,22 @@ def compare(
     is_member: NDArray[np.bool_],
     level: float = 0.95,
     groups: Strings | None = None,
+    extra_variance: float = 0.0,
 ) -> tuple[float, Interval, float]:
     """Paired difference of two AUCs on the same images: DeLong's interval and test.
 
-    If the variance of the difference is zero or unknown, MOVER (Zou & Donner 2008) combines the
-    two single intervals as if they were independent, and the p-value is the level at which that
+    Quantiles are Student's, with Brunner and Munzel's (2000) degrees of freedom; with clusters,
+    with the smaller number of clusters of a class, minus 1. The interval covers the true
+    difference in 93 % of draws or more from 3 + 3 images on. (A test simulates it.)
+
+    Scores that put all images in the same order do not differ: 0, [0, 0], p = 1. If the variance of
+    the difference is zero or unknown for another reason, MOVER (Zou & Donner 2008) combines the two
+    single intervals as if they were independent, and the p-value is the level at which that
     interval reaches 0.
+
+    There is no bootstrap of the difference on purpose. If the scores differ in a few images only,
+    the difference has one sign in nearly all draws, and the bootstrap finds a difference in 35 to
+    50 % of equal attacks, DeLong's test in less than 5 %. (A test simulates it.)
 
     Args:
         first: (N,) scores, higher = more likely a member.
@@ -121,6 +133,7 @@ def compare(
         is_member: bool (N,).
         level: coverage of the interval, in (0, 1).
         groups: (N,) clusters, see :func:`delong_covariance`.
+        extra_variance: of the difference, from other sources than the drawing of the images.
 
     Returns:
         AUC(first) - AUC(second), its interval in [-1, 1], and the two-sided p-value of "no
@@ -130,39 +143,50 @@ def compare(
         ValueError: see :func:`mia_lab.evaluation.roc.split_classes`.
     """
     difference = auc(first, is_member) - auc(second, is_member)
+    if same_order(first, second):
+        return 0.0, (0.0, 0.0), 1.0
     # The variance is that of differences of placements, exactly 0 for scores of the same order.
     pairs = zip(_placements(first, is_member), _placements(second, is_member), strict=True)
     members, nonmembers = (a - b for a, b in pairs)
     codes = cluster_codes(groups)
     variance = float(_covariance([(members, nonmembers)], is_member, codes)[0, 0])
     if not variance > _ZERO_VARIANCE:
-        return compare_degenerate(first, second, is_member, level, groups)
-    se = float(np.sqrt(variance))
-    degrees = None if codes is None else min(independent_units(is_member, codes)) - 1
-    z = _two_sided_z(level, degrees)
-    p = 2 * float(
-        norm.sf(abs(difference) / se) if degrees is None else t.sf(abs(difference) / se, degrees)
-    )
-    return difference, (max(-1.0, difference - z * se), min(1.0, difference + z * se)), p
+        return _compare_degenerate(first, second, is_member, level, groups, extra_variance)
+    if codes is None:
+        sides = (members, nonmembers)
+        degrees = variance**2 / sum((v.var(ddof=1) / len(v)) ** 2 / (len(v) - 1) for v in sides)
+    else:
+        degrees = min(independent_units(is_member, codes)) - 1
+    se = float(np.sqrt(variance + extra_variance))
+    half = _two_sided_z(level, degrees) * se
+    p_value = 2 * float(t.sf(abs(difference) / se, degrees))
+    return difference, (max(-1.0, difference - half), min(1.0, difference + half)), p_value
 
 
-def compare_degenerate(
+def same_order(first: Floats, second: Floats) -> bool:
+    """Whether two scores (N,) put all images in the same order, with the same ties."""
+    return np.array_equal(midranks(first), midranks(second))
+
+
+def _compare_degenerate(
     first: Floats,
     second: Floats,
     is_member: NDArray[np.bool_],
-    level: float = 0.95,
-    groups: Strings | None = None,
+    level: float,
+    groups: Strings | None,
+    extra_variance: float,
 ) -> tuple[float, Interval, float]:
     """:func:`compare` if the variance of the paired differences is zero or unknown."""
-    if np.array_equal(first, second):
-        return 0.0, (0.0, 0.0), 1.0
     areas = auc(first, is_member), auc(second, is_member)
     m, n = independent_units(is_member, cluster_codes(groups))
 
     def mover(z: float) -> Interval:
         a, b = areas
         (al, ah), (bl, bh) = (newcombe_interval(area, m, n, z) for area in areas)
-        return a - b - float(np.hypot(a - al, bh - b)), a - b + float(np.hypot(ah - a, b - bl))
+        extra = z * np.sqrt(extra_variance)
+        low = a - b - np.linalg.norm([a - al, bh - b, extra])
+        high = a - b + np.linalg.norm([ah - a, b - bl, extra])
+        return float(low), float(high)
 
     difference = areas[0] - areas[1]
     low, high = mover(_two_sided_z(level))
@@ -240,7 +264,7 @@ def _newcombe_low(area: float, n_members: int, n_nonmembers: int, z: float) -> f
     return float(brentq(rejected, 0.0, area, xtol=1e-14))
 
 
-def _two_sided_z(level: float, degrees: int | None = None) -> float:
+def _two_sided_z(level: float, degrees: float | None = None) -> float:
     """Two-sided quantile of the normal distribution, or of Student's t with degrees of freedom."""
     q = (1 + level) / 2
     return float(ndtri(q) if degrees is None else stdtrit(max(degrees, 1), q))

@@ -174,9 +174,6 @@ def _comparison_row(c: Comparison) -> Row:
         "second": c.second,
         **estimate_columns("difference", c.estimate),
         "p_value": c.p_value,
-        "bootstrap_ci95_low": c.bootstrap_ci95[0],
-        "bootstrap_ci95_high": c.bootstrap_ci95[1],
-        "bootstrap_p_value": c.bootstrap_p_value,
     }
 
 
@@ -398,7 +395,6 @@ def paired_frame(found: RunComparison) -> pd.DataFrame:
 
 def _paired_row(pair: PairedTest) -> Row:
     test = pair.found
-    low, high = (None, None) if test is None else test.bootstrap_ci95
     return {
         "attack": pair.attack,
         "first": pair.first,
@@ -406,9 +402,6 @@ def _paired_row(pair: PairedTest) -> Row:
         **estimate_columns("difference", None if test is None else test.estimate),
         "p_value": None if test is None else test.p_value,
         "holm_p_value": pair.holm_p_value,
-        "bootstrap_ci95_low": low,
-        "bootstrap_ci95_high": high,
-        "bootstrap_p_value": None if test is None else test.bootstrap_p_value,
         "reason": pair.reason,
     }
 

@@ -27,7 +27,7 @@ class AlteredStage(Stage[Reconstructions]):
     """
 
     name = "altered"
-    version = 1
+    version = 2
 
     reconstructions: ReconstructionsStage
     alterations: tuple[str, ...]

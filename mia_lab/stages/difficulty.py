@@ -84,7 +84,7 @@ class ProbeDifficulty(DifficultyStage):
             self.features.size / 1e9,
             scorer.keep_gb,
         )
-        return scorer.factors(self.features.images.batches(scorer.batch_size))
+        return scorer.factors(self.features.probe.pairs(self.features.images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ class ErrorMapsStage(DifficultyStage):
         features = self.difficulty.features
         scorer = features.probe.scorer.mapping()
         images = features.images.subset(self.ids)
-        factors = scorer.factors(images.batches(scorer.batch_size))
+        factors = scorer.factors(features.probe.pairs(images))
         save_table(folder, scorer.score(factors, self.difficulty.seed))
 
 

@@ -34,7 +34,7 @@ class FeaturesStage(Stage[Path]):
 
     def compute(self, folder: Path, store: Store) -> None:
         scorer = self.probe.scorer
-        batches = self.images.batches(scorer.batch_size)
+        batches = self.probe.pairs(self.images)
         with tqdm(total=len(self.images), desc="extracting features", unit=" images") as bar:
             factors = _with_progress(scorer.factors(batches, scorer.stored_layers), bar)
             save_factors(folder, factors, len(self.images))

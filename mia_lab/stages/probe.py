@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.config.component import Component
+from mia_lab.data.dataset import PairDataset
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.store import canonical_json
 from mia_lab.store.software import version
+from mia_lab.types import PairBatch
 
 OPEN_BACKBONES = 8
 """Networks that one process keeps; a sweep uses the same ones at every point."""
@@ -79,6 +82,13 @@ class Probe:
                 "mia_lab.difficulty.single_image.SingleImageDifficulty"
             )
         return cast(SingleImageDifficulty, score)
+
+    def pairs(self, images: PairDataset) -> Iterator[PairBatch]:
+        """The images, in the size and the batches that the estimator takes."""
+        scorer = self.scorer
+        if scorer.preprocess == "official":
+            return images.full_size()
+        return images.batches(scorer.batch_size)
 
     def feature_inputs(self) -> dict[str, Any]:
         """What decides the features that are stored; JSON values.

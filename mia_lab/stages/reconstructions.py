@@ -94,7 +94,7 @@ class ReconstructionsStage(Stage[Reconstructions]):
     """Queries a model once with every scored image; a remote answer is kept at once."""
 
     name = "reconstructions"
-    version = 1
+    version = 2
 
     victim: VictimStage
     images: PairDataset

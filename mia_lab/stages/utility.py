@@ -29,7 +29,7 @@ class UtilityStage(Stage[Utility]):
     """L1 error, structural similarity and Frechet distance of the answers to non-members."""
 
     name = "utility"
-    version = 1
+    version = 2
     is_quick = True
 
     reconstructions: ReconstructionsStage

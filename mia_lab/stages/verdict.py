@@ -49,7 +49,7 @@ class VerdictStage(Stage[AuditResult]):
     """
 
     name = "verdict"
-    version = 1
+    version = 2
     is_quick = True
 
     scores: AttackScores
@@ -103,12 +103,12 @@ class VerdictStage(Stage[AuditResult]):
             knowledge=dict(self.knowledge),
             decisions={s.attack: self._decisions(s, split, truth, groups) for s in tables},
             comparisons=tuple(
-                compare_attacks(s, baseline, truth, seed, groups)
+                compare_attacks(s, baseline, truth, groups)
                 for s in scores
                 if baseline is not None and s is not baseline
             ),
             blind=blind,
-            excess=tuple(excess(s, blind, truth, seed, groups) for s in scores),
+            excess=tuple(excess(s, blind, truth, groups) for s in scores),
             slices=slices(scores, difficulty, truth, groups),
             alpha_curve=alpha_curve(error, difficulty, truth, self.alphas[0], groups),
             near_duplicates=checked.near_duplicates,

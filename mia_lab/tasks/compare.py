@@ -24,6 +24,7 @@ from mia_lab.evaluation.metrics_file import read_metrics
 from mia_lab.evaluation.multiple import holm
 from mia_lab.evaluation.results import Comparison
 from mia_lab.evaluation.roc import auc
+from mia_lab.evaluation.uncertainty import same_order
 from mia_lab.reporting.comparison.figures import draw
 from mia_lab.reporting.comparison.words import page, text, write_files
 from mia_lab.reporting.html import write_page
@@ -33,7 +34,7 @@ from mia_lab.tasks.command import Clock, command_line
 from mia_lab.tasks.latest import print_location
 from mia_lab.types import VICTIM, Role, ScoreTable, Split, Strings
 
-SAME_SCORES = "equal scores, nothing to test"
+SAME_ORDER = "same order of all images, nothing to test"
 
 
 def run(config: Config, folder: Path, group: str) -> None:
@@ -54,14 +55,14 @@ def run(config: Config, folder: Path, group: str) -> None:
         runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
     (folder / "config.yaml").write_text(as_yaml(config))
     with clock("paired tests"):
-        paired = paired_tests(runs, config.seed)
+        paired = paired_tests(runs)
     found = RunComparison(
         name=config.name,
         runs=runs,
         common=common,
         paired=paired,
         timing_s=clock.seconds,
-        record=_record(config),
+        record=software(),
         command=command_line(),
     )
     pictures = draw(found)
@@ -71,17 +72,16 @@ def run(config: Config, folder: Path, group: str) -> None:
     print_location(config, folder, path)
 
 
-def paired_tests(runs: Sequence[FinishedRun], seed: int) -> tuple[PairedTest, ...]:
+def paired_tests(runs: Sequence[FinishedRun]) -> tuple[PairedTest, ...]:
     """Every pair of runs, attack by attack: tested, or the reason why not.
 
     Args:
         runs: at least two.
-        seed: of the bootstrap.
 
     Returns:
         In the order of the runs, with p-values adjusted for all tests that were made.
     """
-    found = [pair for two in combinations(runs, 2) for pair in _pair(*two, seed)]
+    found = [pair for two in combinations(runs, 2) for pair in _pair(*two)]
     adjusted = iter(holm([p.found.p_value for p in found if p.found is not None]).tolist())
     return tuple(
         pair
@@ -91,7 +91,7 @@ def paired_tests(runs: Sequence[FinishedRun], seed: int) -> tuple[PairedTest, ..
     )
 
 
-def _pair(first: FinishedRun, second: FinishedRun, seed: int) -> list[PairedTest]:
+def _pair(first: FinishedRun, second: FinishedRun) -> list[PairedTest]:
     others = {table.attack: table for table in second.scores}
     common = [(table, others[table.attack]) for table in first.scores if table.attack in others]
     if not common:
@@ -100,19 +100,19 @@ def _pair(first: FinishedRun, second: FinishedRun, seed: int) -> list[PairedTest
     found = []
     for a, b in common:
         tested, why = None, reason
-        if not reason and np.array_equal(a.score, b.column(a.id.tolist())):
-            why = SAME_SCORES
+        if not reason and same_order(a.score, b.column(a.id.tolist())):
+            why = SAME_ORDER
         elif not reason:
-            tested = _test(a, b, first.split, second.split, seed)
+            tested = _test(a, b, first.split, second.split)
         found.append(PairedTest(a.attack, first.label, second.label, tested, None, why))
     return found
 
 
-def _test(a: ScoreTable, b: ScoreTable, first: Split, second: Split, seed: int) -> Comparison:
+def _test(a: ScoreTable, b: ScoreTable, first: Split, second: Split) -> Comparison:
     ids = a.id.tolist()
     groups = first.groups(ids)
     groups = groups if np.any(groups != "") else second.groups(ids)
-    return compare_attacks(a, b, first.is_member(ids), seed, groups)
+    return compare_attacks(a, b, first.is_member(ids), groups)
 
 
 def split_difference(first: Split, second: Split) -> str:
@@ -253,10 +253,3 @@ def _need(columns: Mapping[str, object], names: Sequence[str], path: Path) -> No
     missing = [name for name in names if name not in columns]
     if missing:
         raise UserError(f"{path}: has no column {missing[0]}; run the audit again, or restore it")
-
-
-def _record(config: Config) -> dict[str, str]:
-    return {
-        "seed of the bootstrap": str(config.seed),
-        **software(),
-    }

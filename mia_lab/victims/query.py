@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.transforms import altered
+from mia_lab.data.transforms import altered, in_levels
 from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
@@ -23,7 +23,9 @@ from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
 def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
     """Mean absolute error of each image over pixels and channels.
 
-    Shafran et al. 2021 (arXiv:2102.07762), Eq. 1.
+    Shafran et al. 2021 (arXiv:2102.07762), Eq. 1. Answers and targets of 8 bits are compared in
+    whole levels, see :func:`~mia_lab.data.transforms.in_levels`, so that errors that are equal in
+    exact arithmetic are equal.
 
     Args:
         reconstruction, y: (N, C, H, W) in [0, 1].
@@ -41,7 +43,8 @@ def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.flo
     """
     if reconstruction.shape != y.shape:
         raise ValueError(f"shapes differ: {reconstruction.shape} and {y.shape}")
-    error: Floats = np.abs(reconstruction.astype(np.float64) - y).mean(axis=(1, 2, 3))
+    levels = np.abs(in_levels(reconstruction) - in_levels(y))
+    error: Floats = levels.mean(axis=(1, 2, 3)) / 255
     return error
 
 

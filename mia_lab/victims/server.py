@@ -5,6 +5,13 @@
 `mia_lab.victims.http` describes the request. To serve a model of any other kind, call :func:`serve`
 with its ``translate``. The server has no encryption and checks no token: put it behind a web server
 that does both before you make it accessible to others.
+
+Clients cannot exhaust its memory. `mia_lab.victims.limits.Limits` lists the limits and their
+meaning, and ``GET /`` tells them: 64 MiB and 2048 x 2048 pixels for all images of a request
+together, 128 MiB of bodies in memory, 256 connections, and limits of time for every step. A request
+above a limit of size is answered with status 400, 413 or 431, a slow one with 408, and one that
+finds no place with 503. Besides, the model itself needs memory for one batch of the largest
+request.
 """
 
 from __future__ import annotations
@@ -12,30 +19,34 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
+import reprlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError
+from mia_lab.victims.http_server import HttpServer, Refusal
+from mia_lab.victims.limits import Limits
 from mia_lab.victims.pretrained import Pretrained
 from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
 
 log = logging.getLogger(__name__)
 
 PATH = "/translate"
-MAX_REQUEST_BYTES = 2**28
-IDLE_S = 60.0
+LIMITS = Limits()
+
+WIDE = re.compile(rb"\\u(?!00[0-7])")
+"""A character beyond ASCII in JSON; one makes Python hold a text in four times the memory."""
 
 Translate = Callable[[Tensor], Tensor]
 
 
-class Server(ThreadingHTTPServer):
+class Server(HttpServer):
     """Answers requests after a call of ``serve_forever``, and translates one batch at a time.
 
     Args:
@@ -43,33 +54,51 @@ class Server(ThreadingHTTPServer):
             CPU.
         port: port to listen at; 0 chooses a free port.
         host: address to listen at; "0.0.0.0" accepts other machines.
+        limits: what clients may use.
 
     Raises:
         UserError: the port is not available.
     """
 
-    daemon_threads = True
-
-    def __init__(self, translate: Translate, port: int, host: str = "127.0.0.1") -> None:
-        try:
-            super().__init__((host, port), _Handler)
-        except (OSError, OverflowError) as error:
-            raise UserError(f"--port {port}: not available ({error}); choose another") from error
+    def __init__(
+        self,
+        translate: Translate,
+        port: int,
+        host: str = "127.0.0.1",
+        limits: Limits = LIMITS,
+    ) -> None:
+        about = {
+            "service": "mia_lab victim",
+            "request": f"POST {PATH}",
+            "encodings": list(TRANSPORT),
+            "limits": asdict(limits),
+        }
+        super().__init__(PATH, about, self._translated, port, host, limits)
         self.translate = translate
-        self.lock = threading.Lock()
 
-    @property
-    def url(self) -> str:
-        """URL of the requests."""
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}{PATH}"
+    def _translated(self, body: bytearray) -> bytes:
+        """The answer to a request, in JSON."""
+        encoding, x = read_request(body, self.limits)
+        y = self._translate(x)
+        return json.dumps({"images": [encode_image(image, encoding) for image in y]}).encode()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        error = sys.exception()
-        if isinstance(error, ConnectionError):
-            log.warning("%s: closed the connection (%s)", client_address[0], error)
-        else:
-            log.error("%s: the request failed", client_address[0], exc_info=error)
+    def _translate(self, x: Tensor) -> Tensor:
+        try:
+            y = self.translate(x)
+        except Exception as error:
+            log.exception("the model failed on %s", tuple(x.shape))
+            reason = " ".join(str(error).split())
+            raise Refusal(
+                500, f"the model failed on {tuple(x.shape)}: {type(error).__name__}: {reason}"
+            ) from error
+        expected = (len(x), 3, *x.shape[2:])
+        if y.shape != expected or not y.isfinite().all() or y.min() < 0 or y.max() > 1:
+            raise Refusal(
+                500,
+                f"the model answered with shape {tuple(y.shape)} and values from {y.min():.9g} to "
+                f"{y.max():.9g}, expected {expected} in [0, 1]",
+            )
+        return y
 
 
 def serve(translate: Translate, port: int, host: str = "127.0.0.1") -> None:
@@ -84,117 +113,53 @@ def serve(translate: Translate, port: int, host: str = "127.0.0.1") -> None:
             print("stopped")
 
 
-class _BadRequest(Exception):
-    """An error that the server reports to the client, with its status."""
+def read_request(body: bytearray, limits: Limits) -> tuple[str, Tensor]:
+    """The encoding of a request and its images, float32 (N, C, H, W) in [0, 1].
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_S
-
-    def do_GET(self) -> None:
-        if self.path not in ("/", PATH):
-            self._reply(404, {"error": f"send GET / or POST {PATH}"})
-            return
-        self._reply(
-            200,
-            {
-                "service": "mia_lab victim",
-                "request": f"POST {PATH}",
-                "encodings": list(TRANSPORT),
-                "max_request_bytes": MAX_REQUEST_BYTES,
-            },
-        )
-
-    def do_POST(self) -> None:
-        try:
-            body = self._body()
-            if self.path != PATH:
-                raise _BadRequest(404, f"send POST {PATH}")
-            encoding, x = read_request(body)
-            self._reply(200, {"images": self._translate(encoding, x)})
-        except _BadRequest as error:
-            self._reply(error.status, {"error": str(error)})
-
-    def _body(self) -> bytes:
-        try:
-            length = int(self.headers["Content-Length"])
-            if length < 0:
-                raise ValueError
-        except (TypeError, ValueError):
-            self.close_connection = True
-            raise _BadRequest(411, "send the length of the body in Content-Length") from None
-        if length <= MAX_REQUEST_BYTES:
-            return self.rfile.read(length)
-        # The body is read to its end, because a client that still sends would not see the answer.
-        while length > 0 and (part := self.rfile.read(min(length, 2**20))):
-            length -= len(part)
-        raise _BadRequest(
-            413, f"a request has at most {MAX_REQUEST_BYTES} bytes; send fewer images"
-        )
-
-    def _translate(self, encoding: str, x: Tensor) -> list[str]:
-        try:
-            with self.server.lock:
-                y = self.server.translate(x)
-        except Exception as error:
-            log.exception("the model failed on %s", tuple(x.shape))
-            reason = " ".join(str(error).split())
-            raise _BadRequest(
-                500, f"the model failed on {tuple(x.shape)}: {type(error).__name__}: {reason}"
-            ) from error
-        expected = (len(x), 3, *x.shape[2:])
-        if y.shape != expected or not y.isfinite().all() or y.min() < 0 or y.max() > 1:
-            raise _BadRequest(
-                500,
-                f"the model answered with shape {tuple(y.shape)} and values from {y.min():.9g} to "
-                f"{y.max():.9g}, expected {expected} in [0, 1]",
-            )
-        return [encode_image(image, encoding) for image in y]
-
-    def _reply(self, status: int, content: dict[str, Any]) -> None:
-        data = json.dumps(content).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        log.info("%s %s", self.address_string(), format % args)
-
-
-def read_request(body: bytes) -> tuple[str, Tensor]:
-    """The encoding of a request and its images, float32 (N, C, H, W) in [0, 1]."""
+    Raises:
+        Refusal: the request is not such a request, or exceeds the limits.
+    """
+    # Each value of JSON takes up to 100 times its text in memory. One of these marks precedes it;
+    # base64 has none of them.
+    too_many = Refusal(413, f"a request has at most {limits.request_images} images; send fewer")
+    if sum(body.count(mark) for mark in b",[{") > 2 * limits.request_images:
+        raise too_many
     try:
-        request = json.loads(body)
+        if WIDE.search(body):
+            raise ValueError("it has other characters")
+        request = json.loads(body.decode("ascii"))
     except (ValueError, RecursionError) as error:
-        raise _BadRequest(400, f"the body is not JSON ({error})") from error
+        raise Refusal(400, f"the body is not JSON in ASCII ({error})") from error
     if not isinstance(request, dict) or not isinstance(request.get("images"), list):
-        raise _BadRequest(400, "the body has no list 'images'")
+        raise Refusal(400, "the body has no list 'images'")
     encoding, texts = request.get("encoding"), request["images"]
     if not isinstance(encoding, str) or encoding not in TRANSPORT:
-        raise _BadRequest(
-            400, f"encoding {encoding!r}: unknown; choose from {', '.join(TRANSPORT)}"
-        )
+        shown = reprlib.repr(encoding)
+        raise Refusal(400, f"encoding {shown}: unknown; choose from {', '.join(TRANSPORT)}")
     if not texts:
-        raise _BadRequest(400, "images: holds no image")
-    images: list[Tensor] = []
-    for number, text in enumerate(texts, 1):
+        raise Refusal(400, "images: holds no image")
+    if len(texts) > limits.request_images:
+        raise too_many
+    return encoding, _decoded(texts, encoding, limits.request_pixels)
+
+
+def _decoded(texts: list[object], encoding: str, most_pixels: int) -> Tensor:
+    def decoded(i: int, shape: tuple[int, ...] | None = None) -> Tensor:
         try:
-            images.append(decode_image(text, encoding))
+            return decode_image(texts[i], encoding, shape, most_pixels)
         except ValueError as error:
-            raise _BadRequest(400, f"image {number} of {len(texts)} {error}") from error
-        if images[-1].shape != images[0].shape:
-            raise _BadRequest(
-                400, f"image {number} of {len(texts)} differs in shape from the first"
-            )
-    return encoding, torch.stack(images)
+            raise Refusal(400, f"image {i + 1} of {len(texts)} {error}") from error
+
+    first = decoded(0)
+    if len(texts) * first.shape[1] * first.shape[2] > most_pixels:
+        raise Refusal(
+            413, f"a request has at most {most_pixels} pixels; send fewer or smaller images"
+        )
+    x = torch.empty(len(texts), *first.shape)
+    x[0] = first
+    for i in range(1, len(texts)):
+        x[i] = decoded(i, first.shape)
+    return x
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

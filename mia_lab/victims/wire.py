@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
+
+Check = Callable[[tuple[int, ...]], None]
+"""Raises ValueError for a shape (C, H, W) that is not wanted."""
 
 TRANSPORT = {"png": "8-bit PNG over HTTP", "npy": None}
 """The encodings; the value names the transport if it loses precision, else None."""
@@ -33,13 +39,22 @@ def encode_image(image: Tensor, encoding: str) -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def decode_image(text: object, encoding: str, shape: tuple[int, ...] | None = None) -> Tensor:
+def decode_image(
+    text: object,
+    encoding: str,
+    shape: tuple[int, ...] | None = None,
+    most_pixels: int | None = None,
+) -> Tensor:
     """One image from base64: float32 (C, H, W) in [0, 1].
+
+    Memory grows with the text, and with the pixels of an image that fits ``shape`` and
+    ``most_pixels``, but not with the size that a file only claims.
 
     Args:
         text: received string.
         encoding: ``png`` or ``npy``.
         shape: required shape; None accepts any.
+        most_pixels: largest height times width; None accepts any.
 
     Raises:
         ValueError: the text is not such an image; the message continues after the image's name.
@@ -48,11 +63,16 @@ def decode_image(text: object, encoding: str, shape: tuple[int, ...] | None = No
         data = base64.b64decode(text, validate=True)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise ValueError("is not base64") from error
-    image = _decode_png(data, shape) if encoding == "png" else _decode_npy(data)
-    if shape is not None and image.shape != shape:
-        raise ValueError(f"has shape {tuple(image.shape)}, expected {shape}")
-    if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(f"has shape {tuple(image.shape)}, expected (C, H, W)")
+
+    def check(size: tuple[int, ...]) -> None:
+        if shape is not None and size != shape:
+            raise ValueError(f"has shape {size}, expected {tuple(shape)}")
+        if len(size) != 3 or 0 in size:
+            raise ValueError(f"has shape {size}, expected (C, H, W)")
+        if most_pixels is not None and size[1] * size[2] > most_pixels:
+            raise ValueError(f"has {size[1]} x {size[2]} pixels, at most {most_pixels} are allowed")
+
+    image = _decode_png(data, check) if encoding == "png" else _decode_npy(data, check)
     low, high = image.min().item(), image.max().item()
     if not image.isfinite().all():
         raise ValueError("is not finite")
@@ -61,25 +81,30 @@ def decode_image(text: object, encoding: str, shape: tuple[int, ...] | None = No
     return image
 
 
-def _decode_png(data: bytes, shape: tuple[int, ...] | None) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            size = (3, picture.height, picture.width)
-            if shape is not None and size != shape:  # checked before the pixels take memory
-                raise ValueError(f"has shape {size}, expected {shape}")
-            if picture.mode != "RGB":
-                raise ValueError(f"has pixel format {picture.mode}, expected 8-bit RGB")
+def _decode_png(data: bytes, check: Check) -> Tensor:
+    with _decoding("PNG"):  # with the class of the format: Image.open warns of large pictures
+        picture = PngImageFile(io.BytesIO(data))
+    with picture:
+        check((3, picture.height, picture.width))
+        if picture.mode != "RGB":
+            raise ValueError(f"has pixel format {picture.mode}, expected 8-bit RGB")
+        with _decoding("PNG"):
             levels = np.array(picture)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("is not a complete PNG") from error
-    return torch.from_numpy(levels).permute(2, 0, 1).contiguous().float() / 255
+    return torch.from_numpy(levels).permute(2, 0, 1).contiguous().float().div_(255)
 
 
-def _decode_npy(data: bytes) -> Tensor:
-    try:
+def _decode_npy(data: bytes, check: Check) -> Tensor:
+    with _decoding(".npy file"):  # fills an array only as far as there is data
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:  # a header may claim TBs
-        raise ValueError("is not a complete .npy file") from error
     if array.dtype != np.float32:
-        raise ValueError(f"has type {array.dtype}, expected float32")
+        raise ValueError(f"has type {str(array.dtype)[:40]}, expected float32")
+    check(array.shape)
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders raise what they like
+        raise ValueError(f"is not a complete {what}") from error

@@ -12,7 +12,9 @@ from PIL import Image
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.procedural import render
+from released import NETWORKS, released_score
 from support import Command, Ran
 
 SURVEY = (
@@ -313,3 +315,29 @@ def test_constant_pictures_have_a_score(command: Command, level: int) -> None:
     )  # fmt: skip
     assert all(abs(score) < 1e-6 for score in scores(ran).values())
     assert all(np.isfinite(stored(ran.folder, "difficulty", "score.npy")[0].ravel()))
+
+
+def test_official_scores_pictures_as_they_are_stored(command: Command) -> None:
+    """Neither the size that a victim sees counts, nor that its pictures are squares."""
+    data = command.folder / "data"
+    (data / "train").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    sides = [
+        np.asarray(Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)).resize((300, 420)))
+        for _ in range(2)
+    ]
+    Image.fromarray(np.concatenate(sides, axis=1)).save(data / "train/1.png")
+    settings = ("preprocess=official", "ridge=0", "layers=[1,2,3,4]", "grid_size=56")
+    ran = command(
+        "task=difficulty",
+        "+experiment=tiny",
+        "data=facades",
+        "data.source=folder",
+        "data.root=data",
+        "data.layout=side_by_side",
+        "data.direction=AtoB",
+        *(f"difficulty.{setting}" for setting in settings),
+    )
+    backbone = Backbone("tf_efficientnet_lite0", "packaged")
+    wanted, _ = released_score(backbone.model, *NETWORKS["lite0"], *sides, "train/1")
+    assert scores(ran)["train/1"] == pytest.approx(wanted, abs=1e-4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from mia_lab.victims import http
+from mia_lab.victims import http, http_server
 from mia_lab.victims import server as server_module
 from mia_lab.victims.answers import query_key
 from mia_lab.victims.server import Server
@@ -42,7 +42,8 @@ def model() -> Model:
 def server(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(http, "BACK_OFF_S", 0.01)
     silent = logging.Logger("server", logging.CRITICAL + 1)  # it shares the command's stderr
-    monkeypatch.setattr(server_module, "log", silent)
+    for module in (http_server, server_module):
+        monkeypatch.setattr(module, "log", silent)
     with Server(model.translate, 0) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -95,3 +96,16 @@ def test_nobody_there(command: Command, server: Server) -> None:
     server.server_close()
     error = command(*given).error
     assert "Connection refused), after 2 attempts; start the server or correct victim.url" in error
+
+
+def test_the_token_is_in_no_file(
+    command: Command, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VICTIM_TOKEN", "s3cret-of-the-audit")
+    given = (*arguments(command, server), "tracking.mode=offline")
+    ran = command(*given, "victim.token_variable=VICTIM_TOKEN")
+    assert ran.code == 0, ran.err
+    assert "s3cret" not in ran.out + ran.err
+    files = [path for path in command.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files if b"s3cret-of-the-audit" in path.read_bytes()]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from mia_lab.attacks.calibrated import lira, rmia, watson
+from mia_lab.attacks.calibrated import Variance, lira, rmia, watson
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership
 from mia_lab.difficulty.multi_image import MultiImage
@@ -153,4 +154,42 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(UserError, match=r"lira.online=true.*reference.pool"):
         lira(evidence, ids, "victim", online=True)
     with pytest.raises(UserError, match=r"rmia: takes 2 auxiliaries.*data.n_auxiliary"):
+        rmia(evidence, ids, "victim")
+
+
+@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize("k", [2, 8])
+def test_a_perfect_answer_is_the_best_evidence(k: int, online: bool) -> None:
+    """An error of 0 has no logarithm; it counts as the smallest error that 8 bits can show."""
+    evidence, ids, _ = simulated(k, log=True, inside=True)
+    errors = evidence.reconstructions.error.copy()
+    errors[0] = 0
+    perfect = replace(evidence, reconstructions=answers(ids, errors))
+    errors[0] = 1 / (255 * 3 * 64 * 64)
+    smallest = replace(evidence, reconstructions=answers(ids, errors))
+    found = [lira(e, ids, "victim", online=online).score for e in (perfect, smallest)]
+    np.testing.assert_array_equal(*found)
+    if not online:
+        assert found[0].argmax() == 0
+
+
+@pytest.mark.parametrize("variance", ["pooled", "per_image"])
+def test_references_that_agree_exactly_order_images_by_their_gap(variance: Variance) -> None:
+    rng = np.random.default_rng(0)
+    ids = names("c", 40)
+    out = answers(ids, rng.uniform(0.1, 0.4, 40))
+    victim = answers(ids, out.error * rng.uniform(0.8, 1.2, 40))
+    evidence = made_evidence(ids, [], victim, [out] * 3, [[]] * 3, pool=ids)
+    found = lira(evidence, ids, "victim", variance=variance).score
+    gap = np.log(out.error) - np.log(victim.error)
+    if variance == "per_image":
+        gap *= out.error  # the errors were rounded to one level, whatever they are
+    np.testing.assert_array_equal(found.argsort(), gap.argsort())
+
+
+def test_rmia_needs_references_that_differ_from_the_victim() -> None:
+    ids, others = names("c", 5), names("z", 5)
+    same = answers([*ids, *others], np.linspace(0.1, 0.3, 10))
+    evidence = made_evidence(ids, others, same, [same] * 2, [[]] * 2)
+    with pytest.raises(UserError, match=r"attack rmia: .*is the victim one of the references"):
         rmia(evidence, ids, "victim")

@@ -167,3 +167,9 @@ def test_halves_are_complementary_and_know_no_roles() -> None:
         assert not set(first) & set(second)
     assert found[0] != found[2]
     assert halves(names("z", 11)[::-1], 2, seed=3) == found[:2]
+
+
+def test_learned_takes_references_that_agree_exactly() -> None:
+    evidence, ids, _ = gaps(1)
+    same = replace(evidence, references=(evidence.references[0],) * 6)
+    assert np.isfinite(learned(same, ids, "victim").score).all()

@@ -10,10 +10,16 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
-from mia_lab.evaluation.blind import _compact, blind_scores, excess
+from mia_lab.evaluation.blind import (
+    _compact,
+    blind_scores,
+    excess,
+    fit_baselines,
+    judge_fits,
+)
 from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.results import Blind, Verdict
-from mia_lab.types import ScoreTable
+from mia_lab.types import BlindFits, ScoreTable
 
 N = 60
 IS_MEMBER = np.arange(2 * N) < N
@@ -136,7 +142,7 @@ def test_excess_over_a_fitted_baseline_is_less_certain() -> None:
     assert found.best == "fitted"
     scores = np.random.default_rng(1).normal(size=2 * N) + IS_MEMBER
     table = ScoreTable("membership", "victim", IDS, scores)
-    gain = excess(table, found, IS_MEMBER, 0)
+    gain = excess(table, found, IS_MEMBER)
     best = next(t for t in found.scores if t.attack == found.best)
     plain = compare_attacks(table, best, IS_MEMBER)
     assert gain.difference == plain.difference
@@ -211,6 +217,26 @@ def test_excess_is_paired_with_the_best_baselines_better_side() -> None:
     scores = np.random.default_rng(1).normal(size=2 * N) + 2 * IS_MEMBER
     order = np.random.default_rng(2).permutation(2 * N)
     table = ScoreTable("membership", "victim", IDS[order], scores[order])
-    gain = excess(table, found, IS_MEMBER[order], 0)
+    gain = excess(table, found, IS_MEMBER[order])
     assert gain.difference == pytest.approx(auc(scores, IS_MEMBER) - found.max)
     assert (gain.first, gain.second) == ("membership", "difficulty")
+
+
+@pytest.mark.parametrize("n", [3, 8])
+def test_excess_of_few_images_is_rarely_significant(n: int) -> None:
+    """Neither the attack nor the fitted baseline knows anything."""
+    rng = np.random.default_rng(n)
+    truth = np.arange(2 * n) < n
+    ids = np.arange(2 * n).astype(str)
+
+    def features() -> np.ndarray:
+        return rng.normal(size=(2 * n, 3))
+
+    null = fit_baselines(np.zeros(2 * n), {"fit": features()}, truth, seed=0, permutations=40).null
+    found = 0
+    for _ in range(100):
+        scores = np.stack([np.zeros(2 * n), blind_scores(features(), truth, 0)])
+        blind = judge_fits(BlindFits(np.array(["difficulty", "fit"]), scores, null), ids, truth, 0)
+        table = ScoreTable("membership", "victim", ids, rng.normal(size=2 * n))
+        found += excess(table, blind, truth).p_value < 0.05
+    assert found <= stats.binom.ppf(0.999, 100, 0.05)

@@ -7,12 +7,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from mia_lab.evaluation import auc, auc_interval, compare
+from mia_lab.evaluation import auc, auc_interval
 from mia_lab.evaluation.bootstrap import (
     _weights,
     auc_bootstrap_interval,
     auc_draws,
-    compare_bootstrap,
     draws_for,
     tpr_draws,
     tpr_interval,
@@ -35,15 +34,14 @@ def pairs_of(size: int) -> np.ndarray:
 @pytest.mark.parametrize("digits", [0, 15])
 def test_areas_are_scikit_learns_under_the_same_weights(grouped: bool, digits: int) -> None:
     groups = pairs_of(3) if grouped else None
-    both = np.stack([scores().round(digits), scores(1).round(digits)])
-    drawn = auc_draws(both, IS_MEMBER, np.random.default_rng(5), groups)
+    rounded = scores().round(digits)
+    drawn = auc_draws(rounded, IS_MEMBER, np.random.default_rng(5), groups)
     (weights,) = _weights(IS_MEMBER, cluster_codes(groups), np.random.default_rng(5))
-    assert drawn.shape == (1000, 2)
+    assert drawn.shape == (1000,)
     for d in range(0, 1000, 100):
         weight = np.concatenate([weights[0][d], weights[1][d]])
-        for k in range(2):
-            area = roc_auc_score(IS_MEMBER, both[k], sample_weight=weight)
-            assert drawn[d, k] == pytest.approx(area, abs=1e-12)
+        area = roc_auc_score(IS_MEMBER, rounded, sample_weight=weight)
+        assert drawn[d] == pytest.approx(area, abs=1e-12)
 
 
 def test_clusters_are_weighed_as_wholes() -> None:
@@ -68,27 +66,6 @@ def test_where_nothing_varies_the_interval_is_no_point(constant: np.ndarray) -> 
     found = auc_bootstrap_interval(constant, IS_MEMBER, np.random.default_rng(0))
     assert found == auc_interval(constant, IS_MEMBER)
     assert found[1] - found[0] > 0.04
-
-
-def test_paired_differences_agree_with_delong() -> None:
-    shared = scores(0, 0)
-    first, second = shared + 0.9 * IS_MEMBER, shared + 0.5 * scores(2, 0) + 0.4 * IS_MEMBER
-    (low, high), p = compare_bootstrap(first, second, IS_MEMBER, np.random.default_rng(0))
-    _, (a, b), q = compare(first, second, IS_MEMBER)
-    assert [low, high] == pytest.approx([a, b], abs=0.02)
-    assert (p < 0.05) == (q < 0.05)
-    back, same = compare_bootstrap(second, first, IS_MEMBER, np.random.default_rng(0))
-    assert back == pytest.approx((-high, -low))
-    assert same == pytest.approx(p)
-
-
-def test_paired_differences_that_do_not_vary() -> None:
-    perfect = IS_MEMBER + 0.0
-    (low, high), p = compare_bootstrap(perfect, 2 * perfect, IS_MEMBER, np.random.default_rng(0))
-    assert (low < 0 < high, p) == (True, 1.0)
-    interval, p = compare_bootstrap(perfect, np.zeros(90), IS_MEMBER, np.random.default_rng(0))
-    assert interval == compare(perfect, np.zeros(90), IS_MEMBER)[1]
-    assert 0 < p < 1e-3
 
 
 def slow_tpr(score: np.ndarray, fpr: float, rng: np.random.Generator) -> float:
@@ -139,16 +116,3 @@ def test_none_found_of_few_members_is_no_certainty() -> None:
 
 def test_many_images_get_fewer_draws() -> None:
     assert [draws_for(n) for n in (10, 10_000, 50_000, 10**7)] == [1000, 1000, 200, 100]
-
-
-def test_p_value_is_the_level_at_which_the_interval_reaches_zero() -> None:
-    rng = np.random.default_rng(0)
-    truth = np.arange(24) < 12
-    rejected, disagree = 0, 0
-    for seed in range(200):
-        first, second = rng.normal(size=(2, 24))
-        (low, high), p = compare_bootstrap(first, second, truth, np.random.default_rng(seed))
-        disagree += (p < 0.05) != (low > 0 or high < 0)
-        rejected += p < 0.05
-    assert disagree <= 4  # as a quantile and a count may
-    assert rejected <= stats.binom.ppf(0.999, 200, 0.08)

@@ -88,3 +88,12 @@ def test_errors_of_any_scale_are_calibrated() -> None:
     usual = calibrate(scores, is_member, seed=0)
     small = calibrate(0.01 * scores - 0.08, is_member, seed=0)
     np.testing.assert_allclose(small.probability, usual.probability, atol=1e-6)
+
+
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_equal_scores_are_in_one_bin(distinct: int) -> None:
+    """Members come first, as in the official protocol: bins must not tell them by their order."""
+    is_member = np.arange(400) < 200
+    found = calibrate(np.arange(400) % distinct + 0.0, is_member, seed=0)
+    np.testing.assert_allclose(found.observed, 0.5, atol=0.2)
+    assert found.count.sum() == 400

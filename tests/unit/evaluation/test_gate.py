@@ -151,7 +151,7 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         },
         comparisons=tuple(compare_attacks(t, b, truth) for b in base for t in tables if t is not b),
         blind=blind,
-        excess=tuple(excess(t, blind, truth, 0) for t in tables),
+        excess=tuple(excess(t, blind, truth) for t in tables),
         slices=(),
         alpha_curve=None,
         near_duplicates=(),

@@ -57,3 +57,20 @@ def test_only_the_largest_groups_are_listed() -> None:
     table = ScoreTable("a", "victim", np.arange(n).astype(str), np.arange(float(n)))
     found = slices([table], np.arange(float(n)), np.arange(n) % 2 == 0, groups)
     assert [s.name for s in found if s.by == "group"] == [f"{i:02d}" for i in range(GROUPS)]
+
+
+def test_equal_difficulties_are_in_the_same_quarter() -> None:
+    """Members come first: quarters must not tell them by their order."""
+    n = 400
+    truth, none = np.arange(n) < 200, np.array([""] * n)
+    table = ScoreTable("a", "victim", np.arange(n).astype(str), np.arange(float(n)))
+    found = slices([table], np.arange(n) % 2 + 0.0, truth, none)
+    assert [(s.name, s.n_members, s.n_nonmembers) for s in found] == [
+        ("second quarter", 100, 100),
+        ("hardest quarter", 100, 100),
+    ]
+
+
+def test_a_constant_difficulty_has_no_quarters() -> None:
+    table = ScoreTable("a", "victim", np.arange(8).astype(str), np.arange(8.0))
+    assert slices([table], np.zeros(8), np.arange(8) < 4, np.array([""] * 8)) == ()

@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import ndtri
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from mia_lab.evaluation import auc, auc_interval, compare
-from mia_lab.evaluation.bootstrap import compare_bootstrap
 from mia_lab.evaluation.uncertainty import delong_covariance, newcombe_interval
 
 Z = float(ndtri(0.975))
@@ -119,26 +118,51 @@ def test_paired_test_is_antisymmetric():
     assert a[2] == b[2]
 
 
-def test_scores_of_equal_order_do_not_differ():
+@pytest.mark.parametrize(
+    "altered", [np.copy, np.exp, lambda s: s + 4e-8 * np.sin(s)], ids=["copy", "exp", "rounding"]
+)
+def test_scores_of_the_same_order_do_not_differ(altered):
     rng = np.random.default_rng(8)
     is_member = np.arange(60) < 30
     scores = rng.normal(size=60) + is_member
-    difference, (low, high), p = compare(scores, np.exp(scores), is_member)
-    assert (difference, p) == (0, 1)
+    assert compare(scores, altered(scores), is_member) == (0, (0, 0), 1)
+
+
+def almost_equal(rng, n, moved):
+    """Scores of two equally good attacks, which differ in a few images."""
+    is_member = np.arange(n) < n // 2
+    first = rng.normal(size=n) + is_member
+    second = first.copy()
+    rows = rng.random(n) < moved / n
+    second[rows] = rng.normal(size=n)[rows] + is_member[rows]
+    return first, second, is_member
+
+
+@pytest.mark.parametrize(("n", "moved"), [(20, 1), (50, 4), (200, 4), (200, 16)])
+def test_almost_equal_attacks_are_rarely_told_apart(n, moved):
+    rng = np.random.default_rng(0)
+    found = [compare(*almost_equal(rng, n, moved)) for _ in range(400)]
+    rejected = sum(p < 0.05 for _, _, p in found)
+    assert rejected <= binom.ppf(0.999, 400, 0.05)
+    assert sum(low > 0 or high < 0 for _, (low, high), _ in found) == rejected
+
+
+def test_one_image_is_no_evidence():
+    """A single member moves over all non-members: one image, whatever its way, cannot convince."""
+    is_member = np.arange(60) < 30
+    first = np.arange(60.0)[::-1].copy()
+    second = first.copy()
+    second[29], first[29] = -1, 100
+    difference, (low, high), p = compare(first, second, is_member)
+    assert difference == pytest.approx(1 / 30)
     assert low < 0 < high
-
-
-def test_a_score_does_not_differ_from_itself():
-    rng = np.random.default_rng(8)
-    is_member = np.arange(60) < 30
-    scores = rng.normal(size=60) + is_member
-    assert compare(scores, scores.copy(), is_member) == (0, (0, 0), 1)
-    assert compare_bootstrap(scores, scores.copy(), is_member, rng) == ((0, 0), 1)
+    assert p == pytest.approx(2 * norm.sf(1), abs=0.01)
 
 
 def test_comparison_of_two_perfect_attacks():
     is_member = np.arange(60) < 30
-    difference, (low, high), p = compare(is_member + 0.0, 2.0 * is_member, is_member)
+    other = 2.0 * is_member + np.random.default_rng(0).random(60)
+    difference, (low, high), p = compare(is_member + 0.0, other, is_member)
     assert (difference, p) == (0, 1)
     assert -0.2 < low < 0 < high < 0.2
 
@@ -162,3 +186,28 @@ def test_comparison_with_one_member():
     assert low < 1
     assert high == 1
     assert 0 < p < 0.2
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(("first", "second", "shared"), [(0, 0, 0), (1, 1, 0.5), (2.5, 0, 0)])
+def test_differences_of_few_images_are_covered(n, first, second, shared):
+    rng = np.random.default_rng(n)
+    is_member = np.arange(2 * n) < n
+    true = norm.cdf(first / np.sqrt(2)) - norm.cdf(second / np.sqrt(2))
+    covered = 0
+    for _ in range(400):
+        common = rng.normal(size=2 * n) * np.sqrt(shared)
+        a, b = rng.normal(size=(2, 2 * n)) * np.sqrt(1 - shared) + common
+        _, (low, high), _ = compare(a + first * is_member, b + second * is_member, is_member)
+        covered += low <= true <= high
+    assert covered >= binom.ppf(0.001, 400, 0.93)
+
+
+def test_extra_variance_widens_also_at_the_end_of_the_scale():
+    is_member = np.arange(4) < 2
+    first, second = np.array([3.0, 4.0, 1.0, 2.0]), np.array([3.0, 1.0, 2.0, 4.0])
+    _, (low, high), p = compare(first, second, is_member)
+    _, (wider_low, wider_high), larger = compare(first, second, is_member, extra_variance=0.04)
+    assert high == wider_high == 1
+    assert wider_low < low
+    assert larger > p > 0.01

@@ -105,7 +105,7 @@ class Runs:
             config, first = self.intact
             labels, common = run_labels([config, read_yaml(self.second / "config.yaml")], folders)
             runs = (first, read_run(self.second, labels[1]))
-            comparison_text(RunComparison("x", runs, common, paired_tests(runs, 0), {}, {}, ""))
+            comparison_text(RunComparison("x", runs, common, paired_tests(runs), {}, {}, ""))
             return runs[1]
 
         # A file that contradicts another one of the run may be named, or the other.

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mia_lab.attacks.distances import METRICS
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
@@ -88,6 +89,24 @@ def test_reconstruction_error_is_the_mean_absolute_error() -> None:
     np.testing.assert_allclose(reconstruction_error(a, b), expected, rtol=1e-7)
     with pytest.raises(ValueError, match="shapes differ"):
         reconstruction_error(a, b[:3])
+
+
+def levels(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 200, (1, 3, 16, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("measure", ["l1", "l2"])
+def test_pictures_that_differ_by_equal_levels_have_equal_errors(measure: str) -> None:
+    """In float32, k / 255 is rounded: ten levels are not ten levels everywhere."""
+    rng = np.random.default_rng(0)
+    low = np.concatenate([levels(rng) for _ in range(50)])
+    a, b = torch.from_numpy(low / np.float32(255)), torch.from_numpy((low + 10) / np.float32(255))
+    if measure == "l1":
+        found, expected = reconstruction_error(a.numpy(), b.numpy()), 10 / 255
+    else:
+        found, expected = METRICS["l2"](a, b, None), (10 / 255) ** 2
+    assert len(np.unique(found)) == 1
+    assert found[0] == pytest.approx(expected, rel=1e-14)
 
 
 class Fixed:

@@ -1,8 +1,8 @@
-"""The reference server: what it answers, what it refuses, and its command."""
+"""The example server: what it answers, what it refuses, and its command."""
 
 from __future__ import annotations
 
-import http.client
+import base64
 import json
 import os
 import signal
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ import requests
 import torch
 from torch import Tensor
 
+from hostile_clients import images as posted
+from hostile_clients import png
 from mia_lab.errors import UserError
-from mia_lab.victims import server as module
 from mia_lab.victims.files import export
 from mia_lab.victims.http import Http
+from mia_lab.victims.limits import Limits
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.server import Server, main
 from mia_lab.victims.wire import encode_image
@@ -32,14 +36,22 @@ def invert(x: Tensor) -> Tensor:
     return 1 - x[:, :3]
 
 
+@contextmanager
+def running(limits: Limits) -> Iterator[Server]:
+    with Server(invert, 0, limits=limits) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(invert, 0) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Limits()) as server:
+        yield server
 
 
 def images(n: int = 2, channels: int = 3) -> Tensor:
@@ -58,6 +70,7 @@ def test_it_describes_itself(server: Server) -> None:
     answer = requests.get(server.url.replace("/translate", "/"), timeout=5).json()
     assert answer["request"] == "POST /translate"
     assert answer["encodings"] == ["png", "npy"]
+    assert answer["limits"] == asdict(Limits())
 
 
 ONE = encode_image(torch.zeros(3, 16, 16), "npy")
@@ -76,41 +89,70 @@ BRIGHT = encode_image(torch.full((3, 16, 16), 1.5), "npy")
         ("/translate", {"encoding": "npy", "images": []}, 400, "holds no image"),
         ("/translate", {"encoding": "png", "images": [ONE]}, 400, "image 1 of 1 is not a complete"),
         ("/translate", {"encoding": "npy", "images": [ONE, 7]}, 400, "image 2 of 2 is not base64"),
-        ("/translate", {"encoding": "npy", "images": [ONE, SMALL]}, 400, "differs in shape"),
+        (
+            "/translate",
+            {"encoding": "npy", "images": [ONE, SMALL]},
+            400,
+            "image 2 of 2 has shape (3, 8",
+        ),
+        ("/translate", '{"encoding": "n\u00e9"}', 400, "the body is not JSON in ASCII"),
+        ("/translate", r'{"encoding": "n\u00e9"}', 400, "the body is not JSON in ASCII"),
+        ("/translate", {"encoding": "\x1b" * 999, "images": [ONE]}, 400, r"encoding '\x1b\x1b\x1b"),
         (
             "/translate",
             {"encoding": "npy", "images": [BRIGHT]},
             400,
             "is outside [0, 1] (1.5 to 1.5)",
         ),
-        ("/elsewhere", {"encoding": "npy", "images": [ONE]}, 404, "send POST /translate"),
+        ("/elsewhere", {"encoding": "npy", "images": [ONE]}, 404, "send GET / or POST /translate"),
     ],
 )
 def test_bad_requests(server: Server, path: str, body: Any, status: int, message: str) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
     url = server.url.replace("/translate", path)
-    answer = requests.post(url, data=text, timeout=5)
+    answer = requests.post(url, data=text.encode(), timeout=5)
     assert answer.status_code == status
     assert message in answer.json()["error"]
+    assert len(answer.json()["error"]) < 200
 
 
-def test_size_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 1000)
-    with requests.Session() as session:
-        answer = session.post(server.url, data=b" " * 5_000_000, timeout=5)
-        assert (answer.status_code, answer.json()["error"][:32]) == (
-            413,
-            "a request has at most 1000 bytes",
-        )
-        assert session.post(server.url, data=b"{}", timeout=5).status_code == 400
+def claimed(width: int, height: int) -> bytes:
+    """A picture of black pixels that ends after its header."""
+    return png(width, height)[:33] + png(1, 1)[33:]
 
 
-def test_a_length_is_needed(server: Server) -> None:
-    host, port = server.server_address[:2]
-    connection = http.client.HTTPConnection(str(host), port, timeout=5)
-    connection.request("POST", "/translate", iter([b"{}"]))  # sent in chunks
-    assert connection.getresponse().status == 411
-    connection.close()
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (posted(claimed(13_000, 13_000)), 400, "image 1 of 1 has 13000 x 13000 pixels, at most 10"),
+        (posted(claimed(21, 50)), 400, "image 1 of 1 has 50 x 21 pixels, at most 1024 are"),
+        (posted(png(32, 16), png(32, 16), png(32, 16)), 413, "a request has at most 1024 pixels"),
+        (posted(png(32, 8), claimed(13_000, 13_000)), 400, "image 2 of 2 has shape (3, 13000, 1"),
+        (posted(*[png(1, 1)] * 21), 413, "a request has at most 20 images; send fewer"),
+        (b'{"images": [' + b"[]," * 99 + b"0]}", 413, "a request has at most 20 images"),
+        (b"[" * 9999, 413, "a request has at most 20 images"),
+    ],
+)
+def test_limits_of_a_request(body: bytes, status: int, message: str) -> None:
+    with running(Limits(request_pixels=1024, request_images=20)) as server:
+        answer = requests.post(server.url, data=body, timeout=5)
+        assert (answer.status_code, answer.json()["error"][: len(message)]) == (status, message)
+        fits = posted(png(32, 16), png(32, 16))
+        assert requests.post(server.url, data=fits, timeout=5).status_code == 200
+
+
+def test_a_file_that_claims_a_size_takes_no_memory(server: Server) -> None:
+    """A header of NumPy that claims 4 TB, which virtual memory may grant."""
+    file = base64.b64decode(ONE)
+    shapes = (b"(3, 16, 16), ", b"(3, 2000000, 90)", b"(-1, 16, 16), ", b"((((((((((((((")
+    for shape in shapes:
+        edited = base64.b64encode(file.replace(b"(3, 16, 16), }", shape + b"}")).decode()
+        body = json.dumps({"encoding": "npy", "images": [edited]})
+        answer = requests.post(server.url, data=body, timeout=5)
+        if shape == shapes[0]:
+            assert answer.status_code == 200
+        else:
+            assert answer.json() == {"error": "image 1 of 1 is not a complete .npy file"}
 
 
 @pytest.mark.parametrize(
