@@ -24,6 +24,7 @@ from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, SweepFailedError, UserError
 from mia_lab.store import sha256_of
+from mia_lab.store.content import unreadable
 from mia_lab.store.disk import enough_room, full_disk
 
 PACKAGE = Path(__file__).resolve().parent
@@ -122,8 +123,21 @@ def run_task(config: Config) -> None:
     folder = Path(job.runtime.output_dir)
     group = Path(job.sweep.dir).name if is_point else config.name
     # Only the module of this task is imported: PyTorch and Matplotlib take seconds.
-    with enough_room(folder):
-        import_module(f"mia_lab.tasks.{config.task.value}").run(config, folder, group)
+    task = import_module(f"mia_lab.tasks.{config.task.value}")
+    try:
+        with enough_room(folder):
+            task.run(config, folder, group)
+    except UserError:
+        raise
+    except Exception as error:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: the run's folder was deleted while the run was going; run the command "
+                "again, which continues from the stored results"
+            ) from error
+        if isinstance(error, PermissionError) and error.filename:
+            raise unreadable(error.filename, error) from error
+        raise
 
 
 def _log_folder() -> Path:
@@ -134,6 +148,8 @@ def _log_folder() -> Path:
 
 def _tidy(folder: Path) -> None:
     """Remove the output folder of a command that put nothing into it: refused, or no audit."""
+    if not folder.is_dir():  # deleted while the run was going
+        return
     if not [p for p in folder.iterdir() if p.name != ".hydra" and p.stat().st_size]:
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # not empty: other runs have the same name

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """An error in the configuration, the data or the environment that the user can correct.
+    r"""An error in the configuration, the data or the environment that the user can correct.
 
     The message is one line that names the file or key and the remedy. The command line prints it
     without a traceback. Any other exception is a bug, and is printed with its traceback.
+
+    Args:
+        message: what is wrong. Names of files and words of their contents may be in it as they
+            are: what a terminal cannot print, or would obey, is escaped.
+
+    Example:
+        >>> print(UserError("1\n.png: is no picture"))
+        1\n.png: is no picture
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_escaped, message)))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:x}"
+    return character.encode("unicode_escape").decode()
 
 
 def one_line(text: str, longest: int = 200) -> str:

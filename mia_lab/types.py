@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_PLAIN: dict[type[np.generic], tuple[type, ...]] = {
+    np.str_: (str,),
+    np.float64: (float, int),
+    np.int64: (int,),
+    np.bool_: (bool,),
+}
+"""Types of Python that become those of NumPy."""
+
+
 @dataclass(frozen=True)
 class StoredAs:
     """How pydantic stores an array: as nested lists of values of one type."""
@@ -27,9 +36,24 @@ class StoredAs:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            lambda values: np.asarray(values, dtype=self.dtype),
+            self._array,
             serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
         )
+
+    def _array(self, values: Any) -> NDArray[Any]:
+        if not isinstance(values, np.ndarray):
+            self._check(values)
+        return np.asarray(values, dtype=self.dtype)
+
+    def _check(self, values: Any) -> None:
+        """NumPy would read null as NaN, a text as a number, and a number as a text."""
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"{values!r} is no list")
+        for value in values:
+            if isinstance(value, list | tuple):
+                self._check(value)
+            elif type(value) not in _PLAIN[self.dtype]:
+                raise ValueError(f"holds {value!r}")
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         kinds = {np.str_: "string", np.float64: "number", np.int64: "integer", np.bool_: "boolean"}

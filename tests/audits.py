@@ -93,7 +93,7 @@ def make_audit(
             role=np.where(is_member, "member", "nonmember"),
             group=group,
             model=np.full(len(names), "victim"),
-            content=np.full(len(names), "0" * 64),
+            content=np.array([f"{i:064x}" for i in range(len(names))]),
         ),
         dossiers=(make_dossiers(names, size),),
         gate=None,

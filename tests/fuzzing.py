@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -24,8 +25,50 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+WORDS = (
+    *(b"", b"NaN", b"-Infinity", b"1e999", b"-0", b"9" * 5000, b"null", b"true", b"[]", b"{}"),
+    *(
+        b'""',
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b'"\\n"',
+        b"\0",
+        b"\xff",
+        b"\n",
+        b"\r",
+        b'"',
+        b",",
+        b"'=1",
+    ),
+    *(b"[" * 5000, b"{a: " * 5000, b"- " * 5000, b"2020-01-01", b"2020-13-45", b"!!timestamp x"),
+    *(b"!!int ''", b"!!bool x", b"!!binary x", b"!!set {a}", b"&a [*a]", b"? [1]\n: 2", b"1:30"),
+    *(b"../x", b"/etc/hostname", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"0x", b"1_0", b"\xd9\xa1"),
+)
+"""What readers of text stumble over."""
+
+
+def reworded(content: bytes, rng: random.Random) -> bytes:
+    """Some words or numbers of a text replaced by others of it, or by `WORDS`."""
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        found = [match.span() for match in re.finditer(rb'"[^"\n]*"|[\w.+-]+', content)]
+        start, end = rng.choice(found or [(0, 0)])
+        other = content[slice(*rng.choice(found or [(0, 0)]))]
+        new = rng.choice(WORDS) if rng.random() < 0.7 else other
+        content = content[:start] + new + content[end:]
+    return content
+
+
+def damaged_text(content: bytes, rng: random.Random) -> bytes:
+    """Damaged as any file is, or as text is."""
+    return rng.choice([damaged, reworded])(content, rng)
+
+
 def fuzz(
-    whole: Mapping[str, bytes], n: int, check: Callable[[str, bytes], None], swap: float = 0.5
+    whole: Mapping[str, bytes],
+    n: int,
+    check: Callable[[str, bytes], None],
+    swap: float = 0.5,
+    damage: Callable[[bytes, random.Random], bytes] = damaged,
 ) -> None:
     """Check the damaged forms of some files.
 
@@ -35,11 +78,12 @@ def fuzz(
         check: takes a name and a damaged content, and raises where the reader is wrong.
         swap: probability that the name is drawn anew: the content of one file under the name of
             another.
+        damage: makes a damaged form of a content.
     """
     rng, names = random.Random(0), sorted(whole)
     for number in range(n):
         name = rng.choice(names)
-        content = damaged(whole[name], rng)
+        content = damage(whole[name], rng)
         name = rng.choice(names) if rng.random() < swap else name
         start, memory = time.monotonic(), _peak()
         try:

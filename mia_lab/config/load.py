@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from mia_lab.errors import UserError
 
 DEEPEST = 50
 """Levels of a configuration file."""
+
+_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+"""What PyYAML raises for values that their tags do not fit, such as ``!!bool x``."""
 
 
 def load(cfg: DictConfig) -> Config:
@@ -78,7 +82,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             if depth > DEEPEST:
                 raise ValueError(f"is nested more than {DEEPEST} times")
         content = yaml.load(text, Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        json.dumps(content)  # of no date, set or bytes, which no run writes
+    except (OSError, *_YAML_ERRORS) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read ({reason}); run the audit again") from error
     if not isinstance(content, dict):

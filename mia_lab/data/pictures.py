@@ -14,6 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mia_lab.data.source import MissingPart
 from mia_lab.errors import UserError
+from mia_lab.store import files_below
+from mia_lab.store.content import unreadable
 
 Image.init()
 FORMATS = tuple(
@@ -53,7 +55,11 @@ def matched(
 
 
 def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]:
-    """All pictures below a folder, by name without extension; see :func:`matched`."""
+    """All pictures below a folder, by name without extension; see :func:`matched`.
+
+    Raises:
+        UserError: there are none, two have one name, or see :func:`mia_lab.store.files_below`.
+    """
     if not folder.is_dir():
         raise MissingPart(
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
@@ -62,10 +68,7 @@ def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]
     kinds = (*FORMATS, "MPO")  # a JPEG with further pictures behind the first
     endings = {end for end, kind in Image.registered_extensions().items() if kind in kinds}
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = path.name.startswith(".")
-        if hidden or path.suffix.lower() not in endings or not path.is_file():
-            continue
+    for path in files_below(folder, lambda p: p.name[0] != "." and p.suffix.lower() in endings):
         name = strip(path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
             raise UserError(f"{path}: two pictures named {name} ({found[name].name}); remove one")
@@ -160,5 +163,7 @@ def opened(path: Path, read: Reader = Path.read_bytes) -> Iterator[Image.Image]:
             f"{path}: is no picture of the formats {', '.join(FORMATS)}; convert or remove it"
         ) from error
     except Exception as error:  # decoders raise what they like
+        if isinstance(error, OSError) and error.filename:  # of the system
+            raise unreadable(path, error) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be decoded ({reason}); replace or remove it") from error

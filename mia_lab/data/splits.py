@@ -285,6 +285,22 @@ def _reject_duplicates(
             )
 
 
+def identical_pairs(split: Split) -> tuple[tuple[str, ...], ...]:
+    """Ids of images whose pairs are the same, pixel by pixel, set by set.
+
+    They have one role, because :func:`build_split` refuses others. Sets that are one group are left
+    out: intervals count a group, not its images.
+    """
+    alike: dict[str, list[str]] = {}
+    units: dict[str, set[str]] = {}
+    rows = (split.id, split.group, split.model, split.content)
+    for image_id, group, model, content in zip(*(row.tolist() for row in rows), strict=True):
+        if model == VICTIM:
+            alike.setdefault(content, []).append(image_id)
+            units.setdefault(content, set()).add(f"group {group}" if group else f"id {image_id}")
+    return tuple(tuple(ids) for content, ids in alike.items() if len(units[content]) > 1)
+
+
 def _near_duplicates(
     ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, int]
 ) -> NearDuplicates:

@@ -19,6 +19,7 @@ from mia_lab.data.pictures import opened
 from mia_lab.data.transforms import resize
 from mia_lab.errors import UserError
 from mia_lab.parameters import File, PositiveInt, Side
+from mia_lab.store import files_below
 from mia_lab.types import Floats, PairBatch
 
 log = logging.getLogger(__name__)
@@ -94,10 +95,10 @@ def _read(folder: Path) -> dict[Path, float]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"difficulty.folder={folder}: {path} cannot be read ({error})") from error
     # The same as the key is a hash of; others could change without a new key.
-    inside = {file for file in folder.rglob("*") if file.is_file()}
+    inside = set(files_below(folder))
     labels: dict[Path, float] = {}
     for number, row in enumerate(rows, start=2):
         try:

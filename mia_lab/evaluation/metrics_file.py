@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -91,15 +92,32 @@ def _flattened(value: Any, serialize: SerializerFunctionWrapHandler) -> dict[str
 def _nested(content: Any, declared: set[str]) -> Any:
     if not isinstance(content, Mapping):
         return content
-    if not content.keys() >= {"auc", f"auc{_INTERVAL}"}:
-        raise ValueError("no AUC with its interval")
+    if not content.keys() >= {"auc", f"auc{_INTERVAL}", "tpr_at_fpr"}:
+        raise ValueError("no AUC with its interval, or no true positive rates")
     rest = {name: value for name, value in content.items() if name in declared}
     measured = {name: value for name, value in content.items() if name not in declared}
     for name in [*measured]:
         if f"{name}{_INTERVAL}" in measured:
             ci95 = measured.pop(f"{name}{_INTERVAL}")
             measured[name] = {"value": measured[name], "ci95": ci95}
+    _check_forms(measured)
     return {**rest, "metrics": measured}
+
+
+def _check_forms(measured: Mapping[str, Any]) -> None:
+    """Refuse a metric with an interval that has none, and the like."""
+    for metric in metrics.METRICS:
+        if metric.name not in measured:  # written before there was this metric
+            continue
+        found = measured[metric.name]
+        if metric.keys:
+            is_right = isinstance(found, Mapping) and found.keys() == {*metric.keys}
+        elif metric.has_interval:
+            is_right = found is None or (isinstance(found, Mapping) and "ci95" in found)
+        else:
+            is_right = not isinstance(found, Mapping)
+        if not is_right:
+            raise ValueError(f"the metric {metric.name} is of another form")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +362,8 @@ def read_metrics(path: Path) -> AuditMetrics:
         UserError: the file is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}); run the audit again") from error
     schema = content.get("schema") if isinstance(content, dict) else None
@@ -354,11 +373,17 @@ def read_metrics(path: Path) -> AuditMetrics:
             "a folder of such an audit, or run the audit again"
         )
     try:
-        return _METRICS.validate_python(content)
+        return _METRICS.validate_python(content, extra="forbid")  # as the JSON schema says
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: damaged ({key}: {first['msg']}); run the audit again") from error
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not finite")
+    return number
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A store of stage results, each computed once and found under a hash of its inputs."""
 
 from mia_lab.store.artifact import Store
-from mia_lab.store.content import Contents, file_sha256
+from mia_lab.store.content import Contents, file_sha256, files_below
 from mia_lab.store.manifest import Entry
 from mia_lab.store.stage import Stage, canonical_json, sha256_of
 from mia_lab.store.tables import ArrayFile, load_table, save_table
@@ -14,6 +14,7 @@ __all__ = [
     "Store",
     "canonical_json",
     "file_sha256",
+    "files_below",
     "load_table",
     "save_table",
     "sha256_of",

@@ -43,6 +43,7 @@ from mia_lab.store.manifest import (
     write_manifest,
 )
 from mia_lab.store.marker import check_root, mark
+from mia_lab.store.permissions import check_removable, share
 from mia_lab.store.session import Session
 from mia_lab.store.software import software
 from mia_lab.store.stage import Result, Stage
@@ -130,6 +131,9 @@ class Store:
         """Folder of the cached answers of a remote victim, one file per answer."""
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
+        with contextlib.suppress(OSError):  # not writable: the answers in it are still read
+            folder.mkdir(parents=True, exist_ok=True)
+            share(self.root, folder.parent, folder)
         return folder
 
     def result(self, stage: Stage[Result]) -> Result:
@@ -235,14 +239,16 @@ class Store:
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             stage.check_unchanged()
             write_manifest(partial, stage, seconds, self._software)
+            share(self.root, partial, *partial.rglob("*"))
         except BaseException as error:
+            lost = _lost(final, partial, lock)
             if not stage.is_resumable:
                 shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, OSError) and not lock.ours:
-                raise _superseded(final) from error
+            if lost and isinstance(error, Exception):
+                raise lost from error
             raise
-        if not lock.ours:
-            raise _superseded(final)
+        if lost := _lost(final, partial, lock):
+            raise lost
         partial.rename(final)
         sync(final.parent)
         self._verified[final] = fingerprint(final)
@@ -257,6 +263,7 @@ class Store:
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         partial.mkdir(exist_ok=True)
+        share(self.root, partial)
         return partial
 
     @contextmanager
@@ -269,7 +276,8 @@ class Store:
         """
         try:
             self._session.open()  # first, because it marks a new folder as a store
-            final.parent.mkdir(parents=True, exist_ok=True)
+            final.parent.mkdir(exist_ok=True)
+            share(self.root, final.parent)
             lock = Lock(
                 _lock_path(final), self._session, lambda dead: self._note_takeover(final, dead)
             )
@@ -302,13 +310,21 @@ class Store:
         return sorted(p.name for p in folders if p.name[0] != ".")
 
     def entries(self) -> Iterator[Entry]:
-        """All entries of the store, stage by stage, oldest first; other folders are left out."""
+        """All entries of the store, stage by stage, oldest first; other folders are left out.
+
+        Raises:
+            PermissionError: an entry may not be read.
+        """
         for stage in self.stages():
             found = []
             for path in (self.root / stage).iterdir():
-                with contextlib.suppress(OSError):  # another process may remove the entry
+                try:
                     if is_entry(path):
                         found.append(describe(path))
+                except PermissionError:
+                    raise
+                except OSError:  # another process has removed the entry
+                    continue
             yield from sorted(found, key=lambda e: (e.created, e.key))
 
     def in_use(self) -> set[str]:
@@ -316,13 +332,19 @@ class Store:
         return self._session.in_use()
 
     def remove(self, entry: Entry) -> bool:
-        """Delete one entry; return False if another process uses or computes it."""
+        """Delete one entry; return False if another process uses or computes it.
+
+        Raises:
+            UserError: the store cannot be written.
+            PermissionError: the entry is another user's; it stays whole.
+        """
         final = entry.path.with_name(entry.key)
         whole = final == entry.path  # an unfinished entry has no readers
         try:
             with self._locked(final, wait=False):
                 if whole and _name(final) in self.in_use():
                     return False
+                check_removable(entry.path)
                 trash = final.with_name(f"{entry.key}.{uuid.uuid4().hex}.trash")
                 entry.path.rename(trash)
                 if whole and _name(final) in self.in_use():
@@ -353,8 +375,19 @@ def _lock_path(final: Path) -> Path:
     return final.with_name(f"{final.name}.lock")
 
 
-def _superseded(final: Path) -> UserError:
+def _lost(final: Path, partial: Path, lock: Lock) -> UserError | None:
+    """Why a computation cannot be stored: another process did it, or its folder was deleted."""
+    owner = lock.owner()
+    if owner == lock.session.name and partial.is_dir():
+        return None
+    if final.is_dir() or owner not in (None, lock.session.name):
+        return UserError(
+            f"{final}: another process took over while this one was paused, so nothing was stored; "
+            "run the command again"
+        )
+    folders = [*reversed(partial.parents), partial]
+    gone = next((path for path in folders if not path.is_dir()), _lock_path(final))
     return UserError(
-        f"{final}: another process took over while this one was paused, so nothing was stored; "
-        "run the command again"
+        f"{gone}: was deleted while results were computed, so they are not stored; run the command "
+        "again"
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
+import os
+import stat
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,13 +26,77 @@ def content_sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file, or of all files in a folder with their names.
 
     A file is read once as long as its inode, size and times stay the same.
+
+    Raises:
+        UserError: a file cannot be read, or see :func:`files_below`.
     """
     if path.is_file():
         return _unchanged_file_sha256(path)
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in files_below(path):
         digest.update(f"{file.relative_to(path)}\t{_unchanged_file_sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def files_below(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -> list[Path]:
+    """The files in a folder and its sub-folders, sorted; links are followed.
+
+    Args:
+        folder: the folder.
+        wanted: which files are listed, by their paths.
+
+    Raises:
+        UserError: a folder cannot be read, or is reached twice because of a link; a link leads
+            nowhere; or a wanted file has a name that is not UTF-8, cannot be read, or is no regular
+            file.
+    """
+    found: list[Path] = []
+    seen: dict[str, str] = {}
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(error.filename, error)
+
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders.sort()
+        first = seen.setdefault(os.path.realpath(parent), parent)
+        if first != parent:
+            raise UserError(
+                f"{parent}: is the same folder as {first}; remove the link that leads there"
+            )
+        for path in (Path(parent, name) for name in names):
+            if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - these never raise
+                if path.name.startswith("."):  # such as the lock of an editor
+                    continue
+                raise UserError(
+                    f"{path}: is a link to {path.readlink()}, which is not there or out of reach; "
+                    "correct or remove the link"
+                )
+            if wanted(path):
+                _check_listed(path)
+                found.append(path)
+    return sorted(found)
+
+
+def _check_listed(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: the name is not UTF-8; rename the file or its folder") from error
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not is_regular:
+        raise UserError(f"{path}: is no regular file; remove it")
+    if not os.access(path, os.R_OK):
+        raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def unreadable(path: Path | str, error: OSError) -> UserError:
+    """The error for a file or a folder that the system does not let us read."""
+    is_gone = isinstance(error, FileNotFoundError)
+    remedy = "restore it" if is_gone else "correct its permissions, or remove it"
+    return UserError(f"{path}: cannot be read ({error.strerror}); {remedy}")
 
 
 class Contents:
@@ -43,19 +110,28 @@ class Contents:
         self._seen: dict[Path, str] = {}
 
     def sha256(self, path: Path) -> str:
-        """Hexadecimal sha256 of a file's content, as it was when it was first read."""
+        """Hexadecimal sha256 of a file's content, as it was when it was first read.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         if path not in self._seen:
-            self._seen[path] = file_sha256(path)
+            try:
+                self._seen[path] = file_sha256(path)
+            except OSError as error:
+                raise unreadable(path, error) from error
         return self._seen[path]
 
     def read(self, path: Path) -> bytes:
         """The content of a file.
 
         Raises:
-            UserError: it differs from what was read of this file before.
-            OSError: the file cannot be read.
+            UserError: it differs from what was read of this file before, or cannot be read.
         """
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise unreadable(path, error) from error
         digest = hashlib.sha256(content).hexdigest()
         if self._seen.setdefault(path, digest) != digest:
             raise UserError(
@@ -97,7 +173,10 @@ def is_foreign(kind: Callable[..., Any]) -> bool:
 
 
 def _unchanged_file_sha256(path: Path) -> str:
-    return _sha256_at(path.resolve(), file_state(path))
+    try:
+        return _sha256_at(path.resolve(), file_state(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 @cache

@@ -93,10 +93,10 @@ def enough_room(folder: Path, size: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
-    """Open a file for an atomic write that survives a crash of the machine; create its folder.
+    """Open a file for an atomic write that survives a crash of the machine.
 
     Args:
-        path: path of the file.
+        path: path of the file, in an existing folder: one that was deleted is not created again.
         size: approximate size in bytes.
 
     Raises:
@@ -105,7 +105,6 @@ def whole_file(path: Path, size: int) -> Iterator[BinaryIO]:
     partial = path.with_name(f"{path.name}.partial")
     with enough_room(path.parent, size):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 yield file
                 file.flush()

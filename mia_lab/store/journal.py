@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
+import logging
 import os
 import socket
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mia_lab.store.permissions import share
+
 JOURNAL = "log.jsonl"
+
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A link could lead to any file of the user's, and a pipe would be waited for."""
+
+log = logging.getLogger(__name__)
 
 
 def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
     """Append an event to ``<root>/log.jsonl``, by a single write.
 
-    If the line cannot be written, the event is dropped. A network file system does not append
-    atomically, so that one of two simultaneous events may be lost.
+    If the line cannot be written, the event is dropped, with a warning. A network file system does
+    not append atomically, so that one of two simultaneous events may be lost.
 
     Args:
         root: folder of the store.
@@ -27,9 +36,20 @@ def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
     """
     line = {"event": event, "stage": stage, "key": key, **details}
     line |= {"host": socket.gethostname(), "pid": os.getpid(), "time": round(time.time(), 3)}
-    with contextlib.suppress(OSError):
-        descriptor = os.open(root / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    path = root / JOURNAL
+    try:
+        descriptor = os.open(path, _APPEND, 0o644)
         try:
+            share(root, path)
             os.write(descriptor, (json.dumps(line) + "\n").encode())
         finally:
             os.close(descriptor)
+    except OSError as error:
+        reason = "is a link" if error.errno == errno.ELOOP else error.strerror
+        _warn(path, str(reason))
+
+
+@cache
+def _warn(path: Path, reason: str) -> None:
+    """Say it once in each process."""
+    log.warning("%s: cannot be written (%s), so that events are not noted; remove it", path, reason)

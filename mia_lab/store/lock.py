@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mia_lab.errors import UserError
 from mia_lab.store.session import Session
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
@@ -36,10 +37,18 @@ class Lock:
         self._on_takeover = on_takeover
 
     def owner(self) -> str | None:
-        """Name of the session that holds the lock; None if it is free."""
+        """Name of the session that holds the lock; None if it is free.
+
+        Raises:
+            UserError: a file or a folder that is no lock has its place.
+        """
         try:
             return self.path.readlink().name
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise UserError(
+                    f"{self.path}: is no lock of mia_lab, but has the place of one; delete it"
+                ) from error
             return None
 
     @property
@@ -47,7 +56,11 @@ class Lock:
         return self.owner() == self.session.name
 
     def take(self) -> bool:
-        """Take the lock if it is free or its owner is dead; return whether it was taken."""
+        """Take the lock if it is free or its owner is dead; return whether it was taken.
+
+        Raises:
+            UserError: see :meth:`owner`.
+        """
         if self._link():
             return True
         owner = self.owner()

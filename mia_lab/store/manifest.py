@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError
-from mia_lab.store.content import file_sha256, file_state
+from mia_lab.store.content import file_sha256, file_state, files_below
 from mia_lab.store.stage import Stage, canonical_json
 
 MANIFEST = "manifest.json"
@@ -21,6 +22,13 @@ ANSWERS = "answers"
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SUFFIXES = ("partial", "trash")
+
+_KINDS = {
+    **dict.fromkeys(("stage", "key", "sha256"), str),
+    **dict.fromkeys(("files", "software"), dict),
+    **dict.fromkeys(("created", "seconds"), float),
+}
+"""What a manifest states at least, and of which types."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def write_manifest(
         seconds: time of the computation, without its upstream stages.
         software: what computed it; see :func:`mia_lab.store.software.software`.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = files_below(folder, lambda path: path.name != MANIFEST)
     body = {
         **stage.declaration,
         "key": stage.key,
@@ -81,13 +89,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the manifest is missing or modified.
+        PermissionError: it may not be read.
     """
     try:
-        body: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        body: dict[str, Any] = json.loads(text)
+        if not all(isinstance(body[key], kind) for key, kind in _KINDS.items()):
+            raise TypeError("has values of other types")
         digest = body.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        intact = digest == hashlib.sha256(canonical_json(body).encode()).hexdigest()
+    except PermissionError:  # not damaged: another user's
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, MANIFEST) from error
-    if digest != hashlib.sha256(canonical_json(body).encode()).hexdigest():
+    if not intact:
         raise _damaged(folder, MANIFEST)
     return body
 
@@ -97,14 +112,17 @@ def verify(folder: Path) -> None:
 
     Raises:
         UserError: a file is missing or modified, or the folder holds the result of another key.
+        PermissionError: a file may not be read.
     """
     body = read_manifest(folder)
     check_key(folder, body)
     for name, digest in body["files"].items():
         path = folder / name
         try:
-            intact = file_sha256(path) == digest
-        except OSError:
+            intact = stat.S_ISREG(path.stat().st_mode) and file_sha256(path) == digest
+        except PermissionError:
+            raise
+        except (OSError, ValueError):  # ValueError: no name of a file
             intact = False
         if not intact:
             raise _damaged(folder, name)
@@ -144,7 +162,7 @@ def describe(folder: Path) -> Entry:
     """Describe an entry from its folder.
 
     Raises:
-        OSError: another process removed the folder.
+        OSError: another process removed the folder, or it may not be read.
     """
     stage, key = folder.parent.name, folder.name.partition(".")[0]
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

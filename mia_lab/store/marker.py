@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 from mia_lab.errors import UserError
+from mia_lab.store.permissions import share
 
 MARKER = "mia_lab-store.json"
 FORMAT = 1
@@ -37,7 +38,10 @@ def is_store(root: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise UserError(f"{marker}: cannot be read ({error.strerror})") from error
+        raise UserError(
+            f"{marker}: cannot be read ({error.strerror}); correct its permissions, or set "
+            "paths.store to another folder"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{marker}: is damaged; if {root} is a store of mia_lab, delete this file and "
@@ -91,6 +95,7 @@ def mark(root: Path) -> None:
     new = root / f".{MARKER}.{uuid.uuid4().hex}"  # others read the marker whole, or find none
     try:
         new.write_text(_content(), encoding="utf-8")
+        share(root, new)
         new.replace(root / MARKER)
     finally:
         new.unlink(missing_ok=True)  # if the disk is full

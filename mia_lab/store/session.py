@@ -18,9 +18,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mia_lab.errors import UserError
+from mia_lab.store.permissions import share
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ LEASE_S = 60.0
 """Seconds without a touch of its file after which a session of another machine is dead."""
 
 SESSIONS = ".sessions"
+
+_PROCESS = {"machine": str, "pid": int, "started": str}
+"""What the first line of a session's file states at least."""
 
 
 @cache
@@ -128,7 +132,7 @@ class Session:
         fresh = self._folder / f"{self.name}.look"
         fresh.touch()
         fresh.unlink()
-        for path in self._folder.iterdir():
+        for path in self._files():
             if path.suffix == "" and path.name != self.name and self.lives(path.name):
                 process, used = self._read(path.name)
                 yield path.name, process, used
@@ -141,8 +145,8 @@ class Session:
         """Whether a session is alive, as far as this machine can determine."""
         process, _ = self._read(name)
         if process.get("machine") == machine():
-            return (self._folder / name).exists() and started(process["pid"]) == process["started"]
-        return self._age(name) < LEASE_S
+            return (self._folder / name).is_file() and started(process["pid"]) == process["started"]
+        return self._is_fresh(name)  # also of a damaged file
 
     def process(self, name: str) -> str:
         """Host and process of a session, for messages and the log."""
@@ -151,20 +155,38 @@ class Session:
 
     def bury(self) -> None:
         """Remove the files of sessions that are dead."""
-        for path in list(self._folder.iterdir()):
+        for path in self._files():
             # A file with a suffix is a temporary file of a session that starts or restarts.
-            gone = self._age(path.name) >= LEASE_S if path.suffix else not self.lives(path.name)
+            gone = (
+                abs(self._age(path.name)) >= LEASE_S if path.suffix else not self.lives(path.name)
+            )
             if gone and path.name != self.name:
                 path.unlink(missing_ok=True)
 
+    def _files(self) -> list[Path]:
+        """The files of all sessions; what else lies beside them is left alone."""
+        return [path for path in self._folder.iterdir() if path.is_file()]
+
+    def _is_fresh(self, name: str) -> bool:
+        """Whether a session's file was touched of late.
+
+        A time far ahead is no sign of life, or it would be one for ever.
+        """
+        return abs(self._age(name)) < LEASE_S
+
     def _age(self, name: str) -> float:
-        """Seconds since a session's file was touched, on the file server's clock."""
+        """Seconds since a session's file was touched, on the file server's clock.
+
+        It is negative for a time ahead, and infinite where there is no file.
+        """
         try:
             # Opening the file makes a network client refresh its cached modification time.
-            with (self._folder / name).open() as file:
+            with self._opened(name) as file:
                 seen = os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return float("inf")
+        except PermissionError:  # of another user, whose files are private
+            seen = (self._folder / name).stat().st_mtime
         self._show_life()
         return self.path.stat().st_mtime - seen
 
@@ -177,10 +199,21 @@ class Session:
                     self._write()
 
     def _read(self, name: str) -> tuple[dict[str, Any], set[str]]:
-        with contextlib.suppress(OSError, ValueError):
-            first, *used = (self._folder / name).read_text().splitlines()
-            return json.loads(first), set(used)
-        return {}, set()  # removed, or in an unknown format; then its age decides
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            with self._opened(name) as file:
+                first, *used = file.read().splitlines()
+            process = json.loads(first)
+            if all(type(process[key]) is kind for key, kind in _PROCESS.items()):
+                return process, set(used)
+        return {}, set()  # removed, damaged, or in an unknown format; then its age decides
+
+    def _opened(self, name: str) -> TextIO:
+        """The file of a session. If it is a pipe, nobody waits for what comes out of it."""
+        return open(
+            self._folder / name,
+            encoding="utf-8",
+            opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK),
+        )
 
     def _write(self) -> None:
         self._prepare(self._folder.parent)
@@ -190,6 +223,7 @@ class Session:
         process["host"] = socket.gethostname()
         new = self._folder / f"{self.name}.new"
         _append(new, "\n".join([json.dumps(process), *self._used]) + "\n")
+        share(self._folder.parent, self._folder, new)
         new.replace(self.path)
 
     def _beat(self) -> None:

@@ -72,6 +72,7 @@ class Point:
     def write(self) -> None:
         """Write the note into the folder, whole or not at all."""
         content = {name: value for name, value in vars(self).items() if name != "folder"}
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_file(self.folder / NOTE, json.dumps(content, indent=1) + "\n")
 
     def __str__(self) -> str:

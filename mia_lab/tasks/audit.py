@@ -14,7 +14,6 @@ import torch
 from mia_lab.config.choices import Until
 from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
 from mia_lab.errors import GateFailedError
 from mia_lab.evaluation.gate import decide, sentence
 from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers
@@ -57,7 +56,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     stages = run_stages(config)
     goals = stages.goals(config.until)
     with common.started(config, folder, goals) as store:
-        write_manifest(folder / "split.csv", store.result(stages.split).split)
+        common.checked_split(stages, store, folder)
         if config.until is Until.split:
             common.stopped(config)
             return

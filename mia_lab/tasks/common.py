@@ -17,11 +17,15 @@ from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.load import as_yaml, plain
 from mia_lab.config.schema import Config
+from mia_lab.data.splits import write_manifest
 from mia_lab.evaluation.results import Gallery
+from mia_lab.reporting.audit.words import identical_sentence
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.tracking import Tracker
+from mia_lab.stages.graph import RunStages
 from mia_lab.store import Stage, Store, sha256_of
 from mia_lab.store.disk import write_file
+from mia_lab.store.permissions import permitted
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +40,24 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
         goals: what will be computed.
 
     Raises:
-        UserError: a network, a layer or a device is not there.
+        UserError: a network, a layer or a device is not there, or a file of the store may not be
+            read.
     """
     torch.set_num_threads(config.trainer.threads)
-    with Store(Path(config.paths.store)) as store:
+    root = Path(config.paths.store)
+    with permitted(root), Store(root) as store:
         for stage in store.missing(*goals):
             stage.check()
         write_file(folder / "config.yaml", as_yaml(config))
         yield store
+
+
+def checked_split(stages: RunStages, store: Store, folder: Path) -> None:
+    """Decode all images, and write their roles to ``split.csv`` in the run's folder."""
+    split = store.result(stages.split).split
+    write_manifest(folder / "split.csv", split)
+    if identical := identical_sentence(split):
+        log.warning("%s", identical)
 
 
 def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str) -> Tracker:

@@ -13,6 +13,7 @@ from mia_lab.config import build
 from mia_lab.config.component import Component
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
+from mia_lab.reporting.audit.words import identical_sentence
 from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_side
 from mia_lab.stages.graph import RunStages
 from mia_lab.stages.probe import open_backbone
@@ -34,6 +35,8 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
     }
     if data.group_by:
         record["groups"] = data.group_by
+    if identical := identical_sentence(store.result(stages.split).split):
+        record["identical pairs"] = identical
     if encoding := images.dataset.encoding:
         boundaries = "with" if encoding.boundaries else "without"
         line = f"one-hot, {len(encoding.palette)} classes, {boundaries} boundaries of instances"

@@ -8,7 +8,6 @@ import numpy as np
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.evaluation.decision import auxiliaries_needed
 from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
@@ -40,7 +39,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     decisions = stages.verdict
     assert isinstance(decisions, DecisionsStage)
     with common.started(config, folder, [decisions]) as store:
-        write_manifest(folder / "split.csv", store.result(stages.split).split)
+        common.checked_split(stages, store, folder)
         with common.make_tracker(config, [decisions], folder, group) as tracker:
             found = _report(config, stages, store, store.result(decisions))
             pictures = common.public_pictures(config, report.draw(found))

@@ -15,6 +15,7 @@ from mia_lab.errors import UserError
 from mia_lab.store.artifact import Store
 from mia_lab.store.manifest import MANIFEST, Entry, verify
 from mia_lab.store.marker import MARKER, is_store
+from mia_lab.store.permissions import permitted
 
 NAMED = 5
 """Damaged entries that an error names; all are printed before it."""
@@ -28,7 +29,8 @@ def run(config: Config, folder: Path, group: str) -> None:
         folder, group: as for every task; nothing is written there.
 
     Raises:
-        UserError: there is no store, or no such stage in it; or verified entries are damaged.
+        UserError: there is no store, or no such stage in it; verified entries are damaged; or a
+            file may not be read.
     """
     print(administer(Path(config.paths.store), config.store))
 
@@ -37,7 +39,8 @@ def administer(root: Path, task: StoreTask) -> str:
     """Do what a task says; returns the text to print.
 
     Raises:
-        UserError: there is no store, or no such stage in it; or verified entries are damaged.
+        UserError: there is no store, or no such stage in it; verified entries are damaged; or a
+            file may not be read.
     """
     if not root.is_dir():
         raise UserError(f"paths.store={root}: no such folder; nothing was stored yet")
@@ -46,7 +49,7 @@ def administer(root: Path, task: StoreTask) -> str:
             f"paths.store={root}: is no store, it has no {MARKER}; set paths.store to a store, "
             "such as outputs/store"
         )
-    with Store(root) as store:
+    with permitted(root), Store(root) as store:
         stages = store.stages()
         if task.stage is not None and task.stage not in stages:
             raise UserError(f"store.stage={task.stage}: unknown; the store has {', '.join(stages)}")

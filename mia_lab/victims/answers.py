@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mia_lab.errors import UserError
 from mia_lab.store.disk import full_disk
+from mia_lab.store.permissions import share
 from mia_lab.types import IDENTITY
 from mia_lab.victims.blackbox import BlackBox
 
@@ -99,7 +100,11 @@ class CachedAnswers:
         return self._folder / key[:2] / f"{key}.npz"
 
     def _load(self, key: str, size: torch.Size) -> Tensor | None:
-        """A cached answer; None if it is missing, or its file is damaged."""
+        """A cached answer; None if it is missing, or its file is damaged.
+
+        Raises:
+            PermissionError: it may not be read.
+        """
         try:
             # NumPy does not close a damaged file that it opened itself.
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -107,6 +112,8 @@ class CachedAnswers:
                 if unpacked > 3 * 4 * size.numel() + HEADERS:
                     return None
                 answer = torch.from_numpy(archive["answer"])
+        except PermissionError:  # another user's: asked again, it might cost again
+            raise
         except Exception:  # of NumPy's parser, zipfile and zlib
             return None
         if answer.shape != (3, *size):
@@ -117,15 +124,16 @@ class CachedAnswers:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+            partial = path.with_name(f".{uuid.uuid4().hex}.partial")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with partial.open("xb") as file:
                     np.savez_compressed(file, answer=_compact(answer))
                     file.flush()
                     os.fsync(file.fileno())
-                Path(name).replace(path)
+                share(self._folder, path.parent, partial)
+                partial.replace(path)
             except BaseException:
-                Path(name).unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
                 raise
         except OSError as error:
             if full := full_disk(error, self._folder):

@@ -33,6 +33,7 @@ def to_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
     """
     content = io.BytesIO()  # PyTorch's own writer aborts the process if the disk is full
     torch.export.save(_program(module, example), content)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, content.getbuffer())
 
 
@@ -61,6 +62,7 @@ def to_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
         assert program is not None
         content = program.model_proto.SerializeToString()
     onnx.checker.check_model(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, content)
 
 

@@ -58,6 +58,7 @@ def export(generator: nn.Module, path: Path, input_encoding: str = "rgb") -> Non
     # A single entry, because the format shuffles entries, and equal victims must be equal files.
     metadata = {"generator": json.dumps(recipe(generator, input_encoding), sort_keys=True)}
     tensors = {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Only its owner could read a file of save_file.
     write_file(path, save(tensors, metadata=metadata))
 
@@ -79,6 +80,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, _bytes(checkpoint)) as file:
             torch.save({**checkpoint, "generator": self._generator}, file)
             if path.name == LAST:

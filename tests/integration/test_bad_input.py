@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,6 +198,29 @@ def test_what_is_no_component_is_not_called(
     ran = command(*settings, *called, "until=split")
     assert f"{key}._target_={target}: belongs to Python's standard library" in ran.error
     assert not (command.folder / "called").exists()
+
+
+def test_identical_pairs_of_one_role_are_a_warning(command: Command) -> None:
+    """Roles that a manifest gives, so that the copies are members both, or a group, or not."""
+    pairs(command.folder)
+    train = command.folder / "pairs/train"
+    shutil.copy(train / "03.jpg", train / "04.jpg")
+    names = sorted(p.stem for p in train.iterdir())
+    roles = ["member"] * 6 + ["nonmember"] * 6 + ["auxiliary"]
+    lines = [f"train/{name},{role}" for name, role in zip(names, roles, strict=True)]
+    given = (*FOLDER, "data.protocol=manifest", "data.manifest=roles.csv", "data.test=train")
+    told = "1 pair is in the data several times under other names (train/03 = train/04)."
+    (command.folder / "roles.csv").write_text("\n".join(["id,role", *lines]))
+    ran = command(*given)
+    assert ran.err.count(told) == 1
+    assert ran.metrics["record"]["identical pairs"].startswith(told)
+    page = (command.folder / "outputs/latest/report.html").read_text()
+    assert page.count(told) == 2  # in its section, and in the record
+    grouped = [f"{line},{'twins' if line[6:8] in ('03', '04') else ''}" for line in lines]
+    (command.folder / "roles.csv").write_text("\n".join(["id,role,group", *grouped]))
+    ran = command(*given, "report.pictures=false")
+    assert "several times" not in ran.err
+    assert "identical pairs" not in ran.metrics["record"]
 
 
 def test_a_picture_changes_while_a_run_reads_it(

@@ -195,7 +195,7 @@ def test_a_bug_is_told_with_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("in the middle")
 
-    monkeypatch.setattr("mia_lab.tasks.audit.write_manifest", broken)
+    monkeypatch.setattr("mia_lab.tasks.common.write_manifest", broken)
     ran = command(*TINY, "seed=0,1")
     assert ran.code == 1
     assert "ZeroDivisionError: in the middle" in ran.out

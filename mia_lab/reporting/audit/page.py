@@ -153,6 +153,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
         "epsilons": epsilons(result),
         "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
+        "identical": words.identical_sentence(audit.split),
         "significance": SIGNIFICANCE,
         "sound_below": SOUND_BELOW,
         "parts": parts(result),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from mia_lab.data.splits import identical_pairs
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.evaluation.gate import SWAPPED
@@ -28,11 +29,15 @@ from mia_lab.reporting.numbers import (
     p_text,
     p_value,
 )
+from mia_lab.types import Split
 
 CONFOUNDED = (
     "This split is confounded: members and non-members differ before any victim is asked, so that "
     "an attack's AUC is not about membership alone."
 )
+
+NAMED = 3
+"""Most sets of identical pairs, and most images of each, that a sentence names."""
 
 HEADLINE_ATTACKS = 4
 """Most attacks that the headline names."""
@@ -120,6 +125,26 @@ def _beyond(excess: Sequence[Comparison]) -> str:
     if any(c.ci95[0] > 0 for c in excess):
         return f"What it finds beyond that baseline: {gains}."
     return f"No attack finds anything beyond that baseline (AUC difference: {gains})."
+
+
+def identical_sentence(split: Split) -> str:
+    """Which images are counted several times; "" where none is."""
+    sets = identical_pairs(split)
+    if not sets:
+        return ""
+    shown = [" = ".join(_first(ids, "...")) for ids in sets]
+    named = "; ".join(_first(shown, f"and {len(sets) - NAMED} more"))
+    are = "pair is" if len(sets) == 1 else "pairs are"
+    return (
+        f"{len(sets)} {are} in the data several times under other names ({named}). "
+        "Intervals count each copy as an image of its own, so that they are too narrow: remove the "
+        "copies, or make each set one group (data.group_by, or the column group of data.manifest)."
+    )
+
+
+def _first(texts: Sequence[str], rest: str) -> list[str]:
+    """The first of some texts, and one text for the rest of them."""
+    return [*texts[:NAMED], *([rest] if len(texts) > NAMED else [])]
 
 
 def comparison_sentence(c: Comparison) -> str:

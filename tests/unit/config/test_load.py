@@ -13,6 +13,7 @@ from mia_lab.config import build, kinds
 from mia_lab.config.checks import check as check_config
 from mia_lab.config.component import Component
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.load import read_yaml
 from mia_lab.errors import UserError
 from support import composed
 
@@ -326,3 +327,18 @@ def test_a_dataset_of_the_users_has_its_own_root() -> None:
     config = composed(*asked, f"+{own}.root=mine/own")
     assert config.data.root is None
     assert build.source(config.data).root == "mine/own"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: !!bool x", "a: !!int ''", "a: !!float ''", "a: !!timestamp x", "a: !!binary '='"),
+        *("a: 2020-01-01", "a: 2020-13-45", "a: !!set {b}", "? [1]\n: 2", "a: &b 1\nc: *b"),
+        *("[" * 10_000, "- 1", "", "a: \0", f"a: {'9' * 5000}", "a: {1: 2, b: [!!binary YQ==]}"),
+    ],
+)
+def test_a_configuration_that_no_run_wrote(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"{path}: .*run the audit again"):
+        read_yaml(path)

@@ -19,6 +19,7 @@ from mia_lab.data.splits import (
     assign_resplit,
     build_split,
     halves,
+    identical_pairs,
     read_manifest,
     write_manifest,
 )
@@ -134,6 +135,23 @@ def test_exact_duplicates_across_roles_are_refused() -> None:
         build_split(source.load, rows)
     rows["train/2"]["role"] = "member"
     build_split(source.load, rows)  # within one role it is the owner's business
+
+
+def test_identical_pairs_of_one_role_are_found() -> None:
+    roles = {i: {"role": "member" if n < 12 else "nonmember"} for n, i in enumerate(POOL)}
+
+    def found(**groups: str) -> tuple[tuple[str, ...], ...]:
+        rows = {i: row | {"group": groups.get(f"of_{i[6:]}", "")} for i, row in roles.items()}
+        return identical_pairs(build_split(Noise(twins=POOL[3:6]).load, rows)[0])
+
+    same = tuple(POOL[3:6])
+    assert found() == (same,)
+    assert found(of_3="a", of_4="a", of_5="a") == ()
+    assert found(of_3="a", of_4="a", of_5="b") == (same,)
+    assert found(of_3="a", of_4="a") == (same,)
+    assert identical_pairs(build_split(Noise().load, roles)[0]) == ()
+    # A group of the name of an image is not that image.
+    assert found(of_3="train/4", of_5="train/4") == (same,)
 
 
 def test_near_duplicates_across_roles_are_listed() -> None:

@@ -18,6 +18,7 @@ from mia_lab.difficulty.statistics import STATISTICS, ImageStatistics
 from mia_lab.difficulty.supervised import Supervised
 from mia_lab.difficulty.whole_image import NoDifficulty, WholeImageDifficulty
 from mia_lab.errors import UserError
+from mia_lab.store.content import content_sha256
 from mia_lab.types import PairBatch
 from tables import answers
 
@@ -130,6 +131,7 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
         ("file,difficulty\n../x.png,1\n", r"\.\./x.png: no such file in"),
         ("file,difficulty\n/etc/hostname,1\n", "/etc/hostname: no such file in"),
         ("file,difficulty\n0.png,1\n0.png,2\n", "line 3: names 0.png again"),
+        (f"file,difficulty\n{200_000 * 'x'},1\n", r"labels\.csv cannot be read \(field larger"),
     ],
 )
 def test_damaged_labels(tmp_path: Path, backbone: Backbone, text: str, reason: str) -> None:
@@ -139,3 +141,36 @@ def test_damaged_labels(tmp_path: Path, backbone: Backbone, text: str, reason: s
         Supervised(backbone, str(tmp_path), 48)
     with pytest.raises(UserError, match="cannot be read"):
         Supervised(backbone, str(tmp_path / "nowhere"), 48)
+
+
+@pytest.mark.parametrize("name", ["up/x.png", "0.png/../../x.png", "/{outside}/x.png", "../x.png"])
+def test_labels_name_files_of_their_folder(tmp_path: Path, backbone: Backbone, name: str) -> None:
+    """Whatever is labelled counts for the key, so that a change of it is noticed."""
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    labelled(folder)
+    Image.new("RGB", (48, 48)).save(tmp_path / "x.png")
+    with (folder / "labels.csv").open("a") as file:
+        file.write(f"{name.format(outside=tmp_path)},1\n")
+    with pytest.raises(UserError, match=r"line 42: \S+x\.png: no such file in"):
+        Supervised(backbone, str(folder), 48)
+
+
+def test_labelled_pictures_behind_links_count_by_content(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    folder, outside = tmp_path / "labelled", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    labelled(outside)
+    (folder / "linked").symlink_to(outside)
+    rows = [f"linked/{number}.png,{number}" for number in range(10)]
+    (folder / "labels.csv").write_text("\n".join(["file,difficulty", *rows]))
+    Supervised(backbone, str(folder), 48)
+    before = content_sha256(folder)
+    Image.new("RGB", (48, 48)).save(outside / "3.png")
+    assert content_sha256(folder) != before
+    (folder / "linked").unlink()
+    (folder / "linked").symlink_to("..")
+    with pytest.raises(UserError, match=r"linked/labelled: is the same folder as"):
+        Supervised(backbone, str(folder), 48)

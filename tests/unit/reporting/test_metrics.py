@@ -134,6 +134,14 @@ def test_the_file_of_an_audit_is_as_the_schema_says(audit: AuditReport, tmp_path
         (lambda text: text.replace('"auc": 0', '"auc": "x'), "damaged"),
         (lambda text: text.replace('"auc_ci95"', '"auc_ci"'), "no AUC with its interval"),
         (lambda text: text.replace('"n_members": 40', '"n_members": "many"'), "n_members: "),
+        (lambda text: text.replace('"correct"', '"corrdct"'), r"epsilon\.corrdct: "),
+        (lambda text: text.replace('"tpr_at_fpr"', '"tpr_at_fqr"'), "no true positive rates"),
+        (lambda text: text.replace('"tpr_at_fpr": {', '"tpr_at_fpr": 1, "x": {'), "another form"),
+        (lambda text: text.replace('"alpha": [', '"alpha": [null, '), "alpha: .*holds None"),
+        (lambda text: text.replace('"alpha": [', '"alpha": [true, '), "alpha: .*holds True"),
+        (lambda text: text.replace('"low": [', '"low": {}, "x": ['), "low: .*is no list"),
+        (lambda text: text.replace('"auc": 0', '"auc": 1e999, "x": 0'), "1e999 is not finite"),
+        (lambda text: text.replace('"auc": 0', '"auc": NaN, "x": 0'), "NaN is not finite"),
     ],
 )
 def test_damaged_files_are_named(audit, tmp_path: Path, change, words: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 from audits import changed, with_auc
@@ -12,10 +13,25 @@ from mia_lab.reporting.audit.words import (
     details,
     finding,
     headline,
+    identical_sentence,
     text_table,
     verdict,
 )
 from mia_lab.reporting.numbers import interval, p_text, percent, rate, rate_interval
+
+
+def test_identical_pairs_are_named(audit):
+    def sentence(*sizes):
+        content = [f"{number}" for number, size in enumerate(sizes) for _ in range(size)]
+        rest = [f"other {number}" for number in range(len(audit.split.id) - len(content))]
+        split = dataclasses.replace(audit.split, content=np.array([*content, *rest]))
+        return identical_sentence(split)
+
+    assert sentence() == ""
+    assert "1 pair is in the data several times under other names (facade-0000 = f" in sentence(2)
+    assert "(facade-0000 = facade-0001 = facade-0002 = ...)" in sentence(5)
+    assert sentence(2, 2, 2, 2, 2).startswith("5 pairs are in the data several times")
+    assert "facade-0004 = facade-0005; and 2 more)" in sentence(2, 2, 2, 2, 2)
 
 
 def test_table_is_aligned(audit, result):

@@ -96,6 +96,7 @@ def test_other_errors_pass(tmp_path: Path, error: Exception) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(small_disk: SmallDisk) -> None:
     path = small_disk.folder / "results" / "metrics.json"
+    path.parent.mkdir()
     write_file(path, "é\r\n")
     small_disk.fill(pages=3)
     with pytest.raises(UserError, match=r"results: the disk is full \(0.4 MB needed, 12.3 kB free"):

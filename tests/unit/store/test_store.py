@@ -21,6 +21,7 @@ from mia_lab.errors import UserError
 from mia_lab.store import Store, load_table, save_table
 from mia_lab.store.content import content_sha256
 from mia_lab.store.software import software
+from mia_lab.tasks.store import checked
 from mia_lab.types import DifficultyTable
 from tables import difficulty_table
 
@@ -137,6 +138,37 @@ def test_flipped_byte_is_an_error_that_names_the_file(tmp_path: Path, name: str)
         store.folder(AGAIN)
 
 
+def signed(**changes: object) -> str:
+    """A manifest with other values and the checksum of them."""
+    body = {
+        **{"stage": "numbers", "version": 1, "inputs": {"a": 1}, "upstream": {}, "key": STAGE.key},
+        **{"files": {}, "created": 1.0, "seconds": 1.0, "software": {}, **changes},
+    }
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return json.dumps(body | {"sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        *("", "[]", '"text"', "null", "{}", "[" * 100_000, '{"sha256": NaN}', "\ud800", "\0"),
+        *(signed(files=[]), signed(created="today"), signed(seconds=None), signed(software=7)),
+        *(signed(created=float("nan")), signed(key=1), signed(files={"/dev/zero": "0"})),
+        *(signed(files={"pipe": "0"}), signed(files={"\0": "0"})),
+    ],
+)
+def test_a_manifest_that_is_none(tmp_path: Path, manifest: str) -> None:
+    with Store(tmp_path) as store:
+        path = store.folder(STAGE) / "manifest.json"
+    os.mkfifo(path.with_name("pipe"))
+    path.write_text(manifest, errors="surrogatepass")
+    with Store(tmp_path) as store, pytest.raises(UserError, match=r"damaged.*delete the folder"):
+        store.folder(AGAIN)
+    with Store(tmp_path) as store:
+        (entry,) = checked(list(store.entries()))
+        assert entry.state == "damaged"
+
+
 def test_an_entry_at_the_place_of_another_key_is_an_error(tmp_path: Path) -> None:
     first, second = MadeStage("number", given={"a": 1}), MadeStage("number", given={"a": 2})
     with Store(tmp_path) as store:
@@ -224,6 +256,37 @@ def test_failed_computation_publishes_nothing(tmp_path: Path, resumable: bool) -
     assert [e.state for e in store.entries()] == (["unfinished"] if resumable else [])
     stage = MadeStage("numbers", make=finish, is_resumable=resumable)
     assert (store.folder(stage) / "number.txt").exists()
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [("store", "store"), ("store/numbers", "numbers"), ("store/numbers/*.partial", ".partial")],
+)
+def test_a_folder_that_is_deleted_meanwhile_is_an_error(
+    tmp_path: Path, pattern: str, gone: str, first: bool, resumable: bool
+) -> None:
+    """Before or after the computation has written to it."""
+
+    def compute(folder: Path) -> None:
+        if not first:
+            write_number(folder)
+        (deleted,) = tmp_path.glob(pattern)
+        shutil.rmtree(deleted)
+        if first:
+            write_number(folder)
+
+    stage = replace(STAGE, make=compute, is_resumable=resumable)
+    goal = MadeStage("goal", reads=(stage,))
+    for wanted in (stage, goal):
+        with (
+            Store(tmp_path / "store") as store,
+            pytest.raises(UserError, match=rf"{gone}: was deleted while results were"),
+        ):
+            store.folder(wanted)
+    with Store(tmp_path / "store") as store:
+        assert (store.folder(replace(STAGE, is_resumable=resumable)) / "number.txt").exists()
 
 
 def test_unwritable_store(tmp_path: Path) -> None:
