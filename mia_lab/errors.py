@@ -31,14 +31,13 @@ def _escaped(character: str) -> str:
 
 
 def one_line(text: str, longest: int = 200) -> str:
-    """A text of unknown origin as part of a message: one line of printable characters.
+    """A text of unknown origin as part of a message, which escapes it: one line, not too long.
 
     Args:
         text: such as what a library says of a file, or a name in a file.
         longest: characters; the rest is cut off.
     """
     line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= longest else f"{line[:longest]}..."
 
 
