@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 from mia_lab.store import Store
 from mia_lab.victims.pretrained import Pretrained
 from mia_lab.victims.server import Server
+from serving import serving
 from support import Command, Ran
 
 SIZES = [
@@ -84,14 +84,8 @@ def test_one_victim_in_all_its_forms(command: Command) -> None:
 
 def _over_http(command: Command, checkpoint: Path, given: tuple[str, ...]) -> Ran:
     victim = Pretrained(str(checkpoint), 32, "cpu")
-    with Server(victim.translate, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            return command(*given, "victim=http", f"victim.url={server.url}")
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Server(victim.translate, 0)) as server:
+        return command(*given, "victim=http", f"victim.url={server.url}")
 
 
 def _save_answers(reconstructions: Path, folder: Path) -> None:

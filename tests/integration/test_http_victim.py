@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from mia_lab.victims import http, http_server
 from mia_lab.victims import server as server_module
 from mia_lab.victims.answers import query_key
 from mia_lab.victims.server import Server
+from serving import serving
 from support import Command
 
 
@@ -44,12 +44,8 @@ def server(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     silent = logging.Logger("server", logging.CRITICAL + 1)  # it shares the command's stderr
     for module in (http_server, server_module):
         monkeypatch.setattr(module, "log", silent)
-    with Server(model.translate, 0) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server(model.translate, 0)) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def manifest(folder: Path) -> str:

@@ -16,6 +16,7 @@ import pytest
 from hostile_clients import MALFORMED, SMUGGLED, post, received
 from mia_lab.victims.http_server import HttpServer, Refusal
 from mia_lab.victims.limits import Limits
+from serving import serving
 
 Answer = Callable[[bytearray], bytes]
 
@@ -27,14 +28,8 @@ def upper(body: bytearray) -> bytes:
 @contextmanager
 def running(answer: Answer = upper, **limits: float) -> Iterator[HttpServer]:
     chosen = Limits(**limits)  # type: ignore[arg-type]
-    with HttpServer("/translate", {"about": 1}, answer, 0, "127.0.0.1", chosen) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(HttpServer("/translate", {"about": 1}, answer, 0, "127.0.0.1", chosen)) as server:
+        yield server
 
 
 def connect(server: HttpServer) -> socket.socket:

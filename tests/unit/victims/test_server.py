@@ -9,9 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,27 +28,16 @@ from mia_lab.victims.limits import Limits
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.server import Server, main
 from mia_lab.victims.wire import encode_image
+from serving import serving
 
 
 def invert(x: Tensor) -> Tensor:
     return 1 - x[:, :3]
 
 
-@contextmanager
-def running(limits: Limits) -> Iterator[Server]:
-    with Server(invert, 0, limits=limits) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with running(Limits()) as server:
+    with serving(Server(invert, 0)) as server:
         yield server
 
 
@@ -134,7 +121,9 @@ def claimed(width: int, height: int) -> bytes:
     ],
 )
 def test_limits_of_a_request(body: bytes, status: int, message: str) -> None:
-    with running(Limits(request_pixels=1024, request_images=20)) as server:
+    with serving(
+        Server(invert, 0, limits=Limits(request_pixels=1024, request_images=20))
+    ) as server:
         answer = requests.post(server.url, data=body, timeout=5)
         assert (answer.status_code, answer.json()["error"][: len(message)]) == (status, message)
         fits = posted(png(32, 16), png(32, 16))
