@@ -1,16 +1,10 @@
 """Two backbones, one generated pair and its features: what most tests here need."""
 
 import pytest
-import torch
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.procedural import render
 from plain import NetworkCase
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
