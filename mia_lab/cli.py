@@ -24,7 +24,6 @@ from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, SweepFailedError, UserError
 from mia_lab.store import sha256_of
-from mia_lab.store.content import unreadable
 from mia_lab.store.disk import enough_room, full_disk
 
 PACKAGE = Path(__file__).resolve().parent
@@ -136,7 +135,9 @@ def run_task(config: Config) -> None:
                 "again, which continues from the stored results"
             ) from error
         if isinstance(error, PermissionError) and error.filename:
-            raise unreadable(error.filename, error) from error
+            raise UserError(
+                f"{error.filename}: {error.strerror}; correct its permissions"
+            ) from error
         raise
 
 

@@ -48,7 +48,7 @@ def compared(first: str, second: str, difference: float) -> dict[str, Any]:
 def metrics(area: float, verdict: str = "sound", **changes: Any) -> dict[str, Any]:
     """An audit's ``metrics.json``; the gain is 0.05."""
     return {
-        "schema": "mia_lab metrics 1",
+        "schema": "mia_lab metrics 2",
         "name": "facades",
         "n_members": 40,
         "n_nonmembers": 30,

@@ -113,13 +113,13 @@ def structural_similarity(a: Tensor, b: Tensor) -> Floats:
         a, b: float32 (N, 3, H, W) in [0, 1], of at least 11 x 11 pixels.
 
     Returns:
-        float64 (N,), at most 1.
+        float64 (N,), at most 1, from float32 sums.
     """
     _, maps = structural_similarity_index_measure(
-        a.double(), b.double(), data_range=1.0, reduction="none", return_full_image=True
+        a, b, data_range=1.0, reduction="none", return_full_image=True
     )
     inside = slice(_SSIM_BORDER, -_SSIM_BORDER)  # windows beyond it see mirrored pixels
-    similarity: Floats = maps[..., inside, inside].mean((1, 2, 3)).numpy()
+    similarity: Floats = maps[..., inside, inside].double().mean((1, 2, 3)).numpy()
     return similarity
 
 

@@ -42,7 +42,10 @@ def archive_members(path: Path) -> list[str]:
     if not fits:
         raise ValueError(f"unpacks to {size} bytes, many more than it has; save it again")
     if damaged is not None:
-        raise ValueError(f"is damaged ({one_line(damaged)}); copy or save it again")
+        raise ValueError(
+            f"is damaged ({one_line(damaged)}), or was saved without checksums "
+            "(torch.serialization.set_crc32_options); copy or save it again"
+        )
     return names
 
 
@@ -96,11 +99,11 @@ def _problem(tensor: Tensor) -> str:
     if tensor.is_complex():
         return f"is complex ({tensor.dtype})"
     if tensor.device.type != "cpu":
-        return f"has no numbers (device {tensor.device})"
+        return f"has no values (device {tensor.device})"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return "repeats its numbers"
+        return "has fewer values than its shape says"
     try:
         torch.empty(1, dtype=tensor.dtype).to(torch.float32)
     except RuntimeError:
-        return f"holds no numbers that PyTorch converts ({tensor.dtype})"
+        return f"has a type that cannot be converted to float32 ({tensor.dtype})"
     return ""

@@ -43,10 +43,11 @@ def in_levels(images: NDArray[np.floating]) -> Floats:
         >>> in_levels(np.float32([[1, 200, 127.5]]) / np.float32(255)).tolist()
         [[1.0, 200.0, 127.5]]
     """
-    levels = images.astype(np.float64) * 255
+    levels: Floats = np.multiply(images, 255, dtype=np.float64)
     whole = np.rint(levels)
-    found: Floats = np.where(np.abs(levels - whole) < _LEVEL_ROUNDING, whole, levels)
-    return found
+    is_whole = np.abs(levels - whole) < _LEVEL_ROUNDING
+    np.copyto(levels, whole, where=is_whole)
+    return levels
 
 
 def jitter(batch: PairBatch, load_size: int, flip: bool, seed: int) -> PairBatch:

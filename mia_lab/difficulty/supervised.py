@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,7 +99,7 @@ def _read(folder: Path) -> dict[Path, float]:
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"difficulty.folder={folder}: {path} cannot be read ({error})") from error
     # The same as the key is a hash of; others could change without a new key.
-    inside = set(files_below(folder))
+    inside = set(files_below(folder, os.path.isfile))
     labels: dict[Path, float] = {}
     for number, row in enumerate(rows, start=2):
         try:

@@ -50,7 +50,7 @@ from mia_lab.evaluation.results import (
 )
 from mia_lab.types import PrivacyClaim
 
-SCHEMA: Final = "mia_lab metrics 1"
+SCHEMA: Final = "mia_lab metrics 2"
 """Changes with every change of the content that a reader would notice."""
 
 CONFIGURED_NOTE = "configured"
@@ -239,7 +239,7 @@ class AuditMetrics:
         command: what reproduces the run.
     """
 
-    schema: Literal["mia_lab metrics 1"]
+    schema: Literal["mia_lab metrics 2"]
     name: str
     n_members: Annotated[int, Ge(1)]
     n_nonmembers: Annotated[int, Ge(1)]

@@ -42,7 +42,7 @@ from mia_lab.store.manifest import (
     verify,
     write_manifest,
 )
-from mia_lab.store.marker import check_root, mark
+from mia_lab.store.marker import check_root, is_store, mark
 from mia_lab.store.permissions import check_removable, share
 from mia_lab.store.session import Session
 from mia_lab.store.software import software
@@ -132,8 +132,9 @@ class Store:
         folder = self.root / ANSWERS / victim.key
         self._use(folder)
         with contextlib.suppress(OSError):  # not writable: the answers in it are still read
-            folder.mkdir(parents=True, exist_ok=True)
-            share(self.root, folder.parent, folder)
+            if is_store(self.root):  # an unmarked folder with answers would be refused as a store
+                folder.mkdir(parents=True, exist_ok=True)
+                share(self.root, folder.parent, folder)
         return folder
 
     def result(self, stage: Stage[Result]) -> Result:

@@ -33,31 +33,41 @@ def content_sha256(path: Path) -> str:
     if path.is_file():
         return _unchanged_file_sha256(path)
     digest = hashlib.sha256()
-    for file in files_below(path):
+    for file in files_below(path, os.path.isfile):
         digest.update(f"{file.relative_to(path)}\t{_unchanged_file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
-def files_below(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -> list[Path]:
-    """The files in a folder and its sub-folders, sorted; links are followed.
+def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """The files in a folder and its sub-folders, sorted.
+
+    A link to a folder outside is followed; one to a folder inside is not, because that is listed
+    in its own place.
 
     Args:
         folder: the folder.
         wanted: which files are listed, by their paths.
 
     Raises:
-        UserError: a folder cannot be read, or is reached twice because of a link; a link leads
-            nowhere; or a wanted file has a name that is not UTF-8, cannot be read, or is no regular
-            file.
+        UserError: a folder cannot be read, or two links lead to the same one outside; a link that
+            could be a folder or a wanted file leads nowhere; or a wanted file has a name that is
+            not UTF-8, cannot be read, or is no regular file.
     """
     found: list[Path] = []
     seen: dict[str, str] = {}
+    root = os.path.realpath(folder)
 
     def refuse(error: OSError) -> None:
-        raise unreadable(error.filename, error)
+        name = Path(error.filename).name
+        if name != "lost+found" and not name.startswith("."):
+            raise unreadable(error.filename, error)
+
+    def is_elsewhere(path: Path) -> bool:
+        """Whether a folder is listed where it is, and this link to it adds nothing."""
+        return path.is_symlink() and Path(path.resolve()).is_relative_to(root)
 
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not is_elsewhere(Path(parent, name)))
         first = seen.setdefault(os.path.realpath(parent), parent)
         if first != parent:
             raise UserError(
@@ -65,7 +75,8 @@ def files_below(folder: Path, wanted: Callable[[Path], bool] = lambda _: True) -
             )
         for path in (Path(parent, name) for name in names):
             if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - these never raise
-                if path.name.startswith("."):  # such as the lock of an editor
+                # Hidden ones are locks of editors and the like.
+                if path.name.startswith(".") or (path.suffix and not wanted(path)):
                     continue
                 raise UserError(
                     f"{path}: is a link to {path.readlink()}, which is not there or out of reach; "

@@ -126,22 +126,14 @@ def write_file(path: Path, content: str | bytes | memoryview) -> None:
         file.write(data)
 
 
-def allocate(file: BinaryIO, size: int) -> None:
-    """Claim disk space for an empty file, so that a full disk is an error before the work.
+def check_room(folder: Path, size: int) -> None:
+    """Make sure that a large file fits, before the work on what it will hold.
 
-    Does nothing where the system cannot allocate.
-
-    Args:
-        file: open for writing.
-        size: bytes; at least 1.
+    A quota may be smaller than the disk; it shows when the file is written.
 
     Raises:
-        OSError: the disk is full.
+        UserError: the disk has less than ``size`` bytes free.
     """
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno in _SHORTAGES:
-            raise
+    usage = shutil.disk_usage(folder)
+    if usage.total and usage.free < size:  # some network file systems tell 0 of everything
+        raise _message(folder, _SHORTAGES[errno.ENOSPC], size)

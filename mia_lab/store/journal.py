@@ -45,11 +45,13 @@ def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        reason = "is a link" if error.errno == errno.ELOOP else error.strerror
-        _warn(path, str(reason))
+        if error.errno == errno.ELOOP:
+            _warn(path, "is a link; remove it")
+        else:
+            _warn(path, f"cannot be written ({error.strerror})")
 
 
 @cache
 def _warn(path: Path, reason: str) -> None:
-    """Say it once in each process."""
-    log.warning("%s: cannot be written (%s), so that events are not noted; remove it", path, reason)
+    """Warn once in each process."""
+    log.warning("%s: %s; until then, computations are not logged in it", path, reason)

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 LEASE_S = 60.0
 """Seconds without a touch of its file after which a session of another machine is dead."""
 
+MOST_AHEAD_S = 86400.0
+"""How far the clock of another machine may be ahead."""
+
 SESSIONS = ".sessions"
 
 _PROCESS = {"machine": str, "pid": int, "started": str}
@@ -157,10 +160,8 @@ class Session:
         """Remove the files of sessions that are dead."""
         for path in self._files():
             # A file with a suffix is a temporary file of a session that starts or restarts.
-            gone = (
-                abs(self._age(path.name)) >= LEASE_S if path.suffix else not self.lives(path.name)
-            )
-            if gone and path.name != self.name:
+            lives = self._is_fresh(path.name) if path.suffix else self.lives(path.name)
+            if not lives and path.name != self.name:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
@@ -168,11 +169,12 @@ class Session:
         return [path for path in self._folder.iterdir() if path.is_file()]
 
     def _is_fresh(self, name: str) -> bool:
-        """Whether a session's file was touched of late.
+        """Whether a session's file was touched recently.
 
-        A time far ahead is no sign of life, or it would be one for ever.
+        The clocks of machines may differ, so a time ahead counts; one that is more than a day ahead
+        does not, or it would count forever.
         """
-        return abs(self._age(name)) < LEASE_S
+        return -MOST_AHEAD_S < self._age(name) < LEASE_S
 
     def _age(self, name: str) -> float:
         """Seconds since a session's file was touched, on the file server's clock.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.errors import UserError
-from mia_lab.store.disk import allocate, enough_room
+from mia_lab.store.disk import check_room
 
 Table = TypeVar("Table")
 
@@ -32,13 +32,14 @@ class ArrayFile:
         self._path = path
         self._n_rows = n_rows
         self._written = 0
+        self._row: tuple[np.dtype[Any], tuple[int, ...]] | None = None
 
     def __enter__(self) -> Self:
         self._file = self._path.open("wb")
         return self
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Write the next rows, at least one; the first ones also claim the space of the whole.
+        """Write the next rows, at least one; before the first ones, check the room for the whole.
 
         Args:
             rows: (n, ...), with the same type and the same sizes but the first in every call.
@@ -46,9 +47,14 @@ class ArrayFile:
         Raises:
             UserError: the disk has no room for the whole array.
             OSError: the rows cannot be written.
+            ValueError: they are of another type or size than the rows before.
         """
-        if not self._written:
+        row = rows.dtype, rows.shape[1:]
+        if self._row is None:
             self._start(rows)
+            self._row = row
+        if row != self._row:
+            raise ValueError(f"{self._path}: rows of {row} follow rows of {self._row}")
         self._file.write(np.ascontiguousarray(rows).data)
         self._written += len(rows)
 
@@ -60,8 +66,7 @@ class ArrayFile:
         }
         np.lib.format.write_array_header_2_0(self._file, header)
         size = self._file.tell() + self._n_rows * rows[0].nbytes
-        with enough_room(self._path.parent, size):
-            allocate(self._file, size)
+        check_room(self._path.parent, size)
 
     def __exit__(
         self,
@@ -102,6 +107,12 @@ def _load(folder: Path, name: str) -> Any:
     path = folder / f"{name}.npy"
     try:
         return np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: is missing; delete the folder {folder} and run the same command again"
+        ) from error
+    except OSError:  # of the system, not of the file
+        raise
     except Exception as error:  # a header is an expression: Python's parser raises many types
         raise UserError(
             f"{path}: cannot be read as an array; delete the folder {folder} and run the same "

@@ -196,7 +196,11 @@ class Onnx:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.log_severity_level = 4
-            providers = _providers(onnxruntime.get_available_providers(), accelerator)
+            # It lists what was compiled, whether or not this machine has a GPU.
+            available = onnxruntime.get_available_providers()
+            if accelerator == "auto" and not torch.cuda.is_available():
+                available = []
+            providers = _providers(available, accelerator)
             session = onnxruntime.InferenceSession(
                 path, options, providers=providers, enable_fallback=False
             )

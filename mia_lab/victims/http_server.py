@@ -185,6 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
             refusal = Refusal(408, "the request did not arrive in time")
         except Refusal as error:
             refusal = Refusal(error.status, str(error))  # without the frames that hold the body
+        except OSError:
+            raise
+        except Exception:
+            self.server.handle_error(self.request, self.client_address)
+            refusal = Refusal(500, "the server failed")
         try:
             if refusal:
                 self._refuse(refusal)

@@ -19,8 +19,8 @@ class Limits:
         request_bytes: body of one request.
         head_bytes: request line and headers of one request.
         held_bytes: bodies in memory at the same time; as much again is held in answers.
-        connections: open connections. One more replaces the connection that has waited longest
-            for a request; if none waits, it is refused with status 503.
+        connections: open connections. A further connection replaces the one that has waited
+            longest for a request; if none waits, the new one is refused with status 503.
         idle_s: seconds between two requests of a connection.
         step_s: seconds for a head, for each 64 KiB of a body or of an answer, and to wait until
             there is room for one.
@@ -29,7 +29,7 @@ class Limits:
 
     request_pixels: int = 2**22
     request_images: int = 2**12
-    request_bytes: int = 2**26
+    request_bytes: int = 17 * request_pixels  # three float32 channels in base64 take 16
     head_bytes: int = 2**14
     held_bytes: int = 2**27
     connections: int = 256
@@ -56,7 +56,7 @@ class Room:
     def take(self, size: int, timeout: float) -> bool:
         """Wait until there is room for an item, at most ``timeout`` seconds; False: there is none.
 
-        Who took room gives the same number of bytes back.
+        The caller gives the same number of bytes back.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._fits(size), timeout):

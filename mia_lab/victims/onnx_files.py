@@ -49,7 +49,7 @@ def external_files(model: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for location, offset, length in _references(model, file_state(model)):
         place = one_line(location)
-        if not _is_inside(model.parent, location):
+        if not _is_inside(model, location):
             raise UserError(
                 f"{key}: keeps weights in '{place}', outside of its own folder; copy the file "
                 "beside the model and save the model with its name (onnx.save with location=)"
@@ -70,13 +70,19 @@ def external_files(model: Path) -> dict[str, Path]:
     return files
 
 
-def _is_inside(folder: Path, location: str) -> bool:
-    """Whether a location is one in a folder, wherever links lead."""
+def _is_inside(model: Path, location: str) -> bool:
+    """Whether a location is in the folder of a model, also after links are followed.
+
+    If the model is a link itself, as in a cache of a model hub, links may lead to its target's
+    folder.
+    """
     # onnxruntime takes some names with an asterisk for addresses in memory.
     is_plain = location.isprintable() and "*" not in location and ".." not in Path(location).parts
     if not is_plain or Path(location).is_absolute():
         return False
-    return (folder / location).resolve().is_relative_to(folder.resolve())
+    file = (model.parent / location).resolve()
+    folders = model.parent.resolve(), model.resolve().parent
+    return any(file.is_relative_to(folder) for folder in folders)
 
 
 def _is_within(size: int, offset: str, length: str) -> bool:

@@ -85,6 +85,8 @@ class Server(HttpServer):
     def _translate(self, x: Tensor) -> Tensor:
         try:
             y = self.translate(x)
+            if not isinstance(y, Tensor):
+                raise TypeError(f"it gave a {type(y).__name__} instead of a tensor")
         except Exception as error:
             log.exception("the model failed on %s", tuple(x.shape))
             reason = " ".join(str(error).split())

@@ -71,5 +71,5 @@ def test_a_permission_that_is_missing_anywhere(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/mine")
 
     monkeypatch.setattr(SplitStage, "compute", refused)
-    expected = "error: /data/mine: cannot be read (Permission denied); correct its permissions"
+    expected = "error: /data/mine: Permission denied; correct its permissions"
     assert command(TINY, "until=split").error.startswith(expected)

@@ -15,7 +15,7 @@ from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import paired, paired_frame, records, run_frame
 from mia_lab.reporting.numbers import aligned, interval, p_text, percent, rate_interval
 
-SCHEMA = "mia_lab comparison 1"
+SCHEMA = "mia_lab comparison 2"
 
 SIGNIFICANCE = 0.05
 

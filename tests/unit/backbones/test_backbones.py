@@ -215,8 +215,11 @@ def test_file_that_holds_other_things(tmp_path):
         ({3: torch.zeros(1)}, "not a file of weights"),
         ({"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.complex64)}, "weight is complex"),
         ({"conv1.weight": torch.zeros(64, 3, 7, 7).to_sparse()}, "weight is sparse"),
-        ({"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}, "weight has no numbers"),
-        ({"conv1.weight": torch.zeros(1).expand(64, 3, 7, 7)}, "repeats its numbers"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}, "weight has no values"),
+        (
+            {"conv1.weight": torch.zeros(1).expand(64, 3, 7, 7)},
+            "has fewer values than its shape says",
+        ),
     ],
 )
 def test_file_with_tensors_that_are_no_weights(tmp_path, found, message):

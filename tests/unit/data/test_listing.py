@@ -56,7 +56,7 @@ def masks(root: Path) -> Path:
 
 
 def answers(root: Path) -> Path:
-    return picture(root / "a/1.png").parent
+    return picture(root / "answers/a/1.png").parent
 
 
 def ids(root: Path, layout: str) -> object:
@@ -69,7 +69,7 @@ LISTED: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "two folders": (two_folders, lambda root: ids(root, "two_folders")),
     "label maps": (label_maps, lambda root: ids(root, "image_label")),
     "masks of instances": (masks, lambda root: ids(root, "image_label")),
-    "answers": (answers, lambda root: Outputs(str(root), 32)),
+    "answers": (answers, lambda root: Outputs(str(root / "answers"), 32)),
 }
 """What makes a folder of pictures, and what lists it."""
 
@@ -105,15 +105,11 @@ def looping(inside: Path) -> str:
 
 
 def looping_folder(inside: Path) -> str:
-    (inside / "again").symlink_to("..")
-    return "again: is the same folder as "
-
-
-def folders_that_link_to_each_other(inside: Path) -> str:
-    (inside.parent / "b").mkdir()
-    (inside.parent / "b/to-a").symlink_to(inside)
-    (inside / "to-b").symlink_to(inside.parent / "b")
-    return " is the same folder as "
+    outside = inside.parents[1] / "outside"
+    outside.mkdir()
+    (outside / "again").symlink_to(outside)
+    (inside / "more").symlink_to(outside)
+    return "more/again: is the same folder as "
 
 
 def pipe(inside: Path) -> str:
@@ -141,8 +137,8 @@ def folder_of_which_only_names_are_read(inside: Path) -> str:
     "spoil",
     [
         *(not_utf8, in_a_folder_that_is_not_utf8, dangling, dangling_folder, dangling_to_bytes),
-        *(looping, looping_folder, folders_that_link_to_each_other, pipe, unreadable),
-        *(unreadable_folder, folder_of_which_only_names_are_read),
+        *(looping, looping_folder, pipe, unreadable, unreadable_folder),
+        folder_of_which_only_names_are_read,
     ],
 )
 def test_one_line_that_names_the_path(
@@ -161,14 +157,14 @@ def test_one_line_that_names_the_path(
     message.encode()
 
 
-@pytest.mark.parametrize("spoil", [not_utf8, dangling, looping_folder, unreadable_folder])
+@pytest.mark.parametrize("spoil", [not_utf8, dangling_folder, looping_folder, unreadable_folder])
 def test_a_folder_that_counts_by_its_content(folder: Path, spoil: Callable[[Path], str]) -> None:
     """Such as the labels of ``difficulty=supervised``."""
     inside = answers(folder)
-    content_sha256(folder)
+    content_sha256(folder / "answers")
     expected = spoil(inside)
     with pytest.raises(UserError) as told:
-        content_sha256(folder)
+        content_sha256(folder / "answers")
     assert expected in str(told.value)
 
 
@@ -184,8 +180,23 @@ def test_linked_folders_are_listed(tmp_path: Path) -> None:
     assert content_sha256(tmp_path / "train") != before
 
 
+def test_links_to_folders_inside_add_nothing(tmp_path: Path) -> None:
+    """Such as `current`, `.venv/lib64` and loops: their content is listed in its own place."""
+    picture(tmp_path / "2024/1.png")
+    before = content_sha256(tmp_path)
+    (tmp_path / "current").symlink_to("2024")
+    (tmp_path / "2024/again").symlink_to("..")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/to-b").symlink_to("../2024")
+    assert [*pictures(tmp_path)] == ["2024/1"]
+    assert content_sha256(tmp_path) == before
+
+
 def test_what_is_no_picture_is_no_obstacle(folder: Path) -> None:
     picture(folder / "1.png")
+    (folder / "NOTES.txt").symlink_to("gone.txt")
+    picture(folder / "lost+found/2.png").parent.chmod(0)
+    picture(folder / ".Trash-1000/2.png").parent.chmod(0)
     for name in (os.fsdecode(b"notes\xff.txt"), "private.txt", ".hidden.png"):
         (folder / name).write_text("mine")
         (folder / name).chmod(0)
@@ -199,7 +210,7 @@ def test_files_are_sorted_as_paths(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert files_below(tmp_path) == sorted(tmp_path / name for name in names)
+    assert files_below(tmp_path, Path.is_file) == sorted(tmp_path / name for name in names)
 
 
 def test_a_picture_that_becomes_unreadable_later(folder: Path) -> None:

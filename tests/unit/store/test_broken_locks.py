@@ -149,7 +149,7 @@ def test_events_are_not_written_through_a_link(
         store.folder(MadeStage("letters"))
     assert mine.read_text() == "mine"
     (line,) = caplog.messages
-    assert line.startswith(f"{root / 'log.jsonl'}: cannot be written (is a link), ")
+    assert line.startswith(f"{root / 'log.jsonl'}: is a link; remove it; ")
 
 
 def test_nobody_waits_for_a_log_that_is_a_pipe(tmp_path: Path) -> None:

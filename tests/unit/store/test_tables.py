@@ -34,7 +34,7 @@ def assert_refused(folder: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
         load_table(folder, Scores)
+    what = "is missing" if content is None else "cannot be read as an array"
     assert str(error.value) == (
-        f"{path}: cannot be read as an array; delete the folder {folder} and run the same "
-        "command again"
+        f"{path}: {what}; delete the folder {folder} and run the same command again"
     )

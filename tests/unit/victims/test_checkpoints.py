@@ -189,9 +189,9 @@ TRILLION = 10**6, 10**6
         ({"a": COMPRESSED}, r"tensor a is sparse \(torch\.sparse_csr\)"),
         ({"a": QUANTISED}, r"tensor a is quantised \(torch\.qint8\)"),
         ({"a": torch.zeros(3, dtype=torch.complex64)}, r"tensor a is complex \(torch\.complex64"),
-        ({"a": torch.zeros(3, device="meta")}, r"tensor a has no numbers \(device meta\)"),
-        ({"a": torch.empty(3, dtype=torch.bits8)}, "tensor a holds no numbers that PyTorch conv"),
-        ({"a": torch.zeros(1).expand(TRILLION)}, "tensor a repeats its numbers"),
+        ({"a": torch.zeros(3, device="meta")}, r"tensor a has no values \(device meta\)"),
+        ({"a": torch.empty(3, dtype=torch.bits8)}, "tensor a has a type that cannot be converted"),
+        ({"a": torch.zeros(1).expand(TRILLION)}, "tensor a has fewer values than its shape"),
         ({"a": Call(torch.Tensor, 10**9)}, "tensors have 4000000000 bytes, more than the file"),
         ({"a": Call(bytearray, 10**12)}, "cannot be read|contains a bytearray"),
         ({"a": Call(torch.Tensor, *TRILLION)}, r"cannot be read \(not a file of weights\)"),
@@ -248,7 +248,9 @@ def test_changed_weights_are_noticed(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(b"\0\0\0?" * 50, b"\0\0\1?" * 50))
     assert torch.load(path, weights_only=True)["a"][0] != 0.5
-    assert_refused(path, r"is damaged \(\w+/data/0\); copy or save it again")
+    assert_refused(
+        path, r"is damaged \(\w+/data/0\), or was saved without checksums .*; copy or save it again"
+    )
 
 
 def safetensors(header: bytes, claimed: int | None = None) -> bytes:

@@ -188,6 +188,18 @@ def test_files_outside_of_the_folder_are_refused(tmp_path: Path, place: str) -> 
     assert_refused(path, r"keeps weights in 'w\.bin', outside of its own folder; copy the file")
 
 
+def test_a_cache_of_a_model_hub_links_both_files_to_one_folder(tmp_path: Path) -> None:
+    (place, *_) = PLACES
+    (tmp_path / "snapshots").mkdir()
+    path = written(tmp_path / "snapshots/1", PLACES[place]())
+    before = fingerprint(path)
+    (tmp_path / "blobs").mkdir()
+    for number, file in enumerate((path, path.parent / "w.bin")):
+        file.rename(tmp_path / f"blobs/{number}")
+        file.symlink_to(f"../../blobs/{number}")
+    assert fingerprint(path) == before
+
+
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
