@@ -75,21 +75,22 @@ def contrast(pair: PairedTest) -> tuple[str, str, str]:
 
 
 def summary(found: RunComparison) -> list[str]:
-    """The findings in sentences."""
-    best = "; ".join(_best(found, attack) for attack in attacks_of(found))
-    lines = [f"{len(found.runs)} runs. Highest AUC, chosen in hindsight: {best}."]
-    lines.append(_tested(found))
-    for reason, pairs in untested(found).items():
-        wholly = [runs for runs, attacks in pairs if not attacks]
-        lines += [f"Not tested ({reason}): {_some(wholly)}."] if wholly else []
+    """The findings in sentences; confounded splits first, because they qualify every AUC."""
     confounded = [
         run.label for run in found.runs if run.metrics.blind.verdict is Verdict.CONFOUNDED
     ]
+    lines = []
     if confounded:
         lines.append(
             "Confounded splits, where an attack's AUC is not about membership alone: "
             f"{_some(confounded)}."
         )
+    best = "; ".join(_best(found, attack) for attack in attacks_of(found))
+    lines.append(f"{len(found.runs)} runs. Highest AUC, chosen in hindsight: {best}.")
+    lines.append(_tested(found))
+    for reason, pairs in untested(found).items():
+        wholly = [runs for runs, attacks in pairs if not attacks]
+        lines += [f"Not tested ({reason}): {_some(wholly)}."] if wholly else []
     return lines
 
 

@@ -89,12 +89,13 @@ def states(sweep: Sweep) -> str:
 
 
 def summary(sweep: Sweep) -> list[str]:
-    """The findings in sentences, the state of the sweep first."""
+    """The findings in sentences: the state of the sweep, confounded splits, and the AUCs."""
     total = len(sweep.points) + len(sweep.missing)
     more = f" ({states(sweep)})" if len(sweep.done) < total else ""
     lines = [f"{len(sweep.done)} of {total} points are done{more}."]
     if sweep.missing:
         lines.append(f"No folder: {some(sweep.missing)}.")
+    lines += _confounded(sweep)
     return [*lines, _best(sweep), *_best_setting(sweep), _usual(sweep), *_split(sweep)]
 
 
@@ -159,17 +160,23 @@ def usual_row(sweep: Sweep) -> Mapping[str, Any] | None:
     return next(same, None)
 
 
+def _confounded(sweep: Sweep) -> list[str]:
+    """The points whose AUCs are not about membership alone, if there are any."""
+    rows = attack_rows(sweep, main_attack(sweep))
+    confounded = [r["point"] for r in rows if r["blind_verdict"] == Verdict.CONFOUNDED]
+    if not confounded:
+        return []
+    return [
+        "Where a split is confounded, an attack's AUC is not about membership alone: "
+        f"points {some(confounded)}."
+    ]
+
+
 def _split(sweep: Sweep) -> list[str]:
     """What the points' own checks say: whether their numbers are about membership."""
     rows = attack_rows(sweep, main_attack(sweep))
     counts = Counter(str(row["blind_verdict"]) for row in rows)
     lines = ["Splits: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + "."]
-    confounded = [r["point"] for r in rows if r["blind_verdict"] == Verdict.CONFOUNDED]
-    if confounded:
-        lines.append(
-            "Where a split is confounded, an attack's AUC is not about membership alone: "
-            f"points {some(confounded)}."
-        )
     tested = [row for row in rows if row["excess"] is not None]
     above = sum(row["excess_ci95_low"] > 0 for row in tested)
     lines.append(

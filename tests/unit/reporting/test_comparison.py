@@ -99,6 +99,7 @@ def test_words(found: RunComparison) -> None:
     runs = worse, *found.runs[1:]
     text = report.text(dataclasses.replace(found, runs=runs, paired=()))
     assert "Confounded splits, where an attack's AUC is not about membership alone: common" in text
+    assert text.index("Confounded splits") < text.index("Highest AUC")
     assert "No two runs could be tested against each other." in text
 
 

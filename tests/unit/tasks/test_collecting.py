@@ -230,7 +230,7 @@ def test_confounded_points_and_the_usual_one_are_named(tmp_path: Path) -> None:
         add(tmp_path, number, found=metrics(0.58 + number / 10, verdict), alpha=alpha, seed=number)
     words = " ".join(report.summary(gather(tmp_path)))
     assert "Splits: 3 sound, 1 confounded." in words
-    assert "not about membership alone: points 3." in words
+    assert "not about membership alone: points 3. Highest AUC" in words
     assert "the usual point, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
     assert "at 3 of 4 points" in words
 
