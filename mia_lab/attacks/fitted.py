@@ -72,10 +72,8 @@ def quantile(
         more = [evidence.features(images)] if components else []
         return np.concatenate([difficulty, *more], axis=1)
 
-    x, y = (
-        columns(auxiliaries),
-        logs(evidence.reconstructions.mean_error(auxiliaries, model), evidence.resolution),
-    )
+    x = columns(auxiliaries)
+    y = logs(evidence.reconstructions.mean_error(auxiliaries, model), evidence.resolution)
     fit = _quantile_regression(fpr, min(components, len(y) // FOLDS), penalty)
     rng = np.random.default_rng(derive_seed(evidence.seed, "quantile"))
     fold = rng.permutation(len(y)) % FOLDS

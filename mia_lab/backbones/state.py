@@ -62,11 +62,8 @@ def check_state(state: Mapping[Any, Any], path: Path) -> None:
     """
     for name, value in state.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
-            kind = (
-                one_line(name)
-                if isinstance(name, str)
-                else f"something of type {type(name).__name__}"
-            )
+            is_text = isinstance(name, str)
+            kind = one_line(name) if is_text else f"something of type {type(name).__name__}"
             raise ValueError(
                 f"holds {kind} where a tensor's name should be; save only the network's "
                 "state_dict()"

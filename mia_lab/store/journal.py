@@ -54,4 +54,4 @@ def note(root: Path, event: str, stage: str, key: str, **details: Any) -> None:
 @cache
 def _warn(path: Path, reason: str) -> None:
     """Warn once in each process."""
-    log.warning("%s: %s; until then, computations are not logged in it", path, reason)
+    log.warning("%s: %s; computations are not logged in it", path, reason)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -68,12 +67,7 @@ class ArrayFile:
         size = self._file.tell() + self._n_rows * rows[0].nbytes
         check_room(self._path.parent, size)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close the file.
 
         Raises:

@@ -106,7 +106,7 @@ class HttpServer(ThreadingHTTPServer):
         return f"http://{host!s}:{port}{self.path}"
 
     def compute(self, body: bytearray, client: socket.socket) -> bytes:
-        """The answer to a client's body; who asks gives its bytes back to ``answers``.
+        """The answer to a client's body; the caller gives its bytes back to ``answers``.
 
         Raises:
             ConnectionError: the client closed the connection before its turn.
