@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mia_lab.data.pictures import Reader, decode, decode_ids, matched
+from mia_lab.data.pictures import matched
+from mia_lab.data.reading import Reader, decode, decode_ids
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 

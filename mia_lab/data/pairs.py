@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from mia_lab.data import labels
 from mia_lab.data.encoding import checked_palette
-from mia_lab.data.pictures import decode, matched, pictures
+from mia_lab.data.pictures import matched, pictures
+from mia_lab.data.reading import decode
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, PathName, Text

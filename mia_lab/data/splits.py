@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mia_lab.data import traces
 from mia_lab.data.csv_text import defused, restored
-from mia_lab.data.pictures import Reader
+from mia_lab.data.reading import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from mia_lab.data.pictures import Reader, opened
+from mia_lab.data.reading import Reader, opened
 from mia_lab.data.source import Pair
 from mia_lab.types import BlindFeatures
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
-from mia_lab.data.pictures import opened
+from mia_lab.data.reading import opened
 from mia_lab.data.transforms import resize
 from mia_lab.errors import UserError
 from mia_lab.parameters import File, PositiveInt, Side

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mia_lab.data.pictures import decode, opened, pictures
+from mia_lab.data.pictures import pictures
+from mia_lab.data.reading import decode, opened
 from mia_lab.errors import UserError
 from mia_lab.parameters import RUNTIME, PathName, PositiveInt
 from mia_lab.store import Contents

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from fuzzing import fuzz
-from mia_lab.data import pictures
+from mia_lab.data import reading
 from mia_lab.data.pairs import FolderPairs
-from mia_lab.data.pictures import FORMATS, decode, decode_ids
+from mia_lab.data.reading import FORMATS, decode, decode_ids
 from mia_lab.errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, side: in
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from mia_lab.data.pictures import decode\n"
+        "from mia_lab.data.reading import decode\n"
         "from mia_lab.errors import UserError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: decode(Path(sys.argv[1]))\n"
@@ -124,6 +124,6 @@ def test_whatever_a_decoder_raises_is_one_line(
     def fail(*_: object) -> None:
         raise error("of the\ndecoder")
 
-    monkeypatch.setattr(pictures.Image.Image, "convert", fail)
+    monkeypatch.setattr(reading.Image.Image, "convert", fail)
     with pytest.raises(UserError, match=r"1\.png: cannot be decoded \(of the decoder\)"):
         decode(path)
