@@ -6,6 +6,7 @@ carry types, ranges and defaults; :mod:`mia_lab.config.component` checks setting
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,6 +66,30 @@ BelowOne = Annotated[float, Ge(0), Lt(1)]
 """In [0, 1), such as a probability of dropout."""
 
 OpenUnitInterval = Annotated[float, Gt(0), Lt(1)]
+
+MIN_SIDE = 16
+"""Smallest height and width of a picture, in pixels."""
+
+
+def _two_sides(size: int | list[int]) -> int | list[int]:
+    if isinstance(size, list):
+        if len(size) != 2:
+            raise ValueError(f"{size}: must be one side, or [width, height]")
+        return size[0] if size[0] == size[1] else size
+    return size
+
+
+Pixels = Annotated[int, Ge(MIN_SIDE)]
+
+ImageSize = Annotated[Pixels | list[Pixels], AfterValidator(_two_sides)]
+"""Size of pictures, in pixels: the side of a square, or [width, height]."""
+
+
+def width_height(size: int | Sequence[int]) -> tuple[int, int]:
+    """Width and height of an :data:`ImageSize`."""
+    width, height = (size, size) if isinstance(size, int) else size
+    return width, height
+
 
 InputEncoding = Literal["rgb", "one_hot"]
 """What victims are given of an input: its picture, or its labels."""

@@ -45,6 +45,7 @@ class PairDataset(Dataset[Item]):
 
     Attributes:
         in_channels: number of channels of the victim's input.
+        out_channels: number of channels of the targets.
         residuals: residual of each input encoded so far, by id; see
             :func:`mia_lab.data.encoding.nearest_colors`.
 
@@ -66,6 +67,7 @@ class PairDataset(Dataset[Item]):
         self.cache_bytes = cache_bytes
         self.encoding = encoding
         self.in_channels = encoding.channels if encoding else 3
+        self.out_channels = 3
         self.residuals: dict[str, float] = {}
         self._cache: dict[str, Item] = {}
         self._fingerprint: tuple[FileStates, str] | None = None
