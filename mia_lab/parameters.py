@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BeforeValidator
@@ -89,6 +89,45 @@ def width_height(size: int | Sequence[int]) -> tuple[int, int]:
     """Width and height of an :data:`ImageSize`."""
     width, height = (size, size) if isinstance(size, int) else size
     return width, height
+
+
+def described(size: int | Sequence[int]) -> str:
+    """An :data:`ImageSize` in words, such as "64 px" or "512 x 256 px"."""
+    width, height = width_height(size)
+    return f"{width} px" if width == height else f"{width} x {height} px"
+
+
+def _low_and_high(span: list[float]) -> list[float]:
+    if len(span) != 2 or not span[0] < span[1]:
+        raise ValueError(f"{span}: must be [low, high], low below high")
+    return span
+
+
+Finite = Annotated[float, Ge(-1e30), Le(1e30)]
+
+ValueRange = Annotated[list[Finite], AfterValidator(_low_and_high)]
+"""The values that mean 0 and 1."""
+
+
+def _input_and_target(spans: list[list[float] | None]) -> list[list[float] | None]:
+    if len(spans) != 2:
+        raise ValueError(
+            f"{spans}: must be [low, high], or such a range of the input and another of the target"
+        )
+    return spans
+
+
+ValueRanges = ValueRange | Annotated[list[ValueRange | None], AfterValidator(_input_and_target)]
+"""One range, or that of the input and that of the target."""
+
+
+def both_ranges(spans: Any) -> list[tuple[float, float] | None]:
+    """The range of the input and that of the target, of :data:`ValueRanges`."""
+    if spans is None:
+        return [None, None]
+    if all(isinstance(span, int | float) for span in spans):
+        spans = [spans, spans]
+    return [None if span is None else (float(span[0]), float(span[1])) for span in spans]
 
 
 InputEncoding = Literal["rgb", "one_hot"]

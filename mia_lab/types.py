@@ -1,6 +1,7 @@
 """The frozen tables that the stages of an audit exchange.
 
-Rows are joined by id (and model), never by position. Images are float32 NCHW RGB in [0, 1].
+Rows are joined by id (and model), never by position. Images are float32 NCHW in [0, 1], of any
+number of channels.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ class PairBatch:
 
     Attributes:
         ids: N image ids.
-        x: float32 (N, 3, H, W) in [0, 1], the input domain (label map, map) as a picture.
-        y: float32 (N, 3, H, W) in [0, 1], the output domain (photo, satellite image).
-        encoded: float32 (N, C, H, W) in [0, 1], x as one-hot labels, optionally with instance
+        x: float32 (N, C, H, W) in [0, 1], the input domain (label map, map) as a picture.
+        y: float32 (N, C, H, W) in [0, 1], the output domain (photo, satellite image).
+        encoded: float32 (N, K, H, W) in [0, 1], x as one-hot labels, optionally with instance
             boundaries as the last channel; None if x is the victim's input.
     """
 
@@ -201,8 +202,8 @@ class Reconstructions:
         transform: (R,) alterations of the queries (``identity``, ``hflip``, ``crop-3``, ...).
         repeat: int64 (R,) index of the repeated query, for victims with random answers.
         error: float64 (R,) mean absolute error against the target, in [0, 1] (Eq. 1 of the paper).
-        images: float32 (R, 3, H, W) in [0, 1], the answers; may be a read-only memory map, or
-            (R, 3, 0, 0) if only the errors are stored.
+        images: float32 (R, C, H, W) in [0, 1], the answers; may be a read-only memory map, or
+            (R, C, 0, 0) if only the errors are stored.
     """
 
     model: Strings

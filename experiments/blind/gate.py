@@ -18,6 +18,7 @@ from mia_lab.backbones.pooling import pool
 from mia_lab.data import traces
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.picture import Picture
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.splits import Counts, assign_official, assign_resplit
@@ -72,7 +73,7 @@ class Altered:
 
     def load(self, image_id: str) -> Pair:
         pair = self._source.load(image_id)
-        return Pair(pair.x, self._alter(pair.y))
+        return Pair(pair.x, Picture.of(self._alter(pair.y.image())))
 
 
 def brighter(percent: float) -> Alter:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
 
 
@@ -28,7 +29,7 @@ class MyPairs:
         return tuple(f"{subset}/{i:04d}" for i in range(self.n))
 
     def load(self, image_id: str) -> Pair:
-        """One pair, input and target: RGB, 8 bits, one aspect ratio, any size."""
+        """One pair, input and target: of one aspect ratio, any size, any number of channels."""
         noise = hashlib.sha256(image_id.encode()).digest()
         x, y = (Image.new("RGB", (64, 64), "white") for _ in range(2))
         for k in range(4):
@@ -36,7 +37,7 @@ class MyPairs:
             box = (left, top, left + 16, top + 16)
             ImageDraw.Draw(x).ellipse(box, fill="black")
             ImageDraw.Draw(y).ellipse(box, fill=(noise[8 + k], noise[12 + k], noise[16 + k]))
-        return Pair(x, y)
+        return Pair(Picture.of(x), Picture.of(y))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         """A hash that changes with the content of these pairs: keys of stored results contain it.

@@ -110,7 +110,7 @@ def structural_similarity(a: Tensor, b: Tensor) -> Floats:
     11 x 11 pixels.
 
     Args:
-        a, b: float32 (N, 3, H, W) in [0, 1], of at least 11 x 11 pixels.
+        a, b: float32 (N, C, H, W) in [0, 1], of at least 11 x 11 pixels.
 
     Returns:
         float64 (N,), at most 1, from float32 sums.

@@ -59,7 +59,7 @@ class Evidence:
             unseen=len(self.references),
             seen=len(self.references),
             auxiliaries=len(self.known.ids(Role.AUXILIARY)),
-            image_size=int(self.reconstructions.images.shape[-1]),
+            shortest_side=min(self.reconstructions.images.shape[-2:]),
         )
 
     @property

@@ -152,10 +152,10 @@ def _columns(evidence: Evidence, ids: Sequence[str], model: str) -> Floats:
 def _check_shadow(given: Given, *, patch: int = 16, references: int = 1, **_: object) -> None:
     name = "attack.available.shadow"
     given.enough(f"{name}.references={references}", "references", references, "give fewer")
-    if patch > given.image_size:
+    if patch > given.shortest_side:
         raise UserError(
-            f"{name}.patch={patch}: must be at most the side of the images, "
-            f"{given.image_size} pixels"
+            f"{name}.patch={patch}: must be at most the shorter side of the images, "
+            f"{given.shortest_side} pixels"
         )
 
 
@@ -206,10 +206,10 @@ def shadow(
 
 
 def _trained(x: Tensor, y: Tensor, epochs: int, seed: int) -> nn.Module:
-    """A classifier of patches (P, 3, S, S), in [0, 1], fitted with Adam."""
+    """A classifier of patches (P, C, S, S), in [0, 1], fitted with Adam."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network()
+        network = _network(x.shape[1])
         optimizer = torch.optim.Adam(network.parameters(), 1e-3, weight_decay=1e-4)
         for _ in range(epochs):
             for rows in torch.split(torch.randperm(len(x)), 64):
@@ -220,9 +220,9 @@ def _trained(x: Tensor, y: Tensor, epochs: int, seed: int) -> nn.Module:
     return network
 
 
-def _network() -> nn.Module:
+def _network(channels: int) -> nn.Module:
     return nn.Sequential(
-        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
         *(nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 1), nn.Flatten(0)),
@@ -230,7 +230,7 @@ def _network() -> nn.Module:
 
 
 def _patches(evidence: Evidence, ids: Sequence[str], model: str, patch: int) -> NDArray[np.float32]:
-    """Error maps cut into patches: float32 (N, P, 3, patch, patch)."""
+    """Error maps cut into patches: float32 (N, P, C, patch, patch)."""
     answers = evidence.reconstructions
     found = []
     for batch in evidence.pairs(ids):

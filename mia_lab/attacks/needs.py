@@ -21,14 +21,14 @@ class Given:
         unseen: how many of them never saw an image, at least.
         seen: how many of them saw an image, at least.
         auxiliaries: known non-members.
-        image_size: side of the images, in pixels.
+        shortest_side: of the images, in pixels.
     """
 
     references: int = 0
     unseen: int = 0
     seen: int = 0
     auxiliaries: int = 0
-    image_size: int = 0
+    shortest_side: int = 0
 
     def enough(self, what: str, key: str, wanted: int, remedy: str) -> None:
         """Refuse too little.

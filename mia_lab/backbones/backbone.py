@@ -134,7 +134,8 @@ class Backbone:
         """Feature maps of images at the native resolution of each layer.
 
         Args:
-            images: float32 (N, 3, H, W) in [0, 1], on any device.
+            images: float32 (N, C, H, W) in [0, 1], on any device. Other pictures than RGB enter by
+                the rule of timm for ``in_chans``, see :func:`normalised`.
             layers: block numbers or module names that :meth:`check_layers` accepts.
 
         Returns:
@@ -152,12 +153,12 @@ class Backbone:
             self.model.get_submodule(n).register_forward_hook(_record(outputs, n)) for n in names
         ]
         indices = [self.blocks[n].index for n in numbers] or [0]
-        images = images.contiguous(memory_format=torch.channels_last)
-        normalised = (images - self._mean.to(images)) / self._std.to(images)
+        given = normalised(images, self._mean.to(images), self._std.to(images))
+        given = given.contiguous(memory_format=torch.channels_last)
         try:
             with torch.inference_mode(), _full_float32():
                 maps = self.model.forward_intermediates(
-                    normalised, indices=indices, intermediates_only=True, stop_early=not names
+                    given, indices=indices, intermediates_only=True, stop_early=not names
                 )
         finally:
             for hook in hooks:
@@ -172,6 +173,32 @@ class Backbone:
         ]
         convs = (n for n, m in self.model.named_modules() if isinstance(m, nn.Conv2d))
         return ", ".join([*listed, f"or a module's name, such as {next(convs)}"])
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """What a network for RGB is given of pictures of any number of channels.
+
+    timm adapts the weights of the first convolution (``adapt_input_conv``): one channel gets the
+    sum of those of red, green and blue; N channels get them in turn, times 3 / N. Because a
+    convolution is linear, the same results from grey as all three, and from N channels summed in
+    turn, times 3 / N. Mean and deviation are those of the colour whose weights a channel gets.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        mean, std: (1, 3, 1, 1).
+
+    Returns:
+        (N, 3, H, W).
+    """
+    channels = images.shape[1]
+    if channels in (1, 3):
+        return (images.expand(-1, 3, -1, -1) - mean) / std
+    given = images.new_zeros(len(images), 3, *images.shape[2:])
+    for start in range(0, channels, 3):
+        part = images[:, start : start + 3]
+        colours = slice(part.shape[1])
+        given[:, colours] += (part - mean[:, colours]) / std[:, colours]
+    return given * (3 / channels)
 
 
 def _blocks(model: Any) -> dict[int, Block]:

@@ -19,7 +19,7 @@ def pool(backbone: Backbone, images: Tensor) -> NDArray[np.float64]:
 
     Args:
         backbone: the network; it receives the images resized to 128 x 128 pixels.
-        images: float32 (N, 3, H, W) in [0, 1].
+        images: float32 (N, C, H, W) in [0, 1].
 
     Returns:
         float64 (N, D), one column per channel of each block.

@@ -27,6 +27,7 @@ from mia_lab.config.choices import (
 )
 from mia_lab.parameters import (
     BelowOne,
+    ImageSize,
     NonNegative,
     NonNegativeInt,
     OpenUnitInterval,
@@ -35,6 +36,7 @@ from mia_lab.parameters import (
     PositiveInt,
     Side,
     Text,
+    ValueRanges,
     Weight,
 )
 from mia_lab.types import Layer
@@ -65,7 +67,7 @@ class Scale(Section):
 
     name: Text
     source: Text
-    image_size: PositiveInt
+    image_size: ImageSize
     n_members: PositiveInt | None
     n_nonmembers: PositiveInt | None
     n_auxiliary: NonNegativeInt | None
@@ -95,7 +97,15 @@ class Data(Section):
     input_encoding: InputEncoding
     palette: list[list[int]] | None
     instances: bool
-    image_size: Annotated[int, Ge(16)]
+    image_size: ImageSize
+    resize: Literal["squash", "fit", "crop"]
+    value_range: ValueRanges | None
+    input_channels: PositiveInt | None
+    target_channels: PositiveInt | None
+    alpha: Text
+    exif: Literal["refuse", "apply"]
+    page: NonNegativeInt | None
+    max_megapixels: Positive
     protocol: Protocol
     manifest: PathName | None
     assignment: Assignment

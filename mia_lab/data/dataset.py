@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from mia_lab.data.encoding import LabelEncoding
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair, PairSource
-from mia_lab.data.transforms import resize
+from mia_lab.data.transforms import ResizeMode, Resizing, in_unit
+from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.store.content import file_state, is_foreign, source_sha256
 from mia_lab.types import PairBatch
@@ -29,7 +31,10 @@ WORKERS = 2
 FileStates = tuple[tuple[int, ...], ...]
 """What changes with every write to some files."""
 
-Item = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]
+Side = NDArray[np.uint8] | NDArray[np.float32]
+"""A resized picture (C, H, W): levels of 8 bits, or float32 in [0, 1]."""
+
+Item = tuple[str, Side, Side, NDArray[np.uint8] | None]
 """Id, x, y, and the compact form of x's labels (None without an encoding)."""
 
 
@@ -39,45 +44,74 @@ class PairDataset(Dataset[Item]):
     Args:
         source: the dataset to read from.
         ids: ids of the pairs, in the order of the dataset.
-        image_size: side of the square to which pictures are resized, in pixels.
+        image_size: size of the resized pictures in pixels: one side, or [width, height].
         cache_bytes: size of the cache of decoded pairs; pairs beyond it are decoded at every read.
         encoding: encodes the inputs as labels; None returns the pictures only.
+        resize: how other aspect ratios are resized, see :class:`Resizing`.
 
     Attributes:
-        in_channels: number of channels of the victim's input.
-        out_channels: number of channels of the targets.
         residuals: residual of each input encoded so far, by id; see
             :func:`mia_lab.data.encoding.nearest_colors`.
 
     Raises:
-        UserError: while reading a pair, a picture cannot be decoded or is not a label map.
+        UserError: while reading a pair, a picture cannot be decoded, is not a label map, or has
+            other channels than that of the first pair.
     """
 
     def __init__(
         self,
         source: PairSource,
         ids: Sequence[str],
-        image_size: int,
+        image_size: int | Sequence[int],
         cache_bytes: int = CACHE_BYTES,
         encoding: LabelEncoding | None = None,
+        resize: ResizeMode = "squash",
     ) -> None:
         self.source = source
         self.ids = tuple(ids)
         self.image_size = image_size
         self.cache_bytes = cache_bytes
         self.encoding = encoding
-        self.in_channels = encoding.channels if encoding else 3
-        self.out_channels = 3
+        self.resizing = Resizing.of(image_size, resize)
         self.residuals: dict[str, float] = {}
         self._cache: dict[str, Item] = {}
+        self._firsts: list[Item] = []
         self._fingerprint: tuple[FileStates, str] | None = None
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
         """A dataset of some pairs of the same source; both datasets share one cache."""
-        other = PairDataset(self.source, ids, self.image_size, self.cache_bytes, self.encoding)
-        other._cache = self._cache
-        other.residuals = self.residuals
+        other = PairDataset(
+            self.source,
+            ids,
+            self.image_size,
+            self.cache_bytes,
+            self.encoding,
+            self.resizing.mode,
+        )
+        other.residuals, other._cache, other._firsts = self.residuals, self._cache, self._firsts
         return other
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels of the victim's input."""
+        return self.encoding.channels if self.encoding else self.x_channels
+
+    @property
+    def x_channels(self) -> int:
+        """Number of channels of the input pictures."""
+        return len(self._first[1])
+
+    @property
+    def out_channels(self) -> int:
+        """Number of channels of the targets."""
+        return len(self._first[2])
+
+    @property
+    def _first(self) -> Item:
+        """The first pair that was read, which the others have to be like."""
+        if not self._firsts:
+            self._read(self.ids[0])
+        return self._firsts[0]
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +147,8 @@ class PairDataset(Dataset[Item]):
             encoded: whether the labels of the inputs count, for what reads them.
         """
         identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
+        if self.resizing.mode != "squash":
+            identity["resize"] = self.resizing.mode
         if is_foreign(type(self.source)):
             identity["source"] = source_sha256(type(self.source))
         if encoded and self.encoding:
@@ -125,6 +161,11 @@ class PairDataset(Dataset[Item]):
 
     def _read(self, image_id: str) -> tuple[Pair, Item]:
         pair = self.source.load(image_id)
+        if not (isinstance(pair.x, Picture) and isinstance(pair.y, Picture)):
+            raise UserError(
+                f"{type(self.source).__name__}.load: the pictures of {image_id} must be of the "
+                "class mia_lab.data.picture.Picture; wrap those of Pillow in Picture.of()"
+            )
         item = self._resized(image_id, pair)
         if len(self._cache) < self._capacity:
             self._cache[image_id] = item
@@ -143,8 +184,8 @@ class PairDataset(Dataset[Item]):
     @property
     def _capacity(self) -> int:
         """Number of pairs that the cache holds."""
-        planes = 6 + (self.encoding.planes if self.encoding else 0)
-        return self.cache_bytes // (planes * self.image_size**2)
+        _, x, y, labels = self._first
+        return self.cache_bytes // (x.nbytes + y.nbytes + (0 if labels is None else labels.nbytes))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -155,10 +196,15 @@ class PairDataset(Dataset[Item]):
         return self._read(image_id)[1] if cached is None else cached
 
     def _resized(self, image_id: str, pair: Pair) -> Item:
-        size, labels = self.image_size, None
+        labels = None
         if self.encoding:
-            labels, self.residuals[image_id] = self.encoding.encode(image_id, pair, size)
-        return image_id, resize(pair.x, size), resize(pair.y, size), labels
+            encoded = self.encoding.encode(image_id, pair, self.resizing.sample)
+            labels, self.residuals[image_id] = encoded
+        item = image_id, self.resizing(pair.x), self.resizing(pair.y), labels
+        if not self._firsts:
+            self._firsts.append(item)
+        _check_channels(item, self._firsts[0])
+        return item
 
     def batches(self, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, in batches of at most ``batch_size``."""
@@ -170,9 +216,18 @@ class PairDataset(Dataset[Item]):
         """All pairs in order, one by one, as they are stored; without encoded labels."""
         for image_id in self.ids:
             pair = self.source.load(image_id)
-            x, y = (np.asarray(side).transpose(2, 0, 1)[None] for side in (pair.x, pair.y))
-            sides = (torch.from_numpy(side.copy()).float().div_(255) for side in (x, y))
-            yield PairBatch((image_id,), *sides)
+            x, y = (torch.from_numpy(side.unit())[None] for side in (pair.x, pair.y))
+            yield PairBatch((image_id,), x, y)
+
+
+def _check_channels(item: Item, first: Item) -> None:
+    sides = ("input", "data.input_channels"), ("target", "data.target_channels")
+    for (name, key), found, expected in zip(sides, item[1:3], first[1:3], strict=True):
+        if len(found) != len(expected):
+            raise UserError(
+                f"{item[0]}: its {name} has {len(found)} channels, that of {first[0]} has "
+                f"{len(expected)}; set {key}=3 or 1 to read grey and RGB alike, or convert them"
+            )
 
 
 def collate(items: Sequence[Item], encoding: LabelEncoding | None = None) -> PairBatch:
@@ -183,7 +238,7 @@ def collate(items: Sequence[Item], encoding: LabelEncoding | None = None) -> Pai
         encoding: the encoding of the dataset.
     """
     ids, xs, ys, labels = zip(*items, strict=True)
-    x, y = (torch.from_numpy(np.stack(side)).float().div_(255) for side in (xs, ys))
+    x, y = in_unit(xs), in_unit(ys)
     encoded = encoding.expand(torch.from_numpy(np.stack(labels))) if encoding else None
     return PairBatch(tuple(ids), x, y, encoded)
 

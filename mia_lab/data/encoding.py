@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
@@ -22,6 +23,9 @@ satellite images."""
 
 FLAT = 4
 """Largest difference between a pixel in a flat area and its neighbours, in 8-bit levels."""
+
+Sample = Callable[[NDArray[Any]], NDArray[Any]]
+"""Resizes a map (H, W, ...) by nearest neighbour."""
 
 BLOCK = 2048
 """Number of pixels whose classes are computed at once."""
@@ -56,23 +60,28 @@ class LabelEncoding:
         """The settings that determine an encoded image, as plain JSON."""
         return {"palette": self.palette.tolist(), "boundaries": self.boundaries}
 
-    def encode(self, image_id: str, pair: Pair, size: int) -> tuple[NDArray[np.uint8], float]:
-        """Encode the labels of a pair's input, resized to a square by nearest neighbour.
+    def encode(self, image_id: str, pair: Pair, sample: Sample) -> tuple[NDArray[np.uint8], float]:
+        """Encode the labels of a pair's input.
+
+        Args:
+            image_id: its id.
+            pair: the pair.
+            sample: resizes maps by nearest neighbour, to (height, width).
 
         Returns:
-            The compact form, uint8 (planes, size, size): class ids, then boundaries in {0, 1}; and
-            the residual of the input's colours, 0 if the source provides the labels.
+            The compact form, uint8 (planes, height, width): class ids, then boundaries in {0, 1};
+            and the residual of the input's colours, 0 if the source provides the labels.
 
         Raises:
             UserError: the colours are not those of the palette, a label is out of range, or the
                 pair has no instance ids.
         """
         if pair.labels is None:
-            classes, residual = nearest_colors(np.asarray(pair.x), self.palette, size)
+            classes, residual = nearest_colors(_colors(image_id, pair.x), self.palette, sample)
             self._check_residual(image_id, residual)
         else:
             self._check_labels(image_id, pair.labels)
-            classes, residual = sample(pair.labels, size).astype(np.uint8), 0.0
+            classes, residual = sample(pair.labels).astype(np.uint8), 0.0
         planes = [classes]
         if self.boundaries:
             if pair.instances is None:
@@ -80,7 +89,7 @@ class LabelEncoding:
                     f"{image_id}: this pair has no instance ids, but other pairs have; set "
                     "data.instances=false"
                 )
-            planes.append(boundary_map(sample(pair.instances, size)))
+            planes.append(boundary_map(sample(pair.instances)))
         return np.stack(planes), residual
 
     def expand(self, planes: Tensor) -> Tensor:
@@ -126,7 +135,7 @@ def checked_palette(palette: Sequence[Sequence[int]] | None) -> NDArray[np.uint8
 
 
 def nearest_colors(
-    picture: NDArray[np.uint8], palette: NDArray[np.uint8], size: int
+    picture: NDArray[np.uint8], palette: NDArray[np.uint8], sample: Sample
 ) -> tuple[NDArray[np.uint8], float]:
     """Classify each pixel by the nearest colour (Euclidean; ties go to the first class).
 
@@ -139,23 +148,24 @@ def nearest_colors(
     Args:
         picture: uint8 (H, W, 3).
         palette: uint8 (classes, 3).
-        size: side of the square of sampled pixels, see :func:`sample`.
+        sample: resizes maps by nearest neighbour, to (height, width).
 
     Returns:
-        uint8 (size, size) classes, and the residual.
+        uint8 (height, width) classes, and the residual.
     """
-    pixels = sample(picture, size).reshape(-1, 3).astype(np.float32)
+    sampled = sample(picture)
+    pixels = sampled.reshape(-1, 3).astype(np.float32)
     colors = palette.astype(np.float32)
     # The nearest colour c of a pixel p maximises 2pc - cc. Both terms are whole numbers below
     # 2**24, exact in float32. A block of pixels fits in the processor's cache.
     twice, squares = 2 * colors.T, (colors**2).sum(1)
     blocks = (pixels[i : i + BLOCK] for i in range(0, len(pixels), BLOCK))
     classes = np.concatenate([(block @ twice - squares).argmax(1) for block in blocks])
-    flat = sample(_flat(picture), size).ravel()
+    flat = sample(_flat(picture)).ravel()
     chosen = flat if flat.any() else slice(None)
     offsets = pixels[chosen] - colors[classes[chosen]]
     residual = np.sqrt((offsets**2).sum(1)).mean(dtype=np.float64)
-    return classes.astype(np.uint8).reshape(size, size), float(residual)
+    return classes.astype(np.uint8).reshape(sampled.shape[:2]), float(residual)
 
 
 def boundary_map(instances: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -177,14 +187,18 @@ def boundary_map(instances: NDArray[np.int32]) -> NDArray[np.uint8]:
     return edges.astype(np.uint8)
 
 
-def sample(picture: NDArray[Any], size: int) -> NDArray[Any]:
-    """Resize (H, W, ...) to (size, size, ...) by nearest neighbour, at the centres of the pixels.
+def _colors(image_id: str, picture: Picture) -> NDArray[np.uint8]:
+    """The picture as uint8 (H, W, 3).
 
-    The result covers the whole picture, as does :func:`mia_lab.data.transforms.resize`.
+    Raises:
+        UserError: it has other channels, or more than 8 bits.
     """
-    rows, columns = ((2 * np.arange(size) + 1) * side // (2 * size) for side in picture.shape[:2])
-    sampled: NDArray[Any] = picture[rows[:, None], columns]
-    return sampled
+    if not picture.is_eight_bit or picture.channels not in (1, 3):
+        raise UserError(
+            f"{image_id}: its input ({picture.describe()}) is no picture of label colours; set "
+            "data.input_encoding=rgb"
+        )
+    return np.repeat(picture.pixels, 3 // picture.channels, axis=2)
 
 
 def _flat(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.pictures import matched
-from mia_lab.data.reading import Reader, decode, decode_ids
+from mia_lab.data.reading import EXACT, Reader, Reading, decode, decode_ids
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 
@@ -41,7 +41,10 @@ def find(root: Path, part: str) -> dict[str, tuple[Path, ...]]:
 
 
 def load(
-    files: tuple[Path, ...], palette: NDArray[np.uint8], read: Reader = Path.read_bytes
+    files: tuple[Path, ...],
+    palette: NDArray[np.uint8],
+    read: Reader = Path.read_bytes,
+    target: Reading = EXACT,
 ) -> Pair:
     """Decode one pair; the palette colours its input.
 
@@ -49,21 +52,22 @@ def load(
         files: label ids, photo and, optionally, instance ids.
         palette: uint8 (classes, 3).
         read: gives the content of a file.
+        target: how the photo is read.
 
     Raises:
         UserError: a file cannot be decoded, or a label has no colour.
     """
-    labels = decode_ids(files[0], read)
+    labels = decode_ids(files[0], read, target.max_megapixels)
     low, high = labels.min(), labels.max()
     if low < 0 or high >= len(palette):
         raise UserError(
             f"{files[0]}: the label ids range from {low} to {high}, but data.palette has colours "
             f"for 0 to {len(palette) - 1}; add colours to data.palette"
         )
-    instances = decode_ids(files[2], read) if len(files) > 2 else None
+    instances = decode_ids(files[2], read, target.max_megapixels) if len(files) > 2 else None
     if instances is not None and instances.shape != labels.shape:
         raise UserError(f"{files[2]}: differs in size from {files[0]}; make the sizes equal")
-    return Pair(Image.fromarray(palette[labels]), decode(files[1], read), instances, labels)
+    return Pair(Picture.of(palette[labels]), decode(files[1], read, target), instances, labels)
 
 
 def _folder(root: Path, part: str, kind: str) -> Path:

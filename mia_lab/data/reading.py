@@ -1,18 +1,32 @@
-"""Read picture files: what they hold, exactly, or one line that says why not."""
+"""Read picture files: their pixels exactly as stored, or one line that says why not.
+
+Pillow decodes pictures of 8 bits, tifffile other TIFF files, NumPy arrays in ``.npy`` files, and
+imagecodecs what Pillow would reduce to 8 bits. Which pixel values mean 0 and 1 follows from the
+type of the file alone, or is declared; never from the values that occur, which would depend on the
+images under attack.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
+import imagecodecs
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
 
-from mia_lab.errors import UserError
+from mia_lab.data.picture import Picture, grey
+from mia_lab.errors import UserError, one_line
+from mia_lab.parameters import MIN_SIDE
 from mia_lab.store.content import unreadable
 
 Image.init()
@@ -21,65 +35,411 @@ FORMATS = tuple(
     for name in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
     if name in Image.OPEN
 )
-"""Formats that are decoded. Others are rare among datasets, and some run outside programs."""
+"""Formats that Pillow decodes. Others are rare among datasets, and some run outside programs."""
 
 ENDINGS = frozenset(
     # MPO is a JPEG with further pictures behind the first.
     end
     for end, kind in Image.registered_extensions().items()
     if kind in (*FORMATS, "MPO")
-)
+) | {".npy"}
 """Endings of the files that are pictures, in lower case."""
 
-MAX_MEGAPIXELS = 100
-"""Largest picture, in millions of pixels; decoding one takes about 10 bytes a pixel."""
+MAX_MEGAPIXELS = 100.0
+"""Default of the largest picture, in millions of pixels; decoding takes about 10 bytes a pixel."""
 
-_EIGHT_BIT_MODES = {"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"}
+REFUSE, KEEP = "refuse", "keep"
+"""What is done with transparent pixels, besides a colour to lay them over."""
+
+_MODES = {"1": "L", "L": "L", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LA": "LA"}
+_MODES |= {"RGBA": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+"""Modes of 8 bits, and the one whose bands are read."""
+
+_NPY, _TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_REDUCED, _MASK = 1, 4
+"""Kinds of TIFF pages that are no pictures of their own."""
+
+_PPM_LEVELS = re.compile(rb"P[36](?:\s|#[^\n]*\n)+(?:\d+(?:\s|#[^\n]*\n)+){2}(\d+)\s")
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs is raised as well
 
 Reader = Callable[[Path], bytes]
 """Gives the content of a file."""
 
+Range = tuple[float, float]
 
-def decode(path: Path, read: Reader = Path.read_bytes) -> Image.Image:
-    """Decode an upright, opaque picture of 8 bits per channel as RGB.
+
+@dataclass(frozen=True)
+class Reading:
+    """How the pictures of one side are read.
+
+    Attributes:
+        value_range: values that mean 0 and 1; None: those of the file's type.
+        channels: of the picture; grey becomes RGB, RGB grey. None: those of the file.
+        alpha: ``refuse``, ``keep`` as a channel, or a colour to lay transparent pixels over.
+        exif: whether a picture that is stored rotated is refused, or turned upright.
+        page: of files with several pages; None: such files are refused.
+        max_megapixels: largest picture, in millions of pixels.
+
+    Raises:
+        UserError: there is no such colour.
+    """
+
+    value_range: Range | None = None
+    channels: int | None = None
+    alpha: str = REFUSE
+    exif: Literal["refuse", "apply"] = "refuse"
+    page: int | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def __post_init__(self) -> None:
+        if self.alpha not in (REFUSE, KEEP):
+            _colour(self.alpha)
+
+    def identity(self) -> list[Any]:
+        """What decides the pixels, as JSON values."""
+        return [self.value_range, self.channels, self.alpha, self.exif, self.page]
+
+    def declared(self, picture: Picture, path: Path) -> Picture:
+        """A stored picture in the declared channels and range.
+
+        Raises:
+            UserError: it has other channels, no range, or values out of range.
+        """
+        return self._ranged(self._with_channels(picture, path), path)
+
+    def _with_channels(self, picture: Picture, path: Path) -> Picture:
+        found = picture.channels
+        if self.channels in (None, found):
+            return picture
+        if (found, self.channels) == (1, 3):
+            return replace(picture, pixels=np.repeat(picture.pixels, 3, axis=2))
+        if (found, self.channels) == (3, 1):
+            return replace(picture, pixels=grey(picture.pixels))
+        raise UserError(
+            f"{path}: has {found} channels, not {self.channels} (data.input_channels, "
+            "data.target_channels); only grey becomes RGB, and RGB grey"
+        )
+
+    def _ranged(self, picture: Picture, path: Path) -> Picture:
+        pixels = picture.pixels
+        if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+            count = int((~np.isfinite(pixels)).sum())
+            raise UserError(f"{path}: {count} of its values are NaN or infinite; repair them")
+        if self.value_range is None:
+            if np.isnan(picture.high):
+                raise UserError(
+                    f"{path}: holds {pixels.dtype} values, whose range the file does not say; set "
+                    "data.value_range=[LOW,HIGH] to the values that mean 0 and 1 (this file has "
+                    f"{pixels.min():g} to {pixels.max():g})"
+                )
+            return picture
+        low, high = self.value_range
+        least, most = float(pixels.min()), float(pixels.max())
+        if least < low or most > high:
+            raise UserError(
+                f"{path}: has values from {least:g} to {most:g}, outside of data.value_range="
+                f"[{low:g},{high:g}]; widen it, because nothing is clipped"
+            )
+        return replace(picture, low=low, high=high)
+
+
+EXACT = Reading()
+
+
+def decode(path: Path, read: Reader = Path.read_bytes, reading: Reading = EXACT) -> Picture:
+    """Decode a picture.
 
     Args:
         path: path of the file.
         read: gives its content, such as :meth:`mia_lab.store.Contents.read`.
+        reading: how it is read.
 
     Raises:
-        UserError: the file cannot be decoded, has more than 8 bits per channel, has transparent
-            pixels, or is stored rotated.
+        UserError: the file cannot be decoded, or holds something else than `reading` allows.
     """
-    with opened(path, read) as picture:
+    return reading.declared(stored(path, read, reading), path)
+
+
+def stored(path: Path, read: Reader = Path.read_bytes, reading: Reading = EXACT) -> Picture:
+    """The picture in a file, upright, in its own channels and range.
+
+    Raises:
+        UserError: the file cannot be decoded, has several pages, is too large, is stored rotated or
+            has transparent pixels.
+    """
+    content = read(path)
+    if content.startswith(_NPY):
+        found = _Stored(_array(path, content, reading))
+    elif content.startswith(_TIFF):
+        found = _tiff(path, content, reading)
+    else:
+        found = _pillow(path, content, reading)
+    if found.pixels.dtype.kind not in "uif" or found.pixels.dtype.itemsize > 8:
+        raise UserError(f"{path}: holds {found.pixels.dtype} values; save whole or real numbers")
+    found = replace(found, pixels=_upright(found, path, reading))
+    low = 0.0 if found.top > 0 else float("nan")
+    return Picture(_without_alpha(found, path, reading.alpha), low, found.top)
+
+
+_Alpha = Literal["none", "straight", "premultiplied"]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a file holds.
+
+    Attributes:
+        pixels: (H, W, C).
+        alpha: whether the last channel is alpha: ``none``, ``straight``, or ``premultiplied``.
+        levels: the largest value, where the file says.
+        orientation: of EXIF; 1 is upright.
+    """
+
+    pixels: NDArray[Any]
+    alpha: _Alpha = "none"
+    levels: float | None = None
+    orientation: int = 1
+
+    @property
+    def top(self) -> float:
+        """The value that means 1; NaN where neither file nor type says."""
+        if self.levels is not None:
+            return self.levels
+        dtype = self.pixels.dtype
+        return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else float("nan")
+
+
+def _array(path: Path, content: bytes, reading: Reading) -> NDArray[Any]:
+    """The array of an ``.npy`` file as (H, W, C)."""
+    with _one_line(path):
+        pixels = np.load(io.BytesIO(content), allow_pickle=False)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 3 and pixels.shape[0] < MIN_SIDE <= pixels.shape[2]:
+        pixels = np.moveaxis(pixels, 0, -1)  # no picture has so few rows
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise UserError(
+            f"{path}: holds an array of shape {pixels.shape}; save one picture, (height, width) or "
+            "(height, width, channels)"
+        )
+    height, width, _ = pixels.shape
+    _check_pixels(path, height, width, reading.max_megapixels)
+    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+_Photo = tifffile.PHOTOMETRIC
+_PLAIN = (_Photo.MINISWHITE, _Photo.MINISBLACK, _Photo.RGB)
+
+
+def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
+    with _one_line(path), tifffile.TiffFile(io.BytesIO(content)) as file:
+        index = _tiff_page(path, file, reading)
+        page: Any = file.pages[index]
+        extra = tuple(int(sample) for sample in page.extrasamples)
+        if page.dtype in (np.uint8, np.bool_) and (
+            page.photometric not in _PLAIN
+            or (page.samplesperpixel - len(extra) in (1, 3) and extra in ((), (1,), (2,)))
+        ):
+            return _pillow(path, content, reading, index)
+        if page.photometric not in _PLAIN:
+            raise UserError(f"{path}: has colours of type {page.photometric.name}; save it as RGB")
+        axes = {"YX": None, "YXS": 2, "SYX": 0}
+        if page.axes not in axes:
+            raise UserError(f"{path}: has the axes {page.axes}; save one picture a file")
+        pixels = np.asarray(page.asarray(maxworkers=1))
+        channels = axes[page.axes]
+        pixels = pixels[..., None] if channels is None else np.moveaxis(pixels, channels, -1)
+        if pixels.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
+            raise ValueError("it has less data than its header says")
+        levels = float(2**page.bitspersample - 1) if page.bitspersample < 16 else None
+        if page.photometric == _Photo.MINISWHITE:
+            if pixels.dtype.kind != "u":
+                raise UserError(f"{path}: its white is 0, in {pixels.dtype}; save it the other way")
+            pixels = pixels.dtype.type(levels or np.iinfo(pixels.dtype).max) - pixels
+        kinds: dict[int, _Alpha] = {1: "premultiplied", 2: "straight"}
+        return _Stored(
+            np.ascontiguousarray(pixels),
+            kinds.get(extra[-1], "none") if extra else "none",
+            levels if pixels.dtype.kind == "u" else None,
+            int(page.tags.valueof(ExifTags.Base.Orientation, default=1)),
+        )
+
+
+def _tiff_page(path: Path, file: tifffile.TiffFile, reading: Reading) -> int:
+    """The page to read, of those that are no smaller copy or mask of another one."""
+    kinds = [page.subfiletype for page in file.pages]  # type: ignore[union-attr]
+    pages = [i for i, kind in enumerate(kinds) if not kind & (_REDUCED | _MASK)]
+    index = pages[_page_number(path, len(pages), reading)]
+    page: Any = file.pages[index]
+    _check_pixels(path, page.imagelength, page.imagewidth, reading.max_megapixels)
+    slices = max(page.imagedepth, (file.imagej_metadata or {}).get("images", 1) // len(pages))
+    if slices > 1:
+        raise UserError(f"{path}: has {slices} slices in one page; save one picture a file")
+    return index
+
+
+def _page_number(path: Path, count: int, reading: Reading) -> int:
+    if reading.page is None:
+        if count > 1:
+            raise UserError(f"{path}: has {count} pages; choose one with data.page=0, say")
+        return 0
+    if reading.page >= count:
+        raise UserError(f"{path}: data.page={reading.page}, but its pages are 0 to {count - 1}")
+    return reading.page
+
+
+def _pillow(path: Path, content: bytes, reading: Reading, page: int | None = None) -> _Stored:
+    with opened(path, lambda _: content, reading.max_megapixels) as picture:
+        if page is None:
+            # The pages behind the first of an MPO are previews.
+            pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            page = _page_number(path, pages, reading)
+        if page > 0:
+            picture.seek(page)
+        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        if (deep := _deeper(path, picture, content)) is not None:
+            return replace(deep, orientation=orientation)
         picture.load()
-        if picture.mode not in _EIGHT_BIT_MODES:
-            raise UserError(
-                f"{path}: pixel format {picture.mode} has more than 8 bits per channel; "
-                "convert the dataset to 8 bits"
-            )
-        if picture.has_transparency_data:
-            alpha = picture.convert("RGBA").getchannel("A")
-            if alpha.getextrema() != (255, 255):
-                raise UserError(f"{path}: has transparent pixels; flatten it first")
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            raise UserError(
-                f"{path}: is stored rotated (EXIF orientation) and does not match its partner; "
-                "save it upright"
-            )
-        return picture.convert("RGB")
+        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
+            if picture.has_transparency_data:
+                raise UserError(f"{path}: has a transparent level of grey; flatten it first")
+            return _Stored(np.asarray(picture).astype(np.uint16)[..., None], "none", 65535.0)
+        if picture.mode == "F":
+            return _Stored(np.asarray(picture)[..., None], orientation=orientation)
+        if picture.mode == "P" or picture.has_transparency_data:
+            transparent = picture.has_transparency_data
+            is_grey = picture.mode in ("L", "LA", "La")
+            mode = ("LA" if is_grey else "RGBA") if transparent else "RGB"
+        elif picture.mode in _MODES:
+            mode = _MODES[picture.mode]
+        else:
+            raise UserError(f"{path}: has the pixel format {picture.mode}; convert it to RGB")
+        pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        return _Stored(pixels, "straight" if mode.endswith("A") else "none", None, orientation)
 
 
-def decode_ids(path: Path, read: Reader = Path.read_bytes) -> NDArray[np.int32]:
+def _deeper(path: Path, picture: Image.Image, content: bytes) -> _Stored | None:
+    """What Pillow would reduce to 8 bits; None where it reads everything."""
+    kind = picture.format
+    if kind == "PNG" and content[24:25] == b"\x10":
+        if picture.mode.startswith("I"):
+            return None
+        if "transparency" in picture.info:
+            raise UserError(f"{path}: has a transparent colour in 16 bits; flatten it first")
+        pixels = imagecodecs.png_decode(content)
+    elif kind == "AVIF" and _is_deep_avif(content):
+        pixels = imagecodecs.avif_decode(content)
+    elif kind == "JPEG2000" and _is_deep_jpeg2000(content):
+        pixels = imagecodecs.jpeg2k_decode(content)
+    elif kind == "PPM" and (levels := _PPM_LEVELS.match(content)) and int(levels[1]) > 255:
+        raise UserError(f"{path}: has more than 8 bits per channel; save it as PNG or TIFF")
+    else:
+        return None
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint16:
+        raise UserError(f"{path}: holds {pixels.dtype} values in {kind}; save it as TIFF")
+    bits = {"AVIF": _avif_bits, "JPEG2000": _jpeg2000_bits}.get(str(kind), lambda _: 16)(content)
+    has_alpha = pixels.shape[2] in (2, 4)
+    return _Stored(pixels, "straight" if has_alpha else "none", float(2**bits - 1))
+
+
+def _avif_bits(content: bytes) -> int:
+    """Bits per channel, from the configuration of the AV1 codec (its second byte and third)."""
+    start = content.find(b"av1C")
+    flags = content[start + 6] if 0 <= start < len(content) - 6 else 0
+    return 12 if flags & 0x20 else 10 if flags & 0x40 else 8
+
+
+def _is_deep_avif(content: bytes) -> bool:
+    return _avif_bits(content) > 8
+
+
+def _jpeg2000_bits(content: bytes) -> int:
+    """Bits per channel, from the marker SIZ of the codestream."""
+    start = content.find(b"\xff\x4f\xff\x51")
+    place = start + 42  # of the first component, behind the sizes and their number
+    return (content[place] & 0x7F) + 1 if 0 <= start < len(content) - 42 else 8
+
+
+def _is_deep_jpeg2000(content: bytes) -> bool:
+    return _jpeg2000_bits(content) > 8
+
+
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p[::-1].swapaxes(0, 1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: p[:, ::-1].swapaxes(0, 1),
+}
+"""How a picture of each EXIF orientation is turned upright."""
+
+
+def _upright(found: _Stored, path: Path, reading: Reading) -> NDArray[Any]:
+    turn = _TURNS.get(found.orientation)
+    if turn is None:
+        return found.pixels
+    if reading.exif == "refuse":
+        raise UserError(
+            f"{path}: is stored rotated (EXIF orientation {found.orientation}), and code that does "
+            "not read it sees another picture; set data.exif=apply to turn it, or save it upright"
+        )
+    return np.ascontiguousarray(turn(found.pixels))
+
+
+def _without_alpha(found: _Stored, path: Path, setting: str) -> NDArray[Any]:
+    if found.alpha == "none" or setting == KEEP:
+        return found.pixels
+    colours, alpha = found.pixels[..., :-1], found.pixels[..., -1:]
+    if setting == REFUSE:
+        if alpha.dtype.kind != "u":
+            raise UserError(
+                f"{path}: its last channel is alpha, its header says; set data.alpha=keep to use "
+                "it like the others"
+            )
+        if (alpha == found.top).all():
+            return np.ascontiguousarray(colours)
+        raise UserError(
+            f"{path}: has transparent pixels; set data.alpha to the colour behind them, such as "
+            "white, or to keep, for alpha as a channel"
+        )
+    if alpha.dtype.kind != "u":
+        raise UserError(f"{path}: alpha of {alpha.dtype} cannot be laid over a colour; flatten it")
+    behind = np.array(_colour(setting), np.float64) / 255 * found.top
+    if colours.shape[2] == 1:
+        behind = grey(behind[None, None])[0, 0]
+    share = alpha / found.top
+    weight = 1.0 if found.alpha == "premultiplied" else share
+    flat = np.minimum(np.rint(colours * weight + behind * (1 - share)), found.top)
+    return flat.astype(colours.dtype)
+
+
+def _colour(name: str) -> Sequence[int]:
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UserError(
+            f"data.alpha={name}: must be refuse, keep, or a colour, such as white or '#808080'"
+        ) from None
+
+
+def decode_ids(
+    path: Path, read: Reader = Path.read_bytes, max_megapixels: float = MAX_MEGAPIXELS
+) -> NDArray[np.int32]:
     """Decode a map of ids, one channel of 8, 16 or 32 bits, as int32 (H, W).
 
     Args:
         path, read: as of :func:`decode`.
+        max_megapixels: largest map, in millions of pixels.
 
     Raises:
         UserError: the file cannot be decoded, is not one channel of whole numbers, or is a JPEG.
     """
-    with opened(path, read) as picture:
+    with opened(path, read, max_megapixels) as picture:
         picture.load()
         if picture.mode not in ("L", "P") and not picture.mode.startswith("I"):
             raise UserError(
@@ -92,36 +452,48 @@ def decode_ids(path: Path, read: Reader = Path.read_bytes) -> NDArray[np.int32]:
 
 
 @contextmanager
-def opened(path: Path, read: Reader = Path.read_bytes) -> Iterator[Image.Image]:
+def opened(
+    path: Path, read: Reader = Path.read_bytes, max_megapixels: float | None = MAX_MEGAPIXELS
+) -> Iterator[Image.Image]:
     """Open a picture; its pixels are decoded when they are needed.
 
     Raises:
-        UserError: the file cannot be read or decoded, is of another format than `FORMATS`, or has
-            more than `MAX_MEGAPIXELS`. Whatever a decoder raises within the context becomes one.
+        UserError: the file cannot be read or decoded, is of another format than `FORMATS`, or is
+            too large. Whatever a decoder raises within the context becomes one.
     """
+    with _one_line(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, which are checked here, and of odd metadata
+        pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with Image.open(io.BytesIO(read(path)), formats=FORMATS) as picture:
+                if max_megapixels is not None:
+                    _check_pixels(path, picture.height, picture.width, max_megapixels)
+                yield picture
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows_limit
+
+
+def _check_pixels(path: Path, height: int, width: int, most: float) -> None:
+    if height * width > most * 1e6:
+        raise UserError(
+            f"{path}: has {width} x {height} pixels, more than data.max_megapixels={most:g} "
+            "million; make it smaller, or raise the limit"
+        )
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Whatever a decoder raises, as one line that names the file."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns above a number of pixels of its own.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(read(path)), formats=FORMATS)
-        with picture:
-            megapixels = picture.width * picture.height / 1e6
-            if megapixels > MAX_MEGAPIXELS:
-                raise Image.DecompressionBombError
-            yield picture
+        yield
     except UserError:
         raise
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f"{path}: has more than {MAX_MEGAPIXELS} million pixels, the most that are decoded; "
-            "make it smaller"
-        ) from error
     except UnidentifiedImageError as error:
         raise UserError(
-            f"{path}: is no picture of the formats {', '.join(FORMATS)}; convert or remove it"
+            f"{path}: is no picture of the formats {', '.join(FORMATS)}, npy; convert or remove it"
         ) from error
     except Exception as error:  # decoders raise what they like
         if isinstance(error, OSError) and error.filename:  # of the system
             raise unreadable(path, error) from error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise UserError(f"{path}: cannot be decoded ({reason}); replace or remove it") from error

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mia_lab.data.picture import Picture
 from mia_lab.errors import UserError
 
 
@@ -19,7 +19,7 @@ class MissingPart(UserError):
 
 @dataclass(frozen=True)
 class Pair:
-    """One decoded pair: two RGB pictures of 8 bits and one aspect ratio.
+    """One decoded pair: two pictures of one aspect ratio.
 
     Attributes:
         x: picture of the input domain.
@@ -30,8 +30,8 @@ class Pair:
             classes must be read from x's colours.
     """
 
-    x: Image.Image
-    y: Image.Image
+    x: Picture
+    y: Picture
     instances: NDArray[np.int32] | None = None
     labels: NDArray[np.int32] | None = None
 

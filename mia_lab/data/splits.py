@@ -219,7 +219,7 @@ def build_split(
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = load(image_id)
         hashes[image_id] = _content_hash(pair)
-        perceptual[image_id] = int(str(imagehash.phash(pair.y)), 16)
+        perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
         features[image_id] = traces.traces(pair, files(image_id), read)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
@@ -267,8 +267,7 @@ def _auxiliaries(counts: Counts, left: int) -> int:
 def _content_hash(pair: Pair) -> str:
     digest = hashlib.sha256()
     for picture in (pair.x, pair.y):
-        digest.update(f"{picture.width}x{picture.height}".encode())
-        digest.update(picture.tobytes())
+        digest.update(picture.content())
     return digest.hexdigest()
 
 

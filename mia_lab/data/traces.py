@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.reading import Reader, opened
 from mia_lab.data.source import Pair
+from mia_lab.errors import UserError
 from mia_lab.types import BlindFeatures
 
 STATISTICS, JPEG, FILE = "statistics", "jpeg", "file"
@@ -37,8 +39,8 @@ def traces(pair: Pair, files: Sequence[Path], read: Reader = Path.read_bytes) ->
     """
     found: dict[tuple[str, str], float] = {}
     for side, picture in (("x", pair.x), ("y", pair.y)):
-        planes = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1), np.float32)
-        grey = planes.sum(axis=0) / 3
+        planes = _levels(picture)
+        grey = planes.sum(axis=0) / len(planes)
         found |= {(STATISTICS, f"{side} {k}"): v for k, v in statistics(planes, grey).items()}
         found |= {(JPEG, f"{side} {k}"): v for k, v in grid_energy(grey).items()}
     for number, path in enumerate(files):
@@ -47,21 +49,34 @@ def traces(pair: Pair, files: Sequence[Path], read: Reader = Path.read_bytes) ->
     return found
 
 
+def _levels(picture: Picture) -> NDArray[np.float32]:
+    """Pixels in levels of 8 bits: float32 (C, H, W) in [0, 255]."""
+    if picture.is_eight_bit:
+        return np.ascontiguousarray(picture.pixels.transpose(2, 0, 1), np.float32)
+    return picture.unit() * np.float32(255)
+
+
 def _of_file(path: Path, content: bytes) -> Columns:
-    with opened(path, lambda _: content) as picture:
-        tables = {(JPEG, k): v for k, v in quantisation(picture).items()}
-        return tables | {(FILE, k): v for k, v in metadata(picture, len(content)).items()}
+    """Traces of a file; of one that Pillow does not open only its size."""
+    try:
+        with opened(path, lambda _: content, None) as picture:
+            tables = {(JPEG, k): v for k, v in quantisation(picture).items()}
+            return tables | {(FILE, k): v for k, v in metadata(picture, len(content)).items()}
+    except UserError:  # arrays, and TIFF files of many channels or real numbers
+        return {(FILE, "log bytes"): float(np.log(len(content)))}
 
 
 def statistics(planes: NDArray[np.float32], grey: NDArray[np.float32]) -> dict[str, float]:
     """Colour and sharpness, in levels of 8 bits.
 
     Args:
-        planes: (3, H, W) in [0, 255].
+        planes: (C, H, W) in [0, 255].
         grey: (H, W), mean of the planes.
     """
     found: dict[str, float] = {}
-    for plane, name in zip(planes, ("red", "green", "blue"), strict=True):
+    colours = {1: ("grey",), 3: ("red", "green", "blue")}
+    names = colours.get(len(planes), [f"channel {i}" for i in range(len(planes))])
+    for plane, name in zip(planes, names, strict=True):
         found[f"{name} mean"], found[f"{name} deviation"] = float(plane.mean()), float(plane.std())
     cumulative = np.bincount(grey.astype(np.uint8).ravel(), minlength=256).cumsum() / grey.size
     for q in _QUANTILES:

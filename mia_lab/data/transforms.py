@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mia_lab.data.picture import Picture
+from mia_lab.parameters import width_height
 from mia_lab.seeding import generator
 from mia_lab.types import Floats, PairBatch
 
@@ -16,14 +22,98 @@ _LEVEL_ROUNDING = 255 * 2.0**-24
 """How far float32 rounding moves a pixel in [0, 1], in levels."""
 
 
-def resize(picture: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Resize a whole picture to a square by anti-aliased bicubic interpolation.
+ResizeMode = Literal["squash", "fit", "crop"]
 
-    Returns:
-        uint8 (3, size, size); the published training code also resizes in 8 bits.
+
+@dataclass(frozen=True)
+class Resizing:
+    """How pictures of any size are brought to one size.
+
+    Attributes:
+        width, height: of the result, in pixels.
+        mode: for another aspect ratio. ``squash``: the whole picture, distorted | ``fit``: the
+            whole picture, between black borders, which count as pixels | ``crop``: its centre.
+
+    Examples:
+        >>> import numpy as np
+        >>> picture = Picture(np.zeros((20, 40, 1), np.uint16), 0, 65535)
+        >>> Resizing(16, 16, "crop")(picture).shape
+        (1, 16, 16)
     """
-    small = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(small, dtype=np.uint8).transpose(2, 0, 1))
+
+    width: int
+    height: int
+    mode: ResizeMode = "squash"
+
+    @classmethod
+    def of(cls, size: int | Sequence[int], mode: ResizeMode = "squash") -> Resizing:
+        """To a square of some side, or to [width, height]."""
+        return cls(*width_height(size), mode)
+
+    def __call__(self, picture: Picture) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Resize by anti-aliased bicubic interpolation.
+
+        Returns:
+            (channels, height, width): uint8 levels if the picture has 8 bits, as the published
+            training code resizes; else float32 in [0, 1].
+        """
+        width, height = self._inside(picture.width, picture.height)
+        if picture.is_eight_bit and picture.channels == 3:
+            planes = self._resized(Image.fromarray(picture.pixels), (width, height))
+            planes = planes.transpose(2, 0, 1)
+        else:
+            values = picture.pixels.transpose(2, 0, 1) if picture.is_eight_bit else picture.unit()
+            images = (Image.fromarray(np.ascontiguousarray(plane)) for plane in values)
+            planes = np.stack([self._resized(image, (width, height)) for image in images])
+        if planes.dtype != np.uint8:
+            planes = planes.clip(0, 1)  # interpolation overshoots
+        left, top = (self.width - width) // 2, (self.height - height) // 2
+        rest = (self.width - width - left, self.height - height - top)
+        return np.pad(planes, ((0, 0), (top, rest[1]), (left, rest[0])))
+
+    def sample(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Resize (H, W, ...) by nearest neighbour, at the centres of the pixels; without ``fit``.
+
+        The result covers the same part of the picture as that of a call.
+        """
+        left, top, right, bottom = self._box(ids.shape[1], ids.shape[0])
+        rows, columns = _centres(top, bottom, self.height), _centres(left, right, self.width)
+        sampled: NDArray[Any] = ids[rows[:, None], columns]
+        return sampled
+
+    def _resized(self, image: Image.Image, size: tuple[int, int]) -> NDArray[Any]:
+        small = image.resize(size, Image.Resampling.BICUBIC, self._box(*image.size))
+        return np.asarray(small)
+
+    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that is used: left, top, right, bottom."""
+        if self.mode != "crop":
+            return 0, 0, width, height
+        scale = max(self.width / width, self.height / height)
+        across, down = min(width, self.width / scale), min(height, self.height / scale)
+        left, top = (width - across) / 2, (height - down) / 2
+        return left, top, left + across, top + down
+
+    def _inside(self, width: int, height: int) -> tuple[int, int]:
+        """The size that the used part takes in the result."""
+        if self.mode != "fit":
+            return self.width, self.height
+        scale = min(self.width / width, self.height / height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _centres(start: float, stop: float, size: int) -> NDArray[np.int64]:
+    """The pixels of an axis that lie nearest to the centres of `size` pixels over a part of it."""
+    # Products of whole numbers are exact where a whole side is used.
+    return ((2 * np.arange(size) + 1) * (stop - start) / (2 * size) + start).astype(np.int64)
+
+
+def in_unit(pictures: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Tensor:
+    """Pictures as :class:`Resizing` returns them as float32 (N, C, H, W) in [0, 1]."""
+    if all(picture.dtype == np.uint8 for picture in pictures):
+        return torch.from_numpy(np.stack(pictures)).float().div_(255)
+    floats = [p / np.float32(255) if p.dtype == np.uint8 else p for p in pictures]
+    return torch.from_numpy(np.stack(floats))
 
 
 def in_levels(images: NDArray[np.floating]) -> Floats:
@@ -50,53 +140,55 @@ def in_levels(images: NDArray[np.floating]) -> Floats:
     return levels
 
 
-def jitter(batch: PairBatch, load_size: int, flip: bool, seed: int) -> PairBatch:
+def jitter(batch: PairBatch, scale: float, flip: bool, seed: int) -> PairBatch:
     """Enlarge, crop and mirror at random, in the same way for all pictures of a pair.
 
     Isola et al. 2017, section 6.2: 256 x 256 is enlarged to 286 x 286 and cropped back. Labels are
     enlarged by nearest neighbour, so a boundary one pixel wide may become two pixels wide.
 
     Args:
-        batch: pairs of size (S, S), on any device.
-        load_size: side of the enlarged pictures, at least S.
+        batch: pairs of one size, on any device.
+        scale: factor by which pictures are enlarged, at least 1.
         flip: mirror each pair left to right with probability one half.
         seed: seed of this epoch. A pair's crop and mirroring depend only on the seed and on the
             pair's id, not on the other pairs of the batch.
     """
-    size = batch.y.shape[-1]
-    if load_size == size and not flip:
+    size = batch.y.shape[-2:]
+    larger = [round(side * scale) for side in size]
+    slack = [after - before for after, before in zip(larger, size, strict=True)]
+    if not any(slack) and not flip:
         return batch
-    views = [_view(generator(seed, image_id), load_size - size, flip) for image_id in batch.ids]
+    views = [_view(generator(seed, image_id), slack, flip) for image_id in batch.ids]
 
     def cropped(pictures: Tensor) -> Tensor:
         crops = [_crop(picture, size, *view) for picture, view in zip(pictures, views, strict=True)]
         return torch.stack(crops)
 
     x, y, encoded = batch.x, batch.y, batch.encoded
-    if load_size > size:
+    if any(slack):
         x, y = (
-            F.interpolate(side, size=load_size, mode="bicubic", antialias=True).clamp(0, 1)
+            F.interpolate(side, size=larger, mode="bicubic", antialias=True).clamp(0, 1)
             for side in (x, y)
         )
         if encoded is not None:
-            encoded = F.interpolate(encoded, size=load_size, mode="nearest-exact")
+            encoded = F.interpolate(encoded, size=larger, mode="nearest-exact")
     encoded = None if encoded is None else cropped(encoded)
     return PairBatch(batch.ids, cropped(x), cropped(y), encoded)
 
 
-def _view(rng: np.random.Generator, slack: int, flip: bool) -> tuple[int, int, bool]:
-    """Top and left of a crop, each in 0..slack, and whether the crop is mirrored."""
-    top, left = rng.integers(0, slack + 1, 2).tolist()
+def _view(rng: np.random.Generator, slack: Sequence[int], flip: bool) -> tuple[int, int, bool]:
+    """Top and left of a crop, each from 0 to the slack, and whether the crop is mirrored."""
+    top, left = rng.integers(0, np.add(slack, 1)).tolist()
     return top, left, flip and bool(rng.random() < 0.5)
 
 
-def _crop(picture: Tensor, size: int, top: int, left: int, mirrored: bool) -> Tensor:
-    crop = picture[:, top : top + size, left : left + size]
+def _crop(picture: Tensor, size: Sequence[int], top: int, left: int, mirrored: bool) -> Tensor:
+    crop = picture[:, top : top + size[0], left : left + size[1]]
     return crop.flip(-1) if mirrored else crop
 
 
 CROP = 7 / 8
-"""Side of the crop of an altered query, relative to the image's side."""
+"""Sides of the crop of an altered query, relative to the image's."""
 
 
 def altered(batch: PairBatch, name: str) -> PairBatch:
@@ -105,14 +197,14 @@ def altered(batch: PairBatch, name: str) -> PairBatch:
     All pictures of a pair are altered in the same way; labels are enlarged by nearest neighbour.
 
     Args:
-        batch: pairs of size (S, S).
+        batch: pairs of one size.
         name: name of the alteration.
 
     Raises:
         ValueError: no alteration has this name.
     """
-    size = batch.y.shape[-1]
-    side = round(size * CROP)
+    size = batch.y.shape[-2:]
+    height, width = (round(side * CROP) for side in size)
     corner = {f"crop-{n}": divmod(n, 2) for n in range(4)}
 
     def alter(picture: Tensor, labels: bool) -> Tensor:
@@ -120,8 +212,9 @@ def altered(batch: PairBatch, name: str) -> PairBatch:
             return picture.flip(-1)
         if name not in corner:
             raise ValueError(f"no alteration is called {name}")
-        top, left = ((size - side) * end for end in corner[name])
-        crop = picture[..., top : top + side, left : left + side]
+        down, right = corner[name]
+        top, left = (size[0] - height) * down, (size[1] - width) * right
+        crop = picture[..., top : top + height, left : left + width]
         if labels:
             return F.interpolate(crop, size=size, mode="nearest-exact")
         return F.interpolate(crop, size=size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -15,7 +15,7 @@ from mia_lab.defenses import Deterministic
 
 
 class Jpeg(Deterministic):
-    """Compression and decompression.
+    """Compression and decompression; other pictures than grey and RGB channel by channel.
 
     Args:
         quality: Pillow's.
@@ -27,11 +27,16 @@ class Jpeg(Deterministic):
         self.quality = quality
 
     def expected(self, pictures: Tensor) -> Tensor:
-        levels = (pictures * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        shown = np.stack([self._through_file(picture) for picture in levels])
-        return torch.from_numpy(shown).permute(0, 3, 1, 2).float().div(255).to(pictures.device)
+        levels = (pictures * 255).round().byte().cpu().numpy()
+        if pictures.shape[1] == 3:
+            files = (self._through_file(picture.transpose(1, 2, 0)) for picture in levels)
+            shown = np.stack([picture.transpose(2, 0, 1) for picture in files])
+        else:
+            planes = [self._through_file(plane) for picture in levels for plane in picture]
+            shown = np.stack(planes).reshape(levels.shape)
+        return torch.from_numpy(shown).float().div(255).to(pictures.device)
 
     def _through_file(self, picture: np.ndarray) -> np.ndarray:
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "jpeg", quality=self.quality)
-        return np.asarray(Image.open(file).convert("RGB"))
+        Image.fromarray(np.ascontiguousarray(picture)).save(file, "jpeg", quality=self.quality)
+        return np.asarray(Image.open(file))

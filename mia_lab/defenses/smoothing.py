@@ -31,6 +31,8 @@ class Smoothing(Deterministic):
         kernel = torch.exp(-(places**2) / (2 * self.sigma**2))
         kernel = (kernel / kernel.sum()).to(pictures.device)
         padded = F.pad(pictures, (radius,) * 4, mode="reflect")
-        across = kernel.view(1, 1, 1, -1).expand(3, 1, 1, -1)
-        down = kernel.view(1, 1, -1, 1).expand(3, 1, -1, 1)
-        return F.conv2d(F.conv2d(padded, across, groups=3), down, groups=3).clamp(0, 1)
+        channels = pictures.shape[1]
+        across = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+        down = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+        blurred = F.conv2d(F.conv2d(padded, across, groups=channels), down, groups=channels)
+        return blurred.clamp(0, 1)

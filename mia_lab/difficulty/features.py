@@ -31,7 +31,7 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
     """Resize images to the input size of the backbone.
 
     Args:
-        images: (N, C, H, W) in [0, 1]; C is 1 (repeated to three) or 3.
+        images: (N, C, H, W) in [0, 1].
         preprocess: ``aligned`` resizes the whole image to a square of four times the pixel grid, so
             that features and target pixels cover the same area, and block 1 (stride 4) has the
             resolution of the grid. ``official`` follows the authors' code, and needs images of
@@ -40,18 +40,11 @@ def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
         grid_size: G, side of the pixel grid.
 
     Returns:
-        (N, 3, S, S) in [0, 1]; :func:`input_size` gives S.
+        (N, C, S, S) in [0, 1]; :func:`input_size` gives S.
 
     Raises:
-        UserError: the images have neither one channel nor three.
+        UserError: ``official`` is for grey and RGB pictures, and these are others.
     """
-    if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
-    if images.shape[1] != 3:
-        raise UserError(
-            f"difficulty.features_from: these images have {images.shape[1]} channels, but a "
-            "backbone accepts 1 or 3; set difficulty.features_from=target"
-        )
     if preprocess == "official":
         return torch.stack([_official(image) for image in images])
     size = input_size(preprocess, grid_size)
@@ -103,8 +96,8 @@ def extract(
         Factors and targets, on the backbone's device.
 
     Raises:
-        UserError: an image contains NaN or infinite values (the message names it), or has neither
-            one channel nor three.
+        UserError: an image contains NaN or infinite values (the message names it), or ``official``
+            is for grey and RGB pictures, and it is another.
     """
     _check_finite(batch)
     images = batch.x if features_from == "input" else batch.y
@@ -134,6 +127,11 @@ def _official(image: Tensor) -> Tensor:
 
 
 def _as_picture(image: Tensor) -> Image.Image:
+    if len(image) not in (1, 3):
+        raise UserError(
+            f"difficulty.preprocess=official: is for grey and RGB pictures; these have {len(image)}"
+            " channels; set difficulty.preprocess=aligned"
+        )
     picture: Image.Image = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
     return picture
 

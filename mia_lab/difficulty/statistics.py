@@ -39,13 +39,18 @@ class ImageStatistics:
 
     def score_images(self, batch: PairBatch) -> Floats:
         pictures = batch.y if self.of == "target" else batch.x
-        levels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        levels = (pictures * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         return np.array([STATISTICS[self.statistic](picture) for picture in levels])
 
 
 def compressed_size(picture: Picture) -> float:
-    """Bytes of the PNG of uint8 (H, W, 3), as a share of the raw bytes; at most 1."""
+    """Bytes of the PNG of uint8 (H, W, C), as a share of the raw bytes; at most 1.
+
+    Other pictures than RGB are written as grey, one channel below the other.
+    """
     file = io.BytesIO()
+    if picture.shape[2] != 3:
+        picture = np.concatenate([*picture.transpose(2, 0, 1)])
     Image.fromarray(picture).save(file, "png", optimize=True)
     return min(1.0, file.tell() / picture.size)
 
@@ -55,20 +60,20 @@ STEEP = 0.25
 
 
 def edge_density(picture: Picture) -> float:
-    """Share of pixels of uint8 (H, W, 3) whose Sobel gradient is at least :data:`STEEP`."""
+    """Share of pixels of uint8 (H, W, C) whose Sobel gradient is at least :data:`STEEP`."""
     grey = _grey(picture)
     return float((np.hypot(sobel(grey, 0), sobel(grey, 1)) / 4 >= STEEP).mean())
 
 
 def total_variation(picture: Picture) -> float:
-    """Mean absolute difference of neighbouring pixels of uint8 (H, W, 3), in [0, 1]."""
+    """Mean absolute difference of neighbouring pixels of uint8 (H, W, C), in [0, 1]."""
     levels = picture.astype(np.float64) / 255
     steps = (np.abs(np.diff(levels, axis=axis)).mean() for axis in (0, 1))
     return float(sum(steps) / 2)
 
 
 def entropy(picture: Picture) -> float:
-    """Shannon entropy of the grey levels of uint8 (H, W, 3), as a share of 8 bits."""
+    """Shannon entropy of the grey levels of uint8 (H, W, C), as a share of 8 bits."""
     grey = np.rint(_grey(picture) * 255).astype(np.int64)
     share = np.bincount(grey.ravel(), minlength=256) / grey.size
     share = share[share > 0]
@@ -84,6 +89,8 @@ STATISTICS: dict[Statistic, Callable[[Picture], float]] = {
 
 
 def _grey(picture: Picture) -> Floats:
-    """Luma (ITU-R BT.601) in [0, 1]."""
-    grey: Floats = picture.astype(np.float64) @ [0.299, 0.587, 0.114] / 255
+    """Luma of RGB (ITU-R BT.601), or the mean of other channels, in [0, 1]."""
+    channels = picture.shape[2]
+    weights = [0.299, 0.587, 0.114] if channels == 3 else np.full(channels, 1 / channels)
+    grey: Floats = picture.astype(np.float64) @ weights / 255
     return grey

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
-from mia_lab.data.reading import opened
-from mia_lab.data.transforms import resize
+from mia_lab.data.reading import decode
+from mia_lab.data.transforms import Resizing, in_unit
 from mia_lab.errors import UserError
-from mia_lab.parameters import File, PositiveInt, Side
+from mia_lab.parameters import File, ImageSize, Side
 from mia_lab.store import files_below
 from mia_lab.types import Floats, PairBatch
 
@@ -53,7 +52,7 @@ class Supervised:
     needs_backbone: ClassVar[bool] = True
 
     def __init__(
-        self, backbone: Backbone, folder: File, image_size: PositiveInt, of: Side = "target"
+        self, backbone: Backbone, folder: File, image_size: ImageSize, of: Side = "target"
     ) -> None:
         self.backbone, self.image_size, self.of = backbone, image_size, of
         self._labels = _read(Path(folder))
@@ -71,9 +70,8 @@ class Supervised:
         """Weights of the features as they are, and intercept."""
         rows = []
         for path in self._labels:
-            with opened(path) as picture:
-                small = resize(picture.convert("RGB"), self.image_size)
-            rows.append(pool(self.backbone, torch.from_numpy(small)[None] / 255))
+            small = Resizing.of(self.image_size)(decode(path))
+            rows.append(pool(self.backbone, in_unit([small])))
         scaler = StandardScaler()
         x, y = scaler.fit_transform(np.concatenate(rows)), np.array([*self._labels.values()])
         fit = RidgeCV(PENALTIES, store_cv_results=True).fit(x, y)

@@ -635,7 +635,7 @@ class Survey:
 
     Attributes:
         name: the run's name.
-        image_size: side of the squares that the pictures were resized to, in pixels.
+        image_size: to which the pictures were resized, such as "64 px" or "512 x 256 px".
         difficulty: of N images under S settings.
         correlation: (S, S) Spearman's between settings; NaN where a setting scores all alike.
         reliability: of the configured setting; None where it was not repeated.
@@ -644,7 +644,7 @@ class Survey:
     """
 
     name: str
-    image_size: int
+    image_size: str
     difficulty: DifficultyTable
     correlation: Floats
     reliability: Reliability | None

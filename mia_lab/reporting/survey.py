@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from mia_lab.data.picture import visible
 from mia_lab.evaluation.results import Extremes, Survey
 from mia_lab.reporting.canvas import (
     Picture,
@@ -107,8 +108,7 @@ def _show(axes: Any, picture: Any, brightest: float) -> None:
     if picture.ndim == 2:
         axes.imshow(picture, cmap="viridis", vmin=0, vmax=brightest, interpolation="nearest")
     else:
-        image = picture[0] if len(picture) == 1 else picture[:3].transpose(1, 2, 0)
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+        axes.imshow(visible(picture).transpose(1, 2, 0))
     axes.set_axis_off()
 
 
@@ -193,7 +193,7 @@ def metrics(survey: Survey) -> dict[str, Any]:
 def summary(survey: Survey) -> list[str]:
     """The findings in sentences."""
     score = survey.difficulty.mean()[:, 0]
-    n, size = len(score), f"at {survey.image_size} px"
+    n, size = len(score), f"at {survey.image_size}"
     if n == 1:
         return [f"One image {size}, {survey.easiest.ids[0]}: difficulty {score[0]:.3g}."]
     low, middle, high = (np.quantile(score, q) for q in (0.05, 0.5, 0.95))

@@ -18,6 +18,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Knowledge
 from mia_lab.hardware import resolve_precision
+from mia_lab.parameters import width_height
 from mia_lab.stages.altered import AlteredStage
 from mia_lab.stages.attack import AttackInputs, AttackScores
 from mia_lab.stages.blind import BlindStage
@@ -266,7 +267,7 @@ def _check_attacks(config: Config, images: RunImages, attack: AttackInputs) -> N
         unseen=count if is_elsewhere else count // 2,
         seen=count // 2 if from_all else 0,
         auxiliaries=len(images.auxiliaries),
-        image_size=config.data.image_size,
+        shortest_side=min(width_height(config.data.image_size)),
     )
     for component in build.attacks(config).values():
         if (check := needs_of(component.kind).check) is not None:

@@ -85,7 +85,9 @@ def run_images(config: Config, source: PairSource) -> RunImages:
             "raise data.n_members and data.n_nonmembers"
         )
     encoding = build.encoding(config.data, source)
-    dataset = PairDataset(source, sorted(rows), config.data.image_size, encoding=encoding)
+    dataset = PairDataset(
+        source, sorted(rows), config.data.image_size, encoding=encoding, resize=config.data.resize
+    )
     return RunImages(dataset, rows, attacked)
 
 

@@ -64,5 +64,5 @@ class PooledStage(Stage[BlindFeatures]):
         return load_table(folder, BlindFeatures)
 
     def pool(self, pictures: Tensor) -> Floats:
-        """The same means over any pictures, float32 (N, 3, H, W) in [0, 1]: float64 (N, D)."""
+        """The same means over any pictures, float32 (N, C, H, W) in [0, 1]: float64 (N, D)."""
         return pool(open_backbone(self.backbone, self.accelerator), pictures)

@@ -111,7 +111,7 @@ def _pool_elsewhere(config: Config, read: SourceReader) -> PairDataset:
     drawn = generator(config.seed, "reference pool").permutation(len(ids))
     chosen = [ids[row] for row in sorted(drawn[: data.n_auxiliary])]
     encoding = build.encoding(data, source, "reference.data")
-    return PairDataset(source, chosen, data.image_size, encoding=encoding)
+    return PairDataset(source, chosen, data.image_size, encoding=encoding, resize=data.resize)
 
 
 def _check_elsewhere(config: Config, training: ReferenceTraining, images: RunImages) -> None:

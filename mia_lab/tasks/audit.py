@@ -14,6 +14,7 @@ import torch
 from mia_lab.config.choices import Until
 from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
+from mia_lab.data.picture import visible
 from mia_lab.errors import GateFailedError
 from mia_lab.evaluation.gate import decide, sentence
 from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers
@@ -139,7 +140,8 @@ class _TrainingLog:
         with torch.inference_mode():
             answer = module(batch.condition.to(module.device)).float().cpu()
         module.train()
-        rows = torch.cat([batch.x, answer, batch.y], dim=3).numpy()
+        sides = (visible(side.numpy()) for side in (batch.x, answer, batch.y))
+        rows = np.concatenate([*sides], axis=3)
         captions = [f"{i}: input, translation, target" for i in batch.ids]
         self._tracker.log_images("train/samples", rows, captions, epoch)
 

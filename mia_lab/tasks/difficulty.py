@@ -14,6 +14,7 @@ from mia_lab.data.source import PairSource, all_ids
 from mia_lab.data.splits import read_manifest
 from mia_lab.evaluation.agreement import rank_correlation, reliability
 from mia_lab.evaluation.results import Extremes, Survey
+from mia_lab.parameters import described
 from mia_lab.reporting import survey as report
 from mia_lab.reporting.html import write_survey_html
 from mia_lab.stages.difficulty import side_by_side
@@ -68,7 +69,9 @@ def surveyed_images(config: Config, source: PairSource) -> PairDataset:
     if config.data.protocol is Protocol.manifest:
         ids = tuple(sorted(read_manifest(Path(str(config.data.manifest)), ids)))
     # Each pair is read once, so a cache would only take memory.
-    return PairDataset(source, ids, config.data.image_size, cache_bytes=0)
+    return PairDataset(
+        source, ids, config.data.image_size, cache_bytes=0, resize=config.data.resize
+    )
 
 
 def _survey(
@@ -82,7 +85,7 @@ def _survey(
     shown = min(SHOWN, len(order))
     return Survey(
         name=config.name,
-        image_size=config.data.image_size,
+        image_size=described(config.data.image_size),
         difficulty=table,
         correlation=rank_correlation(table.mean()),
         reliability=reliability(np.asarray(table.score[:, 0])),

@@ -13,6 +13,7 @@ from mia_lab.config import build
 from mia_lab.config.component import Component
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
+from mia_lab.parameters import described
 from mia_lab.reporting.audit.words import identical_sentence
 from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_side
 from mia_lab.stages.graph import RunStages
@@ -80,7 +81,7 @@ def common_record(config: Config) -> dict[str, str]:
     data = config.data
     return {
         "seed": str(config.seed),
-        "data": f"{data.source} {data.name}, {data.image_size} px",
+        "data": f"{data.source} {data.name}, {described(data.image_size)}",
         "difficulty": settings_line(config.difficulty),
     }
 

@@ -79,9 +79,8 @@ class TranslationGAN(pl.LightningModule):
         torch.manual_seed(
             derive_seed(hparams["seed"], "dropout", self.current_epoch, batch_idx, self.global_rank)
         )
-        load_size = round(hparams["image_size"] * hparams["load_scale"])
         seed = derive_seed(hparams["seed"], "jitter", self.current_epoch)
-        batch = jitter(batch, load_size, hparams["flip"], seed)
+        batch = jitter(batch, hparams["load_scale"], hparams["flip"], seed)
         x, y = network_range(batch.condition, hparams["input_encoding"]), 2 * batch.y - 1
         fake = self.generator(x)
         losses = self.update(x, y, fake)

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mia_lab.data.pictures import pictures
 from mia_lab.data.reading import decode, opened
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, PathName, PositiveInt
+from mia_lab.parameters import RUNTIME, ImageSize, PathName, width_height
 from mia_lab.store import Contents
 
 LOSSY = ("JPEG", "WEBP")
@@ -43,7 +41,7 @@ class Outputs:
     stochastic: ClassVar[bool] = False
 
     # The folder counts by the pictures that are used, see fingerprint().
-    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: PositiveInt) -> None:
+    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: ImageSize) -> None:
         self._folder = Path(folder)
         self._size = image_size
         if not self._folder.is_dir():
@@ -78,14 +76,14 @@ class Outputs:
 
     def _is_lossy(self, path: Path) -> bool:
         with opened(path, self._contents.read) as picture:  # decodes the header only
-            self._check_size(picture, path)
+            self._check_size(*picture.size, path)
             return picture.format in LOSSY
 
-    def _check_size(self, picture: Image.Image, path: Path) -> None:
-        if picture.size != (self._size, self._size):
+    def _check_size(self, width: int, height: int, path: Path) -> None:
+        if (width, height) != width_height(self._size):
             raise UserError(
-                f"{path}: {picture.width} x {picture.height} pixels, but data.image_size="
-                f"{self._size}; set data.image_size to the side of the answers"
+                f"{path}: {width} x {height} pixels, but data.image_size="
+                f"{self._size}; set data.image_size to the size of the answers"
             )
 
     def fingerprint(self, ids: Sequence[str]) -> str:
@@ -106,8 +104,8 @@ class Outputs:
         for image_id in ids:
             path = self._path(image_id)
             picture = decode(path, self._contents.read)
-            self._check_size(picture, path)
-            answers.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255)
+            self._check_size(picture.width, picture.height, path)
+            answers.append(torch.from_numpy(picture.unit()))
         return torch.stack(answers)
 
     def _file(self, image_id: str) -> Path | None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
 from mia_lab.data.dataset import PairDataset
+from mia_lab.data.picture import Picture
 from mia_lab.data.procedural import render
 from mia_lab.data.procedural import source as generated
 from mia_lab.data.source import Pair
@@ -58,7 +58,7 @@ def test_difficulty_version() -> None:
 def test_blind_features_version() -> None:
     """Traces are part of the split, pooled features of a stage of their own."""
     scene = render("facades", 0, 0)
-    pair = Pair(Image.fromarray(scene.input), Image.fromarray(scene.target))
+    pair = Pair(Picture.of(scene.input), Picture.of(scene.target))
     found = traces(pair, ())
     assert [found[column] for column in TRACES] == pytest.approx(list(TRACES.values()), rel=1e-4)
     photo = torch.from_numpy(scene.target.copy()).permute(2, 0, 1)[None].float() / 255

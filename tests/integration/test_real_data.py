@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mia_lab.config import build
+from mia_lab.data.picture import Picture
 from support import Command, composed
 
 SIZES = {"facades": (400, 106), "maps": (1096, 700), "cityscapes": (1500, 349)}
@@ -22,13 +22,13 @@ def test_layouts_and_directions(real_data: Path, name: str) -> None:
     assert (len(source.ids("train")), len(source.ids("test"))) == SIZES[name]
     for image_id in (*source.ids("train")[:5], *source.ids("test")[:5]):
         pair = source.load(image_id)
-        assert pair.x.size == pair.y.size == (256, 256)
+        assert pair.x.pixels.shape == pair.y.pixels.shape == (256, 256, 3)
         assert flatness(pair.x) > flatness(pair.y)
 
 
-def flatness(picture: Image.Image) -> float:
+def flatness(picture: Picture) -> float:
     """Share of neighbouring pixels that hardly differ: large in drawings, small in photos."""
-    grey = np.asarray(picture.convert("L")).astype(int)
+    grey = np.asarray(picture.image().convert("L")).astype(int)
     return float((np.abs(np.diff(grey, axis=1)) <= 2).mean())
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from PIL import Image
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.procedural import render, style_named
 from mia_lab.data.source import Pair
 from mia_lab.parameters import NonNegativeInt
@@ -53,7 +53,7 @@ class ProceduralPairs:
     def load(self, image_id: str) -> Pair:
         subset, number = image_id.split("/")
         scene = render(self.style, self.seed, self._starts[subset] + int(number))
-        label, photo = Image.fromarray(scene.input), Image.fromarray(scene.target)
+        label, photo = Picture.of(scene.input), Picture.of(scene.target)
         if self._reads_labels:
             known = scene.labels.astype(np.int32) if self._recipe.has_published_classes else None
             return Pair(label, photo, scene.instances, known)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mia_lab.data.picture import visible
 from mia_lab.evaluation.results import Dossiers, Gallery
 from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
 
@@ -112,7 +113,7 @@ def samples_figure(
         )
         figure.text(margin / _WIDTH, (above + 0.045) / height, facts, fontsize=9, **words)
         images: list[tuple[NDArray[Any], str, float | None]] = [
-            (image[row].transpose(1, 2, 0), "gray", 1.0)
+            (visible(image[row]).transpose(1, 2, 0), "gray", 1.0)
             for image in (gallery.x, gallery.y, gallery.reconstruction)
         ]
         images.append((error, "viridis", scales.error))

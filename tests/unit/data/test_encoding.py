@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mia_lab.data.dataset import PairDataset, training_loader
-from mia_lab.data.encoding import LabelEncoding, boundary_map, nearest_colors, sample
+from mia_lab.data.encoding import LabelEncoding, boundary_map, nearest_colors
 from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.picture import Picture
 from mia_lab.data.procedural import render
 from mia_lab.data.procedural.facade_layout import PALETTE as CMP
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.procedural.street_things import PALETTE as STREETS
 from mia_lab.data.source import Pair
+from mia_lab.data.transforms import Resizing
 from mia_lab.errors import UserError
 from support import composed
 
@@ -33,10 +36,14 @@ def palette(data: str) -> list[list[int]]:
     return found
 
 
-def as_jpeg(picture: NDArray[np.uint8], quality: int) -> Image.Image:
+def as_jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def square(size: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    return Resizing.of(size).sample
 
 
 def two_colors(size: int = 32) -> NDArray[np.uint8]:
@@ -51,7 +58,7 @@ def test_classes_are_the_nearest_colours() -> None:
     colors[7] = colors[3]
     picture = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
     picture[0, :40] = colors
-    classes, residual = nearest_colors(picture, colors, 96)
+    classes, residual = nearest_colors(picture, colors, square(96))
     distances = np.linalg.norm(picture[:, :, None].astype(float) - colors, axis=-1)
     np.testing.assert_array_equal(classes, distances.argmin(-1))
     assert classes[0, 7] == 3
@@ -62,7 +69,7 @@ def test_residual_is_that_of_flat_places() -> None:
     picture = two_colors()
     picture[:, 16:] += 3
     picture[8, 8] = 60  # neither it nor its four neighbours are flat
-    _, residual = nearest_colors(picture, np.array(THREE, np.uint8), 32)
+    _, residual = nearest_colors(picture, np.array(THREE, np.uint8), square(32))
     right, left = 32 * 15, 32 * 15 - 5  # without the columns along the edge
     assert residual == pytest.approx(3 * np.sqrt(3) * right / (right + left), rel=1e-5)
 
@@ -74,12 +81,12 @@ def test_generated_labels_are_exact() -> None:
     names = np.array(palette("cityscapes"))
     for index, image_id in enumerate(facades.ids("train")):
         planes, residual = LabelEncoding(palette("facades"), False).encode(
-            image_id, facades.load(image_id), 256
+            image_id, facades.load(image_id), square(256)
         )
         assert residual == 0
         np.testing.assert_array_equal(planes[0], render("facades", 0, index).labels)
         planes, residual = LabelEncoding(names.tolist(), False).encode(
-            image_id, streets.load(image_id), 256
+            image_id, streets.load(image_id), square(256)
         )
         assert residual == 0
         np.testing.assert_array_equal(names[planes[0]], render("streets", 0, index).input)
@@ -89,13 +96,13 @@ def test_generated_labels_are_exact() -> None:
 def test_labels_survive_jpeg(style: str, colors: dict[str, tuple[int, int, int]]) -> None:
     encoding = LabelEncoding(list(colors.values()), False)
     scene = render(style, 0, 1)
-    picture = as_jpeg(scene.input, 75)
-    planes, residual = encoding.encode("a", Pair(picture, picture), 256)
+    picture = Picture.of(as_jpeg(scene.input, 75))
+    planes, residual = encoding.encode("a", Pair(picture, picture), square(256))
     assert 0 < residual < 4
     assert (planes[0] == scene.labels).mean() > 0.85
-    photo = as_jpeg(scene.target, 90)
+    photo = Picture.of(as_jpeg(scene.target, 90))
     with pytest.raises(UserError, match=r"a: its colours differ from data.palette by .* levels"):
-        encoding.encode("a", Pair(photo, picture), 256)
+        encoding.encode("a", Pair(photo, picture), square(256))
 
 
 @pytest.mark.parametrize("size", [64, 256])
@@ -106,12 +113,12 @@ def test_real_label_maps_are_told_from_photos(real_data: Path, name: str, size: 
     encoding = LabelEncoding(palette(name), False)
     for image_id in pairs.ids("train")[::25]:
         pair = pairs.load(image_id)
-        _, residual = encoding.encode(image_id, pair, size)
+        _, residual = encoding.encode(image_id, pair, square(size))
         assert residual < 5.5
         with pytest.raises(
             UserError, match=f"{image_id}: .*; correct data.palette or data.direction"
         ):
-            encoding.encode(image_id, Pair(pair.y, pair.x), size)
+            encoding.encode(image_id, Pair(pair.y, pair.x), square(size))
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
@@ -121,7 +128,7 @@ def test_maps_are_no_label_maps(real_data: Path, name: str, direction: str) -> N
     encoding = LabelEncoding(palette(name), False)
     for image_id in pairs.ids("train")[::60]:
         with pytest.raises(UserError, match=r"data.input_encoding=rgb"):
-            encoding.encode(image_id, pairs.load(image_id), 64)
+            encoding.encode(image_id, pairs.load(image_id), square(64))
 
 
 def test_boundaries_are_where_a_neighbour_differs() -> None:
@@ -141,16 +148,16 @@ def test_boundaries_are_where_a_neighbour_differs() -> None:
 
 def test_sampling_takes_the_centres_of_the_whole_picture() -> None:
     picture = np.arange(12 * 20).reshape(12, 20)
-    np.testing.assert_array_equal(sample(picture, 4), picture[1::3][:, [2, 7, 12, 17]])
+    np.testing.assert_array_equal(square(4)(picture), picture[1::3][:, [2, 7, 12, 17]])
     larger = Image.fromarray(picture.astype(np.int32)).resize((48, 48), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(sample(picture, 48), np.asarray(larger))
+    np.testing.assert_array_equal(square(48)(picture), np.asarray(larger))
 
 
 class Known:
     """One pair whose source knows everything."""
 
     def __init__(self, labels: Sequence[int] | None, instances: bool = True) -> None:
-        picture = Image.fromarray(two_colors())
+        picture = Picture.of(two_colors())
         ids = None if labels is None else np.full((32, 32), labels[0], np.int32)
         if ids is not None and labels is not None:
             ids[:, 16:] = labels[1]
@@ -169,7 +176,7 @@ class Known:
 
 
 def test_known_labels_come_before_colours() -> None:
-    planes, residual = LabelEncoding(THREE, False).encode("a", Known([2, 0]).pair, 32)
+    planes, residual = LabelEncoding(THREE, False).encode("a", Known([2, 0]).pair, square(32))
     assert residual == 0
     assert planes.shape == (1, 32, 32)
     assert (planes[0, :, :16] == 2).all()
@@ -181,12 +188,12 @@ def test_labels_outside_the_palette(labels: tuple[int, int]) -> None:
     with pytest.raises(
         UserError, match=r"a: the labels range .* but data.palette has the classes 0 to 2"
     ):
-        LabelEncoding(THREE, False).encode("a", Known(labels).pair, 32)
+        LabelEncoding(THREE, False).encode("a", Known(labels).pair, square(32))
 
 
 def test_boundaries_need_instances() -> None:
     with pytest.raises(UserError, match=r"a: this pair has no instance ids.*data.instances=false"):
-        LabelEncoding(THREE, True).encode("a", Known([0, 1], instances=False).pair, 32)
+        LabelEncoding(THREE, True).encode("a", Known([0, 1], instances=False).pair, square(32))
 
 
 @pytest.mark.parametrize(

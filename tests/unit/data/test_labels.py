@@ -53,8 +53,8 @@ def test_round_trip_with_names_of_cityscapes(root: Path) -> None:
     assert pairs.has_instances
     assert pairs.ids("train") == ("train/aachen_000000_000019",)
     pair = pairs.load("train/aachen_000000_000019")
-    np.testing.assert_array_equal(np.asarray(pair.x), np.array(PALETTE)[LABELS])
-    np.testing.assert_array_equal(np.asarray(pair.y), PHOTO)
+    np.testing.assert_array_equal(pair.x.pixels, np.array(PALETTE)[LABELS])
+    np.testing.assert_array_equal(pair.y.pixels, PHOTO)
     for found, expected in ((pair.labels, LABELS), (pair.instances, INSTANCES)):
         assert found is not None
         assert found.dtype == np.int32

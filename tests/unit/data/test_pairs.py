@@ -31,7 +31,7 @@ def solid(path: Path, colour: object, mode: str = "RGB", size: tuple[int, int] =
 
 def colours(pairs: FolderPairs, image_id: str) -> list[tuple[int, ...]]:
     pair = pairs.load(image_id)
-    return [picture.getpixel((3, 3)) for picture in (pair.x, pair.y)]  # type: ignore[misc]
+    return [tuple(picture.pixels[3, 3].tolist()) for picture in (pair.x, pair.y)]
 
 
 @pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
@@ -42,7 +42,8 @@ def test_side_by_side_either_direction(
     pairs = FolderPairs(str(tmp_path), "side_by_side", direction)
     assert pairs.ids("train") == ("train/1",)
     assert colours(pairs, "train/1") == expected
-    assert pairs.load("train/1").x.size == pairs.load("train/1").y.size == (32, 32)
+    pair = pairs.load("train/1")
+    assert pair.x.pixels.shape == pair.y.pixels.shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(("direction", "expected"), [("AtoB", [RED, BLUE]), ("BtoA", [BLUE, RED])])
@@ -168,13 +169,14 @@ def test_partners_of_different_shape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "colour", "reason"),
-    [("I;16", 1000, "more than 8 bits"), ("RGBA", (1, 2, 3, 100), "transparent pixels")],
+    [("F", 0.5, "set data.value_range"), ("RGBA", (1, 2, 3, 100), "transparent pixels")],
 )
 def test_nothing_is_silently_clipped_or_flattened(
     tmp_path: Path, mode: str, colour: object, reason: str
 ) -> None:
     for side in "AB":
-        solid(tmp_path / f"train{side}" / "1.png", colour, mode)
+        ending = "tif" if mode == "F" else "png"
+        solid(tmp_path / f"train{side}" / f"1.{ending}", colour, mode)
     with pytest.raises(UserError, match=reason):
         load_first(tmp_path, "two_folders")
 

@@ -191,8 +191,8 @@ def test_source_has_parts_and_directions():
     assert forward.ids("train") == ("train/000000", "train/000001", "train/000002")
     pair, mirror = forward.load("test/000001"), backward.load("test/000001")
     scene = render("streets", 0, 4)  # the test part goes on where the train part ends
-    np.testing.assert_array_equal(np.asarray(pair.x), scene.input)
-    np.testing.assert_array_equal(np.asarray(pair.y), scene.target)
+    np.testing.assert_array_equal(pair.x.pixels, scene.input)
+    np.testing.assert_array_equal(pair.y.pixels, scene.target)
     np.testing.assert_array_equal(pair.instances, scene.instances)
-    np.testing.assert_array_equal(np.asarray(mirror.x), scene.target)
+    np.testing.assert_array_equal(mirror.x.pixels, scene.target)
     assert forward.fingerprint(("a",)) != backward.fingerprint(("a",))

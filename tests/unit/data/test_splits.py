@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mia_lab.data.groups import assign_groups, group_names
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
 from mia_lab.data.splits import (
     Counts,
@@ -45,7 +45,7 @@ class Noise:
         pixels = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         if image_id in self.nearly[1:]:
             pixels[0, 0] ^= 1
-        return Pair(Image.fromarray(pixels), Image.fromarray(pixels))
+        return Pair(Picture.of(pixels), Picture.of(pixels))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         return "noise"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage.filters import laplace
 
+from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
 from mia_lab.data.traces import grid_energy, metadata, quantisation, statistics, table, traces
 
@@ -102,7 +103,7 @@ def test_metadata_of_files(tmp_path: Path) -> None:
 
 def test_a_table_joins_what_different_files_have(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
-    pair = Pair(picture(), picture(1))
+    pair = Pair(Picture.of(picture()), Picture.of(picture(1)))
     rows = {"one": traces(pair, ()), "two": traces(pair, [tmp_path / "a.png"])}
     found = table(rows)
     assert found.value.shape == (2, len(found.name))

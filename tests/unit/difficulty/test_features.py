@@ -52,9 +52,14 @@ def test_official_ignores_the_pixel_grid():
 
 
 @pytest.mark.parametrize("channels", [2, 4, 12])
-def test_other_channel_counts_are_an_error(channels):
-    with pytest.raises(UserError, match=rf"difficulty\.features_from.*{channels} channels"):
-        prepare(torch.zeros(1, channels, 8, 8), "aligned", 8)
+def test_official_is_for_grey_and_rgb(channels):
+    with pytest.raises(UserError, match=rf"preprocess=official: .* have {channels} channels"):
+        prepare(torch.zeros(1, channels, 8, 8), "official", 8)
+
+
+def test_the_target_has_all_channels_of_the_data(lite0):
+    found = extract(lite0, pairs(channels=5), [1], grid_size=16)
+    assert found.target.shape[1] == pairs(channels=5).y.shape[1]
 
 
 def test_one_channel_is_repeated(lite0):

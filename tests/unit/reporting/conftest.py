@@ -30,7 +30,7 @@ def survey() -> Survey:
 
     return Survey(
         name="facades_difficulty",
-        image_size=64,
+        image_size="64 px",
         difficulty=table,
         correlation=rank_correlation(table.mean()),
         reliability=reliability(table.score[:, 0]),
