@@ -16,9 +16,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mia_lab.data.transforms import jitter
 from mia_lab.errors import UserError
+from mia_lab.parameters import width_height
 from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
-from mia_lab.victims.networks import network_range, translate_unit_range
+from mia_lab.victims.networks import misfit, network_range, translate_unit_range
 
 LoadScale = Annotated[float, Ge(1), Le(4)]
 """Factor by which jitter enlarges images before it crops them."""
@@ -57,8 +58,15 @@ class TranslationGAN(pl.LightningModule):
             self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
+        """Translate (N, in_channels, H, W) in [0, 1] to (N, out_channels, H, W) in [0, 1]."""
         return translate_unit_range(self.generator, x, self.hparams["input_encoding"])
+
+    @property
+    def load_size(self) -> int | list[int]:
+        """To which jitter enlarges images: the side of squares, or [width, height]."""
+        size, scale = self.hparams["image_size"], self.hparams["load_scale"]
+        enlarged = [round(side * scale) for side in width_height(size)]
+        return enlarged[0] if isinstance(size, int) else enlarged
 
     def update(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Improve both networks by one step, through :meth:`descend`.
@@ -79,9 +87,10 @@ class TranslationGAN(pl.LightningModule):
         torch.manual_seed(
             derive_seed(hparams["seed"], "dropout", self.current_epoch, batch_idx, self.global_rank)
         )
-        load_size = round(hparams["image_size"] * hparams["load_scale"])
-        seed = derive_seed(hparams["seed"], "jitter", self.current_epoch)
-        batch = jitter(batch, load_size, hparams["flip"], seed)
+        load_size: Any = self.load_size
+        if load_size != hparams["image_size"] or hparams["flip"]:
+            seed = derive_seed(hparams["seed"], "jitter", self.current_epoch)
+            batch = jitter(batch, load_size, hparams["flip"], seed)
         x, y = network_range(batch.condition, hparams["input_encoding"]), 2 * batch.y - 1
         fake = self.generator(x)
         losses = self.update(x, y, fake)
@@ -156,6 +165,22 @@ def check_epochs(epochs: int, keep_epochs: Sequence[int], epoch: int | None) -> 
         raise UserError(
             f"victim.epoch={epoch}: is not kept; add it to victim.keep_epochs={list(keep_epochs)}"
         )
+
+
+def check_size(image_size: int | Sequence[int], stride: int, smallest: int, key: str) -> None:
+    """Refuse images that a network cannot take.
+
+    Args:
+        image_size: of the images.
+        stride: both sides must be multiples of it.
+        smallest: smallest side.
+        key: the setting that asks for the network, with its value.
+
+    Raises:
+        UserError: with the nearest size that fits.
+    """
+    if problem := misfit(image_size, stride, smallest):
+        raise UserError(f"{key}: {problem}")
 
 
 def initialise(module: nn.Module) -> None:
