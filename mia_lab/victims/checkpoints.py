@@ -127,7 +127,7 @@ def _chosen(content: Mapping[Any, Any], key: str | None, path: Path) -> Checkpoi
         check_state(content, path)
         raise ValueError(unknown(names))
     names = [generator.name for generator in found]
-    listed = ", ".join(f"victim.key={one_line(name)}" for name in names[:LISTED])
+    listed = ", ".join(f"victim.key={one_line(name) or repr(name)}" for name in names[:LISTED])
     if key is not None:
         fitting = [g for g in found if g.name == key] or [
             g for g in found if f".{key}." in f".{g.name}."
@@ -158,6 +158,8 @@ def _entries(content: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Mapp
 
 def _generators(entry: tuple[str, ...], state: Mapping[Any, Any]) -> Iterator[_Found]:
     renamed = {_WRAPPERS.sub("", k) if isinstance(k, str) else k: v for k, v in state.items()}
+    if len(renamed) < len(state):  # some tensors have both names
+        renamed = dict(state)
     wrappers = {m[0] for k in state if isinstance(k, str) for m in _WRAPPERS.finditer(k)}
     names = [
         k

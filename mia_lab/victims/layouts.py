@@ -139,7 +139,6 @@ def _residual(shapes: Shapes, _: float) -> Recognised:
     blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\.")
     if not blocks:
         raise ValueError(unknown(shapes))
-    _check_upsampling(shapes, f"model.{blocks[-1] + 1}", r"model\.(\d+)\.weight")
     n_enhancers = len(_numbers(shapes, r"model(\d+)_1\."))
     convolutions = sum(
         len(shape) == 4 for key, shape in shapes.items() if re.fullmatch(r"model\.\d+\.weight", key)
@@ -148,6 +147,7 @@ def _residual(shapes: Shapes, _: float) -> Recognised:
     n_downsamplings = (convolutions - (1 if n_enhancers else 2)) // 2
     if n_downsamplings < 1:
         raise ValueError("has residual blocks, but no downsampling before them")
+    _check_upsampling(shapes, f"model.{blocks[-1] + 1}", r"model\.(\d+)\.weight")
     bias = "model.1.bias" in shapes
     norm = _norm(shapes, bias)
     arguments = {

@@ -11,64 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from mia_lab.backbones.state import check_state
 from mia_lab.errors import UserError
-from mia_lab.victims.checkpoints import plain, read, recognise
-from mia_lab.victims.networks.local_enhancer import LocalEnhancer
-from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator, PatchGAN
-from mia_lab.victims.networks.resnet import ResNetGenerator
+from mia_lab.victims.checkpoints import read
 from mia_lab.victims.networks.unet import UNet
-
-NETWORKS = [
-    (UNet(256, 3, 3, 2, 0.5), ("pix2pix",)),
-    (UNet(32, 1, 3, 2, 0.0, "instance"), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 6), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, dropout=0.5), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, "instance", dropout=0.5), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, "instance"), ("pix2pix", "pix2pixhd")),
-    (ResNetGenerator(36, 3, 2, 4, 9, "instance"), ("pix2pixhd",)),
-    (ResNetGenerator(36, 3, 2, 3, 2, "batch", bias=True), ("pix2pixhd",)),
-    (LocalEnhancer(36, 3, 2, 4, 5, 1, 3), ("pix2pixhd",)),
-    (LocalEnhancer(5, 3, 2, 3, 1, 2, 2, "batch"), ("pix2pixhd",)),
-]
-
-
-@pytest.mark.parametrize(("network", "formats"), NETWORKS)
-def test_architecture_is_read_off_the_tensors(
-    network: UNet | ResNetGenerator | LocalEnhancer, formats: tuple[str, ...]
-) -> None:
-    dropout = network.arguments.get("dropout", 0.0)
-    told = recognise(network.state_dict(), dropout)
-    assert told == (type(network), network.arguments, formats)
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (PatchGAN(6, 4), "is a discriminator of pix2pix; use the generator"),
-        (PatchGAN(6, 4, "instance"), "is a discriminator of pix2pix; use the generator"),
-        (MultiscaleDiscriminator(6, 4), "is a discriminator of pix2pixHD; use the generator"),
-        (ResNetGenerator(n_blocks=0, width=2), "has no residual blocks"),
-        (nn.Linear(2, 2), "is not a generator of mia_lab, pix2pix or pix2pixHD"),
-        (ResNetGenerator(width=2, n_blocks=1, norm="instance", bias=False), "networks without"),
-        (ResNetGenerator(width=2, n_blocks=1, n_downsamplings=0), "no downsampling"),
-    ],
-)
-def test_what_is_no_published_generator(network: nn.Module, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        recognise(network.state_dict(), 0.5)
-
-
-def test_no_tensors_at_all() -> None:
-    with pytest.raises(ValueError, match="is not a generator"):
-        recognise(plain({}), 0.5)
-
-
-def test_plain_keeps_the_statistics_of_batch_norm() -> None:
-    state = ResNetGenerator(width=2, n_blocks=1).state_dict()
-    assert plain({f"module.{k}": v for k, v in state.items()}).keys() == state.keys()
 
 
 class Payload:

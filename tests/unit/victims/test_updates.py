@@ -27,6 +27,7 @@ def tiny_hd(**changes: object) -> Pix2PixHD:
     arguments: dict[str, Any] = {
         "image_size": 32,
         "in_channels": 3,
+        "out_channels": 3,
         "width": 4,
         "discriminator_width": 4,
         "n_downsamplings": 2,
@@ -193,7 +194,12 @@ def test_variants_of_pix2pix_learn(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": 34}, "data.image_size=34: victim.n_downsamplings=2"),
+        (
+            {"image_size": 34},
+            "victim.n_downsamplings=2: .*data.image_size=34; set data.image_size=32",
+        ),
+        ({"image_size": [48, 34]}, r"image_size=\[48,34\]; set data.image_size=\[48,32\]"),
+        ({"image_size": [96, 32], "n_discriminators": 6}, r"n_discriminators=6: .*\[96,32\]"),
         ({"keep_epochs": [1, 2]}, "victim.keep_epochs=.*epochs 1 to 1"),
         ({"epochs": 3, "keep_epochs": [1], "epoch": 2}, "victim.epoch=2: is not kept"),
     ],
@@ -206,8 +212,10 @@ def test_pix2pixhd_refuses(changes: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator": "resnet_6", "image_size": 30}, "data.image_size=30: .*multiple of 4"),
-        ({"image_size": 48}, "data.image_size=48: .*power of two"),
+        ({"generator": "resnet_6", "image_size": 30}, "multiples of 4, .*=30; set .*=32"),
+        ({"generator": "resnet_6", "image_size": [90, 8]}, r"=\[90,8\]; set .*=\[88,24\]"),
+        ({"image_size": 48}, "victim.generator=unet: .*multiples of 32, .*=48; set .*=64"),
+        ({"image_size": [512, 200]}, r"=\[512,200\]; set data.image_size=\[512,192\]"),
     ],
 )
 def test_pix2pix_refuses(tiny: Build, changes: dict[str, object], message: str) -> None:
