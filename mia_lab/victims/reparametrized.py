@@ -51,9 +51,12 @@ class Normed:
         )
         if self.norm == WEIGHT:
             (length,) = rest
-            axes = [i for i in range(weight.ndim) if length.ndim == 0 or length.shape[i] == 1]
-            norms: Tensor = torch.linalg.vector_norm(weight, dim=axes, keepdim=True)
-            return weight * (length / norms)
+            over_all = -1
+            dim = next((i for i, size in enumerate(length.shape) if size > 1), 0)
+            axes = [size if i == dim else 1 for i, size in enumerate(weight.shape)]
+            if length.ndim and list(length.shape) != axes:  # PyTorch does not check it
+                raise RuntimeError(f"a length of shape {tuple(length.shape)}")
+            return torch._weight_norm(weight, length, dim if length.ndim else over_all)
         u, v = rest
         return weight / torch.dot(u, torch.mv(weight.transpose(0, axis).flatten(1), v))
 

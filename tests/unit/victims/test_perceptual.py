@@ -36,7 +36,8 @@ def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tenso
     state = dict(timm.create_model("vgg19").state_dict())
     state.update({f"features.{k}": v for k, v in vgg.features.state_dict().items()})
     save_file(state, tmp_path / "vgg19.safetensors")
-    loss = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))(fake, real)
+    perceptual = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))
+    loss = perceptual(fake, real)
 
     wanted, start = torch.tensor(0.0), 0
     a, b = fake, real
@@ -50,9 +51,7 @@ def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tenso
 
     grey = [side[:, :1].detach() for side in images]
     one = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"), channels=1)(*grey)
-    same = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))(
-        *(side.repeat(1, 3, 1, 1) for side in grey)
-    )
+    same = perceptual(*(side.repeat(1, 3, 1, 1) for side in grey))
     assert one.item() == pytest.approx(same.item(), rel=1e-5)
 
 
