@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mia_lab.errors import UserError
+from mia_lab.victims.files import export
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
 from mia_lab.victims.pretrained import Pretrained
@@ -342,6 +344,73 @@ def test_tensors_of_a_network_that_they_do_not_fill(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="need many more than its"):
         Pretrained(str(path), 64, format="pix2pixhd")
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("norm", ["instance", "affine", "batch"])
+@pytest.mark.parametrize("network", [global_generator, one_enhancer, two_enhancers])
+def test_pix2pixhd_on_pictures_and_boundaries_of_instances(
+    tmp_path: Path, network: Network, norm: str
+) -> None:
+    """Its code normalises the picture alone: boundaries are 0 or 1."""
+    weights = Weights(norm, bias=True)
+    x, edges = pictures(64), labels(64, 2)[:, :1]
+    expected = (network(weights, torch.cat([2 * x - 1, edges], 1)) + 1) / 2
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 64, "cpu", format="pix2pixhd")
+    assert (victim.in_channels, victim.out_channels) == (4, 3)
+    assert victim.reading.endswith("taken for boundaries of instances in {0, 1}")
+    given = torch.cat([x, edges], 1)
+    torch.testing.assert_close(victim.translate(given), expected, rtol=0, atol=2e-6)
+    if norm != "affine":
+        return
+    again = tmp_path / "victim.safetensors"
+    export(victim.module.network, again, victim.module.input_encoding)
+    torch.testing.assert_close(Pretrained(str(again), 64, "cpu").translate(given), expected)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "out"),
+    [(unet_128, (256, 384), 3), (unet_256, (512, 256), 3), (resnet_6, (40, 72), 3)],
+)
+def test_published_generators_take_rectangles(
+    tmp_path: Path, network: Network, size: tuple[int, int], out: int
+) -> None:
+    weights, (width, height) = Weights("batch", bias=False), size
+    x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+    expected = (network(weights, 2 * x - 1) + 1) / 2
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), list(size), "cpu", format="pix2pix")
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trained_at", "other"), [([64, 32], [32, 64]), ([64, 32], 32), (32, [64, 32]), (96, 32)]
+)
+def test_our_files_are_of_one_size(
+    tmp_path: Path, trained_at: int | list[int], other: int | list[int]
+) -> None:
+    network = UNet(trained_at, 1, 4, width=2).eval()
+    path = tmp_path / "victim.safetensors"
+    export(network, path)
+    victim = Pretrained(str(path), trained_at, "cpu")
+    width, height = (trained_at,) * 2 if isinstance(trained_at, int) else trained_at
+    x = torch.rand(1, 1, height, width)
+    assert torch.equal(victim.translate(x), ((network(2 * x - 1) + 1) / 2).detach())
+    assert victim.reading == "UNet with batch norm, written by mia_lab"
+    written = str(trained_at).replace(" ", "")
+    with pytest.raises(UserError, match=re.escape(f"trained at data.image_size={written}, not")):
+        Pretrained(str(path), other, "cpu")
+
+
+def test_what_was_read_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = {f"netG_{name}.module.{k}": v for name in "AB" for k, v in U.items()}
+    path = save({"state_dict": state}, tmp_path / "a.ckpt")
+    with caplog.at_level("INFO"):
+        victim = Pretrained(str(path), 64, "cpu", format="pix2pix", key="netG_B")
+    assert victim.reading == (
+        "UNet with batch norm, entry state_dict, prefix netG_B.module. removed"
+    )
+    assert caplog.messages == [f"victim.checkpoint={path}: {victim.reading}"]
 
 
 def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
