@@ -115,7 +115,9 @@ def _victim(
             found = channels[side]
             if configured not in (None, found):
                 what = "targets" if side else "inputs"
-                encoding = "" if side else f" (data.input_encoding={config.data.input_encoding})"
+                encoding = (
+                    "" if side else f" (data.input_encoding={config.data.input_encoding.value})"
+                )
                 raise UserError(
                     f"{key}.{name}={configured}: the data's {what} have {found} channels"
                     f"{encoding}; leave it out"
