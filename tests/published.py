@@ -3,7 +3,8 @@
 Nothing here comes from the package: a network is a forward pass over a state dict in the key
 layout of the reference repositories (pix2pix's ``UnetGenerator`` and ``ResnetGenerator``,
 pix2pixHD's ``GlobalGenerator``, ``LocalEnhancer`` and ``MultiscaleDiscriminator``), and random
-tensors for it. Norms: batch norm uses running statistics (the networks' eval mode).
+tensors for it. Norms: ``batch`` uses running statistics (the networks' eval mode), ``instance`` has
+no tensors, ``affine`` is instance norm with weights and biases, ``none`` is the identity.
 """
 
 from __future__ import annotations
@@ -59,9 +60,13 @@ class Weights:
     def normed(self, key: str, x: Tensor) -> Tensor:
         if self.norm == "instance":
             return F.instance_norm(x)
+        if self.norm == "none":
+            return x
         shape = (x.shape[1],)
         weight = self._draw(f"{key}.weight", shape, 0.5, 1.5)
         bias = self._draw(f"{key}.bias", shape, -0.5, 0.5)
+        if self.norm == "affine":
+            return F.instance_norm(x, weight=weight, bias=bias)
         mean = self._draw(f"{key}.running_mean", shape, -0.5, 0.5)
         variance = self._draw(f"{key}.running_var", shape, 0.5, 1.5)
         self.tensors.setdefault(f"{key}.num_batches_tracked", torch.tensor(7))

@@ -82,6 +82,7 @@ def victim(asked: Settings) -> Pix2Pix:
     return Pix2Pix(
         image_size=asked.image_size,
         in_channels=3,
+        out_channels=3,
         width=asked.width,
         discriminator_width=asked.width,
         dropout=0.5,

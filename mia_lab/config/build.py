@@ -60,21 +60,25 @@ def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding
     return LabelEncoding(data.palette, data.instances and getattr(source, "has_instances", False))
 
 
-def victim(config: Config, in_channels: int | None = None) -> Component:
+Channels = tuple[int, int]
+"""Numbers of channels of a victim's inputs and of the targets."""
+
+
+def victim(config: Config, channels: Channels | None = None) -> Component:
     """The victim.
 
     Args:
         config: the configuration.
-        in_channels: channels of what it is given, which replace ``in_channels: null``; None: not
-            known yet.
+        channels: those of the data, which replace ``in_channels: null`` and
+            ``out_channels: null``; None: not known yet.
 
     Raises:
-        UserError: a setting is wrong, or ``in_channels`` is another number.
+        UserError: a setting is wrong, or the data has other channels.
     """
-    return _victim("victim", config.victim, config, in_channels)
+    return _victim("victim", config.victim, config, channels)
 
 
-def reference_victim(config: Config, in_channels: int | None = None) -> Component:
+def reference_victim(config: Config, channels: Channels | None = None) -> Component:
     """What reference victims are: the victim, or ``reference.victim``; no epoch of it is kept.
 
     Raises:
@@ -82,7 +86,7 @@ def reference_victim(config: Config, in_channels: int | None = None) -> Componen
     """
     own = config.reference.victim
     key = "victim" if own is None else "reference.victim"
-    found = _victim(key, config.victim if own is None else own, config, in_channels)
+    found = _victim(key, config.victim if own is None else own, config, channels)
     if not kinds.is_trainable(found):
         remedy = "choose pix2pix, say"
         if own is None:
@@ -98,20 +102,28 @@ def reference_victim(config: Config, in_channels: int | None = None) -> Componen
 
 
 def _victim(
-    key: str, node: Mapping[str, Any], config: Config, in_channels: int | None
+    key: str, node: Mapping[str, Any], config: Config, channels: Channels | None
 ) -> Component:
-    settings = dict(node)
-    configured = settings.get("in_channels")
-    if "in_channels" in settings and in_channels is not None:
-        if configured not in (None, in_channels):
-            raise UserError(
-                f"{key}.in_channels={configured}: the data has {in_channels} channels "
-                f"(data.input_encoding={config.data.input_encoding.value}); leave it out"
-            )
-        settings["in_channels"] = in_channels
-    elif configured is None:
-        settings.pop("in_channels", None)
-    return Component.of(key, settings, provided=() if in_channels is not None else ["in_channels"])
+    settings, unknown = dict(node), []
+    for side, name in enumerate(("in_channels", "out_channels")):
+        configured = settings.get(name)
+        if channels is None:
+            unknown.append(name)
+            if configured is None:
+                settings.pop(name, None)
+        elif name in settings:
+            found = channels[side]
+            if configured not in (None, found):
+                what = "targets" if side else "inputs"
+                encoding = (
+                    "" if side else f" (data.input_encoding={config.data.input_encoding.value})"
+                )
+                raise UserError(
+                    f"{key}.{name}={configured}: the data's {what} have {found} channels"
+                    f"{encoding}; leave it out"
+                )
+            settings[name] = found
+    return Component.of(key, settings, provided=unknown)
 
 
 def defense(config: Config) -> Component | None:

@@ -129,7 +129,7 @@ def run_stages(
 
 def victim_stage(config: Config, images: RunImages, training: TrainingSettings) -> VictimStage:
     """The model under audit."""
-    component = build.victim(config, images.dataset.in_channels)
+    component = build.victim(config, _channels(images))
     if kinds.is_trainable(component):
         members = images.dataset.subset(images.members)
         return TrainedVictim(component, members, training, config.trainer.threads)
@@ -162,6 +162,10 @@ def wants_utility(config: Config) -> bool:
     """Whether to measure how good the answers are; by default only with a defence."""
     asked = config.evaluation.utility
     return build.defense(config) is not None if asked is None else asked
+
+
+def _channels(images: RunImages) -> build.Channels:
+    return images.dataset.in_channels, images.dataset.out_channels
 
 
 def _training(config: Config, resolve: bool) -> TrainingSettings:
@@ -246,7 +250,7 @@ def _references(
         if config.reference.only not in (None, number):
             continue
         trained = TrainedVictim(
-            reference_component(config, images.dataset.in_channels, number),
+            reference_component(config, _channels(images), number),
             training.pool.subset(half),
             settings,
             config.trainer.threads,

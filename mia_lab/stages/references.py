@@ -86,14 +86,14 @@ def reference_training(
     return training
 
 
-def reference_component(config: Config, in_channels: int, number: int) -> Component:
+def reference_component(config: Config, channels: build.Channels, number: int) -> Component:
     """The settings of one reference model: those of the victim, unless others are configured.
 
     Raises:
         UserError: the model cannot be trained.
     """
     seed = derive_seed(config.seed, "reference", number) % 2**31
-    component = build.reference_victim(config, in_channels)
+    component = build.reference_victim(config, channels)
     settings = {"seed": seed, "keep_epochs": [], "epoch": None}
     return component.replace(**{k: v for k, v in settings.items() if k in component.arguments})
 

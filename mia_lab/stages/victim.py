@@ -192,8 +192,10 @@ class ForeignVictim(VictimStage):
         _ = self.victim
 
     def compute(self, folder: Path, store: Store) -> None:
-        travels = {"answers travel as": transport(self.victim)}
-        (folder / TRANSPORT_FILE).write_text(json.dumps(travels))
+        record = {"answers travel as": transport(self.victim)}
+        if reading := getattr(self.victim, "reading", ""):
+            record["weights read as"] = reading
+        (folder / TRANSPORT_FILE).write_text(json.dumps(record))
 
     def load(self, folder: Path) -> Path:
         return folder
@@ -223,14 +225,33 @@ class ForeignVictim(VictimStage):
         return victim
 
     def _check_channels(self, victim: Victim) -> None:
-        wanted, found = getattr(victim, "in_channels", None), self.queried.in_channels
-        if wanted in (None, found):
-            return
-        encoding = "one_hot" if self.queried.encoding else "rgb"
-        is_png = self.component.arguments.get("encoding") == "png"
-        more = "; victim.encoding=npy takes any number" if is_png else ""
-        raise UserError(
-            f"victim={self.component.name}: takes {wanted} channels, the data gives {found} "
-            f"(data.input_encoding={encoding}, classes of data.palette, plus one where instances "
-            f"are known and data.instances is true){more}"
-        )
+        name, queried = self.component.name, self.queried
+        wanted, found = getattr(victim, "in_channels", None), queried.in_channels
+        if wanted not in (None, found):
+            is_png = self.component.arguments.get("encoding") == "png"
+            more = "; victim.encoding=npy takes any number" if is_png else ""
+            if queried.encoding:
+                remedy = (
+                    "these are the classes of data.palette, and one more where instances are known "
+                    "and data.instances is true"
+                )
+            else:
+                remedy = f"{_converted('input', wanted, found)}; or, where it takes one channel a "
+                remedy += "class, set data.input_encoding=one_hot"
+            raise UserError(
+                f"victim={name}: takes {wanted} channels, the data's inputs have {found}; "
+                f"{remedy}{more}"
+            )
+        answered, found = getattr(victim, "out_channels", None), queried.out_channels
+        if answered not in (None, found):
+            raise UserError(
+                f"victim={name}: answers with {answered} channels, the data's targets have "
+                f"{found}; {_converted('target', answered, found)}"
+            )
+
+
+def _converted(side: str, wanted: int, found: int) -> str:
+    """How pictures get other channels."""
+    if {wanted, found} == {1, 3}:
+        return f"set data.{side}_channels={wanted}, which converts them"
+    return f"give {side} pictures of {wanted} channels (data.{side}_channels={wanted})"

@@ -96,7 +96,7 @@ def _write(
     }
     network: Any = getattr(module, "network", None)
     if hasattr(network, "arguments"):
-        to_safetensors(network, safetensors, encoding)
+        to_safetensors(network, safetensors, getattr(module, "input_encoding", encoding))
 
         def read() -> BlackBox:
             return Pretrained(str(safetensors), size, "cpu", input_encoding=encoding)

@@ -1,11 +1,12 @@
-"""Read files of weights without running code, and recognise the architecture."""
+"""Read files of weights without running code, and find the generator in them."""
 
 from __future__ import annotations
 
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mia_lab.backbones.state import archive_members, check_state
+from mia_lab.backbones.state import LONGEST_NAME, archive_members, check_state
 from mia_lab.errors import UserError, one_line
-from mia_lab.victims.networks.local_enhancer import LocalEnhancer
-from mia_lab.victims.networks.resnet import ResNetGenerator
-from mia_lab.victims.networks.unet import UNet
+from mia_lab.victims.layouts import family, prefixes, unknown
 
-Generator = UNet | ResNetGenerator | LocalEnhancer
-Shapes = Mapping[str, tuple[int, ...]]
-Recognised = tuple[type[Generator], dict[str, Any], tuple[str, ...]]
+DEEPEST = 4
+"""Dicts in dicts in which state dicts are looked for."""
 
-FOREIGN = ("pix2pix", "pix2pixhd")
+LISTED = 8
+"""Generators of one file that an error names."""
 
-PUBLISHED_DROPOUT = 0.5
-"""Dropout of residual blocks, a constant of the published code."""
-
-_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+_WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.compile, FSDP and activation checkpointing add to names, anywhere in them."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +37,44 @@ class Checkpoint:
         tensors: tensors of the network's state dict, by name.
         recipe: architecture and arguments of the network; None for a file that mia_lab did not
             write.
+        reading: where in the file they were, such as "g_ema" and "prefix netG. removed".
     """
 
     tensors: dict[str, Tensor]
     recipe: Mapping[str, Any] | None
+    reading: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Checkpoint:
-    """Read safetensors (by the file's suffix), a state dict, or a Lightning checkpoint of mia_lab.
+def read(path: Path, key: str | None = None) -> Checkpoint:
+    """Read a generator from safetensors (by the file's suffix) or a file of PyTorch.
+
+    In the latter it may lie in dicts, such as a Lightning checkpoint, and among other networks.
+
+    Args:
+        path: path of the file.
+        key: name of the entry, or prefix of the names of tensors, where there are several.
 
     Raises:
-        UserError: the file is missing, damaged, or contains anything but tensors.
+        UserError: the file is missing or damaged, the generator is none that is known or not made
+            of tensors, or there are several.
     """
     try:
-        if path.suffix == ".safetensors":
-            tensors, recipe = _read_safetensors(path)
-        else:
-            tensors, recipe = _split(_read_pickle(path))
-        check_state(tensors, path)
+        content, recipe = _content(path)
+        if recipe is None:
+            return _chosen(content, key, path)
+        if key is not None:
+            raise ValueError("was written by mia_lab and holds one generator; leave victim.key out")
+        check_state(content, path)
     except ValueError as error:
         raise UserError(f"victim.checkpoint={path}: {error}") from error
-    return Checkpoint(dict(tensors), recipe)
+    return Checkpoint(dict(content), recipe)
 
 
-def _split(content: Any) -> tuple[Mapping[Any, Any], Any]:
-    """The tensors of a pickled file, and the recipe that a Lightning checkpoint of ours holds."""
+def _content(path: Path) -> tuple[Mapping[Any, Any], Any]:
+    """What a file holds, or the generator's tensors and recipe of a file of mia_lab."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    content = _read_pickle(path)
     if not isinstance(content, Mapping):
         raise ValueError(
             f"contains a {type(content).__name__}, not a state dict; save the network's "
@@ -75,6 +85,94 @@ def _split(content: Any) -> tuple[Mapping[Any, Any], Any]:
     state, prefix = content["state_dict"], "generator."
     own = {k: v for k, v in state.items() if isinstance(k, str) and k.startswith(prefix)}
     return {k.removeprefix(prefix): v for k, v in own.items()}, content["generator"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A generator in a file.
+
+    Attributes:
+        entry: keys of the dicts that lead to it.
+        prefix: of its names.
+        wrappers: further parts of its names, which were removed.
+        state: its state dict.
+    """
+
+    entry: tuple[str, ...]
+    prefix: str
+    wrappers: tuple[str, ...]
+    state: dict[Any, Any]
+
+    @property
+    def name(self) -> str:
+        """What ``victim.key`` calls it."""
+        prefix = (part for part in self.prefix.split(".") if part not in ("", "module"))
+        return ".".join([*self.entry, *prefix])
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        entry = [f"entry {'.'.join(self.entry)}"] if self.entry else []
+        prefix = [f"prefix {self.prefix} removed"] if self.prefix else []
+        told = [*entry, *prefix, *(f"{part} removed from names" for part in self.wrappers)]
+        return tuple(one_line(line) for line in told)
+
+
+def _chosen(content: Mapping[Any, Any], key: str | None, path: Path) -> Checkpoint:
+    entries = list(_entries(content))
+    found = [generator for entry, state in entries for generator in _generators(entry, state)]
+    if not found:
+        names = [name for _, state in entries for name in state if isinstance(name, str)]
+        if told := family(names):
+            raise ValueError(told)
+        check_state(content, path)
+        raise ValueError(unknown(names))
+    names = [generator.name for generator in found]
+    listed = ", ".join(f"victim.key={one_line(name) or repr(name)}" for name in names[:LISTED])
+    if key is not None:
+        fitting = [g for g in found if g.name == key] or [
+            g for g in found if f".{key}." in f".{g.name}."
+        ]
+        if not fitting:
+            raise ValueError(f"victim.key={key} names no generator in it; set {listed}")
+        found = fitting
+    if len(found) > 1:
+        raise ValueError(f"holds {len(found)} generators; choose one: {listed}")
+    check_state(found[0].state, path)
+    return Checkpoint(found[0].state, None, found[0].reading)
+
+
+def _entries(content: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """All dicts of a file, outer ones first, each once."""
+    waiting: deque[tuple[tuple[str, ...], Mapping[Any, Any]]] = deque([((), content)])
+    seen: set[int] = set()
+    while waiting:
+        entry, node = waiting.popleft()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield entry, node
+        if len(entry) < DEEPEST:
+            inner = ((k, v) for k, v in node.items() if isinstance(k, str))
+            waiting += [((*entry, k), v) for k, v in inner if isinstance(v, Mapping)]
+
+
+def _generators(entry: tuple[str, ...], state: Mapping[Any, Any]) -> Iterator[_Found]:
+    renamed = {_WRAPPERS.sub("", k) if isinstance(k, str) else k: v for k, v in state.items()}
+    if len(renamed) < len(state):  # some tensors have both names
+        renamed = dict(state)
+    wrappers = {m[0] for k in state if isinstance(k, str) for m in _WRAPPERS.finditer(k)}
+    names = [
+        k
+        for k, v in renamed.items()
+        if isinstance(k, str) and len(k) <= LONGEST_NAME and isinstance(v, Tensor)
+    ]
+    for prefix in prefixes(names):
+        own = {
+            k.removeprefix(prefix): v
+            for k, v in renamed.items()
+            if isinstance(k, str) and k.startswith(prefix)
+        }
+        yield _Found(entry, prefix, tuple(sorted(wrappers)), own if prefix else renamed)
 
 
 def _is_from_mia_lab(content: Mapping[Any, Any]) -> bool:
@@ -120,132 +218,3 @@ def _read_pickle(path: Path) -> Any:
             f"cannot be read ({reason}); use a state dict saved by torch.save, or a .safetensors "
             "file"
         ) from error
-
-
-def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the traces of its training.
-
-    Removes the prefix of DataParallel, and the running statistics of norms without weights: old
-    versions of PyTorch saved them for instance norm, and the published code removes them as well.
-    """
-    if all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return {
-        key: value
-        for key, value in tensors.items()
-        if not key.endswith(_STATISTICS) or key.rpartition(".")[0] + ".weight" in tensors
-    }
-
-
-def recognise(tensors: Mapping[str, Tensor], dropout: float) -> Recognised:
-    """Infer the architecture of a published network from its tensors.
-
-    Args:
-        tensors: tensors of a state dict, see :func:`plain`.
-        dropout: dropout of a U-Net, which its tensors do not determine.
-
-    Returns:
-        The class, its arguments, and the formats (``pix2pix``, ``pix2pixhd``) that use it.
-
-    Raises:
-        ValueError: the tensors are not those of a published generator.
-    """
-    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
-    if any(re.match(r"(scale\d+_layer|layer)\d+\.\d+\.weight$", key) for key in shapes):
-        raise ValueError("is a discriminator of pix2pixHD; use the generator, latest_net_G.pth")
-    if len(shapes.get("model.0.weight", ())) == 4 or "net.0.weight" in shapes:
-        raise ValueError("is a discriminator of pix2pix; use the generator, latest_net_G.pth")
-    for first, infer in (("model.model.0.weight", _unet), ("model.1.weight", _residual)):
-        if len(shapes.get(first, ())) == 4:
-            return infer(shapes, dropout)
-    raise ValueError(
-        "is not a generator of mia_lab, pix2pix or pix2pixHD (no convolution is called "
-        "model.model.0 or model.1); wrap other models in a class with a translate method"
-    )
-
-
-def _unet(shapes: Shapes, dropout: float) -> Recognised:
-    width, in_channels = shapes["model.model.0.weight"][:2]
-    depth = sum(len(shape) == 4 for shape in shapes.values()) // 2
-    if depth < 5:
-        raise ValueError(f"is a U-Net of {depth} levels; published U-Nets have at least 5")
-    arguments = {
-        "image_size": 2**depth,
-        "in_channels": in_channels,
-        "out_channels": _side(shapes, "model.model.3.weight", axis=1),
-        "width": width,
-        "dropout": dropout,
-        "norm": _norm(shapes, "model.model.0.bias"),
-    }
-    return UNet, arguments, ("pix2pix",)
-
-
-def _residual(shapes: Shapes, _: float) -> Recognised:
-    blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\.")
-    if not blocks:
-        raise ValueError("has no residual blocks; use the generator, latest_net_G.pth")
-    n_enhancers = len(_numbers(shapes, r"model(\d+)_1\."))
-    convolutions = sum(
-        len(shape) == 4 for key, shape in shapes.items() if re.fullmatch(r"model\.\d+\.weight", key)
-    )
-    # The first and, without enhancers, the last convolution keep the size.
-    n_downsamplings = (convolutions - (1 if n_enhancers else 2)) // 2
-    if n_downsamplings < 1:
-        raise ValueError("has residual blocks, but no downsampling before them")
-    arguments = {
-        "in_channels": shapes["model.1.weight"][1],
-        "width": shapes["model.1.weight"][0],
-        "n_downsamplings": n_downsamplings,
-        "n_blocks": len(blocks),
-        "norm": _norm(shapes, "model.1.bias"),
-    }
-    if n_enhancers:
-        return LocalEnhancer, arguments | _enhancers(shapes, n_enhancers), ("pix2pixhd",)
-    # Dropout moves the second convolution of a block from index 5 to 6.
-    has_dropout = len(shapes.get(f"model.{blocks[0]}.conv_block.6.weight", ())) == 4
-    bias = "model.1.bias" in shapes
-    arguments |= {
-        "out_channels": _out_channels(shapes, "model"),
-        "dropout": PUBLISHED_DROPOUT if has_dropout else 0.0,
-        "bias": bias,
-    }
-    in_pix2pix = n_downsamplings == 2 and bias == (arguments["norm"] == "instance")
-    fitting = {"pix2pix": in_pix2pix, "pix2pixhd": bias and not has_dropout}
-    formats = tuple(name for name, fits in fitting.items() if fits)
-    return ResNetGenerator, arguments, formats or FOREIGN
-
-
-def _enhancers(shapes: Shapes, n_enhancers: int) -> dict[str, Any]:
-    finest = f"model{n_enhancers}_2"
-    return {
-        "out_channels": _out_channels(shapes, finest),
-        "width": shapes["model.1.weight"][0] // 2**n_enhancers,
-        "n_enhancers": n_enhancers,
-        "n_local_blocks": len(_numbers(shapes, rf"{finest}\.(\d+)\.conv_block\.")),
-    }
-
-
-def _norm(shapes: Shapes, first_bias: str) -> str:
-    """The norm; batch norm has weights, instance norm has convolutions with biases."""
-    if any(key.endswith(".weight") and len(shape) == 1 for key, shape in shapes.items()):
-        return "batch"
-    if first_bias in shapes:
-        return "instance"
-    raise ValueError(
-        f"has neither norm weights nor {first_bias}: networks without norm are not supported"
-    )
-
-
-def _numbers(shapes: Shapes, pattern: str) -> list[int]:
-    return sorted({int(match[1]) for key in shapes if (match := re.match(pattern, key))})
-
-
-def _out_channels(shapes: Shapes, branch: str) -> int:
-    last = max(_numbers(shapes, rf"{branch}\.(\d+)\."), default=0)
-    return _side(shapes, f"{branch}.{last}.weight", axis=0)
-
-
-def _side(shapes: Shapes, key: str, axis: int) -> int:
-    """Channels of a last convolution; 3 if it is missing, which loading the state dict reports."""
-    shape = shapes.get(key, ())
-    return shape[axis] if len(shape) == 4 else 3

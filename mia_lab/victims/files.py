@@ -50,7 +50,7 @@ def export(generator: nn.Module, path: Path, input_encoding: str = "rgb") -> Non
     Args:
         generator: a network of :mod:`mia_lab.victims.networks`.
         path: path of the file, which is written atomically.
-        input_encoding: encoding of its inputs, ``rgb`` or ``one_hot``.
+        input_encoding: of its inputs, see :func:`~mia_lab.victims.networks.network_range`.
 
     Raises:
         UserError: the disk is full.

@@ -18,7 +18,7 @@ from mia_lab.data.transforms import jitter
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
-from mia_lab.victims.networks import network_range, translate_unit_range
+from mia_lab.victims.networks import misfit, network_range, translate_unit_range
 
 LoadScale = Annotated[float, Ge(1), Le(4)]
 """Factor by which jitter enlarges images before it crops them."""
@@ -57,7 +57,7 @@ class TranslationGAN(pl.LightningModule):
             self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
+        """Translate (N, in_channels, H, W) in [0, 1] to (N, out_channels, H, W) in [0, 1]."""
         return translate_unit_range(self.generator, x, self.hparams["input_encoding"])
 
     def update(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -155,6 +155,22 @@ def check_epochs(epochs: int, keep_epochs: Sequence[int], epoch: int | None) -> 
         raise UserError(
             f"victim.epoch={epoch}: is not kept; add it to victim.keep_epochs={list(keep_epochs)}"
         )
+
+
+def check_size(image_size: int | Sequence[int], stride: int, smallest: int, key: str) -> None:
+    """Refuse images that a network cannot take.
+
+    Args:
+        image_size: of the images.
+        stride: both sides must be multiples of it.
+        smallest: smallest side.
+        key: the setting that asks for the network, with its value.
+
+    Raises:
+        UserError: with the nearest size that fits.
+    """
+    if problem := misfit(image_size, stride, smallest):
+        raise UserError(f"{key}: {problem}")
 
 
 def initialise(module: nn.Module) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from mia_lab.backbones.weights import load_model
@@ -27,12 +28,15 @@ class PerceptualLoss(nn.Module):
     Args:
         kind: ``vgg19`` or ``lite0``.
         weights: a file with the network's weights; None: fetch VGG19's, use Lite0's package.
+        channels: of the images. Where they are not 3, the weights of the first convolution are
+            adapted as timm does: summed over RGB for one channel, else repeated over the channels
+            and scaled by 3 / channels.
 
     Raises:
         UserError: the weights cannot be had.
     """
 
-    def __init__(self, kind: str, weights: str | None = None) -> None:
+    def __init__(self, kind: str, weights: str | None = None, channels: int = 3) -> None:
         super().__init__()
         name, source = {
             "vgg19": ("vgg19.tv_in1k", "pretrained"),
@@ -47,11 +51,14 @@ class PerceptualLoss(nn.Module):
                 "victim.perceptual_weights=FILE, or choose another loss: victim.perceptual=lite0 "
                 "or none"
             ) from error
+        first = model.get_submodule(model.pretrained_cfg["first_conv"])
+        first.weight = nn.Parameter(adapt_input_conv(channels, first.weight), requires_grad=False)
+        first.in_channels = channels
         self._is_vgg = kind == "vgg19"
         self._model: Any = model.features if self._is_vgg else model
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Distance of two batches (N, 3, H, W) in [-1, 1]; only ``fake`` has a gradient."""
+        """Distance of two batches (N, channels, H, W) in [-1, 1]; only ``fake`` has a gradient."""
         with torch.no_grad():
             wanted = self._maps(real)
         pairs = zip(_WEIGHTS, self._maps(fake), wanted, strict=True)

@@ -7,22 +7,22 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mia_lab.errors import UserError
 from mia_lab.parameters import (
     BelowOne,
+    ImageSize,
     InputEncoding,
     NonNegative,
     Positive,
     PositiveInt,
     UnitInterval,
 )
-from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, frozen
+from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, check_size, frozen
 from mia_lab.victims.losses import GanLoss, discriminator_loss, generator_loss
 from mia_lab.victims.networks.patchgan import PatchGAN
 from mia_lab.victims.networks.resnet import ResNetGenerator
-from mia_lab.victims.networks.unet import UNet
+from mia_lab.victims.networks.unet import SMALLEST, UNet
 
 
 class Pix2Pix(TranslationGAN):
@@ -31,9 +31,9 @@ class Pix2Pix(TranslationGAN):
     All arguments are kept as hyper-parameters.
 
     Args:
-        image_size: side of the square images: for a U-Net a power of two, at least 32; for a
-            ResNet a multiple of 4.
-        in_channels: channels of the input domain.
+        image_size: side of square images, or [width, height]: for a U-Net multiples of 32, and
+            it has as many levels as both can be halved; for a ResNet multiples of 4.
+        in_channels, out_channels: channels of inputs and of targets.
         width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
         dropout: probability in the U-Net's decoder levels next to the innermost, or in all blocks
             of a ResNet.
@@ -61,8 +61,9 @@ class Pix2Pix(TranslationGAN):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         in_channels: PositiveInt,
+        out_channels: PositiveInt,
         width: PositiveInt,
         discriminator_width: PositiveInt,
         dropout: BelowOne,
@@ -86,10 +87,16 @@ class Pix2Pix(TranslationGAN):
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
         check_epochs(epochs, keep_epochs, epoch)
-        _check_size(generator, image_size)
+        stride, smallest = (SMALLEST, SMALLEST) if generator == "unet" else (4, 24)
+        check_size(image_size, stride, smallest, f"victim.generator={generator}")
+        channels = in_channels, out_channels
         with self.seeded_weights():
-            self.generator = _generator(generator, image_size, in_channels, width, norm, dropout)
-            self.discriminator = PatchGAN(in_channels + 3, discriminator_width, norm)
+            if generator == "unet":
+                self.generator = UNet(image_size, *channels, width, dropout, norm)
+            else:
+                blocks = int(generator.removeprefix("resnet_"))
+                self.generator = ResNetGenerator(*channels, width, 2, blocks, norm, dropout)
+            self.discriminator = PatchGAN(sum(channels), discriminator_width, norm)
 
     def update(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
         kind = self.hparams["gan_loss"]
@@ -103,25 +110,3 @@ class Pix2Pix(TranslationGAN):
             loss_g = adversarial + self.hparams["lambda_l1"] * F.l1_loss(fake, y)
             self.descend(self.generator, loss_g)
         return {"generator_gan": adversarial, "discriminator": loss_d}
-
-
-def _check_size(generator: str, size: int) -> None:
-    if generator != "unet" and (size % 4 or size < 24):
-        raise UserError(
-            f"data.image_size={size}: victim.generator={generator} halves the image twice, so the "
-            "size must be a multiple of 4, at least 24"
-        )
-    if generator == "unet" and (size < 32 or size & (size - 1)):
-        raise UserError(
-            f"data.image_size={size}: the U-Net halves the image down to one pixel, so the size "
-            "must be a power of two, at least 32"
-        )
-
-
-def _generator(
-    name: str, image_size: int, in_channels: int, width: int, norm: str, dropout: float
-) -> nn.Module:
-    if name == "unet":
-        return UNet(image_size, in_channels, 3, width, dropout, norm)
-    blocks = int(name.removeprefix("resnet_"))
-    return ResNetGenerator(in_channels, 3, width, 2, blocks, norm, dropout)

@@ -12,14 +12,17 @@ from mia_lab.errors import UserError
 from mia_lab.parameters import (
     BelowOne,
     File,
+    ImageSize,
     InputEncoding,
     NonNegative,
     Positive,
     PositiveInt,
     UnitInterval,
+    width_height,
 )
-from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, frozen
+from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, check_size, frozen
 from mia_lab.victims.losses import discriminator_loss, feature_matching_loss, generator_loss
+from mia_lab.victims.networks import size_text
 from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.perceptual import PerceptualLoss
@@ -32,8 +35,9 @@ class Pix2PixHD(TranslationGAN):
     All arguments are kept as hyper-parameters.
 
     Args:
-        image_size: side of the square images, a multiple of ``2**n_downsamplings``.
-        in_channels: channels of the input domain.
+        image_size: side of square images, or [width, height]: multiples of
+            ``2**n_downsamplings``.
+        in_channels, out_channels: channels of inputs and of targets.
         width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
         n_downsamplings, n_blocks: of the generator, 4 and 9 as published.
         n_discriminators: scales.
@@ -51,8 +55,9 @@ class Pix2PixHD(TranslationGAN):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         in_channels: PositiveInt,
+        out_channels: PositiveInt,
         width: PositiveInt,
         discriminator_width: PositiveInt,
         n_downsamplings: PositiveInt,
@@ -78,13 +83,16 @@ class Pix2PixHD(TranslationGAN):
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
         check_epochs(epochs, keep_epochs, epoch)
-        _check_size(image_size, n_downsamplings, n_discriminators)
+        _check_scales(image_size, n_discriminators)
+        stride = 2**n_downsamplings
+        check_size(image_size, stride, 2 * stride, f"victim.n_downsamplings={n_downsamplings}")
+        channels = in_channels, out_channels
         with self.seeded_weights():
             self.generator = ResNetGenerator(
-                in_channels, 3, width, n_downsamplings, n_blocks, norm="instance", bias=True
+                *channels, width, n_downsamplings, n_blocks, norm="instance", bias=True
             )
             self.discriminator = MultiscaleDiscriminator(
-                in_channels + 3, discriminator_width, n_discriminators
+                sum(channels), discriminator_width, n_discriminators
             )
         # In a list, so that its weights are no part of this module's.
         self._perceptual: list[PerceptualLoss] = []
@@ -96,8 +104,8 @@ class Pix2PixHD(TranslationGAN):
             UserError: they cannot be had.
         """
         if self.hparams["perceptual"] != "none" and not self._perceptual:
-            weights = self.hparams["perceptual_weights"]
-            self._perceptual.append(PerceptualLoss(self.hparams["perceptual"], weights))
+            weights, channels = self.hparams["perceptual_weights"], self.hparams["out_channels"]
+            self._perceptual.append(PerceptualLoss(self.hparams["perceptual"], weights, channels))
 
     def setup(self, stage: str) -> None:
         self.prepare_data()  # Lightning calls it in the first process of each machine only
@@ -137,17 +145,11 @@ class Pix2PixHD(TranslationGAN):
         return 1.0 - max(0, epoch - (epochs - decay)) / max(1, decay)
 
 
-def _check_size(size: int, n_downsamplings: int, n_discriminators: int) -> None:
-    if size < 2**n_discriminators:
+def _check_scales(size: int | Sequence[int], n_discriminators: int) -> None:
+    if min(width_height(size)) < 2**n_discriminators:
         raise UserError(
-            f"victim.n_discriminators={n_discriminators}: halves images of data.image_size={size} "
-            "until nothing is left; use fewer"
-        )
-    stride = 2**n_downsamplings
-    if size % stride or size <= stride:
-        raise UserError(
-            f"data.image_size={size}: victim.n_downsamplings={n_downsamplings} needs a larger "
-            f"multiple of {stride}"
+            f"victim.n_discriminators={n_discriminators}: halves images of data.image_size="
+            f"{size_text(size)} until nothing is left; use fewer"
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,21 +17,27 @@ from mia_lab.parameters import (
     Accelerator,
     BelowOne,
     File,
+    ImageSize,
     InputEncoding,
-    PositiveInt,
     QueryMode,
+    Text,
+    width_height,
 )
 from mia_lab.victims.blackbox import TorchBlackBox
-from mia_lab.victims.checkpoints import Checkpoint, Generator, plain, read, recognise
-from mia_lab.victims.networks import UnitRange
+from mia_lab.victims.checkpoints import Checkpoint, read
+from mia_lab.victims.layouts import ELSEWHERE, Generator, plain, recognise
+from mia_lab.victims.networks import RGB_AND_EDGES, UnitRange, misfit, size_text
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
+from mia_lab.victims.reparametrized import fold, split
 
 ARCHITECTURES: dict[str, type[Generator]] = {
     network.__name__: network for network in (UNet, ResNetGenerator, LocalEnhancer)
 }
 """Networks that an exported file may name; loading a file never imports anything else."""
+
+log = logging.getLogger(__name__)
 
 LARGEST_SETTING = 2**14
 """No network has more layers or channels, or takes larger images."""
@@ -41,17 +48,22 @@ class Pretrained:
 
     Args:
         checkpoint: path of the file.
-        image_size: side of the images it will be queried with.
+        image_size: of the images it will be queried with: the side of squares, or
+            [width, height].
         accelerator: where it computes.
         mode: see :class:`~mia_lab.victims.blackbox.TorchBlackBox`.
         format: ``mia_lab``: ``victim.safetensors`` or ``victim.ckpt`` of ours; ``pix2pix`` or
             ``pix2pixhd``: a generator's state dict as the published code saves it
-            (``latest_net_G.pth``), or the same tensors as ``.safetensors``.
+            (``latest_net_G.pth``), or the same tensors as ``.safetensors``, in a dict, or among
+            other networks. Spectral norm and weight norm are folded into the weights.
         input_encoding: what the generator is given.
         dropout: of a U-Net of the format ``pix2pix``, whose file does not say.
+        key: name of the entry, or prefix of the names of tensors, of the generator to read, where
+            the file holds several.
 
     Attributes:
-        in_channels: channels of the images that it takes.
+        in_channels, out_channels: channels of the images that it takes, and of its answers.
+        reading: what was read of the file, in one line.
         module: the network from images in [0, 1] to images in [0, 1].
 
     Raises:
@@ -65,68 +77,90 @@ class Pretrained:
     def __init__(
         self,
         checkpoint: File,
-        image_size: PositiveInt,
+        image_size: ImageSize,
         accelerator: Accelerator = "auto",
         mode: QueryMode = "eval",
         format: Literal["mia_lab", "pix2pix", "pix2pixhd"] = "mia_lab",
         input_encoding: InputEncoding = "rgb",
         dropout: BelowOne = 0.5,
+        key: Text | None = None,
     ) -> None:
-        content = read(Path(checkpoint))
+        content = read(Path(checkpoint), key)
         try:
             if format == "mia_lab":
-                network = _exported(content, image_size, input_encoding)
+                network, encoding, told = _exported(content, image_size, input_encoding)
             else:
-                network = _published(content, format, dropout)
-            _check_use(network, image_size, input_encoding)
+                network, encoding, told = _published(content, format, input_encoding, dropout)
+            if problem := misfit(image_size, network.stride, network.smallest):
+                raise ValueError(problem)
         except ValueError as error:
             raise UserError(f"victim.checkpoint={checkpoint}: {error}") from error
         self.in_channels: int = network.arguments["in_channels"]
-        self.module: nn.Module = UnitRange(network, input_encoding)
+        self.out_channels: int = network.arguments["out_channels"]
+        self.reading = ", ".join(told)
+        log.info("victim.checkpoint=%s: %s", checkpoint, self.reading)
+        self.module: nn.Module = UnitRange(network, encoding)
         self._box = TorchBlackBox(self.module, accelerator, mode)
 
     def translate(self, x: Tensor) -> Tensor:
         return self._box.translate(x)
 
 
-def _exported(content: Checkpoint, image_size: int, input_encoding: str) -> Generator:
+_Read = tuple[Generator, str, list[str]]
+"""A network, the encoding of its inputs, and what is told of the file."""
+
+
+def _exported(content: Checkpoint, image_size: int | Sequence[int], input_encoding: str) -> _Read:
     recipe = content.recipe
     if recipe is None:
-        formats = recognise(plain(content.tensors), dropout=0.0)[2]
+        formats = recognise(split(plain(content.tensors))[0], dropout=0.0)[2]
         raise ValueError(f"was not written by mia_lab; set victim.format={formats[0]}")
     try:
         kind, arguments = ARCHITECTURES[recipe["architecture"]], dict(recipe["arguments"])
-        encoding = {"rgb": "rgb", "one_hot": "one_hot"}[recipe.get("input_encoding", "rgb")]
+        encoding = recipe.get("input_encoding", "rgb")
+        of_data = {"rgb": "rgb", "one_hot": "one_hot", RGB_AND_EDGES: "rgb"}[encoding]
         network = _built(kind, arguments, len(content.tensors))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"is not a generator exported by mia_lab ({', '.join(ARCHITECTURES)}; "
-            f"{one_line(str(error))}); wrap other models in a class with a translate method"
+            f"{one_line(str(error))}); {ELSEWHERE}"
         ) from error
     _fill(network, content.tensors)
     trained_at = arguments.get("image_size", image_size)
-    if trained_at != image_size:
+    if width_height(trained_at) != width_height(image_size):
         raise ValueError(
-            f"was trained at {trained_at} px, but data.image_size={image_size}; "
-            f"set data.image_size={trained_at}"
+            f"was trained at data.image_size={size_text(trained_at)}, not "
+            f"{size_text(image_size)}; set data.image_size={size_text(trained_at)}"
         )
-    if encoding != input_encoding:
-        raise ValueError(f"was trained on {encoding} inputs; set data.input_encoding={encoding}")
-    return network
+    if of_data != input_encoding:
+        raise ValueError(f"was trained on {of_data} inputs; set data.input_encoding={of_data}")
+    return network, encoding, [_described(network), "written by mia_lab"]
 
 
-def _published(content: Checkpoint, format: str, dropout: float) -> Generator:
+def _published(content: Checkpoint, format: str, input_encoding: str, dropout: float) -> _Read:
     if content.recipe is not None:
         raise ValueError("was written by mia_lab; set victim.format=mia_lab")
-    tensors = plain(content.tensors)
+    tensors, normed = split(plain(content.tensors))
     architecture, arguments, formats = recognise(tensors, dropout)
     if format not in formats:
         raise ValueError(
             f"is a {architecture.__name__} of {formats[0]}; set victim.format={formats[0]}"
         )
     network = _built(architecture, arguments, len(tensors))
-    _fill(network, tensors)
-    return network
+    _fill(network, fold(tensors, normed, network))
+    told = [_described(network), *content.reading]
+    told += [f"{norm} folded" for norm in sorted({layer.norm for layer in normed.values()})]
+    if (format, input_encoding, arguments["in_channels"]) == ("pix2pixhd", "rgb", 4):
+        # The published code gives no other pictures of four channels.
+        told.append("the fourth channel taken for boundaries of instances in {0, 1}")
+        return network, RGB_AND_EDGES, told
+    return network, input_encoding, told
+
+
+def _described(network: Generator) -> str:
+    norm = {"none": "no", "affine_instance": "affine instance"}
+    name = network.arguments["norm"]
+    return f"{type(network).__name__} with {norm.get(name, name)} norm"
 
 
 def _built(kind: type[Generator], arguments: Mapping[str, Any], n_tensors: int) -> Generator:
@@ -149,7 +183,8 @@ def _built(kind: type[Generator], arguments: Mapping[str, Any], n_tensors: int) 
             raise ValueError(f"its settings need many more than its {n_tensors} tensors")
 
     for name, value in arguments.items():
-        if isinstance(value, int) and abs(value) > LARGEST_SETTING:
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, int) and abs(number) > LARGEST_SETTING for number in numbers):
             raise ValueError(f"{one_line(name)} is above {LARGEST_SETTING}")
     hook = register_module_parameter_registration_hook(count)
     try:
@@ -189,19 +224,3 @@ def _fill(network: Generator, tensors: Mapping[str, Tensor]) -> None:
         if not state[key].isfinite().all():
             raise ValueError(f"the tensor {key} is not finite")
     network.load_state_dict(state, assign=True)
-
-
-def _check_use(network: Generator, image_size: int, input_encoding: str) -> None:
-    in_channels, out_channels = (network.arguments[f"{end}_channels"] for end in ("in", "out"))
-    if out_channels != 3:
-        raise ValueError(f"answers with {out_channels} channels; only RGB pictures can be audited")
-    if input_encoding == "rgb" and in_channels != 3:
-        raise ValueError(
-            f"takes {in_channels} channels, not RGB pictures; set data.input_encoding=one_hot"
-        )
-    if image_size % network.stride or image_size < network.smallest:
-        fits = max(network.smallest, round(image_size / network.stride) * network.stride)
-        raise ValueError(
-            f"takes images whose side is a multiple of {network.stride}, at least "
-            f"{network.smallest}, but data.image_size={image_size}; set data.image_size={fits}"
-        )

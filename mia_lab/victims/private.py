@@ -18,12 +18,19 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from mia_lab.data.dataset import Item, PairDataset, collate
 from mia_lab.errors import UserError
-from mia_lab.parameters import BelowOne, InputEncoding, OpenUnitInterval, Positive, PositiveInt
+from mia_lab.parameters import (
+    BelowOne,
+    ImageSize,
+    InputEncoding,
+    OpenUnitInterval,
+    Positive,
+    PositiveInt,
+)
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import PairBatch, PrivacyClaim
-from mia_lab.victims.gan import check_epochs, initialise
+from mia_lab.victims.gan import check_epochs, check_size, initialise
 from mia_lab.victims.networks import network_range, translate_unit_range
-from mia_lab.victims.networks.unet import UNet
+from mia_lab.victims.networks.unet import SMALLEST, UNet
 
 
 class PrivateUNet(pl.LightningModule):
@@ -37,8 +44,9 @@ class PrivateUNet(pl.LightningModule):
     The noise is pseudo-random, from the seed: whoever knows the seed can subtract it.
 
     Args:
-        image_size: side of the square images, a power of two, at least 32.
-        in_channels: channels of the input domain.
+        image_size: side of square images, or [width, height], multiples of 32; the U-Net has as
+            many levels as both can be halved.
+        in_channels, out_channels: channels of inputs and of targets.
         width: channels of the first level.
         learning_rate, beta1: Adam.
         epochs: passes over the members, on average.
@@ -62,8 +70,9 @@ class PrivateUNet(pl.LightningModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         in_channels: PositiveInt,
+        out_channels: PositiveInt,
         width: PositiveInt,
         learning_rate: Positive,
         beta1: BelowOne,
@@ -81,11 +90,13 @@ class PrivateUNet(pl.LightningModule):
         keep_epochs = list(keep_epochs)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        _check_size(image_size)
+        check_size(image_size, SMALLEST, SMALLEST, "victim=dp_unet")
         check_epochs(epochs, keep_epochs, epoch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
-            self.generator = UNet(image_size, in_channels, 3, width, dropout=0, norm="group")
+            self.generator = UNet(
+                image_size, in_channels, out_channels, width, dropout=0, norm="group"
+            )
             self.apply(initialise)
 
     @staticmethod
@@ -102,7 +113,7 @@ class PrivateUNet(pl.LightningModule):
         return privacy_claim(settings, n_members)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate float (N, C, S, S) in [0, 1] to (N, 3, S, S) in [0, 1]."""
+        """Translate (N, in_channels, H, W) in [0, 1] to (N, out_channels, H, W) in [0, 1]."""
         return translate_unit_range(self.generator, x, self.hparams["input_encoding"])
 
     def training_loader(self, dataset: PairDataset) -> DataLoader[Item]:
@@ -248,8 +259,3 @@ def privacy_claim(settings: Mapping[str, Any], n: int) -> PrivacyClaim:
         sampling_rate=rate,
         steps=steps,
     )
-
-
-def _check_size(size: int) -> None:
-    if size < 32 or size & (size - 1):
-        raise UserError(f"victim.image_size={size}: must be a power of two, at least 32")

@@ -93,6 +93,7 @@ def test_victim_version(tmp_path: Path) -> None:
     module = Pix2Pix(
         image_size=32,
         in_channels=3,
+        out_channels=3,
         width=4,
         discriminator_width=4,
         dropout=0.5,

@@ -20,7 +20,7 @@ class LocalEnhancer(nn.Module):
         n_downsamplings, n_blocks: downsamplings and residual blocks of the global generator.
         n_enhancers: number of scales besides the coarsest, at least 1.
         n_local_blocks: residual blocks of each enhancer.
-        norm: ``batch`` or ``instance``.
+        norm: see :func:`~mia_lab.victims.networks.norms.norm_layer`.
 
     Attributes:
         arguments: constructor arguments that rebuild the network.

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mia_lab.victims.networks.norms import norm_layer
+from mia_lab.victims.networks.norms import has_bias, norm_layer
 
 
 class PatchGAN(nn.Module):
@@ -28,7 +28,7 @@ class PatchGAN(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for before, after, stride in ((1, 2, 2), (2, 4, 2), (4, 8, 1)):
             layers += [
-                nn.Conv2d(before * width, after * width, 4, stride, 1, bias=norm == "instance"),
+                nn.Conv2d(before * width, after * width, 4, stride, 1, bias=has_bias(norm)),
                 norm_layer(norm, after * width),
                 nn.LeakyReLU(0.2),
             ]

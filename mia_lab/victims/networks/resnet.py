@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mia_lab.victims.networks.norms import norm_layer
+from mia_lab.victims.networks.norms import has_bias, norm_layer
 
 
 class ResNetGenerator(nn.Module):
@@ -22,9 +22,9 @@ class ResNetGenerator(nn.Module):
         width: channels of the first convolution (``ngf``), doubled by every downsampling.
         n_downsamplings: number of downsamplings by two.
         n_blocks: number of residual blocks.
-        norm: ``batch`` or ``instance``.
+        norm: see :func:`~mia_lab.victims.networks.norms.norm_layer`.
         dropout: probability in the residual blocks; 0 omits the layer, which changes the keys.
-        bias: whether convolutions before a norm have biases; None means only with ``instance``.
+        bias: whether convolutions before a norm have biases; None means as in pix2pix.
 
     Attributes:
         arguments: constructor arguments that rebuild the network.
@@ -47,7 +47,7 @@ class ResNetGenerator(nn.Module):
         bias: bool | None = None,
     ) -> None:
         super().__init__()
-        bias = norm == "instance" if bias is None else bias
+        bias = has_bias(norm) if bias is None else bias
         self.arguments: dict[str, Any] = {
             "in_channels": in_channels,
             "out_channels": out_channels,

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mia_lab.victims.networks.norms import norm_layer
+from mia_lab.parameters import width_height
+from mia_lab.victims.networks.norms import has_bias, norm_layer
+
+SMALLEST = 32
+"""Side of the smallest image: a U-Net has five levels at least."""
+
+
+def n_levels(image_size: int | Sequence[int]) -> int:
+    """Exponent of the largest power of two that divides both sides of an image."""
+    common = math.gcd(*width_height(image_size))
+    return (common & -common).bit_length() - 1
 
 
 class UNet(nn.Module):
-    """Encoder-decoder with skip connections, log2(size) levels deep (Isola et al. 2017).
+    """Encoder-decoder with skip connections (Isola et al. 2017).
 
-    At 256 px and width 64 this is the published U-Net-256 with 54.4 M parameters.
+    Its levels halve the image as often as both sides can be halved: a square whose side is a power
+    of two down to one pixel. At 256 px and width 64 this is the published U-Net-256 with 54.4 M
+    parameters.
 
     Args:
-        image_size: side of the square images; a power of two, at least 32.
+        image_size: side of square images, or (width, height); multiples of 32.
         in_channels, out_channels: channels of input and output.
         width: channels of the first level (``ngf``); doubled level by level up to eightfold.
         dropout: probability in the decoder levels next to the innermost (three at 256 px).
-        norm: ``batch``, ``instance`` or ``group``; with ``instance`` all convolutions have biases.
+        norm: see :func:`~mia_lab.victims.networks.norms.norm_layer`.
 
     Attributes:
         arguments: constructor arguments that rebuild the network.
@@ -34,7 +47,7 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | Sequence[int],
         in_channels: int = 3,
         out_channels: int = 3,
         width: int = 64,
@@ -43,17 +56,17 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
-            "image_size": image_size,
+            "image_size": image_size if isinstance(image_size, int) else list(image_size),
             "in_channels": in_channels,
             "out_channels": out_channels,
             "width": width,
             "dropout": dropout,
             "norm": norm,
         }
-        self.stride = self.smallest = image_size
-        depth = int(math.log2(image_size))
-        if 2**depth != image_size or depth < 5:
-            raise ValueError(f"image_size={image_size}: must be a power of two, at least 32")
+        depth = n_levels(image_size)
+        if 2**depth < SMALLEST:
+            raise ValueError(f"image_size={image_size}: both sides must be multiples of {SMALLEST}")
+        self.stride = self.smallest = 2**depth
         block = _Level(8 * width, 8 * width, None, norm)
         for _ in range(depth - 5):
             block = _Level(8 * width, 8 * width, block, norm, dropout)
@@ -62,7 +75,7 @@ class UNet(nn.Module):
         self.model = _Outermost(in_channels, out_channels, width, block, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate (N, in_channels, S, S) in [-1, 1] to (N, out_channels, S, S) in [-1, 1]."""
+        """Translate (N, in_channels, H, W) in [-1, 1] to (N, out_channels, H, W) in [-1, 1]."""
         out: Tensor = self.model(x)
         return out
 
@@ -74,7 +87,7 @@ class _Level(nn.Module):
         self, outer: int, inner: int, below: nn.Module | None, norm: str, dropout: float = 0
     ) -> None:
         super().__init__()
-        bias = norm == "instance"
+        bias = has_bias(norm)
         down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)]
         if below is None:  # the innermost level has no norm after its convolution and no skip
             middle: list[nn.Module] = []
@@ -101,7 +114,7 @@ class _Outermost(nn.Module):
     ) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            nn.Conv2d(in_channels, width, 4, 2, 1, bias=norm == "instance"),
+            nn.Conv2d(in_channels, width, 4, 2, 1, bias=has_bias(norm)),
             below,
             nn.ReLU(),
             nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1),

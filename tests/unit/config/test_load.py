@@ -97,7 +97,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
         ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
         ("data.image_size=0", "data.image_size=0: must be at least 16"),
-        ("data.image_size=100", "data.image_size=100: .*power of two"),
+        ("data.image_size=100", "multiples of 32, .*data.image_size=100; set data.image_size=96"),
         ("data.source=web", "data.source=web: must be one of procedural, folder"),
         ("data.root=/nowhere data.source=folder", "data.root=/nowhere: no such folder"),
         ("data.source=folder paths.data=null", "Set MIA_LAB_DATA to the folder that holds facades"),
@@ -137,7 +137,11 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "victim=pix2pixhd victim.perceptual=vgg",
             "victim.perceptual=vgg: must be one of vgg19, lite0, none",
         ),
-        ("victim.in_channels=4", "victim.in_channels=4: the data has 3 channels"),
+        ("victim.in_channels=4", "victim.in_channels=4: the data's inputs have 3 channels"),
+        (
+            "victim.out_channels=1",
+            "victim.out_channels=1: the data's targets have 3 channels",
+        ),
         ("trainer.devices=2", "trainer.devices=2: more than one needs trainer=ddp"),
         ("trainer=ddp trainer.devices=3", "cannot divide victim.batch_size=4 into equal parts"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: must be one of auto, ddp"),
@@ -214,7 +218,7 @@ def check(*overrides: str) -> None:
     """All that a run checks before it looks at any data."""
     config = composed(*overrides)
     check_config(config)
-    build.victim(config, in_channels=3).build()
+    build.victim(config, (3, 3)).build()
 
 
 def test_the_membership_attack_decides_the_weight_that_reports_show() -> None:
@@ -227,18 +231,18 @@ def test_the_membership_attack_decides_the_weight_that_reports_show() -> None:
 
 
 def test_kinds_are_stated_by_classes() -> None:
-    ours = build.victim(composed(), in_channels=3)
+    ours = build.victim(composed(), (3, 3))
     assert kinds.is_trainable(ours)
     assert kinds.has_train_mode(ours)
     assert not kinds.is_stochastic(ours)
     assert kinds.privacy_claim(ours, 10) is None
-    private = build.victim(composed("victim=dp_unet"), in_channels=3)
+    private = build.victim(composed("victim=dp_unet"), (3, 3))
     claim = kinds.privacy_claim(private, 100)
     assert claim is not None
     assert claim.epsilon == 8
-    file = build.victim(composed("victim=pretrained", "victim.checkpoint=x"), in_channels=3)
+    file = build.victim(composed("victim=pretrained", "victim.checkpoint=x"), (3, 3))
     assert (kinds.is_trainable(file), kinds.has_train_mode(file)) == (False, True)
-    recorded = build.victim(composed("victim=outputs", "victim.folder=x"), in_channels=3)
+    recorded = build.victim(composed("victim=outputs", "victim.folder=x"), (3, 3))
     assert kinds.is_recorded(recorded)
     assert not kinds.has_train_mode(recorded)
     assert kinds.needs_references(build.difficulty(composed("difficulty=multi_image")))
@@ -264,13 +268,14 @@ def test_a_lightning_module_that_states_nothing_is_trained(
 
 def test_reference_victims_keep_no_epochs() -> None:
     config = composed("victim.keep_epochs=[1]", "victim.epoch=1")
-    found = build.reference_victim(config, in_channels=4)
-    assert (found.key, found.arguments["in_channels"]) == ("victim", 4)
+    found = build.reference_victim(config, (4, 1))
+    assert found.key == "victim"
+    assert (found.arguments["in_channels"], found.arguments["out_channels"]) == (4, 1)
     assert (found.arguments["keep_epochs"], found.arguments["epoch"]) == ([], None)
-    other = build.reference_victim(composed("+victim@reference.victim=pix2pixhd"), 3)
+    other = build.reference_victim(composed("+victim@reference.victim=pix2pixhd"), (3, 3))
     assert other.key == "reference.victim"
     with pytest.raises(UserError, match=r"cannot be trained, and .*\+victim@reference.victim"):
-        build.reference_victim(composed("victim=outputs", "victim.folder=x"), 3)
+        build.reference_victim(composed("victim=outputs", "victim.folder=x"), (3, 3))
 
 
 def test_other_images_for_references_are_typed_too(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def training() -> ReferenceTraining:
 
 def test_each_model_has_a_seed_of_its_own_and_keeps_no_epoch() -> None:
     config = composed("victim.keep_epochs=[1]", "victim.epoch=1", "reference.count=4")
-    first, second = (reference_component(config, 3, number).arguments for number in range(2))
+    first, second = (reference_component(config, (3, 3), number).arguments for number in range(2))
     assert first["seed"] != second["seed"]
     assert (first["in_channels"], list(first["keep_epochs"]), first["epoch"]) == (3, [], None)
 

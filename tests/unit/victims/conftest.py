@@ -23,6 +23,7 @@ def tiny() -> Callable[..., Pix2Pix]:
         arguments: dict[str, object] = {
             "image_size": 32,
             "in_channels": 3,
+            "out_channels": 3,
             "width": 4,
             "discriminator_width": 4,
             "dropout": 0.5,

@@ -11,64 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import save_file
 
 from mia_lab.backbones.state import check_state
 from mia_lab.errors import UserError
-from mia_lab.victims.checkpoints import plain, read, recognise
-from mia_lab.victims.networks.local_enhancer import LocalEnhancer
+from mia_lab.victims.checkpoints import read
+from mia_lab.victims.files import export
 from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator, PatchGAN
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
-
-NETWORKS = [
-    (UNet(256, 3, 3, 2, 0.5), ("pix2pix",)),
-    (UNet(32, 1, 3, 2, 0.0, "instance"), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 6), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, dropout=0.5), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, "instance", dropout=0.5), ("pix2pix",)),
-    (ResNetGenerator(3, 3, 4, 2, 9, "instance"), ("pix2pix", "pix2pixhd")),
-    (ResNetGenerator(36, 3, 2, 4, 9, "instance"), ("pix2pixhd",)),
-    (ResNetGenerator(36, 3, 2, 3, 2, "batch", bias=True), ("pix2pixhd",)),
-    (LocalEnhancer(36, 3, 2, 4, 5, 1, 3), ("pix2pixhd",)),
-    (LocalEnhancer(5, 3, 2, 3, 1, 2, 2, "batch"), ("pix2pixhd",)),
-]
-
-
-@pytest.mark.parametrize(("network", "formats"), NETWORKS)
-def test_architecture_is_read_off_the_tensors(
-    network: UNet | ResNetGenerator | LocalEnhancer, formats: tuple[str, ...]
-) -> None:
-    dropout = network.arguments.get("dropout", 0.0)
-    told = recognise(network.state_dict(), dropout)
-    assert told == (type(network), network.arguments, formats)
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (PatchGAN(6, 4), "is a discriminator of pix2pix; use the generator"),
-        (PatchGAN(6, 4, "instance"), "is a discriminator of pix2pix; use the generator"),
-        (MultiscaleDiscriminator(6, 4), "is a discriminator of pix2pixHD; use the generator"),
-        (ResNetGenerator(n_blocks=0, width=2), "has no residual blocks"),
-        (nn.Linear(2, 2), "is not a generator of mia_lab, pix2pix or pix2pixHD"),
-        (ResNetGenerator(width=2, n_blocks=1, norm="instance", bias=False), "networks without"),
-        (ResNetGenerator(width=2, n_blocks=1, n_downsamplings=0), "no downsampling"),
-    ],
-)
-def test_what_is_no_published_generator(network: nn.Module, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        recognise(network.state_dict(), 0.5)
-
-
-def test_no_tensors_at_all() -> None:
-    with pytest.raises(ValueError, match="is not a generator"):
-        recognise(plain({}), 0.5)
-
-
-def test_plain_keeps_the_statistics_of_batch_norm() -> None:
-    state = ResNetGenerator(width=2, n_blocks=1).state_dict()
-    assert plain({f"module.{k}": v for k, v in state.items()}).keys() == state.keys()
 
 
 class Payload:
@@ -280,3 +231,155 @@ def test_hostile_safetensors(tmp_path: Path, content: bytes, message: str) -> No
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     assert_refused(path, message)
+
+
+G = UNet(32, width=2).state_dict()
+BLOCKS = ResNetGenerator(width=2, n_blocks=1).state_dict()
+JUDGE = PatchGAN(6, 2).state_dict()
+MOMENTS = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}
+
+
+def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "reading"),
+    [
+        (G, None, []),
+        (under("module.", G), None, ["prefix module. removed"]),
+        (under("_orig_mod.", G), None, ["_orig_mod. removed from names"]),
+        (
+            under("module._orig_mod.", G),
+            None,
+            ["prefix module. removed", "_orig_mod. removed from names"],
+        ),
+        (
+            {k.replace("model.", "model._orig_mod.", 1): v for k, v in G.items()},
+            None,
+            ["_orig_mod. removed from names"],
+        ),
+        (under("_fsdp_wrapped_module.", G), None, ["_fsdp_wrapped_module. removed from names"]),
+        (under("netG.", G), None, ["prefix netG. removed"]),
+        (under("G.module.", G), None, ["prefix G.module. removed"]),
+        (under("generator.model.", G), None, ["prefix generator.model. removed"]),
+        (under("model.", G), None, ["prefix model. removed"]),
+        ({"g_ema": G, "step": 3}, None, ["entry g_ema"]),
+        ({"params": under("net_g.", G)}, None, ["entry params", "prefix net_g. removed"]),
+        (
+            {"a": {"model": G, "optimizer": MOMENTS}, "step": torch.tensor(3)},
+            None,
+            ["entry a.model"],
+        ),
+        (
+            {
+                "epoch": 3,
+                "optimizer_states": [MOMENTS],
+                "state_dict": {**under("net_g.", G), **under("net_d.", JUDGE)},
+                "hyper_parameters": {"lr": 1e-4},
+            },
+            None,
+            ["entry state_dict", "prefix net_g. removed"],
+        ),
+        ({**under("module.", G), "n_averaged": torch.tensor(7)}, None, ["prefix module. removed"]),
+        ({"g": BLOCKS, "g_ema": G, "d": JUDGE}, "g_ema", ["entry g_ema"]),
+        ({"g": BLOCKS, "g_ema": under("module.", G)}, "g_ema", ["entry g_ema", "prefix module. r"]),
+        (
+            {"state_dict": {**under("netG_A.", G), **under("netG_B.", BLOCKS)}},
+            "netG_A",
+            ["entry state_dict", "prefix netG_A. removed"],
+        ),
+        (
+            {"state_dict": {**under("netG_A.", G), **under("netG_B.", BLOCKS)}},
+            "state_dict.netG_A",
+            ["entry state_dict", "prefix netG_A. removed"],
+        ),
+        ({"g_ema": G}, "g_ema", ["entry g_ema"]),
+    ],
+    ids=range(20),
+)
+def test_a_generator_is_found(
+    tmp_path: Path, content: dict[str, object], key: str | None, reading: list[str]
+) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    found = read(tmp_path / "a.pth", key)
+    assert found.recipe is None
+    assert found.tensors.keys() == G.keys()
+    assert all(torch.equal(found.tensors[k], v) for k, v in G.items())
+    assert len(found.reading) == len(reading)
+    assert all(a.startswith(b) for a, b in zip(found.reading, reading, strict=True))
+
+
+def test_a_generator_among_others_in_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({**under("netG_A.", G), **under("netG_B.", BLOCKS)}, path)
+    assert read(path, "netG_B").tensors.keys() == BLOCKS.keys()
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "message"),
+    [
+        (
+            {**under("netG_A.", BLOCKS), **under("netG_B.", BLOCKS)},
+            None,
+            r"holds 2 generators; choose one: victim\.key=netG_A, victim\.key=netG_B$",
+        ),
+        (
+            {"g": G, "g_ema": G | {}},
+            None,
+            r"holds 2 generators; choose one: victim\.key=g, victim\.key=g_ema$",
+        ),
+        (
+            {f"g{i}": G | {} for i in range(30)},
+            None,
+            r"holds 30 generators; choose one: .*victim\.key=g7$",
+        ),
+        ({"a": {"g": G, "h": BLOCKS}}, "a", r"holds 2 generators; choose one: victim\.key=a\.g, "),
+        (
+            {"g": G, "h": BLOCKS},
+            "d",
+            r"victim\.key=d names no generator in it; set victim\.key=g, victim\.key=h$",
+        ),
+        (G, "g_ema", r"victim\.key=g_ema names no generator in it; set victim\.key=''$"),
+        ({"state_dict": under("net_d.", JUDGE)}, None, "is a discriminator of pix2pix; use the"),
+        ({"epoch": 3, "d": MultiscaleDiscriminator(6, 4).state_dict()}, None, "of pix2pixHD; use"),
+        ({"ema": {"time_embed.0.weight": torch.zeros(2)}}, None, "is a diffusion U-Net; .*custom"),
+        ({"g_ema": {**G, "model.model.3.bias": 3}}, None, r"int at 'model\.model\.3\.bias'"),
+        (
+            {"g_ema": {**G, "model.model.3.bias": torch.zeros(3, dtype=torch.complex64)}},
+            None,
+            "is complex",
+        ),
+        ({**G, "epoch": 3}, None, "contains a int at 'epoch', so it is not a state dict"),
+        ({**G, 3: torch.zeros(1)}, None, "something of type int where a tensor's name should be"),
+        ({"a" * 300 + ".g": G, "h": G | {}}, None, r"choose one: victim\.key=a{200}\.\.\., "),
+    ],
+    ids=range(14),
+)
+def test_what_is_not_read(
+    tmp_path: Path, content: dict[object, object], key: str | None, message: str
+) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=message) as error:
+        read(path, key)
+    assert str(error.value).startswith(f"victim.checkpoint={path}: ")
+
+
+def test_names_with_and_without_a_wrapper_are_two_generators(tmp_path: Path) -> None:
+    torch.save({**under("netG.", G), **under("netG._orig_mod.", G)}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="holds 2 generators"):
+        read(tmp_path / "a.pth")
+
+
+def test_dicts_that_hold_themselves(tmp_path: Path) -> None:
+    content: dict[str, object] = {"g": G}
+    content |= {f"again{i}": content for i in range(100)}
+    torch.save(content, tmp_path / "a.pth")
+    assert read(tmp_path / "a.pth").tensors.keys() == G.keys()
+
+
+def test_ours_has_one_generator(tmp_path: Path) -> None:
+    export(UNet(32, width=2), tmp_path / "victim.safetensors")
+    with pytest.raises(UserError, match=r"holds one generator; leave victim\.key out"):
+        read(tmp_path / "victim.safetensors", "netG")

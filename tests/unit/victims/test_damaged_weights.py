@@ -18,10 +18,10 @@ from torch import Tensor
 from fuzzing import fuzz
 from mia_lab.errors import UserError
 from mia_lab.store import load_table
-from mia_lab.victims.checkpoints import plain
 from mia_lab.victims.export import to_onnx
 from mia_lab.victims.external import Onnx
 from mia_lab.victims.files import export, recipe
+from mia_lab.victims.layouts import plain
 from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet

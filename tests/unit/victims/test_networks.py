@@ -54,9 +54,27 @@ def test_unet_key_layout_is_the_published_one() -> None:
     assert keys[-2:] == ["model.model.3.weight", "model.model.3.bias"]
 
 
-@pytest.mark.parametrize("size", [16, 48, 100])
-def test_unet_refuses_other_sizes(size: int) -> None:
-    with pytest.raises(ValueError, match="power of two, at least 32"):
+@pytest.mark.parametrize(
+    ("size", "levels"),
+    [((512, 256), 8), ((256, 512), 8), ((96, 64), 5), (96, 5), ((192, 320), 6), (64, 6)],
+)
+def test_unet_has_as_many_levels_as_both_sides_can_be_halved(
+    size: int | tuple[int, int], levels: int
+) -> None:
+    network = UNet(size, 1, 4, width=1)
+    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == levels
+    width, height = (size, size) if isinstance(size, int) else size
+    out = network.eval()(torch.randn(1, 1, height, width))
+    assert out.shape == (1, 4, height, width)
+    published = UNet(2**levels, 1, 4, width=1).state_dict()
+    assert [(k, v.shape) for k, v in network.state_dict().items()] == [
+        (k, v.shape) for k, v in published.items()
+    ]
+
+
+@pytest.mark.parametrize("size", [16, 48, 100, (64, 48), (0, 0)])
+def test_unet_refuses_other_sizes(size: int | tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="both sides must be multiples of 32"):
         UNet(size)
 
 
@@ -126,6 +144,8 @@ def test_multiscale_discriminator_is_the_published_one(scales: int) -> None:
     "network",
     [
         UNet(32, 3, 3, 4, norm="instance"),
+        UNet((96, 64), 3, 3, 4, norm="none"),
+        ResNetGenerator(3, 3, 4, 2, 2, "affine_instance"),
         ResNetGenerator(3, 3, 4, 2, 2),
         ResNetGenerator(3, 3, 4, 4, 1, "instance", dropout=0.5),
         LocalEnhancer(3, 3, 4, 2, 1, 1, 1),
@@ -143,5 +163,7 @@ def test_smallest_image_and_stride(network: UNet | ResNetGenerator | LocalEnhanc
 
 
 def test_unknown_norm() -> None:
-    with pytest.raises(ValueError, match="norm=layer: must be batch, instance or group"):
+    with pytest.raises(
+        ValueError, match="norm=layer: must be batch, instance, affine_instance, group or none"
+    ):
         norm_layer("layer", 4)

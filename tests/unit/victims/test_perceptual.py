@@ -36,7 +36,8 @@ def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tenso
     state = dict(timm.create_model("vgg19").state_dict())
     state.update({f"features.{k}": v for k, v in vgg.features.state_dict().items()})
     save_file(state, tmp_path / "vgg19.safetensors")
-    loss = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))(fake, real)
+    perceptual = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"))
+    loss = perceptual(fake, real)
 
     wanted, start = torch.tensor(0.0), 0
     a, b = fake, real
@@ -47,6 +48,11 @@ def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tenso
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
     found, expected = (torch.autograd.grad(v, fake)[0] for v in (loss, wanted))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+    grey = [side[:, :1].detach() for side in images]
+    one = PerceptualLoss("vgg19", str(tmp_path / "vgg19.safetensors"), channels=1)(*grey)
+    same = perceptual(*(side.repeat(1, 3, 1, 1) for side in grey))
+    assert one.item() == pytest.approx(same.item(), rel=1e-5)
 
 
 def test_lite0_is_the_distance_of_timms_features(images: tuple[Tensor, Tensor]) -> None:
@@ -63,6 +69,22 @@ def test_lite0_is_the_distance_of_timms_features(images: tuple[Tensor, Tensor]) 
     loss.backward()
     assert fake.grad is not None
     assert fake.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5])
+def test_other_channels_enter_as_timm_adapts_weights(channels: int) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    fake, real = (2 * torch.rand(2, channels, 32, 32, generator=drawn) - 1 for _ in range(2))
+    loss = PerceptualLoss("lite0", channels=channels)(fake, real)
+    # A convolution whose weights repeat over RGB, scaled, is one of RGB that sums what repeats.
+    rows = [[j for j in range(channels) if j % 3 == k] for k in range(3)]
+    as_rgb = [
+        images.repeat(1, 3, 1, 1)
+        if channels == 1
+        else torch.stack([images[:, row].sum(1) for row in rows], 1) * 3 / channels
+        for images in (fake, real)
+    ]
+    assert loss.item() == pytest.approx(PerceptualLoss("lite0")(*as_rgb).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["vgg19", "lite0"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mia_lab.errors import UserError
+from mia_lab.victims.files import export
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
 from mia_lab.victims.pretrained import Pretrained
@@ -82,6 +84,39 @@ def labels(size: int, classes: int) -> Tensor:
 
 def pictures(size: int) -> Tensor:
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+GENERATORS = {
+    "unet_128": (128, lambda w, x, out, _: unet(w, x, 7, 4, out)),
+    "unet_256": (256, lambda w, x, out, _: unet(w, x, 8, 4, out)),
+    "resnet_6blocks": (32, lambda w, x, out, dropout: resnet(w, x, 4, 2, 6, dropout, out)),
+    "resnet_9blocks": (32, lambda w, x, out, dropout: resnet(w, x, 4, 2, 9, dropout, out)),
+}
+"""``--netG`` of pix2pix's code: the side of an image, and the network."""
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("output_nc", [1, 3, 4])
+@pytest.mark.parametrize("input_nc", [1, 3, 4])
+@pytest.mark.parametrize("norm", ["batch", "instance", "none", "affine"])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_all_generators_of_pix2pix(
+    tmp_path: Path, generator: str, norm: str, input_nc: int, output_nc: int, dropout: bool
+) -> None:
+    side, network = GENERATORS[generator]
+    weights = Weights(norm, bias=norm in ("instance", "affine"))
+    x = torch.rand(1, input_nc, side, side, generator=torch.Generator().manual_seed(1))
+    expected = (network(weights, 2 * x - 1, output_nc, dropout) + 1) / 2
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    dropped = 0.5 if dropout else 0.0
+    victim = Pretrained(str(path), side, "cpu", format="pix2pix", dropout=dropped)
+    assert (victim.in_channels, victim.out_channels) == (input_nc, output_nc)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+    # All residual blocks drop, and of a U-Net the middle levels of equal width.
+    layers = {"unet_128": 2, "unet_256": 3, "resnet_6blocks": 6, "resnet_9blocks": 9}[generator]
+    found = [m.p for m in victim.module.modules() if isinstance(m, nn.Dropout)]
+    assert found == ([0.5] * layers if dropout else [])
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -183,12 +218,11 @@ def test_our_lightning_checkpoint(tmp_path: Path) -> None:
         Pretrained(str(path), 32)
     with pytest.raises(UserError, match=r"written by mia_lab; set victim\.format=mia_lab"):
         Pretrained(str(path), 32, format="pix2pix")
-    with pytest.raises(UserError, match=r"multiple of 4, at least 8, .*set data\.image_size=32"):
+    with pytest.raises(UserError, match=r"multiples of 4, at least 8, .*set data\.image_size=32"):
         Pretrained(str(path), 33, input_encoding="one_hot")
 
 
 HD = ResNetGenerator(3, 3, 2, 4, 1, "instance").state_dict()
-ONE_HOT = ResNetGenerator(36, 3, 2, 2, 1).state_dict()
 PLAIN = ResNetGenerator(3, 3, 4, 2, 1).state_dict()
 U = UNet(64, width=2).state_dict()
 
@@ -199,11 +233,10 @@ U = UNet(64, width=2).state_dict()
         (U, "pix2pixhd", 64, r"is a UNet of pix2pix; set victim\.format=pix2pix$"),
         (HD, "pix2pix", 64, r"of pix2pixhd; set victim\.format=pix2pixhd"),
         (PLAIN, "mia_lab", 64, r"not written by mia_lab; set victim\.format=pix2pix$"),
-        (ONE_HOT, "pix2pix", 64, r"takes 36 channels.*set data\.input_encoding=one_hot"),
-        (UNet(64, 3, 1, 2).state_dict(), "pix2pix", 64, "answers with 1 channels"),
-        (U, "pix2pix", 96, r"multiple of 64, at least 64, but data\.image_size=96"),
+        (U, "pix2pix", 96, r"multiples of 64, at least 64, but data\.image_size=96"),
         (U, "pix2pix", 32, r"set data\.image_size=64"),
-        (HD, "pix2pixhd", 16, r"multiple of 16, at least 32, .*set data\.image_size=32"),
+        (HD, "pix2pixhd", 16, r"multiples of 16, at least 32, .*set data\.image_size=32"),
+        (HD, "pix2pixhd", [64, 41], r"data\.image_size=\[64,41\]; set data\.image_size=\[64,48\]"),
         ({**PLAIN, "extra": torch.zeros(1)}, "pix2pix", 64, "holds the tensor extra, which"),
         ({k: v for k, v in PLAIN.items() if k != "model.8.bias"}, "pix2pix", 64, r"model\.8\.bias"),
         (
@@ -217,7 +250,7 @@ U = UNet(64, width=2).state_dict()
     ],
 )
 def test_files_that_do_not_fit(
-    tmp_path: Path, state: State, format: str, size: int, message: str
+    tmp_path: Path, state: State, format: str, size: int | list[int], message: str
 ) -> None:
     path = save(state, tmp_path / "latest_net_G.pth")
     with pytest.raises(UserError, match=message) as error:
@@ -235,7 +268,10 @@ RESNET = {"width": 4, "n_blocks": 1}
     [
         (("UNet", SETTINGS | {"image_size": 2**1000}), "image_size is above 16384"),
         (("UNet", SETTINGS | {"image_size": 8192}), "U-Net|tensor"),
-        (("UNet", SETTINGS | {"image_size": float("inf")}), "cannot convert float infinity"),
+        (("UNet", SETTINGS | {"image_size": float("inf")}), "is not a generator exported"),
+        (("UNet", SETTINGS | {"image_size": [64, 2**1000]}), "image_size is above 16384"),
+        (("UNet", SETTINGS | {"image_size": [64, 64, 64]}), "is not a generator exported"),
+        (("UNet", SETTINGS | {"image_size": [64, "64"]}), "is not a generator exported"),
         (("UNet", SETTINGS | {"width": 10**9}), "width is above 16384"),
         (("UNet", SETTINGS | {"width": 10**4}), "has shape"),
         (("UNet", SETTINGS | {"width": -1}), "is not a generator exported by mia_lab"),
@@ -297,7 +333,7 @@ def many(n: int) -> State:
     state = {f"model.{i}.conv_block.1.weight": torch.zeros(1) for i in range(n)}
     state |= {f"model{i}_1.0.bias": torch.zeros(1) for i in range(1, n)}
     state |= {f"model{n - 1}_2.{i}.conv_block.1.weight": torch.zeros(1) for i in range(n)}
-    square = {f"model.{i}.weight": torch.zeros(1, 1, 1, 1) for i in (1, 4, 7)}
+    square = {f"model.{i}.weight": torch.zeros(1, 1, 1, 1) for i in (1, 4, n)}
     return state | square | {"model.1.bias": torch.zeros(1)}
 
 
@@ -308,6 +344,73 @@ def test_tensors_of_a_network_that_they_do_not_fill(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="need many more than its"):
         Pretrained(str(path), 64, format="pix2pixhd")
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("norm", ["instance", "affine", "batch"])
+@pytest.mark.parametrize("network", [global_generator, one_enhancer, two_enhancers])
+def test_pix2pixhd_on_pictures_and_boundaries_of_instances(
+    tmp_path: Path, network: Network, norm: str
+) -> None:
+    """Its code normalises the picture alone: boundaries are 0 or 1."""
+    weights = Weights(norm, bias=True)
+    x, edges = pictures(64), labels(64, 2)[:, :1]
+    expected = (network(weights, torch.cat([2 * x - 1, edges], 1)) + 1) / 2
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), 64, "cpu", format="pix2pixhd")
+    assert (victim.in_channels, victim.out_channels) == (4, 3)
+    assert victim.reading.endswith("taken for boundaries of instances in {0, 1}")
+    given = torch.cat([x, edges], 1)
+    torch.testing.assert_close(victim.translate(given), expected, rtol=0, atol=2e-6)
+    if norm != "affine":
+        return
+    again = tmp_path / "victim.safetensors"
+    export(victim.module.network, again, victim.module.input_encoding)
+    torch.testing.assert_close(Pretrained(str(again), 64, "cpu").translate(given), expected)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "out"),
+    [(unet_128, (256, 384), 3), (unet_256, (512, 256), 3), (resnet_6, (40, 72), 3)],
+)
+def test_published_generators_take_rectangles(
+    tmp_path: Path, network: Network, size: tuple[int, int], out: int
+) -> None:
+    weights, (width, height) = Weights("batch", bias=False), size
+    x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+    expected = (network(weights, 2 * x - 1) + 1) / 2
+    path = save(weights.tensors, tmp_path / "latest_net_G.pth")
+    victim = Pretrained(str(path), list(size), "cpu", format="pix2pix")
+    torch.testing.assert_close(victim.translate(x), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trained_at", "other"), [([64, 32], [32, 64]), ([64, 32], 32), (32, [64, 32]), (96, 32)]
+)
+def test_our_files_are_of_one_size(
+    tmp_path: Path, trained_at: int | list[int], other: int | list[int]
+) -> None:
+    network = UNet(trained_at, 1, 4, width=2).eval()
+    path = tmp_path / "victim.safetensors"
+    export(network, path)
+    victim = Pretrained(str(path), trained_at, "cpu")
+    width, height = (trained_at,) * 2 if isinstance(trained_at, int) else trained_at
+    x = torch.rand(1, 1, height, width)
+    assert torch.equal(victim.translate(x), ((network(2 * x - 1) + 1) / 2).detach())
+    assert victim.reading == "UNet with batch norm, written by mia_lab"
+    written = str(trained_at).replace(" ", "")
+    with pytest.raises(UserError, match=re.escape(f"trained at data.image_size={written}, not")):
+        Pretrained(str(path), other, "cpu")
+
+
+def test_what_was_read_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = {f"netG_{name}.module.{k}": v for name in "AB" for k, v in U.items()}
+    path = save({"state_dict": state}, tmp_path / "a.ckpt")
+    with caplog.at_level("INFO"):
+        victim = Pretrained(str(path), 64, "cpu", format="pix2pix", key="netG_B")
+    assert victim.reading == (
+        "UNet with batch norm, entry state_dict, prefix netG_B.module. removed"
+    )
+    assert caplog.messages == [f"victim.checkpoint={path}: {victim.reading}"]
 
 
 def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mia_lab.victims.private import ORDERS, PoissonBatches, PrivateUNet, privacy
 SETTINGS = {
     "image_size": 32,
     "in_channels": 3,
+    "out_channels": 3,
     "width": 4,
     "learning_rate": 1e-3,
     "beta1": 0.9,
@@ -143,7 +144,9 @@ def test_coins_draw_batches() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match=r"victim.image_size=48: must be a power of two"):
+    with pytest.raises(
+        UserError, match=r"dp_unet: .*multiples of 32, .*image_size=48; set data\.image_size=64"
+    ):
         PrivateUNet(**{**SETTINGS, "image_size": 48})
 
 

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
+from mia_lab.types import PairBatch
 from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pix2pixhd import Pix2PixHD
+from mia_lab.victims.private import PrivateUNet
 from mia_lab.victims.training import TrainingSettings, train
 
 Build = Callable[..., Pix2Pix]
@@ -27,6 +31,7 @@ def tiny_hd(**changes: object) -> Pix2PixHD:
     arguments: dict[str, Any] = {
         "image_size": 32,
         "in_channels": 3,
+        "out_channels": 3,
         "width": 4,
         "discriminator_width": 4,
         "n_downsamplings": 2,
@@ -193,7 +198,12 @@ def test_variants_of_pix2pix_learn(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": 34}, "data.image_size=34: victim.n_downsamplings=2"),
+        (
+            {"image_size": 34},
+            "victim.n_downsamplings=2: .*data.image_size=34; set data.image_size=32",
+        ),
+        ({"image_size": [48, 34]}, r"image_size=\[48,34\]; set data.image_size=\[48,32\]"),
+        ({"image_size": [96, 32], "n_discriminators": 6}, r"n_discriminators=6: .*\[96,32\]"),
         ({"keep_epochs": [1, 2]}, "victim.keep_epochs=.*epochs 1 to 1"),
         ({"epochs": 3, "keep_epochs": [1], "epoch": 2}, "victim.epoch=2: is not kept"),
     ],
@@ -206,10 +216,68 @@ def test_pix2pixhd_refuses(changes: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator": "resnet_6", "image_size": 30}, "data.image_size=30: .*multiple of 4"),
-        ({"image_size": 48}, "data.image_size=48: .*power of two"),
+        ({"generator": "resnet_6", "image_size": 30}, "multiples of 4, .*=30; set .*=32"),
+        ({"generator": "resnet_6", "image_size": [90, 8]}, r"=\[90,8\]; set .*=\[88,24\]"),
+        ({"image_size": 48}, "victim.generator=unet: .*multiples of 32, .*=48; set .*=64"),
+        ({"image_size": [512, 200]}, r"=\[512,200\]; set data.image_size=\[512,192\]"),
     ],
 )
 def test_pix2pix_refuses(tiny: Build, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         tiny(**changes)
+
+
+def private(**changes: object) -> PrivateUNet:
+    arguments: dict[str, Any] = {
+        "image_size": 32,
+        "in_channels": 3,
+        "out_channels": 3,
+        "width": 4,
+        "learning_rate": 1e-3,
+        "beta1": 0.9,
+        "epochs": 1,
+        "batch_size": 2,
+        "epsilon": 8.0,
+        "delta": 1e-5,
+        "max_grad_norm": 1.0,
+        "seed": 0,
+    }
+    return PrivateUNet(**{**arguments, **changes})
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's, see mia_lab.victims.training
+@pytest.mark.parametrize(
+    ("in_channels", "out_channels", "size"),
+    [(1, 1, [64, 32]), (3, 1, 96), (1, 3, 32), (4, 5, [32, 96])],
+)
+@pytest.mark.parametrize("kind", ["unet", "resnet_6", "hd", "private"])
+def test_any_channels_and_rectangles_train(
+    tiny: Build, kind: str, in_channels: int, out_channels: int, size: int | list[int]
+) -> None:
+    shape: dict[str, Any] = {
+        "image_size": size,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+    }
+    module: pl.LightningModule
+    if kind == "hd":
+        module = tiny_hd(perceptual="lite0" if out_channels == 1 else "none", **shape)
+    elif kind == "private":
+        module = private(**shape)
+        module._n = 2
+    else:
+        module = tiny(generator=kind, flip=False, load_scale=1.0, **shape)
+    width, height = (size, size) if isinstance(size, int) else size
+    drawn = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(2, c, height, width, generator=drawn) for c in (in_channels, out_channels))
+    batch = PairBatch(("a", "b"), x, y)
+    loader = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    before = copy.deepcopy(module.generator.state_dict())
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, loader)
+    assert any(not torch.equal(before[k], v) for k, v in module.generator.state_dict().items())
+    out = module.eval()(x)
+    assert out.shape == (2, out_channels, height, width)
