@@ -62,6 +62,13 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f'; did you mean "{plain[found[0]]}"?' if found else ""
 
 
+def listed(items: Iterable[object], most: int = 30) -> str:
+    """The first of many as text: ``a, b and 3 more``."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
 class SweepFailedError(Exception):
     """Some points of a sweep failed, or their ``fail_if`` holds; the others are done.
 

@@ -77,7 +77,7 @@ def test_what_was_not_measured_fails(sign: str) -> None:
 def test_unknown_metrics_are_refused_with_the_choices() -> None:
     names = summary_names(["reconstruction", "membership"], bounded=True, files=True)
     check("auc/membership > 0.6", names)
-    with pytest.raises(UserError, match=r"no auc/membrship; did you mean auc/membership\? there"):
+    with pytest.raises(UserError, match=r'no auc/membrship; .*; did you mean "auc/membership"'):
         check("auc/membrship > 0.6", names)
     with pytest.raises(UserError, match=r"no auc/lira; .*there are auc/reconstruction, "):
         check("auc/lira > 0.6", names)
