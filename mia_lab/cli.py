@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mia_lab.config.choices import Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
+from mia_lab.config.overrides import hydra_arguments
 from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, SweepFailedError, UserError
 from mia_lab.store import sha256_of
@@ -40,7 +41,6 @@ def main() -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
     prepare()
-    sys.argv[1:] = map(_quoted, sys.argv[1:])
     started = False
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -65,6 +65,7 @@ def main() -> None:
             _tidy(folder)
 
     try:
+        sys.argv[1:] = hydra_arguments(sys.argv[1:])
         job()
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -155,13 +156,6 @@ def _tidy(folder: Path) -> None:
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # not empty: other runs have the same name
             folder.parent.rmdir()
-
-
-def _quoted(argument: str) -> str:
-    """Hydra's grammar wants quotes within the shell's around a condition: fail_if='a > 0.6'."""
-    key, equals, value = argument.partition("=")
-    plain = key == "fail_if" and not set("'\"") & set(value)
-    return f"{key}{equals}'{value}'" if plain and set("<>") & set(value) else argument
 
 
 def _refuse(message: str, traceback_wanted: bool = False) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mia_lab.backbones.weights import load_model, state_sha256
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest
 from mia_lab.parameters import File
 from mia_lab.types import Layer
 
@@ -112,7 +112,10 @@ class Backbone:
         for layer in layers:
             known = not isinstance(layer, bool) and layer in self.blocks
             if not known and not (isinstance(layer, str) and layer and layer in modules):
-                raise UserError(f"{key}=[{layer}]: unknown layer; choose from {self._choices()}")
+                raise UserError(
+                    f"{key}=[{layer}]: unknown layer; choose from {self._choices()}"
+                    f"{nearest(str(layer), filter(None, modules))}"
+                )
         image = torch.zeros(1, 3, image_size, image_size, device=self.device)
         try:
             outputs = self._run(image, layers)

@@ -21,7 +21,7 @@ from mia_lab.config.choices import (
 from mia_lab.config.component import Component
 from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest
 
 
 def check(config: Config) -> None:
@@ -169,7 +169,10 @@ def _check_dataset(config: Config) -> None:
 def _check_source(key: str, data: Data) -> None:
     """Images of the victim, or of reference victims alone."""
     if data.source not in data.sources:
-        raise UserError(f"{key}.source={data.source}: must be one of {', '.join(data.sources)}")
+        raise UserError(
+            f"{key}.source={data.source}: must be one of {', '.join(data.sources)}"
+            f"{nearest(data.source, data.sources)}"
+        )
     if data.source == "folder" and data.root is None:
         raise UserError(
             f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
@@ -278,7 +281,10 @@ def _check_attacks(config: Config) -> None:
         raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
     for name in attack.names:
         if name not in attack.available:
-            raise UserError(f"attack.names={name}: must be one of {', '.join(attack.available)}")
+            raise UserError(
+                f"attack.names={name}: must be one of {', '.join(attack.available)}"
+                f"{nearest(name, attack.available)}"
+            )
     if len(set(attack.names)) < len(attack.names):
         raise UserError(f"attack.names={attack.names}: names an attack twice")
     build.attacks(config)

@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mia_lab.config.messages import missing_value, unknown_key
 from mia_lab.config.signature import Parameter, signature_of
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, one_line
 from mia_lab.store.content import content_sha256, source_sha256
 
 TARGET, PARTIAL, NAME = "_target_", "_partial_", "name"
@@ -112,7 +112,7 @@ class Component:
         except UserError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(str(error), 500) or type(error).__name__
             raise UserError(f"{self.key} ({self.target}): cannot be built: {reason}") from error
 
     def fingerprint(self) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic_core import to_jsonable_python
 
 from mia_lab.config.checks import check
+from mia_lab.config.explain import explain
 from mia_lab.config.messages import missing_value
 from mia_lab.config.schema import Config
 from mia_lab.config.validation import validated
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, one_line
 
 DEEPEST = 50
 """Levels of a configuration file."""
@@ -44,10 +45,10 @@ def parse(cfg: DictConfig) -> Config:
     """
     try:
         settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException:
-        if missing := sorted(OmegaConf.missing_keys(cfg)):
-            raise missing_value(missing[0]) from None
-        raise
+    except MissingMandatoryValue as error:
+        raise missing_value(str(error.full_key)) from None
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
     return validated(Config, settings)
 
 
@@ -84,8 +85,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, Loader=loader)
         json.dumps(content)  # of no date, set or bytes, which no run writes
     except (OSError, *_YAML_ERRORS) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read ({reason}); run the audit again") from error
+        raise UserError(
+            f"{path}: cannot be read ({one_line(str(error))}); run the audit again"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no configuration of a run; run the audit again")
     return {str(key): value for key, value in content.items()}

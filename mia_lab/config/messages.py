@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from mia_lab.errors import UserError
+from mia_lab.config.overrides import quoted_twice
+from mia_lab.errors import UserError, listed, nearest
 
 TYPES = {
     "int_type": "a whole number",
@@ -19,8 +20,6 @@ TYPES = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "a text",
-    "list_type": "a list, such as [1]",
-    "tuple_type": "a list, such as [1]",
     "dict_type": "a mapping with keys of its own",
     "model_type": "a mapping with keys of its own",
     "none_required": "null",
@@ -35,17 +34,36 @@ BOUNDS = {
 }
 """How a bound reads, and where pydantic's context has it."""
 
+ADDED_GROUPS = ("+experiment", "+sweep")
+"""Groups of ``conf/`` that no choice is made of unless it is added; they set keys of the root."""
+
+NESTED_GROUPS = ("difficulty/grid", "hydra/launcher")
+"""Groups of ``conf/`` within others."""
+
 LONGEST = 200
 """Characters of a value that a message shows."""
 
 
-def unknown_key(full_key: str, key: str, choices: Iterable[str]) -> str:
+def unknown_key(full_key: str, key: str, choices: Collection[str]) -> str:
     """One line for a key that does not exist."""
-    known = sorted(choices)
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    there = f"there are {', '.join(known)}" if known else "there are none"
-    return f"{full_key}: unknown key; {hint}{there}"
+    subject, parent = f"{full_key}: unknown key", full_key.rpartition(".")[0]
+    if "/" in key:
+        return unknown_name(f"{full_key}: unknown group", key, NESTED_GROUPS)
+    if parent and not choices:
+        return f"{subject}; {parent} has keys where {parent.replace('.', '/')}=NAME chooses some"
+    groups = () if parent else ADDED_GROUPS
+    return unknown_name(subject, key, sorted([*choices, *groups]))
+
+
+def unknown_name(subject: str, name: str, choices: Sequence[str]) -> str:
+    """One line for a name that is none of the choices.
+
+    Args:
+        subject: what is wrong.
+        name: what was given.
+        choices: what there is.
+    """
+    return f"{subject}; there are {listed(choices)}{nearest(name, choices)}"
 
 
 def missing_value(key: str) -> UserError:
@@ -66,9 +84,22 @@ def wrong_value(key: str, value: Any, errors: Sequence[ErrorDetails]) -> UserErr
     reasons = dict.fromkeys(_reason(error) for error in errors)
     others = [reason for reason in reasons if not reason.startswith("must be ")]
     wanted = " or ".join(reason.removeprefix("must be ") for reason in reasons)
-    return UserError(
-        f"{key}={shown(value)}: {others[0] if others else f'{subject}must be {wanted}'}"
-    )
+    reason = others[0] if others else f"{subject}must be {wanted}"
+    return UserError(f"{key}={shown(value)}: {reason}{_remedy(key, errors)}")
+
+
+def _remedy(key: str, errors: Sequence[ErrorDetails]) -> str:
+    """The choice that is most like a word; quotes around a text that reads as a number."""
+    found = errors[0]["input"]
+    if isinstance(found, str):
+        return nearest(found, [choice for error in errors for choice in _choices(error)])
+    is_text = found is not None and all(error["type"] == "string_type" for error in errors)
+    return f"; quote it twice, {quoted_twice(key, shown(found))}" if is_text else ""
+
+
+def _choices(error: ErrorDetails) -> list[str]:
+    """The words that an error lists."""
+    return re.findall("'(.*?)'", str(error.get("ctx", {}).get("expected", "")))
 
 
 def _reason(error: ErrorDetails) -> str:
@@ -77,8 +108,10 @@ def _reason(error: ErrorDetails) -> str:
         words, bound = BOUNDS[kind]
         return f"must be {words} {context[bound]:g}"
     if kind in ("literal_error", "enum"):
-        choices = str(context["expected"]).replace(" or ", ", ").replace("'", "")
-        return f"must be one of {choices}" if "," in choices else f"must be {choices}"
+        choices = _choices(error)
+        return f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
+    if kind in ("list_type", "tuple_type"):
+        return f"must be a list, such as [{shown(error['input'])}]"
     if kind in TYPES:
         return f"must be {TYPES[kind]}"
     if kind == "too_short":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
 
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, listed, nearest
 from mia_lab.evaluation.results import Gate
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -49,10 +48,10 @@ def check(condition: str, metrics: Sequence[str]) -> None:
     """
     metric = parse(condition)[0]
     if metric not in metrics:
-        near = difflib.get_close_matches(metric, metrics, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        values = [name for name in metrics if "_ci95_" not in name]
         raise UserError(
-            f"fail_if={condition}: this audit has no {metric}; {hint}there are {', '.join(metrics)}"
+            f"fail_if={condition}: this audit has no {metric}; there are {listed(values)}"
+            f"{nearest(metric, metrics)}"
         )
 
 

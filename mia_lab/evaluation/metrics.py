@@ -93,6 +93,19 @@ def area_under_roc(
     return Estimate(auc(scores, is_member), auc_interval(scores, is_member, groups=groups))
 
 
+def advantage(
+    scores: Floats,
+    is_member: NDArray[np.bool_],
+    groups: Strings | None,
+    rng: np.random.Generator,
+) -> Estimate:
+    """Distance of the AUC from guessing in either direction, |2 AUC - 1|."""
+    area = area_under_roc(scores, is_member, groups, rng)
+    low, high = (2 * limit - 1 for limit in area.ci95)
+    # Both signs count: the interval of 2 AUC - 1 is folded at 0.
+    return Estimate(abs(2 * area.value - 1), (max(low, -high, 0.0), max(-low, high)))
+
+
 def p_value(
     scores: Floats,
     is_member: NDArray[np.bool_],
@@ -123,6 +136,13 @@ def true_positive_rates(
 
 METRICS: tuple[Metric, ...] = (
     Metric("auc", area_under_roc, heading="AUC [95 % interval]"),
+    Metric(
+        "advantage",
+        advantage,
+        compared=False,
+        heading="|2 AUC - 1|",
+        in_terminal=False,
+    ),
     Metric(
         "p_value",
         p_value,

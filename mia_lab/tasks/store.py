@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mia_lab.config.choices import StoreAction, StoreState
 from mia_lab.config.schema import Config, StoreTask
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest
 from mia_lab.store.artifact import Store
 from mia_lab.store.manifest import MANIFEST, Entry, verify
 from mia_lab.store.marker import MARKER, is_store
@@ -52,7 +52,10 @@ def administer(root: Path, task: StoreTask) -> str:
     with permitted(root), Store(root) as store:
         stages = store.stages()
         if task.stage is not None and task.stage not in stages:
-            raise UserError(f"store.stage={task.stage}: unknown; the store has {', '.join(stages)}")
+            raise UserError(
+                f"store.stage={task.stage}: unknown; the store has {', '.join(stages)}"
+                f"{nearest(task.stage, stages)}"
+            )
         everything = list(store.entries())
         entries = select(everything, task)
         if task.action is StoreAction.verify:

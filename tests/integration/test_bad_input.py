@@ -80,9 +80,9 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
     "unknown key": (
         nothing,
         ("victim.epochss=3",),
-        "victim.epochss: unknown key; did you mean epochs",
+        'name, norm, seed, width; did you mean "epochs"?',
     ),
-    "unknown added key": (nothing, ("+epochs=3",), "epochs: unknown key; did you mean"),
+    "unknown added key": (nothing, ("+epochs=3",), 'victim; did you mean "demo_epochs"?'),
     "wrong type": (nothing, ("seed=often",), "seed=often: must be a whole number"),
     "unknown experiment": (nothing, ("+experiment=faces",), "facades_pix2pix"),
     "missing root": (nothing, FOLDER, "data.root=pairs: no such folder"),

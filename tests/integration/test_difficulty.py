@@ -256,7 +256,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         (("difficulty.grid.backbone=[resnet18]",), "resnet18 is no backbone; give [{name:"),
         (
             ("difficulty.grid.backbone=[{name: resnet18, weigths: random}]",),
-            "difficulty.grid.backbone.weigths: unknown key; did you mean weights?",
+            'there are name, seed, weights; did you mean "weights"?',
         ),
         (
             ("backbone.weights=missing.safetensors",),

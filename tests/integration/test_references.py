@@ -182,7 +182,7 @@ def test_elsewhere_has_to_fit(command: Command, wrong: str, message: str) -> Non
     ("settings", "message"),
     [
         (["attack.names=[lira]", "attack.available.lira.online=true"], "set reference.pool=all"),
-        (["attack.names=[lira]", "+attack.available.lira.onlin=true"], "did you mean online?"),
+        (["attack.names=[lira]", "+attack.available.lira.onlin=true"], 'did you mean "online"?'),
         (
             ["attack.names=[lira]", "attack.available.lira.variance=x"],
             "must be one of pooled, per_image",

@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "until=split stops it before",
     ),
     "no condition": ((*TINY, "fail_if=auc/membership"), "write fail_if='auc/membership > 0.6'"),
-    "typo": ((*TINY, "fail_if=auc/membrship > 0.6"), "did you mean auc/membership?"),
+    "typo": ((*TINY, "fail_if=auc/membrship > 0.6"), 'did you mean "auc/membership"?'),
     "attack that does not run": (
         (*TINY, "attack.names=[membership]", "fail_if=auc/reconstruction > 0.6"),
         "this audit has no auc/reconstruction",

@@ -17,7 +17,7 @@ from pkgutil import iter_modules
 import numpy as np
 
 from mia_lab.data.procedural.scene import Scene, Style, colorize
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest
 
 __all__ = ["Scene", "Style", "compose", "render", "style_named", "styles"]
 
@@ -36,7 +36,9 @@ def style_named(name: str) -> Style:
         UserError: there is no such style.
     """
     if name not in styles():
-        raise UserError(f"unknown generated style {name!r}: choose one of {', '.join(styles())}")
+        raise UserError(
+            f"data.style={name}: must be one of {', '.join(styles())}{nearest(name, styles())}"
+        )
     found: Style = import_module(f"{__name__}.{name}").STYLE
     return found
 

@@ -60,9 +60,9 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("victim.epochss=3", "victim.epochss: unknown key; did you mean epochs"),
-        ("+experiment=nothing", "Could not find 'experiment/nothing' Available options .*facades_"),
-        ("data=nothing", "Could not find 'data/nothing' .*: _base, cityscapes, custom, facades"),
+        ("victim.epochss=3", "victim.epochss: unknown key; .*; did you mean .epochs.[?]$"),
+        ("+experiment=nothing", "experiment=nothing: unknown choice; there are .*facades_"),
+        ("data=nothing", "data=nothing: unknown choice; there are cityscapes, custom, fac"),
         ("seed=", "seed=: must be a whole number"),
         ("seed=often", "seed=often: must be a whole number"),
         ("data.assignment=coin", "data.assignment=coin: must be one of fixed, bernoulli"),
@@ -70,7 +70,7 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
         ("query=fast", "query=fast: must be a mapping"),
         ("report.images=3", "report.images=3: must be true or false"),
         ("attack.names=membership", "attack.names=membership: must be a list"),
-        ("+data.extra.key=1", "data.extra: unknown key; did you mean train"),
+        ("+data.extra.key=1", "data.extra: unknown key; .* style, test, train"),
         ("~query.repeats", r"query.repeats: no value given; add \+query.repeats=[.]{3}"),
     ],
 )
@@ -91,9 +91,9 @@ def test_errors_without_a_cause_are_explained_too() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("+dta=x", "dta: unknown key; did you mean data"),
-        ("+data.rooot=x", "data.rooot: unknown key; did you mean root"),
-        ("+victim.epochss=3", "victim.epochss: unknown key; did you mean epochs"),
+        ("+dta=x", "dta: unknown key; .*; did you mean .data.[?]$"),
+        ("+data.rooot=x", "data.rooot: unknown key; .*; did you mean .root.[?]$"),
+        ("+victim.epochss=3", "victim.epochss: unknown key; .*; did you mean .epochs.[?]$"),
         ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
         ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
         ("data.image_size=0", "data.image_size=0: must be at least 16"),
@@ -191,7 +191,7 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("difficulty.grid.backbone=[{weights:random}]", "is no backbone; give"),
         (
             "difficulty.grid.backbone=[{name:resnet18,wieghts:random}]",
-            "difficulty.grid.backbone.wieghts: unknown key; did you mean weights",
+            "difficulty.grid.backbone.wieghts: unknown key; .* mean .weights.",
         ),
         ("difficulty.keep_gb=-1", "difficulty.keep_gb=-1: must be at least 0"),
         ("difficulty=image_statistics difficulty.statistic=hue", "must be one of compressed_size"),

@@ -27,6 +27,21 @@ def test_evaluation_holds_counts_and_rates():
     assert (e.roc.fpr[0], e.roc.tpr[0], e.roc.fpr[-1], e.roc.tpr[-1]) == (0, 0, 1, 1)
 
 
+@pytest.mark.parametrize("shift", [-5.0, -1.0, 0.0, 1.0, 5.0])
+def test_the_advantage_is_that_of_either_direction(shift: float) -> None:
+    is_member = np.arange(60) < 40
+    score = np.random.default_rng(0).normal(size=60) + shift * is_member
+    found, area = (evaluate("a", score, is_member).metrics[m] for m in ("advantage", "auc"))
+    pairs = np.sign(score[is_member][:, None] - score[~is_member])
+    assert found.value == pytest.approx(abs(pairs.mean()), abs=1e-12)
+    mirrored = evaluate("a", -score, is_member).metrics["advantage"]
+    assert (found.value, *found.ci95) == pytest.approx((mirrored.value, *mirrored.ci95), abs=1e-12)
+    low, high = 2 * np.array(area.ci95) - 1
+    sides = np.abs(np.linspace(low, high, 100_001))
+    assert found.ci95 == pytest.approx((sides.min(), sides.max()), abs=1e-4)
+    assert found.ci95[0] <= found.value <= found.ci95[1]
+
+
 def test_bad_scores_are_named():
     with pytest.raises(ValueError, match=r"^membership: 1 of 4 scores are not finite"):
         evaluate("membership", np.array([0, 1, np.nan, 2]), np.array([True, False] * 2))

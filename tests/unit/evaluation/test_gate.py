@@ -77,7 +77,7 @@ def test_what_was_not_measured_fails(sign: str) -> None:
 def test_unknown_metrics_are_refused_with_the_choices() -> None:
     names = summary_names(["reconstruction", "membership"], bounded=True, files=True)
     check("auc/membership > 0.6", names)
-    with pytest.raises(UserError, match=r"no auc/membrship; did you mean auc/membership\? there"):
+    with pytest.raises(UserError, match=r'no auc/membrship; .*; did you mean "auc/membership"'):
         check("auc/membrship > 0.6", names)
     with pytest.raises(UserError, match=r"no auc/lira; .*there are auc/reconstruction, "):
         check("auc/lira > 0.6", names)
@@ -165,3 +165,12 @@ def test_conditions_are_checked_without_torch() -> None:
     heavy = "{'torch', 'matplotlib'} & set(sys.modules)"
     code = f"import sys, mia_lab.evaluation.summary, mia_lab.evaluation.gate; assert not {heavy}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_limit_of_the_advantage_catches_swapped_roles() -> None:
+    is_member = np.arange(60) < 30
+    score = np.random.default_rng(0).normal(size=60) - 2.0 * is_member
+    numbers = {"advantage/membership": evaluate("a", score, is_member).metrics["advantage"].value}
+    assert "advantage/membership" in summary_names(["membership"], bounded=False, files=False)
+    gate = decide("advantage/membership > 0.2", numbers)
+    assert (gate.failed, gate.reversed) == (True, False)

@@ -1,0 +1,143 @@
+"""Names of all kinds on the command line, and the errors of those that Hydra reads otherwise."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+from mia_lab.config.choices import Task
+from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.messages import ADDED_GROUPS, NESTED_GROUPS
+from mia_lab.config.overrides import hydra_arguments, readable
+from mia_lab.errors import UserError
+from support import CONF, composed
+
+TEXTS = (
+    "epoch=3.pth",
+    "a#b",
+    "5%",
+    "Straße 5%",
+    "two  spaces",
+    "model (1).pth",
+    "f(x)",
+    "[a].pth",
+    "{a} b",
+    "it's",
+    "'a'.png",
+    'a"b',
+    "日本",
+    "http://x:80/y?z=1&w=2",
+    "a~b;c!d<e>f^g`h|i",
+    "/a=b\\",
+    "a\\=b=c",
+    "007",
+    "s3://x@y",
+)
+"""Values that reach the configuration as they are typed."""
+
+
+@pytest.mark.parametrize("value", TEXTS)
+def test_names_need_no_quotes_but_the_shells(value: str) -> None:
+    (argument,) = hydra_arguments([f"data.root={value}"])
+    assert composed(argument).data.root == value
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=3", "seed=1,2", "attack.names=[a,b]", "data.root=${paths.data}", "~query", "a={b:1}"],
+)
+def test_what_hydra_reads_stays(override: str) -> None:
+    assert readable(override) == override
+
+
+def test_conditions_need_no_quotes_but_the_shells() -> None:
+    (argument,) = hydra_arguments(["fail_if=auc/membership > 0.6"])
+    assert composed(argument).fail_if == "auc/membership > 0.6"
+
+
+def test_options_may_stand_anywhere() -> None:
+    typed = ["seed=0,1", "-m", "data.root=a=b", "--config-dir", "seed=0,1", "victim=onnx"]
+    options = ["-m", "--config-dir", "seed=0,1"]
+    assert hydra_arguments(typed) == [*options, "seed=0,1", 'data.root="a=b"', "victim=onnx"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--multrun", '--multrun: there is no such option; .*; did you mean "--multirun"[?]$'),
+        ("--seed=3", "--seed=3: there is no such option; settings have no dashes, such as seed=1"),
+        ("=3", "=3: is no setting; write KEY=VALUE without spaces around ="),
+        ("data.root=a\udce9=", r"data.root=a\\xe9=: is not encoded in UTF-8"),
+    ],
+)
+def test_arguments_that_are_refused(argument: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        hydra_arguments([argument])
+
+
+def message_of(*overrides: str) -> str:
+    with pytest.raises((*CONFIGURATION_ERRORS, UserError)) as caught:
+        composed(*hydra_arguments(overrides))
+    return explain(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a=b, c.pth", "Straße 5, Hof", "a${b}.pth", "a=${b", "it's, a"])
+def test_the_quotes_that_an_error_proposes_work(value: str) -> None:
+    """The proposal is pasted into a shell, which takes one pair of quotes off."""
+    text = message_of(f"data.root={value}")
+    assert text.startswith("data.root")
+    proposed = text[text.index("'data.root=") :].partition("; or each")[0]
+    (argument,) = shlex.split(proposed)
+    assert composed(*hydra_arguments([argument])).data.root == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "seed: is no setting; write KEY=VALUE without spaces around =, such as seed=1"),
+        ("audit", "audit: is no setting; .* such as task=audit"),
+        ("data.root=a b,c", r"data.root=a b,c: is several values; add -m for .* data.root=\[...\]"),
+        ("data.root=ß,c", """or each of several, 'data.root="ß",c'"""),
+        ("compare.runs=[ß, b]", """quote such an item twice, 'compare.runs=\\["ß",b\\]'"""),
+        ("compare.runs=[ß, b", """if it is one text, quote it twice, 'compare.runs="\\[ß, b"'"""),
+        ("seed=range(3)", "seed=range.3.: is a sweep; add -m"),
+        ("experiment=maps_pix2pix", "could replace; write [+]experiment=maps_pix2pix"),
+        ("victim=pix2pixx", 'victim=pix2pixx: unknown choice; .*; did you mean "pix2pix"[?]$'),
+        ("+data@reference.data=map", 'data=map: unknown choice; .*; did you mean "maps"[?]$'),
+        ("difficulty/grid=layer_x_ridge", 'difficulty/grid=.* did you mean "layers_x_ridge"[?]$'),
+        ("difficulty/gird=none", 'difficulty/gird: unknown group; .* mean "difficulty/grid"[?]$'),
+        ("expirement=maps_pix2pix", 'expirement: unknown key; .* did you mean "[+]experiment"[?]$'),
+        ("hydra.launcher.processes=4", "has keys where hydra/launcher=NAME chooses some"),
+        ("seed=${sed}", "seed: Interpolation key 'sed' not found$"),
+        ("~victm", "~victm: there is no such key"),
+        ("data.train=true", """=true: must be a text; quote it twice, 'data.train="true"'$"""),
+        ("compare.runs=a", r"compare.runs=a: must be a list, such as \[a\]"),
+        ("task=audi", 'task=audi: must be one of audit, .*; did you mean "audit"[?]$'),
+        ("until=spilt", 'until=spilt: must be one of split, .*; did you mean "split"[?]$'),
+    ],
+)
+def test_messages_of_typical_mistakes(override: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(message_of(override))
+
+
+def test_two_experiments() -> None:
+    text = message_of("+experiment=maps_pix2pix", "+experiment=facades_pix2pix")
+    assert text == "experiment: is chosen twice; leave one of them out"
+
+
+def test_every_group_is_known_to_the_messages() -> None:
+    groups = {str(p.parent.relative_to(CONF)) for p in CONF.rglob("*.yaml")} - {"."}
+    chosen = {name for name in groups if name in type(composed()).model_fields}
+    ours = groups - chosen - {"hydra/job_logging", "hydra/hydra_logging", "hydra/sweeper"}
+    assert ours == {name.lstrip("+") for name in ADDED_GROUPS} | set(NESTED_GROUPS)
+
+
+def test_tasks_are_settings_of_the_grammar() -> None:
+    for task in Task:
+        with pytest.raises(OverrideParseException) as caught:
+            OverridesParser.create().parse_overrides([task.value])
+        assert explain(caught.value).endswith(f"such as task={task.value}")
