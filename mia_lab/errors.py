@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     r"""An error in the configuration, the data or the environment that the user can correct.
@@ -39,6 +42,24 @@ def one_line(text: str, longest: int = 200) -> str:
     """
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[:longest]}..."
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What follows "unknown name" in a message: the choice that is most like it, if one is.
+
+    Args:
+        name: what was given.
+        choices: what there is.
+
+    Example:
+        >>> nearest("Pix2pixx", ["pix2pix", "unet"])
+        '; did you mean "pix2pix"?'
+        >>> nearest("identity", ["pix2pix", "unet"])
+        ''
+    """
+    plain = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(name.casefold(), plain, n=1)
+    return f'; did you mean "{plain[found[0]]}"?' if found else ""
 
 
 class SweepFailedError(Exception):

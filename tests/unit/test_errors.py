@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from mia_lab.errors import GateFailedError, UserError
+from mia_lab.errors import GateFailedError, UserError, nearest
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,22 @@ def test_a_message_is_one_line_that_can_be_printed(name: str, shown: str) -> Non
         assert str(error) == f"{shown}: is missing"
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
         str(error).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("membrship", '; did you mean "membership"?'),
+        ("RIDGE", '; did you mean "ridge"?'),
+        ("train_a", '; did you mean "trainA"?'),
+        ("ridge", '; did you mean "ridge"?'),
+        ("", ""),
+        ("xyz", ""),
+    ],
+)
+def test_a_name_that_is_like_one_is_told(name: str, hint: str) -> None:
+    assert nearest(name, ["membership", "ridge", "trainA"]) == hint
+
+
+def test_there_is_nothing_like_a_name_where_there_is_nothing() -> None:
+    assert nearest("ridge", []) == ""
