@@ -17,7 +17,7 @@ from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.load import as_yaml, plain
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
+from mia_lab.data.manifest import write_manifest
 from mia_lab.evaluation.results import Gallery
 from mia_lab.reporting.audit.words import identical_sentence
 from mia_lab.reporting.canvas import Picture

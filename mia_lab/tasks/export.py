@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mia_lab.config.choices import Protocol
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
+from mia_lab.data.manifest import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim

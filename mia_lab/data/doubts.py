@@ -1,0 +1,76 @@
+"""Doubts about pairs that were read as their layout says: signs that it is another one.
+
+These are heuristics. What they find is told, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.data.source import Pair
+
+HIGHEST_ID = 63
+MOST_IDS = 32
+VOID = 255
+
+ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (8, 5), (16, 9), (2, 1))
+"""Usual aspect ratios of pictures, the longer side first."""
+
+LABEL_IDS = (
+    f"the input is grey with few values, all from 0 to {HIGHEST_ID} (or {VOID}), as label ids are "
+    "and pictures seldom are; if they are label ids, set data.layout=image_label and data.palette"
+)
+HALVES = (
+    "half of the width is no usual aspect ratio (1:1, 5:4, 4:3, 3:2, 8:5, 16:9, 2:1, lying or "
+    "upright), so the two pictures may not meet in the middle; look at them, and store unequal "
+    "pictures in two folders (data.layout=two_folders)"
+)
+
+
+def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
+    """What makes one pair look like another layout: :data:`LABEL_IDS`, :data:`HALVES`.
+
+    Args:
+        pair: the decoded pair.
+        files: its files; a single one holds both pictures, side by side.
+    """
+    found = []
+    if pair.labels is None and looks_like_ids(np.asarray(pair.x)):
+        found.append(LABEL_IDS)
+    if len(files) == 1 and not has_usual_aspect(*np.asarray(pair.x).shape[:2]):
+        found.append(HALVES)
+    return tuple(found)
+
+
+def looks_like_ids(picture: NDArray[Any]) -> bool:
+    """Whether a picture is grey and has 2 to 32 values, all from 0 to 63 but for a void value, 255.
+
+    Args:
+        picture: (H, W) or (H, W, C), in levels of 8 bits.
+    """
+    planes = picture.reshape(*picture.shape[:2], -1)
+    if (planes != planes[:, :, :1]).any():
+        return False
+    values = np.unique(planes[:, :, 0])
+    ids = values[values != VOID]
+    return 2 <= len(ids) <= MOST_IDS and bool(ids[-1] <= HIGHEST_ID)
+
+
+def has_usual_aspect(height: int, width: int) -> bool:
+    """Whether a size is one of :data:`ASPECTS`, up to the rounding of a side to whole pixels."""
+    long, short = max(height, width), min(height, width)
+    return any(abs(long * b - short * a) < a for a, b in ASPECTS)
+
+
+def told(found: Mapping[str, Sequence[str]], n: int) -> tuple[str, ...]:
+    """Doubts in sentences.
+
+    Args:
+        found: ids of the pairs with each doubt.
+        n: number of all pairs.
+    """
+    return tuple(f"{len(ids)} of {n} pairs, such as {ids[0]}: {d}" for d, ids in found.items())
