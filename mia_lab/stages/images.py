@@ -65,6 +65,11 @@ class RunImages:
         """The images that attacks score: candidates, and auxiliaries, which fix thresholds."""
         return self.dataset.subset(self.of(*self.attacked, Role.AUXILIARY))
 
+    @property
+    def listed(self) -> Mapping[str, tuple[Path, Path]]:
+        """Input and target of each image, where a manifest lists them; else empty."""
+        return getattr(self.dataset.source, "listed", {})
+
     @cached_property
     def groups(self) -> Mapping[str, str]:
         """The group of each image that has one."""

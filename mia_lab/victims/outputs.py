@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -15,8 +16,15 @@ from torch import Tensor
 from mia_lab.data.pictures import pictures
 from mia_lab.data.reading import decode, opened
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, PathName, PositiveInt
+from mia_lab.parameters import RUNTIME, ImageSize, PathName, width_height
 from mia_lab.store import Contents
+
+PLACES = ("", "images/")
+"""Sub-folders in which an answer may be."""
+
+ENDINGS = ("", "_fake_B", "_fake", "_synthesized_image")
+"""What an answer's name may have behind that of the input: nothing, or what the programs of pix2pix
+and pix2pixHD write. Their other pictures (``_real_A``, ``_input_label``) are answers to no id."""
 
 LOSSY = ("JPEG", "WEBP")
 """What Pillow calls formats that change pixels."""
@@ -25,11 +33,14 @@ LOSSY = ("JPEG", "WEBP")
 class Outputs:
     """Pictures that a model has generated already.
 
-    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it.
+    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it;
+    either may be in a sub-folder ``images`` and have an ending of :data:`ENDINGS`. So the folder
+    may be one of results that the programs of pix2pix or pix2pixHD wrote. It is an error if two
+    pictures could be the answer.
 
     Args:
         folder: where they are.
-        image_size: side of the squares that they must be, in pixels.
+        image_size: the size that they must have, in pixels.
 
     Attributes:
         transport: how the answers travelled.
@@ -43,9 +54,9 @@ class Outputs:
     stochastic: ClassVar[bool] = False
 
     # The folder counts by the pictures that are used, see fingerprint().
-    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: PositiveInt) -> None:
+    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: ImageSize) -> None:
         self._folder = Path(folder)
-        self._size = image_size
+        self._size = width_height(image_size)
         if not self._folder.is_dir():
             raise UserError(f"victim.folder={folder}: no such folder")
         self._files = pictures(self._folder)
@@ -61,8 +72,8 @@ class Outputs:
         missing = [i for i in ids if self._file(i) is None]
         if missing:
             raise UserError(
-                f"victim.folder={self._folder}: has no picture {missing[0]}.* "
-                f"({len(missing)} of {len(ids)} are missing); name them like the inputs"
+                f"{self._none(missing[0])} ({len(missing)} of {len(ids)} are missing); name them "
+                "like the inputs"
             )
         owners: dict[Path, str] = {}
         for image_id in ids:
@@ -82,10 +93,12 @@ class Outputs:
             return picture.format in LOSSY
 
     def _check_size(self, picture: Image.Image, path: Path) -> None:
-        if picture.size != (self._size, self._size):
+        if picture.size != self._size:
+            width, height = picture.size
+            wanted = width if width == height else f"[{width},{height}]"
             raise UserError(
-                f"{path}: {picture.width} x {picture.height} pixels, but data.image_size="
-                f"{self._size}; set data.image_size to the side of the answers"
+                f"{path}: {width} x {height} pixels, but the data have {self._size[0]} x "
+                f"{self._size[1]}; set data.image_size={wanted}, the size of the answers"
             )
 
     def fingerprint(self, ids: Sequence[str]) -> str:
@@ -112,7 +125,11 @@ class Outputs:
 
     def _file(self, image_id: str) -> Path | None:
         names = dict.fromkeys((image_id, image_id.rpartition("/")[2]))
-        found = [self._files[name] for name in names if name in self._files]
+        found = [
+            self._files[name]
+            for parts in product(PLACES, names, ENDINGS)
+            if (name := "".join(parts)) in self._files
+        ]
         if len(found) > 1:
             raise UserError(
                 f"{found[0]}: is this the answer to {image_id}, or {found[1]}? Remove one"
@@ -122,5 +139,14 @@ class Outputs:
     def _path(self, image_id: str) -> Path:
         path = self._file(image_id)
         if path is None:
-            raise UserError(f"victim.folder={self._folder}: has no picture {image_id}.*")
+            raise UserError(self._none(image_id))
         return path
+
+    def _none(self, image_id: str) -> str:
+        """What is there where an answer is not."""
+        name = image_id.rpartition("/")[2]
+        like = [found for found in self._files if name in found] or [*self._files]
+        return (
+            f"victim.folder={self._folder}: has no picture {image_id}.*, but pictures such as "
+            f"{self._files[like[0]].relative_to(self._folder)}"
+        )
