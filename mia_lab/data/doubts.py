@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from mia_lab.data.source import Pair
 
-HIGHEST_ID = 63
-MOST_IDS = 32
-VOID = 255
+HIGHEST_ID, MOST_IDS, VOID = 63, 32, 255
+"""What label ids are taken to be: at most 32 of them in a picture, up to 63, and 255 for void."""
 
 ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (8, 5), (16, 9), (2, 1))
 """Usual aspect ratios of pictures, the longer side first."""
@@ -25,9 +24,9 @@ LABEL_IDS = (
     "and pictures seldom are; if they are label ids, set data.layout=image_label and data.palette"
 )
 HALVES = (
-    "half of the width is no usual aspect ratio (1:1, 5:4, 4:3, 3:2, 8:5, 16:9, 2:1, lying or "
-    "upright), so the two pictures may not meet in the middle; look at them, and store unequal "
-    "pictures in two folders (data.layout=two_folders)"
+    "each half has an unusual aspect ratio (none of 1:1, 5:4, 4:3, 3:2, 8:5, 16:9 and 2:1), as if "
+    "the two pictures did not meet in the middle; look at them, and put unequal pictures into two "
+    "folders (data.layout=two_folders)"
 )
 
 
@@ -47,7 +46,7 @@ def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
 
 
 def looks_like_ids(picture: NDArray[Any]) -> bool:
-    """Whether a picture is grey and has 2 to 32 values, all from 0 to 63 but for a void value, 255.
+    """Whether a picture is grey, and has 2 to 32 values from 0 to 63 and perhaps 255.
 
     Args:
         picture: (H, W) or (H, W, C), in levels of 8 bits.

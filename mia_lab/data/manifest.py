@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -98,10 +99,11 @@ def named_files(path: Path, root: Path | None) -> dict[str, tuple[Path, Path]]:
         files = []
         for column in FILES:
             # An absolute path stays as it is.
-            places = [folder / Path(row[column]).expanduser() for folder in folders]
-            there = next((place for place in places if place.is_file()), None)
+            places = [folder / row[column] for folder in folders]
+            there = next(filter(os.path.isfile, places), None)
             if there is None:
-                missing.append(f"{where}: {column} {row[column]!r}: no file {_either(places)}")
+                either = " or ".join(dict.fromkeys(map(str, places)))
+                missing.append(f"{where}: {column} {row[column]!r}: there is no file {either}")
             files.append(there or places[0])
         found[row["id"]] = (files[0], files[1])
     if missing:
@@ -124,11 +126,13 @@ def write_manifest(
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    columns = [map(defused, getattr(split, column).tolist()) for column in COLUMNS]
+    columns: list[Iterable[str]] = [
+        map(defused, getattr(split, column).tolist()) for column in COLUMNS
+    ]
     if files:
-        for side in range(len(FILES)):
-            paths = (str(files[image_id][side].absolute()) for image_id in split.id.tolist())
-            columns.append(map(defused, paths))
+        listed = [files[image_id] for image_id in split.id.tolist()]
+        for side in zip(*listed, strict=True):
+            columns.append(defused(str(path.absolute())) for path in side)
     writer.writerow([*COLUMNS, *(FILES if files else ())])
     writer.writerows(zip(*columns, strict=True))
     write_file(path, text.getvalue())
@@ -179,8 +183,8 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
     for name in header:
         if name and name not in choices:
             raise UserError(
-                f"data.manifest={path}: unknown column {name!r}{nearest(name, choices)}; "
-                f"there are {', '.join(choices)}; rename or remove it"
+                f"data.manifest={path}: unknown column {name!r}; rename or remove it, there are "
+                f"{', '.join(choices)}{nearest(name, choices)}"
             )
     if len(set(header)) < len(header):
         raise UserError(f"data.manifest={path}: has a column twice; keep one")
@@ -195,10 +199,6 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
             f"data.manifest={path}: needs a header with the columns id,role[,group], or "
             "input,target,role[,id][,group]; with task=score, role may be missing"
         )
-
-
-def _either(places: Sequence[Path]) -> str:
-    return " or ".join(dict.fromkeys(map(str, places)))
 
 
 def _wrong_role(role: str, attacked: Sequence[Role]) -> str:

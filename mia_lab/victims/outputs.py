@@ -71,9 +71,13 @@ class Outputs:
         """
         missing = [i for i in ids if self._file(i) is None]
         if missing:
+            name = missing[0].rpartition("/")[2]
+            like = [found for found in self._files if name in found] or [*self._files]
+            there = ", ".join(str(self._files[n].relative_to(self._folder)) for n in like[:3])
             raise UserError(
-                f"{self._none(missing[0])} ({len(missing)} of {len(ids)} are missing); name them "
-                "like the inputs"
+                f"victim.folder={self._folder}: has no picture {missing[0]}.* "
+                f"({len(missing)} of {len(ids)} are missing), but it has {there}; name them like "
+                "the inputs"
             )
         owners: dict[Path, str] = {}
         for image_id in ids:
@@ -139,14 +143,5 @@ class Outputs:
     def _path(self, image_id: str) -> Path:
         path = self._file(image_id)
         if path is None:
-            raise UserError(self._none(image_id))
+            raise UserError(f"victim.folder={self._folder}: has no picture {image_id}.*")
         return path
-
-    def _none(self, image_id: str) -> str:
-        """What is there where an answer is not."""
-        name = image_id.rpartition("/")[2]
-        like = [found for found in self._files if name in found] or [*self._files]
-        return (
-            f"victim.folder={self._folder}: has no picture {image_id}.*, but pictures such as "
-            f"{self._files[like[0]].relative_to(self._folder)}"
-        )

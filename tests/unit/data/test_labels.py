@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mia_lab.data.encoding import LabelEncoding, checked_palette
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.errors import UserError
@@ -97,6 +98,41 @@ def test_label_without_a_colour(root: Path) -> None:
         UserError, match=r"labelIds.png: the label ids range from 1 to 3, but data.palette .* 0 to"
     ):
         load(root)
+
+
+@pytest.mark.parametrize(("void", "kind"), [(255, np.uint8), (-1, np.int32), (65535, np.uint16)])
+def test_void_pixels_are_a_class_of_their_own(root: Path, void: int, kind: type) -> None:
+    ids = LABELS.copy()
+    ids[:3] = void
+    (root / "train_label" / CITYSCAPES["label"]).unlink()
+    write(root / "train_label" / "aachen_000000_000019.tiff", ids.astype(kind))
+    with pytest.raises(UserError, match=r"or set data\.ignore_label to the id of void pixels"):
+        load(root)
+    pairs = FolderPairs(str(root), "image_label", "AtoB", palette=PALETTE, ignore_label=void)
+    pair = pairs.load(pairs.ids("train")[0])
+    expected = np.where(ids == void, 3, ids)
+    np.testing.assert_array_equal(pair.labels, expected)
+    np.testing.assert_array_equal(np.asarray(pair.x), np.array([*PALETTE, [0, 0, 0]])[expected])
+    encoding = LabelEncoding(PALETTE, False, void)
+    assert encoding.channels == 4
+    planes, residual = encoding.encode("a", pair, 16)
+    assert (set(planes.ravel().tolist()), residual) == ({0, 1, 2, 3}, 0)
+
+
+def test_256_colours_and_an_ignore_label_among_them(root: Path) -> None:
+    palette = [[level, level, 255 - level] for level in range(256)]
+    ids = LABELS.copy()
+    ids[:3] = 255
+    write(root / "train_label" / CITYSCAPES["label"], ids.astype(np.uint8))
+    pairs = FolderPairs(str(root), "image_label", "AtoB", palette=palette)
+    np.testing.assert_array_equal(pairs.load(pairs.ids("train")[0]).labels, ids)
+    assert LabelEncoding(palette[:255], False, 255).channels == 256
+    for settings, message in (
+        ((PALETTE, 2), r"data\.ignore_label=2: has a colour in data\.palette"),
+        ((palette, -1), r"needs 1 to 255 colours .* besides data\.ignore_label=-1; got 256"),
+    ):
+        with pytest.raises(UserError, match=message):
+            checked_palette(*settings)
 
 
 def test_colours_instead_of_ids(root: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mia_lab.data.manifest import read_manifest
+from mia_lab.data.manifest import named_files, read_manifest, write_manifest
 from mia_lab.errors import UserError
+from mia_lab.types import VICTIM, Split
 
 POOL = [f"train/{i}" for i in range(20)]
 
@@ -66,3 +68,79 @@ def test_roles_fit_the_task(tmp_path: Path, unknown: bool, text: str, message: s
 def test_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.manifest=.*nowhere.csv: cannot be read"):
         read_manifest(tmp_path / "nowhere.csv", POOL)
+
+
+def test_unknown_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("id,rol\ntrain/1,member\n")
+    with pytest.raises(UserError, match=r"unknown column 'rol'; .*; did you mean \"role\"\?"):
+        read_manifest(path, POOL)
+    path.write_text("id,role,group,group\ntrain/1,member,a,b\n")
+    with pytest.raises(UserError, match=r"manifest\.csv: has a column twice"):
+        read_manifest(path, POOL)
+    path.write_text(",id,role\n0,train/1,member\n1,train/2,nonmember\n")  # as pandas writes it
+    assert [*read_manifest(path, POOL)] == ["train/1", "train/2"]
+
+
+def test_more_fields_than_columns(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("id,role\ntrain/1,member,\ntrain/2,nonmember\n")
+    assert len(read_manifest(path, POOL)) == 2
+    path.write_text("id,role\ntrain/1,member,more\ntrain/2,nonmember\n")
+    with pytest.raises(UserError, match=r"manifest\.csv:2: has 3 fields, but the header has 2"):
+        read_manifest(path, POOL)
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Path:
+    """Inputs below one folder, targets below the manifest's."""
+    for name in ("root/in/1.png", "root/in/2.png", "out/a.png", "out/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    path = tmp_path / "pairs.csv"
+    path.write_text("input,target,role\nin/1.png,out/a.png,member\nin/2.png,out/b.png,nonmember\n")
+    return path
+
+
+def test_files_that_a_manifest_lists(listing: Path) -> None:
+    root = listing.parent / "root"
+    found = named_files(listing, root)
+    assert found == {
+        "in/1": (root / "in/1.png", listing.parent / "out/a.png"),
+        "in/2": (root / "in/2.png", listing.parent / "out/b.png"),
+    }
+    assert [*read_manifest(listing, [*found])] == ["in/1", "in/2"]
+    text = f"id,input,target\nx,{root}/in/1.png,../{listing.parent.name}/out/a.png\n"
+    listing.write_text(text)  # absolute, and out of the folder
+    (files,) = named_files(listing, None).values()
+    assert [path.resolve() for path in files] == [root / "in/1.png", listing.parent / "out/a.png"]
+    assert read_manifest(listing, ["x"], unknown=True) == {"x": {"role": "candidate"}}
+    listing.write_text("id,role\nin/1,member\n")
+    assert named_files(listing, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "input,target\nin/1.png,out/a.png\nin/9.png,out/a.png\nin/8.png,out/a.png\n",
+            r":3: input 'in/9\.png': there is no file \S+ or \S+ \(2 of 6 files are missing\)",
+        ),
+        ("input,role\nin/1.png,member\n", "has the column input alone; name both files"),
+        ("input,target\nin/1.png,\n", ":2: the column target is empty"),
+        ("input,target\nin/1.png,out/a.png\nin/1.png,out/b.png\n", ":3: id 'in/1' appears twice"),
+        ("input,target\n", "has no rows below its header"),
+    ],
+)
+def test_bad_lists_of_files(listing: Path, text: str, message: str) -> None:
+    listing.write_text(text)
+    with pytest.raises(UserError, match=message):
+        named_files(listing, listing.parent / "root")
+
+
+def test_a_written_split_lists_the_files_again(listing: Path, tmp_path: Path) -> None:
+    files = named_files(listing, listing.parent / "root")
+    ids = np.array([*files])
+    split = Split(ids, np.array(["member", "nonmember"]), ids, np.array([VICTIM] * 2), ids)
+    write_manifest(tmp_path / "elsewhere.csv", split, files)
+    assert named_files(tmp_path / "elsewhere.csv", None) == files

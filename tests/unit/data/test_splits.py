@@ -131,6 +131,9 @@ def test_exact_duplicates_across_roles_are_refused() -> None:
     source = Noise(twins=["train/1", "train/2"])
     with pytest.raises(UserError, match=r"train/1 \(member\) and train/2 \(nonmember\) are the sa"):
         build_split(source.load, rows)
+    kept = build_split(source.load, rows, keep=True).split
+    assert kept.role.tolist() == ["member", "nonmember"]
+    assert len(set(kept.content)) == 1
     rows["train/2"]["role"] = "member"
     build_split(source.load, rows)  # within one role it is the owner's business
 

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> 
         victim.check(["train/0001", "train/0003", "train/0004"])
     with pytest.raises(UserError, match=r"answer to train/0009 or to test/0009\?"):
         victim.check(["train/0009", "test/0009"])
-    with pytest.raises(UserError, match=rf"{small}: 8 x 8 pixels, but data\.image_size=16"):
+    with pytest.raises(UserError, match=rf"{small}: 8 x 8 .* set data\.image_size=8,"):
         victim.check(["train/0001", "train/0002"])
     picture(tmp_path / "0001.png", 7)
     with pytest.raises(UserError, match=r"is this the answer to train/0001, or \S*0001\.png\?"):
@@ -76,6 +76,38 @@ def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> 
     picture(tmp_path / "0001.jpg", 7)
     with pytest.raises(UserError, match="two pictures named 0001"):
         Outputs(str(tmp_path), 16)
+
+
+@pytest.mark.parametrize(
+    ("answer", "others"),
+    [
+        ("0001_fake_B.png", ["0001_real_A.png", "0001_real_B.png"]),
+        ("images/0001_fake_B.png", ["images/0001_real_A.png", "images/0001_real_B.png"]),
+        ("images/train/0001_fake.png", ["images/train/0001_real.png"]),
+        ("images/0001_synthesized_image.jpg", ["images/0001_input_label.jpg"]),
+    ],
+)
+def test_results_of_published_programs(tmp_path: Path, answer: str, others: list[str]) -> None:
+    for other in others:
+        picture(tmp_path / other, 200)
+    picture(tmp_path / answer, 51)
+    victim = Outputs(str(tmp_path), 16)
+    victim.check(["train/0001"])
+    assert victim.recall(["train/0001"])[0, 0, 0, 0] == 51 / 255
+    with pytest.raises(
+        UserError, match=r"no picture train/0002\.\* .* but it has (images/)?\S*0001_"
+    ):
+        victim.check(["train/0002"])
+    picture(tmp_path / "0001.png")
+    with pytest.raises(UserError, match=r"is this the answer to train/0001, or \S*0001_\S+\?"):
+        Outputs(str(tmp_path), 16).check(["train/0001"])
+
+
+def test_answers_of_two_sides(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 16)).save(tmp_path / "0001.png")
+    Outputs(str(tmp_path), [32, 16]).check(["0001"])
+    with pytest.raises(UserError, match=r"32 x 16 pixels, .* set data\.image_size=\[32,16\]"):
+        Outputs(str(tmp_path), [16, 32]).check(["0001"])
 
 
 def test_pictures_that_are_none(tmp_path: Path) -> None:
