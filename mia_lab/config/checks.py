@@ -179,35 +179,34 @@ def _check_source(key: str, data: Data) -> None:
     """Images of the victim, or of reference victims alone."""
     if data.source not in data.sources:
         raise UserError(f"{key}.source={data.source}: must be one of {', '.join(data.sources)}")
-    is_folder = data.source == "folder"
-    lists_files = data.manifest is not None and names_files(Path(data.manifest))
-    if lists_files and not is_folder:
-        raise UserError(
-            f"{key}.source={data.source}: {key}.manifest={data.manifest} lists files, which "
-            f"{key}.source=folder reads; set that, or remove the columns input and target"
-        )
     folders = [Path(d) for d in (data.input_dir, data.target_dir) if d is not None]
-    if folders and not is_folder:
+    if folders and data.source != "folder":
         raise UserError(
             f"{key}.input_dir, {key}.target_dir: are folders, which {key}.source={data.source} "
             f"does not read; set {key}.source=folder"
         )
-    needs_root = (
-        is_folder and not lists_files and not (folders and all(d.is_absolute() for d in folders))
-    )
-    if needs_root and data.root is None:
-        raise UserError(
-            f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
-            f"{data.name}/, or give {key}.root=DIR"
-        )
-    if needs_root and data.root is not None and not Path(data.root).is_dir():
-        raise UserError(f"{key}.root={data.root}: no such folder")
+    is_elsewhere = folders != [] and all(folder.is_absolute() for folder in folders)
+    if data.source == "folder" and not is_elsewhere:
+        _check_root(key, data)
     if data.ignore_label is not None and data.source == "procedural":
         raise UserError(
             f"{key}.ignore_label={data.ignore_label}: generated pictures have no void pixels; "
             "leave it out"
         )
     build.source_component(data, key)
+
+
+def _check_root(key: str, data: Data) -> None:
+    if data.root is not None and Path(data.root).is_dir():
+        return
+    if data.manifest is not None and names_files(Path(data.manifest)):
+        return
+    if data.root is None:
+        raise UserError(
+            f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
+            f"{data.name}/, or give {key}.root=DIR"
+        )
+    raise UserError(f"{key}.root={data.root}: no such folder")
 
 
 def _check_assignment(config: Config) -> None:

@@ -144,8 +144,13 @@ def _assign_roles(config: Config, source: PairSource) -> manifest.Rows:
     if data.protocol is Protocol.official:
         rows = splits.assign_official(source.ids("train"), source.ids("test"), counts, seed)
     else:
-        unknown = config.task is Task.score
-        rows = manifest.read_manifest(Path(str(data.manifest)), all_ids(source), unknown)
+        unknown, path = config.task is Task.score, Path(str(data.manifest))
+        if manifest.names_files(path) and not hasattr(source, "listed"):
+            raise UserError(
+                f"data.source={data.source}: data.manifest={path} lists files, which "
+                "data.source=folder reads; set that, or remove the columns input and target"
+            )
+        rows = manifest.read_manifest(path, all_ids(source), unknown)
     if data.group_by is not None:
         if any("group" in row for row in rows.values()):
             raise UserError(
