@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mia_lab.config.choices import Task
+from mia_lab.config.choices import Layout, Protocol, Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.overrides import hydra_arguments
@@ -91,6 +91,8 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
+    OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
+    OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
 
 
@@ -102,6 +104,16 @@ def _run_name(task: str, data: str, victim: str) -> str:
 def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
     """Datasets on disk lie side by side unless they say where."""
     return str(Path(parent) / name) if source == "folder" and parent else None
+
+
+def _pair_layout(input_dir: str | None) -> str:
+    """How pairs lie on disk unless a dataset says it."""
+    return Layout.side_by_side.value if input_dir is None else Layout.two_folders.value
+
+
+def _drawn(protocol: str, count: int | None) -> int | None:
+    """The default number of images of a role; none are drawn where a manifest gives the roles."""
+    return None if protocol == Protocol.manifest.value else count
 
 
 def _sweep_name(overrides: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         ''
     """
     plain = {choice.casefold(): choice for choice in choices}
-    found = difflib.get_close_matches(name.casefold(), plain, n=1)
+    found = difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=0.65)
     return f'; did you mean "{plain[found[0]]}"?' if found else ""
 
 

@@ -57,7 +57,8 @@ def encoding(data: Data, source: PairSource, key: str = "data") -> LabelEncoding
             f"{key}.input_encoding=one_hot: needs the colours of the labels, "
             f"{key}.palette=[[R,G,B],...]; or use {key}.input_encoding=rgb"
         )
-    return LabelEncoding(data.palette, data.instances and getattr(source, "has_instances", False))
+    boundaries = data.instances and getattr(source, "has_instances", False)
+    return LabelEncoding(data.palette, boundaries, data.ignore_label)
 
 
 Channels = tuple[int, int]

@@ -11,6 +11,7 @@ from pathlib import Path
 from mia_lab.config import build, kinds
 from mia_lab.config.choices import (
     Assignment,
+    Duplicates,
     Protocol,
     QueryMode,
     ReferencePool,
@@ -21,6 +22,7 @@ from mia_lab.config.choices import (
 from mia_lab.config.component import Component
 from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
+from mia_lab.data.manifest import names_files
 from mia_lab.errors import UserError, nearest
 
 
@@ -163,6 +165,13 @@ def _check_dataset(config: Config) -> None:
             f"data.protocol={data.protocol.value} with data.manifest={data.manifest}: "
             "give both data.protocol=manifest and data.manifest=FILE.csv, or neither"
         )
+    for name in ("n_members", "n_nonmembers", "n_auxiliary"):
+        count = getattr(data, name)
+        if data.protocol is Protocol.manifest and count is not None:
+            raise UserError(
+                f"data.{name}={count}: data.manifest says which images have which role; leave it "
+                "out, or set it to null"
+            )
     _check_source("data", data)
 
 
@@ -173,14 +182,34 @@ def _check_source(key: str, data: Data) -> None:
             f"{key}.source={data.source}: must be one of {', '.join(data.sources)}"
             f"{nearest(data.source, data.sources)}"
         )
-    if data.source == "folder" and data.root is None:
+    folders = [Path(d) for d in (data.input_dir, data.target_dir) if d is not None]
+    if folders and data.source != "folder":
+        raise UserError(
+            f"{key}.input_dir, {key}.target_dir: are folders, which {key}.source={data.source} "
+            f"does not read; set {key}.source=folder"
+        )
+    is_elsewhere = folders != [] and all(folder.is_absolute() for folder in folders)
+    if data.source == "folder" and not is_elsewhere:
+        _check_root(key, data)
+    if data.ignore_label is not None and data.source == "procedural":
+        raise UserError(
+            f"{key}.ignore_label={data.ignore_label}: generated pictures have no void pixels; "
+            "leave it out"
+        )
+    build.source_component(data, key)
+
+
+def _check_root(key: str, data: Data) -> None:
+    if data.root is not None and Path(data.root).is_dir():
+        return
+    if data.manifest is not None and names_files(Path(data.manifest)):
+        return
+    if data.root is None:
         raise UserError(
             f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
             f"{data.name}/, or give {key}.root=DIR"
         )
-    if data.source == "folder" and data.root is not None and not Path(data.root).is_dir():
-        raise UserError(f"{key}.root={data.root}: no such folder")
-    build.source_component(data, key)
+    raise UserError(f"{key}.root={data.root}: no such folder")
 
 
 def _check_assignment(config: Config) -> None:
@@ -190,6 +219,12 @@ def _check_assignment(config: Config) -> None:
         raise UserError(
             "data.assignment=bernoulli: flips a coin for each image, which takes "
             "data.protocol=resplit and no data.group_by"
+        )
+    if coins and data.duplicates is Duplicates.drop:
+        raise UserError(
+            "data.duplicates=drop: would leave out images by how their coins fell, and with "
+            "data.assignment=bernoulli nothing but its own coin may decide about an image; remove "
+            "the copies from the dataset, or set data.duplicates=keep"
         )
     if guesses is not None and not coins:
         raise UserError(

@@ -65,6 +65,14 @@ class Assignment(Enum):
     bernoulli = "bernoulli"
 
 
+class Duplicates(Enum):
+    """What becomes of identical pairs that have different roles."""
+
+    error = "error"
+    drop = "drop"
+    keep = "keep"
+
+
 class QueryMode(Enum):
     """The state a victim of ours answers in."""
 

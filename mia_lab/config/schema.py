@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from mia_lab.config.choices import (
     Assignment,
     Direction,
+    Duplicates,
     InputEncoding,
     Layout,
     Protocol,
@@ -94,8 +95,12 @@ class Data(Section):
     direction: Direction
     train: Text
     test: Text
+    input_dir: PathName | None
+    target_dir: PathName | None
+    match: Text | None
     input_encoding: InputEncoding
     palette: list[list[int]] | None
+    ignore_label: int | None
     instances: bool
     image_size: ImageSize
     resize: Literal["squash", "fit", "crop"]
@@ -109,6 +114,7 @@ class Data(Section):
     protocol: Protocol
     manifest: PathName | None
     assignment: Assignment
+    duplicates: Duplicates
     group_by: Text | None
     n_members: PositiveInt | None
     n_nonmembers: PositiveInt | None

@@ -41,8 +41,11 @@ class LabelEncoding:
         palette: [red, green, blue] of every class, 0 to 255; if two classes share a colour, the
             colour encodes the first.
         boundaries: whether a channel of instance boundaries follows the classes' channels.
+        ignore_label: label id of void pixels, which are one more class, the last; None: no pixel is
+            void.
 
     Attributes:
+        palette: uint8 (classes, 3), see :func:`checked_palette`.
         channels: number of channels of an encoded image.
         planes: bytes per pixel of the compact form.
 
@@ -50,8 +53,13 @@ class LabelEncoding:
         UserError: the palette is invalid.
     """
 
-    def __init__(self, palette: Sequence[Sequence[int]], boundaries: bool) -> None:
-        self.palette = checked_palette(palette)
+    def __init__(
+        self,
+        palette: Sequence[Sequence[int]],
+        boundaries: bool,
+        ignore_label: int | None = None,
+    ) -> None:
+        self.palette = checked_palette(palette, ignore_label)
         self.boundaries = boundaries
         self.channels = len(self.palette) + boundaries
         self.planes = 1 + boundaries
@@ -118,20 +126,34 @@ class LabelEncoding:
             )
 
 
-def checked_palette(palette: Sequence[Sequence[int]] | None) -> NDArray[np.uint8]:
+def checked_palette(
+    palette: Sequence[Sequence[int]] | None, ignore_label: int | None = None
+) -> NDArray[np.uint8]:
     """The colours of the classes as uint8 (classes, 3).
 
+    Args:
+        palette: [red, green, blue] of every class.
+        ignore_label: label id of void pixels. They are a class of their own, which follows those of
+            the palette and is black.
+
     Raises:
-        UserError: the palette is not a list of 2 to 255 colours.
+        UserError: these are not 2 to 256 classes, or the palette has a colour for void pixels.
     """
     colors = [list(color) for color in palette or []]
     valid = all(len(c) == 3 and all(0 <= level <= 255 for level in c) for c in colors)
-    if not valid or not 2 <= len(colors) <= 255:
+    n_void = int(ignore_label is not None)
+    if not valid or not 2 - n_void <= len(colors) <= 256 - n_void:
+        besides = f" besides data.ignore_label={ignore_label}" if n_void else ""
         raise UserError(
-            f"data.palette: needs 2 to 255 colours [red, green, blue] of levels 0 to 255, "
-            f"one per class; got {palette if not valid else len(colors)}"
+            f"data.palette: needs {2 - n_void} to {256 - n_void} colours [red, green, blue] of "
+            f"levels 0 to 255, one per class{besides}; got {palette if not valid else len(colors)}"
         )
-    return np.array(colors, np.uint8)
+    if ignore_label is not None and 0 <= ignore_label < len(colors):
+        raise UserError(
+            f"data.ignore_label={ignore_label}: has a colour in data.palette, which makes it a "
+            "class like any other; leave data.ignore_label out, or shorten the palette"
+        )
+    return np.array(colors + [[0, 0, 0]] * n_void, np.uint8)
 
 
 def nearest_colors(

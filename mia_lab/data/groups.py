@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mia_lab.data.splits import AUXILIARIES, CANDIDATE_ROLES, Counts, Rows
+from mia_lab.data.manifest import CANDIDATE_ROLES, Rows
+from mia_lab.data.splits import AUXILIARIES, Counts
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
 from mia_lab.types import Role

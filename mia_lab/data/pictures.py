@@ -1,8 +1,11 @@
-"""Find picture files in folders."""
+"""Find picture files in folders, and the partners among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 
 from mia_lab.data.reading import ENDINGS
@@ -11,31 +14,49 @@ from mia_lab.errors import UserError
 from mia_lab.store import files_below
 
 
-def matched(
-    folders: Sequence[Path], strip: Callable[[str], str] = str
-) -> dict[str, tuple[Path, ...]]:
+@dataclass(frozen=True)
+class Matches:
+    """Files that belong together.
+
+    Attributes:
+        files: by their common name, one file of each folder.
+        rule: what the common name is, in words; "" if the files have equal names.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    rule: str = ""
+
+
+def matched(folders: Sequence[Path], pattern: str | None = None) -> Matches:
     """The files of each name, one per folder.
 
+    A name is a file's path below its folder without the extension. If the folders share no name,
+    each folder may have a prefix and a suffix of its own (``photo_001``, ``001_B``): whole words
+    that all its names have in common. The shortest ones are removed that give the folders most
+    names in common.
+
     Args:
-        folders: at least one folder.
-        strip: maps a file's name without its extension to the name used for matching.
+        folders: at least two folders.
+        pattern: ``data.match``, a regular expression that finds the common name in each name: its
+            first group, or else the whole match. None: names are compared as described.
 
     Raises:
-        UserError: a name is missing in one of the folders.
+        UserError: a name is missing in one of the folders, the folders have no name in common, or
+            the pattern does not find one name for each file.
     """
-    found = [pictures(folder, strip) for folder in folders]
-    for files in found:
-        for other, folder in zip(found, folders, strict=True):
-            for name in sorted(files.keys() - other.keys()):
-                raise UserError(
-                    f"{files[name]}: has no partner {name}.* in {folder}; "
-                    "add the partner, or remove this file"
-                )
-    return {name: tuple(files[name] for files in found) for name in found[0]}
+    found = [pictures(folder) for folder in folders]
+    if pattern is not None:
+        found, rule = [_searched(files, pattern) for files in found], f"data.match={pattern}"
+    elif set.intersection(*(set(files) for files in found)):
+        rule = ""
+    else:
+        found, rule = _without_affixes(folders, found)
+    _check_partners(folders, found)
+    return Matches({name: tuple(files[name] for files in found) for name in found[0]}, rule)
 
 
-def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]:
-    """All pictures below a folder, by name without extension; see :func:`matched`.
+def pictures(folder: Path) -> dict[str, Path]:
+    """All pictures below a folder, by their paths there without extension; none that is hidden.
 
     Raises:
         UserError: there are none, two have one name, or see :func:`mia_lab.store.files_below`.
@@ -46,11 +67,102 @@ def pictures(folder: Path, strip: Callable[[str], str] = str) -> dict[str, Path]
             "to match your files"
         )
     found: dict[str, Path] = {}
-    for path in files_below(folder, lambda p: p.name[0] != "." and p.suffix.lower() in ENDINGS):
-        name = strip(path.relative_to(folder).with_suffix("").as_posix())
+    for path in files_below(folder, lambda p: p.suffix.lower() in ENDINGS, hidden=False):
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise UserError(f"{path}: two pictures named {name} ({found[name].name}); remove one")
         found[name] = path
     if not found:
         raise UserError(f"{folder}: contains no pictures; put the pairs there or set data.root")
+    return found
+
+
+def _check_partners(folders: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> None:
+    for files in found:
+        for other, folder in zip(found, folders, strict=True):
+            if missing := sorted(files.keys() - other.keys()):
+                raise UserError(
+                    f"{files[missing[0]]}: has no partner {missing[0]}.* in {folder} "
+                    f"({len(missing)} of {len(files)} have none); "
+                    "add the partners, or remove these files"
+                )
+
+
+def _searched(files: Mapping[str, Path], pattern: str) -> dict[str, Path]:
+    """Files by what a regular expression finds in their names."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.match={pattern}: is not a regular expression ({error})") from None
+    found: dict[str, Path] = {}
+    for name, path in files.items():
+        match = compiled.search(name)
+        if match is None or not (common := match[1] if compiled.groups else match[0]):
+            raise UserError(f"{path}: data.match={pattern} finds nothing in the name {name!r}")
+        if common in found:
+            raise UserError(
+                f"{path}: data.match={pattern} finds {common!r}, as in {found[common].name}; "
+                "give an expression that tells them apart"
+            )
+        found[common] = path
+    return found
+
+
+def _without_affixes(
+    folders: Sequence[Path], found: Sequence[Mapping[str, Path]]
+) -> tuple[list[dict[str, Path]], str]:
+    """Files by their names without the prefix and the suffix of their folder."""
+    choices = [_shortened(files) for files in found]
+
+    def rank(chosen: tuple[tuple[str, str], ...]) -> tuple[int, int]:
+        names = (choice[affixes] for choice, affixes in zip(choices, chosen, strict=True))
+        common = set.intersection(*(set(files) for files in names))
+        return len(common), -sum(len(prefix + suffix) for prefix, suffix in chosen)
+
+    best = max(product(*choices), key=rank)
+    if not rank(best)[0]:
+        examples = " and ".join(str(min(files.values())) for files in found)
+        raise UserError(
+            f"{examples}: the folders have no name in common; give a regular expression that "
+            r"finds the common name of two partners, such as data.match='(\d+)$'"
+        )
+    shapes = [f"{p}NAME{s} in {f}" for (p, s), f in zip(best, folders, strict=True)]
+    shortened = [choice[affixes] for choice, affixes in zip(choices, best, strict=True)]
+    return shortened, ", ".join(shapes)
+
+
+def _shortened(files: Mapping[str, Path]) -> dict[tuple[str, str], dict[str, Path]]:
+    """Files by their names without a prefix and a suffix, for all that the names have in common."""
+    own = [name.rpartition("/")[2] for name in files]
+    starts = [own[0][:i] for i in _cuts(own[0], after=True)]
+    ends = [own[0][i:] for i in _cuts(own[0], after=False)]
+    prefixes = [start for start in starts if all(name.startswith(start) for name in own)]
+    suffixes = [end for end in ends if all(name.endswith(end) for name in own)]
+    shortest = min(map(len, own))
+    found = {}
+    for prefix, suffix in product(prefixes, suffixes):
+        if len(prefix + suffix) < shortest:
+            parents = ((*name.rpartition("/"), path) for name, path in files.items())
+            found[prefix, suffix] = {
+                f"{parent}{slash}{name[len(prefix) : len(name) - len(suffix)]}": path
+                for parent, slash, name, path in parents
+            }
+    return found
+
+
+def _cuts(name: str, after: bool) -> list[int]:
+    """Where a name may be cut: at its ends, between letters and digits, and at separators.
+
+    Args:
+        name: the name of a file.
+        after: whether a separator stays in front of the cut.
+    """
+    found = [0, len(name)]
+    for i, (left, right) in enumerate(pairwise(name), start=1):
+        if left.isalnum() and right.isalnum():
+            is_cut = left.isdigit() != right.isdigit()
+        else:
+            is_cut = not (left if after else right).isalnum()
+        if is_cut:
+            found.append(i)
     return found

@@ -80,6 +80,7 @@ class Reading:
         exif: whether a picture that is stored rotated is refused, or turned upright.
         page: of files with several pages; None: such files are refused.
         max_megapixels: largest picture, in millions of pixels.
+        section: of the configuration that has these keys, for messages.
 
     Raises:
         UserError: there is no such colour.
@@ -91,10 +92,11 @@ class Reading:
     exif: Literal["refuse", "apply"] = "refuse"
     page: int | None = None
     max_megapixels: float = MAX_MEGAPIXELS
+    section: str = "data"
 
     def __post_init__(self) -> None:
         if self.alpha not in (REFUSE, KEEP):
-            _colour(self.alpha)
+            _colour(self)
 
     def identity(self) -> list[Any]:
         """What decides the pixels, as JSON values."""
@@ -130,16 +132,16 @@ class Reading:
             if np.isnan(picture.high):
                 raise UserError(
                     f"{path}: holds {pixels.dtype} values, whose range the file does not say; set "
-                    "data.value_range=[LOW,HIGH] to the values that mean 0 and 1 (this file has "
-                    f"{pixels.min():g} to {pixels.max():g})"
+                    f"{self.section}.value_range=[LOW,HIGH] to the values that mean 0 and 1 (this "
+                    f"file has {pixels.min():g} to {pixels.max():g})"
                 )
             return picture
         low, high = self.value_range
         least, most = float(pixels.min()), float(pixels.max())
         if least < low or most > high:
             raise UserError(
-                f"{path}: has values from {least:g} to {most:g}, outside of data.value_range="
-                f"[{low:g},{high:g}]; widen it, because nothing is clipped"
+                f"{path}: has values from {least:g} to {most:g}, outside of {self.section}."
+                f"value_range=[{low:g},{high:g}]; widen it, because nothing is clipped"
             )
         return replace(picture, low=low, high=high)
 
@@ -179,7 +181,7 @@ def stored(path: Path, read: Reader = Path.read_bytes, reading: Reading = EXACT)
         raise UserError(f"{path}: holds {found.pixels.dtype} values; save whole or real numbers")
     found = replace(found, pixels=_upright(found, path, reading))
     low = 0.0 if found.top > 0 else float("nan")
-    return Picture(_without_alpha(found, path, reading.alpha), low, found.top)
+    return Picture(_without_alpha(found, path, reading), low, found.top)
 
 
 _Alpha = Literal["none", "straight", "premultiplied"]
@@ -391,25 +393,26 @@ def _upright(found: _Stored, path: Path, reading: Reading) -> NDArray[Any]:
     return np.ascontiguousarray(turn(found.pixels))
 
 
-def _without_alpha(found: _Stored, path: Path, setting: str) -> NDArray[Any]:
+def _without_alpha(found: _Stored, path: Path, reading: Reading) -> NDArray[Any]:
+    setting, key = reading.alpha, f"{reading.section}.alpha"
     if found.alpha == "none" or setting == KEEP:
         return found.pixels
     colours, alpha = found.pixels[..., :-1], found.pixels[..., -1:]
     if setting == REFUSE:
         if alpha.dtype.kind != "u":
             raise UserError(
-                f"{path}: its last channel is alpha, its header says; set data.alpha=keep to use "
-                "it like the others"
+                f"{path}: its last channel is alpha, its header says; set {key}=keep to use it "
+                "like the others"
             )
         if (alpha == found.top).all():
             return np.ascontiguousarray(colours)
         raise UserError(
-            f"{path}: has transparent pixels; set data.alpha to the colour behind them, such as "
-            "white, or to keep, for alpha as a channel"
+            f"{path}: has transparent pixels; set {key} to the colour behind them, such as white, "
+            "or to keep, for alpha as a channel"
         )
     if alpha.dtype.kind != "u":
         raise UserError(f"{path}: alpha of {alpha.dtype} cannot be laid over a colour; flatten it")
-    behind = np.array(_colour(setting), np.float64) / 255 * found.top
+    behind = np.array(_colour(reading), np.float64) / 255 * found.top
     if colours.shape[2] == 1:
         behind = grey(behind[None, None])[0, 0]
     share = alpha / found.top
@@ -418,12 +421,13 @@ def _without_alpha(found: _Stored, path: Path, setting: str) -> NDArray[Any]:
     return flat.astype(colours.dtype)
 
 
-def _colour(name: str) -> Sequence[int]:
+def _colour(reading: Reading) -> Sequence[int]:
     try:
-        return ImageColor.getrgb(name)[:3]
+        return ImageColor.getrgb(reading.alpha)[:3]
     except ValueError:
         raise UserError(
-            f"data.alpha={name}: must be refuse, keep, or a colour, such as white or '#808080'"
+            f"{reading.section}.alpha={reading.alpha}: must be refuse, keep, or a colour, such as "
+            "white or '#808080'"
         ) from None
 
 

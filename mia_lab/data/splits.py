@@ -1,44 +1,33 @@
-"""Assignment of roles to images: seeded, recorded with content hashes, checked for duplicates."""
+"""Roles of images: drawn by a seed, recorded with content hashes, checked for duplicates."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import imagehash
 import numpy as np
 from tqdm import tqdm
 
-from mia_lab.data import traces
-from mia_lab.data.csv_text import defused, restored
+from mia_lab.data import doubts, traces
+from mia_lab.data.manifest import Rows
 from mia_lab.data.reading import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
 from mia_lab.seeding import generator
-from mia_lab.store.disk import write_file
 from mia_lab.types import VICTIM, BlindFeatures, Role, Split
-
-COLUMNS = ("id", "role", "group", "model", "content")
 
 NEAR_DUPLICATE_BITS = 6
 """Largest Hamming distance between the 64-bit perceptual hashes of a near-duplicate pair."""
-
-CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
-"""Roles of the images that an audit attacks and whose membership is known."""
 
 NearDuplicates = tuple[tuple[str, str, int], ...]
 
 Load = Callable[[str], Pair]
 Files = Callable[[str], Sequence[Path]]
-
-Rows = dict[str, dict[str, str]]
-"""For each chosen id: its role, and its group and content hash if given."""
-
 
 AUXILIARIES = 100
 """Default number of auxiliaries (known non-members set aside), if enough images are left."""
@@ -131,68 +120,31 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
     return {image_id: {"role": str(role)} for image_id, role in roles.items()}
 
 
-def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
-    """Read the rows of a CSV with the columns ``id,role[,group][,model][,content]``, by id.
+class BuiltSplit(NamedTuple):
+    """What is known of the chosen pairs once all of them were decoded.
 
-    Args:
-        path: path of the file.
-        known: ids of all images.
-        unknown: whether membership is unknown. If True, the images under attack have the role
-            ``candidate``, or no role; if False, they are members and non-members. In both cases the
-            other rows are auxiliaries.
-
-    Raises:
-        UserError: the file is missing or malformed, or names an unknown image or role.
+    Attributes:
+        split: their roles.
+        near_duplicates: targets in different roles that look alike: (id, id, distance).
+        traces: features of files and pixels for the blind baselines, see
+            :mod:`mia_lab.data.traces`.
+        doubts: sentences on pairs that look like another layout, see :mod:`mia_lab.data.doubts`.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {str(name): restored(field or "") for name, field in row.items() if name}
-                for row in csv.DictReader(file, restval="")
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
-    attacked = (Role.CANDIDATE,) if unknown else CANDIDATE_ROLES
-    if not rows or not ({"id"} if unknown else {"id", "role"}) <= set(rows[0]):
-        columns = "id[,role][,group]" if unknown else "id,role[,group]"
-        raise UserError(f"data.manifest={path}: needs a header with the columns {columns}")
-    named: Rows = {}
-    existing = set(known)
-    for line, row in enumerate(rows, start=2):
-        if row.get("model") not in (None, "", VICTIM):
-            continue
-        if row["id"] not in existing:
-            raise UserError(
-                f"{path}:{line}: id {row['id']!r} is not in the dataset; an example of an id is "
-                f"{known[0]!r}"
-            )
-        if row["id"] in named:
-            raise UserError(f"{path}:{line}: id {row['id']!r} appears twice; keep one row")
-        role = row.get("role") or (Role.CANDIDATE if unknown else "")
-        if role not in (*attacked, Role.AUXILIARY):
-            raise UserError(f"{path}:{line}: {_wrong_role(role, attacked)}")
-        named[row["id"]] = {"role": str(role)}
-        named[row["id"]] |= {k: row[k] for k in ("group", "content") if row.get(k)}
-    for wanted in attacked:
-        if not any(row["role"] == wanted for row in named.values()):
-            raise UserError(
-                f"data.manifest={path}: no row has the role {wanted}; "
-                f"{'add ids to score' if unknown else 'an audit needs members and non-members'}"
-            )
-    return named
 
-
-def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
-    if role == Role.CANDIDATE:
-        return f"role {role}: an audit needs known roles; use task=score to score candidates"
-    if role in set(Role):
-        return f"role {role}: this role is known; use task=audit, or leave it empty to score the id"
-    return f"unknown role {role!r}; choose from {', '.join((*attacked, Role.AUXILIARY))}"
+    split: Split
+    near_duplicates: NearDuplicates
+    traces: BlindFeatures
+    doubts: tuple[str, ...]
 
 
 def build_split(
-    load: Load, rows: Rows, files: Files = lambda _: (), read: Reader = Path.read_bytes
-) -> tuple[Split, NearDuplicates, BlindFeatures]:
+    load: Load,
+    rows: Rows,
+    files: Files = lambda _: (),
+    read: Reader = Path.read_bytes,
+    *,
+    keep: bool = False,
+) -> BuiltSplit:
     """Decode every chosen pair once, record its hash and traces, and reject duplicates.
 
     Rows are sorted by id, so that their order is independent of their role.
@@ -202,31 +154,32 @@ def build_split(
         rows: role, group and (from a saved manifest) content hash of each chosen id.
         files: returns the files of the pair with a given id; none for generated pairs.
         read: gives the content of a file.
-
-    Returns:
-        The split, the near-duplicate targets in different roles (id, id, distance), and the
-        features of files and pixels for the blind baselines (see :mod:`mia_lab.data.traces`).
+        keep: whether identical pairs may have different roles.
 
     Raises:
         UserError: a pair cannot be decoded, has changed since the manifest was written, or appears
-            in two roles.
+            in two roles and ``keep`` is False.
     """
     ids = sorted(rows)
     roles = {i: Role(rows[i]["role"]) for i in ids}
     hashes: dict[str, str] = {}
     perceptual: dict[str, int] = {}
     features: dict[str, traces.Columns] = {}
+    doubted: dict[str, list[str]] = {}
     for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
         pair = load(image_id)
-        hashes[image_id] = _content_hash(pair)
+        hashes[image_id] = content_hash(pair)
         perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
         features[image_id] = traces.traces(pair, files(image_id), read)
+        for doubt in doubts.doubts(pair, files(image_id)):
+            doubted.setdefault(doubt, []).append(image_id)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(
                 f"{image_id}: its content differs from data.manifest; restore the file, or remove "
                 "the column content from the manifest"
             )
-    _reject_duplicates(ids, roles, hashes)
+    if not keep:
+        _reject_duplicates(hashes, roles)
     split = Split(
         id=np.array(ids),
         role=np.array([str(roles[i]) for i in ids]),
@@ -234,17 +187,8 @@ def build_split(
         model=np.array([VICTIM] * len(ids)),
         content=np.array([hashes[i] for i in ids]),
     )
-    return split, _near_duplicates(ids, roles, perceptual), traces.table(features)
-
-
-def write_manifest(path: Path, split: Split) -> None:
-    """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    columns = (map(defused, getattr(split, c).tolist()) for c in COLUMNS)
-    writer.writerows(zip(*columns, strict=True))
-    write_file(path, text.getvalue())
+    alike = _near_duplicates(ids, roles, perceptual)
+    return BuiltSplit(split, alike, traces.table(features), doubts.told(doubted, len(ids)))
 
 
 def _resolve(counts: Counts, pool: int) -> tuple[int, int]:
@@ -264,31 +208,47 @@ def _auxiliaries(counts: Counts, left: int) -> int:
     return max(0, min(AUXILIARIES, left)) if counts.auxiliary is None else counts.auxiliary
 
 
-def _content_hash(pair: Pair) -> str:
+def content_hash(pair: Pair) -> str:
+    """Hexadecimal sha256 of the pixels of a pair and their sizes."""
     digest = hashlib.sha256()
     for picture in (pair.x, pair.y):
         digest.update(picture.content())
     return digest.hexdigest()
 
 
-def _reject_duplicates(
-    ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, str]
-) -> None:
-    first: dict[str, str] = {}
-    for image_id in ids:
-        twin = first.setdefault(hashes[image_id], image_id)
-        if roles[twin] != roles[image_id]:
-            raise UserError(
-                f"{twin} ({roles[twin]}) and {image_id} ({roles[image_id]}) are the same pair; "
-                "remove one of them from the dataset"
-            )
+def in_two_roles(
+    hashes: Mapping[str, str], roles: Mapping[str, str]
+) -> tuple[tuple[str, ...], ...]:
+    """Ids of images whose pairs are the same while their roles differ, set by set.
+
+    Args:
+        hashes: content hash of each image, by id.
+        roles: role of each image, by id.
+    """
+    alike: dict[str, list[str]] = {}
+    for image_id, content in hashes.items():
+        alike.setdefault(content, []).append(image_id)
+    return tuple(tuple(ids) for ids in alike.values() if len({roles[i] for i in ids}) > 1)
+
+
+def _reject_duplicates(hashes: Mapping[str, str], roles: Mapping[str, Role]) -> None:
+    found = in_two_roles(hashes, roles)
+    if not found:
+        return
+    one, *others = found[0]
+    other = next(i for i in others if roles[i] != roles[one])
+    more = f" ({len(found)} sets of pairs are alike)" if len(found) > 1 else ""
+    raise UserError(
+        f"{one} ({roles[one]}) and {other} ({roles[other]}) are the same pair{more}; remove one of "
+        "them from the dataset, or set data.duplicates=drop to leave out both, or "
+        "data.duplicates=keep"
+    )
 
 
 def identical_pairs(split: Split) -> tuple[tuple[str, ...], ...]:
     """Ids of images whose pairs are the same, pixel by pixel, set by set.
 
-    They have one role, because :func:`build_split` refuses others. Sets that are one group are left
-    out: intervals count a group, not its images.
+    Sets that are one group are left out: intervals count a group, not its images.
     """
     alike: dict[str, list[str]] = {}
     units: dict[str, set[str]] = {}

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mia_lab.config import build
-from mia_lab.config.choices import Assignment, Protocol, Task
+from mia_lab.config.choices import Assignment, Duplicates, Protocol, Task
 from mia_lab.config.schema import Config, Data
-from mia_lab.data import groups, splits
+from mia_lab.data import groups, manifest, splits
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError
@@ -28,11 +30,15 @@ class RunImages:
         dataset: all of them, in the order of their ids.
         rows: role, and group and content hash where known, of each id.
         attacked: the roles of the images under attack.
+        keeps_duplicates: whether identical pairs may have different roles.
+        dropped: ids that were left out, because identical pairs had different roles.
     """
 
     dataset: PairDataset
-    rows: splits.Rows
+    rows: manifest.Rows
     attacked: tuple[Role, ...]
+    keeps_duplicates: bool = False
+    dropped: tuple[str, ...] = ()
 
     @cached_property
     def members(self) -> tuple[str, ...]:
@@ -59,6 +65,11 @@ class RunImages:
         """The images that attacks score: candidates, and auxiliaries, which fix thresholds."""
         return self.dataset.subset(self.of(*self.attacked, Role.AUXILIARY))
 
+    @property
+    def listed(self) -> Mapping[str, tuple[Path, Path]]:
+        """Input and target of each image, where a manifest lists them; else empty."""
+        return getattr(self.dataset.source, "listed", {})
+
     @cached_property
     def groups(self) -> Mapping[str, str]:
         """The group of each image that has one."""
@@ -76,7 +87,12 @@ def run_images(config: Config, source: PairSource) -> RunImages:
         UserError: the images are too few, or a manifest or a pattern of groups does not fit them.
     """
     rows = _assign_roles(config, source)
-    attacked = (Role.CANDIDATE,) if config.task is Task.score else splits.CANDIDATE_ROLES
+    attacked = (Role.CANDIDATE,) if config.task is Task.score else manifest.CANDIDATE_ROLES
+    dropped: tuple[str, ...] = ()
+    if config.data.duplicates is Duplicates.drop:
+        dropped = _in_two_roles(source, rows)
+        rows = {i: rows[i] for i in rows.keys() - set(dropped)}
+        _check_left(rows, attacked, dropped)
     n = sum(row["role"] in attacked for row in rows.values())
     guesses = config.evaluation.guesses
     if guesses is not None and guesses > n:
@@ -88,10 +104,36 @@ def run_images(config: Config, source: PairSource) -> RunImages:
     dataset = PairDataset(
         source, sorted(rows), config.data.image_size, encoding=encoding, resize=config.data.resize
     )
-    return RunImages(dataset, rows, attacked)
+    keeps = config.data.duplicates is Duplicates.keep
+    return RunImages(dataset, rows, attacked, keeps, dropped)
 
 
-def _assign_roles(config: Config, source: PairSource) -> splits.Rows:
+def _in_two_roles(source: PairSource, rows: manifest.Rows) -> tuple[str, ...]:
+    """Ids of all images whose pair is that of an image in another role."""
+    hashes = {}
+    for image_id in tqdm(sorted(rows), "comparing", unit=" images", delay=2, leave=False):
+        stored = source.fingerprint([image_id])
+        if stored not in _hashes:
+            _hashes[stored] = splits.content_hash(source.load(image_id))
+        hashes[image_id] = _hashes[stored]
+    roles = {image_id: row["role"] for image_id, row in rows.items()}
+    return tuple(sorted(i for ids in splits.in_two_roles(hashes, roles) for i in ids))
+
+
+_hashes: dict[str, str] = {}
+"""Content hash of pairs by their fingerprints: the points of a sweep decode a pair once."""
+
+
+def _check_left(rows: manifest.Rows, attacked: tuple[Role, ...], dropped: tuple[str, ...]) -> None:
+    left = {row["role"] for row in rows.values()}
+    if gone := [role for role in attacked if role not in left]:
+        raise UserError(
+            f"data.duplicates=drop: leaves out {len(dropped)} images, so that none is left with "
+            f"the role {gone[0]}; remove copies from the dataset, or set data.duplicates=keep"
+        )
+
+
+def _assign_roles(config: Config, source: PairSource) -> manifest.Rows:
     data, seed = config.data, config.seed
     counts = splits.Counts(data.n_members, data.n_nonmembers, data.n_auxiliary)
     if data.protocol is Protocol.resplit:
@@ -104,9 +146,19 @@ def _assign_roles(config: Config, source: PairSource) -> splits.Rows:
     if data.protocol is Protocol.official:
         rows = splits.assign_official(source.ids("train"), source.ids("test"), counts, seed)
     else:
-        unknown = config.task is Task.score
-        rows = splits.read_manifest(Path(str(data.manifest)), all_ids(source), unknown)
+        unknown, path = config.task is Task.score, Path(str(data.manifest))
+        if manifest.names_files(path) and not hasattr(source, "listed"):
+            raise UserError(
+                f"data.source={data.source}: data.manifest={path} lists files, which "
+                "data.source=folder reads; set that, or remove the columns input and target"
+            )
+        rows = manifest.read_manifest(path, all_ids(source), unknown)
     if data.group_by is not None:
+        if any("group" in row for row in rows.values()):
+            raise UserError(
+                f"data.group_by={data.group_by}: data.manifest={data.manifest} gives groups, too, "
+                "in its column group; leave one of them out"
+            )
         names = groups.group_names([*rows], data.group_by)
-        rows = {i: {"group": names[i], **row} for i, row in rows.items()}
+        rows = {i: {**row, "group": names[i]} for i, row in rows.items()}
     return rows

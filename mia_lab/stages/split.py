@@ -15,6 +15,7 @@ from mia_lab.types import BlindFeatures, Split
 
 NEAR_DUPLICATES_FILE = "near_duplicates.json"
 RESIDUALS_FILE = "label_residuals.json"
+DOUBTS_FILE = "doubts.json"
 TRACES_FOLDER = "traces"
 
 
@@ -28,35 +29,44 @@ class CheckedSplit:
         traces: what files and pixels give away without a victim.
         label_residuals: distance of each input's colours from the palette's, in 8-bit levels;
             empty where inputs are not encoded.
+        doubts: sentences on pairs that look like another layout.
     """
 
     split: Split
     near_duplicates: splits.NearDuplicates
     traces: BlindFeatures
     label_residuals: Mapping[str, float]
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class SplitStage(Stage[CheckedSplit]):
-    """Decodes every image, hashes it, and refuses duplicates across roles."""
+    """Decodes every image, hashes it, and refuses duplicates across roles, unless they are kept."""
 
     name = "split"
-    version = 2
+    version = 3
 
     images: RunImages
 
     def inputs(self) -> Mapping[str, Any]:
-        return {"rows": self.images.rows, **self.images.dataset.identity()}
+        # What was kept may be refused by another run.
+        kept = {"duplicates": "keep"} if self.images.keeps_duplicates else {}
+        return {"rows": self.images.rows, **self.images.dataset.identity(), **kept}
 
     def compute(self, folder: Path, store: Store) -> None:
         dataset = self.images.dataset
-        split, alike, traces = splits.build_split(
-            dataset.load, self.images.rows, dataset.files, dataset.read_file
+        built = splits.build_split(
+            dataset.load,
+            self.images.rows,
+            dataset.files,
+            dataset.read_file,
+            keep=self.images.keeps_duplicates,
         )
-        save_table(folder, split)
+        save_table(folder, built.split)
         (folder / TRACES_FOLDER).mkdir()
-        save_table(folder / TRACES_FOLDER, traces)
-        (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(alike))
+        save_table(folder / TRACES_FOLDER, built.traces)
+        (folder / NEAR_DUPLICATES_FILE).write_text(json.dumps(built.near_duplicates))
+        (folder / DOUBTS_FILE).write_text(json.dumps(built.doubts))
         (folder / RESIDUALS_FILE).write_text(json.dumps(dataset.residuals))
 
     def load(self, folder: Path) -> CheckedSplit:
@@ -66,4 +76,5 @@ class SplitStage(Stage[CheckedSplit]):
             near_duplicates=tuple((a, b, d) for a, b, d in alike),
             traces=load_table(folder / TRACES_FOLDER, BlindFeatures),
             label_residuals=json.loads((folder / RESIDUALS_FILE).read_text()),
+            doubts=tuple(json.loads((folder / DOUBTS_FILE).read_text())),
         )

@@ -38,7 +38,7 @@ def content_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+def files_below(folder: Path, wanted: Callable[[Path], bool], *, hidden: bool = True) -> list[Path]:
     """The files in a folder and its sub-folders, sorted.
 
     A link to a folder outside is followed; one to a folder inside is not, because that is listed
@@ -47,6 +47,7 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     Args:
         folder: the folder.
         wanted: which files are listed, by their paths.
+        hidden: whether to list hidden files and what is in hidden folders, see :func:`is_hidden`.
 
     Raises:
         UserError: a folder cannot be read, or two links lead to the same one outside; a link that
@@ -67,6 +68,8 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
         return path.is_symlink() and Path(path.resolve()).is_relative_to(root)
 
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if not hidden:
+            folders[:], names = ([n for n in ns if not is_hidden(n)] for ns in (folders, names))
         folders[:] = sorted(name for name in folders if not is_elsewhere(Path(parent, name)))
         first = seen.setdefault(os.path.realpath(parent), parent)
         if first != parent:
@@ -86,6 +89,15 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
                 _check_listed(path)
                 found.append(path)
     return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the notes of some program, which copies of pictures may be in.
+
+    Its name begins with a dot (Jupyter's ``.ipynb_checkpoints``, macOS's ``._1.png``), or is that
+    of a folder of macOS or of a network drive.
+    """
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def _check_listed(path: Path) -> None:

@@ -17,9 +17,9 @@ from mia_lab.attacks.evidence import Evidence
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.load import as_yaml, plain
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
+from mia_lab.data.manifest import write_manifest
 from mia_lab.evaluation.results import Gallery
-from mia_lab.reporting.audit.words import identical_sentence
+from mia_lab.reporting.audit import words
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.graph import RunStages
@@ -54,10 +54,10 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
 
 def checked_split(stages: RunStages, store: Store, folder: Path) -> None:
     """Decode all images, and write their roles to ``split.csv`` in the run's folder."""
-    split = store.result(stages.split).split
-    write_manifest(folder / "split.csv", split)
-    if identical := identical_sentence(split):
-        log.warning("%s", identical)
+    checked = store.result(stages.split)
+    write_manifest(folder / "split.csv", checked.split, stages.images.listed)
+    for sentence in (*words.duplicates(checked.split, stages.images.dropped), *checked.doubts):
+        log.warning("%s", sentence)
 
 
 def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str) -> Tracker:

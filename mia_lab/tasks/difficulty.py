@@ -10,8 +10,8 @@ from mia_lab.config import build
 from mia_lab.config.choices import Protocol
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
+from mia_lab.data.manifest import read_manifest
 from mia_lab.data.source import PairSource, all_ids
-from mia_lab.data.splits import read_manifest
 from mia_lab.evaluation.agreement import rank_correlation, reliability
 from mia_lab.evaluation.results import Extremes, Survey
 from mia_lab.parameters import described

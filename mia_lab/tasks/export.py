@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mia_lab.config.choices import Protocol
 from mia_lab.config.schema import Config
-from mia_lab.data.splits import write_manifest
+from mia_lab.data.manifest import write_manifest
 from mia_lab.errors import UserError
 from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim
@@ -28,8 +28,11 @@ from mia_lab.victims.files import export as to_safetensors
 from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.pretrained import Pretrained
 
-NOT_OF_THE_DATA = ("task=", "victim", "data.protocol", "data.manifest", "query.", "fail_if")
-"""Overrides of a command that concern the exported victim, not the images."""
+NOT_OF_THE_DATA = (
+    *("task=", "victim", "query.", "fail_if"),
+    *("data.protocol", "data.manifest", "data.n_", "data.group_by", "data.assignment"),
+)
+"""Overrides of a command that concern the exported victim, or roles, which the manifest gives."""
 
 TOLERANCE = 1e-4
 """Largest difference that a file's answers may have from the victim's."""
@@ -56,7 +59,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     manifest = folder / "split.csv" if has_known_members else Path("ROLES.csv")
     with common.started(config, folder, goals) as store:
         if has_known_members:
-            write_manifest(manifest, store.result(stages.split).split)
+            write_manifest(manifest, store.result(stages.split).split, stages.images.listed)
         querying = stages.reconstructions.querying
         opened = querying.open(victim, store)
         module = _module(config, opened)

@@ -14,7 +14,7 @@ from mia_lab.config.component import Component
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
 from mia_lab.parameters import described
-from mia_lab.reporting.audit.words import identical_sentence
+from mia_lab.reporting.audit.words import duplicates
 from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_side
 from mia_lab.stages.graph import RunStages
 from mia_lab.stages.probe import open_backbone
@@ -36,12 +36,23 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
     }
     if data.group_by:
         record["groups"] = data.group_by
-    if identical := identical_sentence(store.result(stages.split).split):
+    checked = store.result(stages.split)
+    if identical := " ".join(duplicates(checked.split)):
         record["identical pairs"] = identical
+    if images.dropped:
+        record["left out, identical to another role"] = ", ".join(images.dropped)
+    if checked.doubts:
+        record["doubts"] = "; ".join(checked.doubts)
+    if matched_by := getattr(images.dataset.source, "matched_by", ""):
+        record["partners matched by"] = matched_by
+    if data.ignore_label is not None:
+        record["void pixels"] = f"label {data.ignore_label}, a class of its own, black in pictures"
     if encoding := images.dataset.encoding:
         boundaries = "with" if encoding.boundaries else "without"
-        line = f"one-hot, {len(encoding.palette)} classes, {boundaries} boundaries of instances"
-        residuals = store.result(stages.split).label_residuals.values()
+        void = "" if data.ignore_label is None else " (the last for void pixels)"
+        classes = f"{len(encoding.palette)} classes{void}"
+        line = f"one-hot, {classes}, {boundaries} boundaries of instances"
+        residuals = checked.label_residuals.values()
         record["labels"] = f"{line}; {_residuals_line(list(residuals))}"
     if (defense := build.defense(config)) is not None:
         record["defense"] = settings_line(defense.arguments, defense.name)

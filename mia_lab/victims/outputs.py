@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,23 +12,46 @@ import torch
 from torch import Tensor
 
 from mia_lab.data.pictures import pictures
-from mia_lab.data.reading import decode, opened
+from mia_lab.data.reading import REFUSE, Reading, decode, opened
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, ImageSize, PathName, width_height
+from mia_lab.parameters import (
+    RUNTIME,
+    ImageSize,
+    PathName,
+    Text,
+    ValueRanges,
+    both_ranges,
+    width_height,
+)
 from mia_lab.store import Contents
 
-LOSSY = ("JPEG", "WEBP")
-"""What Pillow calls formats that change pixels."""
+PLACES = ("", "images/")
+"""Sub-folders in which an answer may be."""
+
+ENDINGS = ("", "_fake_B", "_fake", "_synthesized_image")
+"""What an answer's name may have behind that of the input: nothing, or what the programs of pix2pix
+and pix2pixHD write. Their other pictures (``_real_A``, ``_input_label``) are answers to no id."""
+
+LOSSY = ("JPEG", "WEBP", "JPEG2000", "AVIF")
+"""What Pillow calls formats that may change pixels."""
+
+LOSSLESS = (".npy", ".tif", ".tiff")
+"""Endings of formats that keep pixels, some of which Pillow does not open."""
 
 
 class Outputs:
     """Pictures that a model has generated already.
 
-    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it.
+    The answer for id ``train/0001`` is ``train/0001.*`` below the folder, or ``0001.*`` in it;
+    either may be in a sub-folder ``images`` and have an ending of :data:`ENDINGS`. So the folder
+    may be one of results that the programs of pix2pix or pix2pixHD wrote. It is an error if two
+    pictures could be the answer.
 
     Args:
         folder: where they are.
-        image_size: side of the squares that they must be, in pixels.
+        image_size: the size that they must have, in pixels.
+        value_range, alpha: as of :class:`mia_lab.data.pairs.FolderPairs`, whose targets they are
+            compared with.
 
     Attributes:
         transport: how the answers travelled.
@@ -41,14 +65,21 @@ class Outputs:
     stochastic: ClassVar[bool] = False
 
     # The folder counts by the pictures that are used, see fingerprint().
-    def __init__(self, folder: Annotated[PathName, RUNTIME], image_size: ImageSize) -> None:
+    def __init__(
+        self,
+        folder: Annotated[PathName, RUNTIME],
+        image_size: ImageSize,
+        value_range: ValueRanges | None = None,
+        alpha: Text = REFUSE,
+    ) -> None:
         self._folder = Path(folder)
-        self._size = image_size
+        self._size = width_height(image_size)
         if not self._folder.is_dir():
             raise UserError(f"victim.folder={folder}: no such folder")
         self._files = pictures(self._folder)
         self._contents = Contents()
-        self.transport = "8-bit pictures"
+        self._reading = Reading(both_ranges(value_range)[1], alpha=alpha, section="victim")
+        self.transport = "pictures"
 
     def check(self, ids: Sequence[str]) -> None:
         """Make sure that there is one picture for each id, and of the right size.
@@ -58,9 +89,13 @@ class Outputs:
         """
         missing = [i for i in ids if self._file(i) is None]
         if missing:
+            name = missing[0].rpartition("/")[2]
+            like = [found for found in self._files if name in found] or [*self._files]
+            there = ", ".join(str(self._files[n].relative_to(self._folder)) for n in like[:3])
             raise UserError(
                 f"victim.folder={self._folder}: has no picture {missing[0]}.* "
-                f"({len(missing)} of {len(ids)} are missing); name them like the inputs"
+                f"({len(missing)} of {len(ids)} are missing), but it has {there}; name them like "
+                "the inputs"
             )
         owners: dict[Path, str] = {}
         for image_id in ids:
@@ -72,18 +107,21 @@ class Outputs:
                 )
         lossy = [self._is_lossy(path) for path in owners]
         if any(lossy):
-            self.transport = "8-bit pictures, some of them lossy (JPEG or WebP)"
+            self.transport = "pictures, some of them lossy (JPEG or WebP, say)"
 
     def _is_lossy(self, path: Path) -> bool:
+        if path.suffix.lower() in LOSSLESS:
+            return False
         with opened(path, self._contents.read) as picture:  # decodes the header only
             self._check_size(*picture.size, path)
             return picture.format in LOSSY
 
     def _check_size(self, width: int, height: int, path: Path) -> None:
-        if (width, height) != width_height(self._size):
+        if (width, height) != self._size:
+            wanted = width if width == height else f"[{width},{height}]"
             raise UserError(
-                f"{path}: {width} x {height} pixels, but data.image_size="
-                f"{self._size}; set data.image_size to the size of the answers"
+                f"{path}: {width} x {height} pixels, but the data have {self._size[0]} x "
+                f"{self._size[1]}; set data.image_size={wanted}, the size of the answers"
             )
 
     def fingerprint(self, ids: Sequence[str]) -> str:
@@ -95,7 +133,7 @@ class Outputs:
         return digest.hexdigest()
 
     def recall(self, ids: Sequence[str]) -> Tensor:
-        """The pictures of some ids: float32 (N, 3, S, S) in [0, 1].
+        """The pictures of some ids: float32 (N, C, H, W) in [0, 1].
 
         Raises:
             UserError: one cannot be decoded, or has another size; nothing is resized.
@@ -103,14 +141,18 @@ class Outputs:
         answers = []
         for image_id in ids:
             path = self._path(image_id)
-            picture = decode(path, self._contents.read)
+            picture = decode(path, self._contents.read, self._reading)
             self._check_size(picture.width, picture.height, path)
             answers.append(torch.from_numpy(picture.unit()))
         return torch.stack(answers)
 
     def _file(self, image_id: str) -> Path | None:
         names = dict.fromkeys((image_id, image_id.rpartition("/")[2]))
-        found = [self._files[name] for name in names if name in self._files]
+        found = [
+            self._files[name]
+            for parts in product(PLACES, names, ENDINGS)
+            if (name := "".join(parts)) in self._files
+        ]
         if len(found) > 1:
             raise UserError(
                 f"{found[0]}: is this the answer to {image_id}, or {found[1]}? Remove one"

@@ -76,7 +76,7 @@ def test_one_victim_in_all_its_forms(command: Command) -> None:
     _save_answers(stored_reconstructions, folder)
     given = (*_without_tiny(given), "victim=outputs", f"victim.folder={folder}")
     ran = command(*given)
-    assert ran.metrics["record"]["answers travel as"] == "8-bit pictures"
+    assert ran.metrics["record"]["answers travel as"] == "pictures"
     _assert_same_verdict(ran, auc)
     next(folder.rglob("*.png")).unlink()
     assert "(1 of 42 are missing)" in command(*given).error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from mia_lab.data.splits import identical_pairs
+from mia_lab.data.splits import identical_pairs, in_two_roles
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.evaluation.gate import SWAPPED
@@ -29,7 +29,7 @@ from mia_lab.reporting.numbers import (
     p_text,
     p_value,
 )
-from mia_lab.types import Split
+from mia_lab.types import VICTIM, Split
 
 CONFOUNDED = (
     "This split is confounded: members and non-members differ before any victim is asked, so that "
@@ -132,14 +132,44 @@ def identical_sentence(split: Split) -> str:
     sets = identical_pairs(split)
     if not sets:
         return ""
-    shown = [" = ".join(_first(ids, "...")) for ids in sets]
-    named = "; ".join(_first(shown, f"and {len(sets) - NAMED} more"))
     are = "pair is" if len(sets) == 1 else "pairs are"
     return (
-        f"{len(sets)} {are} in the data several times under other names ({named}). "
+        f"{len(sets)} {are} in the data several times under other names ({_equal(sets)}). "
         "Intervals count each copy as an image of its own, so that they are too narrow: remove the "
         "copies, or make each set one group (data.group_by, or the column group of data.manifest)."
     )
+
+
+def duplicates(split: Split, dropped: Sequence[str] = ()) -> tuple[str, ...]:
+    """What became of identical pairs, in sentences.
+
+    Args:
+        split: the roles.
+        dropped: ids of the images that were left out.
+    """
+    found = [identical_sentence(split)]
+    rows = split.model == VICTIM
+    ids, content, role = (c[rows].tolist() for c in (split.id, split.content, split.role))
+    hashes, roles = dict(zip(ids, content, strict=True)), dict(zip(ids, role, strict=True))
+    if sets := in_two_roles(hashes, roles):
+        have = "pair has" if len(sets) == 1 else "pairs have"
+        found.append(
+            f"{len(sets)} {have} several roles ({_equal(sets)}), kept by data.duplicates=keep. No "
+            "attack can tell such images apart by what they show."
+        )
+    if dropped:
+        named = ", ".join(_first(dropped, f"and {len(dropped) - NAMED} more"))
+        found.append(
+            f"{len(dropped)} images were left out by data.duplicates=drop, because an identical "
+            f"pair has another role ({named})."
+        )
+    return tuple(filter(None, found))
+
+
+def _equal(sets: Sequence[Sequence[str]]) -> str:
+    """Sets of identical images, the first ones."""
+    shown = [" = ".join(_first(ids, "...")) for ids in sets]
+    return "; ".join(_first(shown, f"and {len(sets) - NAMED} more"))
 
 
 def _first(texts: Sequence[str], rest: str) -> list[str]:

@@ -13,7 +13,9 @@ from mia_lab.config.signature import signature_of
 from support import composed
 
 RUNTIME = {
-    "mia_lab.data.pairs.FolderPairs": {"max_megapixels", "root"},
+    "mia_lab.data.pairs.FolderPairs": {
+        *("root", "input_dir", "target_dir", "manifest", "max_megapixels")
+    },
     "mia_lab.difficulty.single_image.SingleImageDifficulty": {"batch_size", "keep_gb"},
     "mia_lab.victims.external.Exported": {"accelerator"},
     "mia_lab.victims.external.Onnx": {"accelerator", "threads"},

@@ -70,7 +70,7 @@ def test_the_command_line_wins_over_scale_and_experiment() -> None:
         ("query=fast", "query=fast: must be a mapping"),
         ("report.images=3", "report.images=3: must be true or false"),
         ("attack.names=membership", "attack.names=membership: must be a list"),
-        ("+data.extra.key=1", "data.extra: unknown key; .* style, test, train"),
+        ("+data.extra.key=1", "data.extra: unknown key; .* style, target_channels, target_dir"),
         ("~query.repeats", r"query.repeats: no value given; add \+query.repeats=[.]{3}"),
     ],
 )

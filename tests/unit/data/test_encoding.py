@@ -197,10 +197,10 @@ def test_boundaries_need_instances() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], [[0, 0, 0]], [[0, 0], [1, 1]], [[0, 0, 0], [0, 0, 256]], [[0, 0, 0]] * 256]
+    "wrong", [[], [[0, 0, 0]], [[0, 0], [1, 1]], [[0, 0, 0], [0, 0, 256]], [[0, 0, 0]] * 257]
 )
 def test_wrong_palettes(wrong: list[list[int]]) -> None:
-    with pytest.raises(UserError, match=r"data.palette: needs 2 to 255 colours"):
+    with pytest.raises(UserError, match=r"data.palette: needs 2 to 256 colours"):
         LabelEncoding(wrong, False)
 
 

@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mia_lab.data.encoding import LabelEncoding, checked_palette
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural.source import ProceduralPairs
+from mia_lab.data.transforms import Resizing
 from mia_lab.errors import UserError
 
 PALETTE = [[0, 0, 0], [10, 20, 30], [200, 100, 50]]
@@ -85,7 +87,9 @@ def test_missing_partner(root: Path, kind: str) -> None:
     for other in {"label", "img", "inst"} - {kind}:
         file = root / f"train_{other}" / CITYSCAPES[other]
         shutil.copy(file, file.with_name(file.name.replace("000019", "000020")))
-    with pytest.raises(UserError, match=rf"has no partner aachen_000000_000020\.\* in .*_{kind};"):
+    with pytest.raises(
+        UserError, match=rf"has no partner aachen_000000_000020\.\* in .*_{kind} \(1 of"
+    ):
         load(root)
 
 
@@ -95,6 +99,41 @@ def test_label_without_a_colour(root: Path) -> None:
         UserError, match=r"labelIds.png: the label ids range from 1 to 3, but data.palette .* 0 to"
     ):
         load(root)
+
+
+@pytest.mark.parametrize(("void", "kind"), [(255, np.uint8), (-1, np.int32), (65535, np.uint16)])
+def test_void_pixels_are_a_class_of_their_own(root: Path, void: int, kind: type) -> None:
+    ids = LABELS.copy()
+    ids[:3] = void
+    (root / "train_label" / CITYSCAPES["label"]).unlink()
+    write(root / "train_label" / "aachen_000000_000019.tiff", ids.astype(kind))
+    with pytest.raises(UserError, match=r"or set data\.ignore_label to the id of void pixels"):
+        load(root)
+    pairs = FolderPairs(str(root), "image_label", "AtoB", palette=PALETTE, ignore_label=void)
+    pair = pairs.load(pairs.ids("train")[0])
+    expected = np.where(ids == void, 3, ids)
+    np.testing.assert_array_equal(pair.labels, expected)
+    np.testing.assert_array_equal(pair.x.pixels, np.array([*PALETTE, [0, 0, 0]])[expected])
+    encoding = LabelEncoding(PALETTE, False, void)
+    assert encoding.channels == 4
+    planes, residual = encoding.encode("a", pair, Resizing.of(16).sample)
+    assert (set(planes.ravel().tolist()), residual) == ({0, 1, 2, 3}, 0)
+
+
+def test_256_colours_and_an_ignore_label_among_them(root: Path) -> None:
+    palette = [[level, level, 255 - level] for level in range(256)]
+    ids = LABELS.copy()
+    ids[:3] = 255
+    write(root / "train_label" / CITYSCAPES["label"], ids.astype(np.uint8))
+    pairs = FolderPairs(str(root), "image_label", "AtoB", palette=palette)
+    np.testing.assert_array_equal(pairs.load(pairs.ids("train")[0]).labels, ids)
+    assert LabelEncoding(palette[:255], False, 255).channels == 256
+    for settings, message in (
+        ((PALETTE, 2), r"data\.ignore_label=2: has a colour in data\.palette"),
+        ((palette, -1), r"needs 1 to 255 colours .* besides data\.ignore_label=-1; got 256"),
+    ):
+        with pytest.raises(UserError, match=message):
+            checked_palette(*settings)
 
 
 def test_colours_instead_of_ids(root: Path) -> None:
@@ -125,7 +164,7 @@ def test_photo_of_another_shape(root: Path) -> None:
 def test_settings(root: Path) -> None:
     with pytest.raises(UserError, match=r"set data.direction=AtoB"):
         FolderPairs(str(root), "image_label", "BtoA", palette=PALETTE)
-    with pytest.raises(UserError, match=r"data.palette: needs 2 to 255 colours"):
+    with pytest.raises(UserError, match=r"data.palette: needs 2 to 256 colours"):
         FolderPairs(str(root), "image_label", "AtoB")
 
 

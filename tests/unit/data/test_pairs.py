@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from mia_lab.data import traces
 from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.source import MissingPart, all_ids
 from mia_lab.errors import UserError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -84,6 +85,115 @@ def test_other_files_are_not_pictures(tmp_path: Path) -> None:
     (tmp_path / "train" / "notes.txt").write_text("hello")
     (tmp_path / "train" / ".hidden.png").write_text("hello")
     assert FolderPairs(str(tmp_path), "side_by_side", "AtoB").ids("train") == ("train/1",)
+
+
+@pytest.mark.parametrize("copy", [".ipynb_checkpoints/1-checkpoint", "__MACOSX/a/1", "a/._1"])
+def test_hidden_copies_are_not_pairs(tmp_path: Path, copy: str) -> None:
+    side_by_side(tmp_path / "train/1.png")
+    side_by_side(tmp_path / f"train/{copy}.png")
+    for name in (".DS_Store", "Thumbs.db", "paper.pdf"):
+        (tmp_path / "train" / name).write_text("notes")
+    assert FolderPairs(str(tmp_path), "side_by_side", "AtoB").ids("train") == ("train/1",)
+
+
+def test_hidden_folders_are_not_entered(tmp_path: Path) -> None:
+    """Even if they lead to a folder that another link leads to."""
+    side_by_side(tmp_path / "elsewhere/1.png")
+    (tmp_path / "train/.cache").mkdir(parents=True)
+    for link in ("a", ".b", ".cache/c"):
+        (tmp_path / "train" / link).symlink_to(tmp_path / "elsewhere")
+    root = tmp_path / ".data"  # its own name does not count
+    (tmp_path / "train").rename(root)
+    assert FolderPairs(str(root), "side_by_side", "AtoB", train="").ids("train") == ("a/1",)
+
+
+def test_linked_folders_count_by_content(tmp_path: Path) -> None:
+    for side in "AB":
+        solid(tmp_path / f"train{side}/c1/1.png", RED)
+        solid(tmp_path / f"elsewhere/{side}/2.png", BLUE)
+        (tmp_path / f"train{side}/c2").symlink_to(tmp_path / f"elsewhere/{side}")
+
+    def fingerprint() -> str:
+        pairs = FolderPairs(str(tmp_path), "two_folders", "AtoB")
+        assert pairs.ids("train") == ("train/c1/1", "train/c2/2")
+        return pairs.fingerprint(["train/c2/2"])
+
+    before = fingerprint()
+    solid(tmp_path / "elsewhere/A/2.png", RED)
+    assert fingerprint() != before
+
+
+@pytest.mark.parametrize("folder", ["train{}", "train_{}", "{}/train"])
+def test_two_folders_are_found(tmp_path: Path, folder: str) -> None:
+    solid(tmp_path / folder.format("A") / "1.png", RED)
+    solid(tmp_path / folder.format("B") / "1.png", BLUE)
+    pairs = FolderPairs(str(tmp_path), "two_folders", "AtoB")
+    assert pairs.ids("train") == ("train/1",)
+    assert colours(pairs, "train/1") == [RED, BLUE]
+    solid(tmp_path / ("trainA" if folder != "train{}" else "A/train") / "1.png", RED)
+    with pytest.raises(UserError, match=r"are the pairs here, or in \S+\? .* data\.input_dir and"):
+        pairs.ids("train")
+
+
+def test_two_folders_of_any_names(tmp_path: Path) -> None:
+    solid(tmp_path / "root/masks/1.png", RED)
+    solid(tmp_path / "photos/1.png", BLUE)
+
+    def opened() -> FolderPairs:
+        root, photos = str(tmp_path / "root"), str(tmp_path / "photos")
+        return FolderPairs(root, "two_folders", "AtoB", input_dir="masks", target_dir=photos)
+
+    pairs = opened()
+    assert pairs.ids("train") == ("1",)
+    assert colours(pairs, "1") == [RED, BLUE]
+    assert all_ids(pairs) == ("1",)
+    with pytest.raises(MissingPart):
+        pairs.ids("test")
+    for part, name in (("train", "2"), ("test", "3")):
+        solid(tmp_path / f"root/masks/{part}/{name}.png", RED)
+        solid(tmp_path / f"photos/{part}/{name}.png", BLUE)
+    assert all_ids(opened()) == ("train/2", "test/3")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"direction": "BtoA"}, r"data\.direction=BtoA: data\.input_dir says which"),
+        ({"layout": "side_by_side"}, r"in one file; set data\.layout=two_folders"),
+        ({"target_dir": None}, r"data\.input_dir=masks: takes data\.target_dir as well"),
+        ({"input_dir": None}, r"data\.target_dir=photos: takes data\.input_dir as well"),
+        ({"ignore_label": 255}, r"data\.ignore_label=255: .* set data\.layout=image_label"),
+        ({"layout": "side_by_side", "input_dir": None, "target_dir": None, "match": "x"}, "=x: "),
+    ],
+)
+def test_settings_that_contradict_each_other(wrong: dict[str, object], message: str) -> None:
+    settings = {"root": "x", "layout": "two_folders", "direction": "AtoB"}
+    settings |= {"input_dir": "masks", "target_dir": "photos"}
+    with pytest.raises(UserError, match=message):
+        FolderPairs(**(settings | wrong))  # type: ignore[arg-type]
+
+
+def test_pairs_that_a_manifest_lists(tmp_path: Path) -> None:
+    solid(tmp_path / "a/1.png", RED)
+    solid(tmp_path / "b/2.png", BLUE)
+    path = tmp_path / "pairs.csv"
+    path.write_text("input,target,role\na/1.png,b/2.png,member\n")
+    pairs = FolderPairs(None, "side_by_side", "AtoB", manifest=str(path))
+    assert all_ids(pairs) == ("a/1",)
+    assert colours(pairs, "a/1") == [RED, BLUE]
+    moved = FolderPairs(str(tmp_path), "two_folders", "AtoB", manifest=str(path))
+    assert moved.fingerprint(moved.ids("train")) == pairs.fingerprint(["a/1"])
+    solid(tmp_path / "b/2.png", RED)
+    changed = FolderPairs(None, "side_by_side", "AtoB", manifest=str(path))
+    assert changed.fingerprint(changed.ids("train")) != pairs.fingerprint(["a/1"])
+    with pytest.raises(UserError, match=r"data\.direction=BtoA: data\.manifest says which picture"):
+        FolderPairs(None, "side_by_side", "BtoA", manifest=str(path))
+    with pytest.raises(UserError, match=r"data\.match=x: .* data\.manifest lists the files"):
+        FolderPairs(None, "side_by_side", "AtoB", manifest=str(path), match="x")
+    path.write_text("id,role\ntrain/1,member\n")  # gives roles alone
+    side_by_side(tmp_path / "train/1.png")
+    plain = FolderPairs(str(tmp_path), "side_by_side", "AtoB", manifest=str(path))
+    assert plain.ids("train") == ("train/1",)
 
 
 def test_fingerprint_follows_content_not_path(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from fuzzing import damaged_text, fuzz
 from made_stages import MadeStage
 from mia_lab.config.load import as_yaml, read_yaml
 from mia_lab.data.csv_text import restored
-from mia_lab.data.splits import read_manifest, write_manifest
+from mia_lab.data.manifest import read_manifest, write_manifest
 from mia_lab.difficulty.supervised import LABELS_FILE, Supervised
 from mia_lab.errors import UserError
 from mia_lab.evaluation.finished import FinishedRun, RunComparison

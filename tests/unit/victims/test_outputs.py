@@ -28,7 +28,7 @@ def test_answers_come_by_id_not_by_order(tmp_path: Path) -> None:
     answers = victim.recall(ids)
     assert answers.shape == (2, 3, 16, 16)
     assert torch.equal(answers[:, 0, 0, 0], torch.tensor([102, 51]) / 255)
-    assert victim.transport == "8-bit pictures"
+    assert victim.transport == "pictures"
 
 
 def test_a_jpeg_is_known_by_its_content(tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_a_jpeg_is_known_by_its_content(tmp_path: Path) -> None:
     picture(tmp_path / "unasked.jpg")
     victim = Outputs(str(tmp_path), 16)
     victim.check(["0002"])
-    assert victim.transport == "8-bit pictures"
+    assert victim.transport == "pictures"
     victim.check(["0001", "0002"])
-    assert victim.transport == "8-bit pictures, some of them lossy (JPEG or WebP)"
+    assert victim.transport == "pictures, some of them lossy (JPEG or WebP, say)"
 
 
 def test_the_fingerprint_is_of_the_contents(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> 
         victim.check(["train/0001", "train/0003", "train/0004"])
     with pytest.raises(UserError, match=r"answer to train/0009 or to test/0009\?"):
         victim.check(["train/0009", "test/0009"])
-    with pytest.raises(UserError, match=rf"{small}: 8 x 8 pixels, but data\.image_size=16"):
+    with pytest.raises(UserError, match=rf"{small}: 8 x 8 .* set data\.image_size=8,"):
         victim.check(["train/0001", "train/0002"])
     picture(tmp_path / "0001.png", 7)
     with pytest.raises(UserError, match=r"is this the answer to train/0001, or \S*0001\.png\?"):
@@ -78,6 +78,38 @@ def test_what_does_not_fit_is_found_before_anything_is_asked(tmp_path: Path) -> 
         Outputs(str(tmp_path), 16)
 
 
+@pytest.mark.parametrize(
+    ("answer", "others"),
+    [
+        ("0001_fake_B.png", ["0001_real_A.png", "0001_real_B.png"]),
+        ("images/0001_fake_B.png", ["images/0001_real_A.png", "images/0001_real_B.png"]),
+        ("images/train/0001_fake.png", ["images/train/0001_real.png"]),
+        ("images/0001_synthesized_image.jpg", ["images/0001_input_label.jpg"]),
+    ],
+)
+def test_results_of_published_programs(tmp_path: Path, answer: str, others: list[str]) -> None:
+    for other in others:
+        picture(tmp_path / other, 200)
+    picture(tmp_path / answer, 51)
+    victim = Outputs(str(tmp_path), 16)
+    victim.check(["train/0001"])
+    assert victim.recall(["train/0001"])[0, 0, 0, 0] == 51 / 255
+    with pytest.raises(
+        UserError, match=r"no picture train/0002\.\* .* but it has (images/)?\S*0001_"
+    ):
+        victim.check(["train/0002"])
+    picture(tmp_path / "0001.png")
+    with pytest.raises(UserError, match=r"is this the answer to train/0001, or \S*0001_\S+\?"):
+        Outputs(str(tmp_path), 16).check(["train/0001"])
+
+
+def test_answers_of_two_sides(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 16)).save(tmp_path / "0001.png")
+    Outputs(str(tmp_path), [32, 16]).check(["0001"])
+    with pytest.raises(UserError, match=r"32 x 16 pixels, .* set data\.image_size=\[32,16\]"):
+        Outputs(str(tmp_path), [16, 32]).check(["0001"])
+
+
 def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"victim\.folder=\S*none: no such folder"):
         Outputs(str(tmp_path / "none"), 16)
@@ -85,8 +117,16 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0001\.png: is no picture of the formats"):
         Outputs(str(tmp_path), 16).check(["0001"])
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "0001.png")
-    with pytest.raises(UserError, match="more than 8 bits per channel"):
-        Outputs(str(tmp_path), 16).recall(["0001"])
+    assert Outputs(str(tmp_path), 16).recall(["0001"]).shape == (1, 1, 16, 16)
+    (tmp_path / "0001.png").unlink()
+    np.save(tmp_path / "0001.npy", np.full((16, 16), 0.25, np.float32))
+    outputs = Outputs(str(tmp_path), 16)
+    outputs.check(["0001"])
+    with pytest.raises(UserError, match=r"0001\.npy: holds float32 values, .* victim\.value_range"):
+        outputs.recall(["0001"])
+    recalled = Outputs(str(tmp_path), 16, [0, 1]).recall(["0001"])
+    np.testing.assert_array_equal(recalled, np.full((1, 1, 16, 16), 0.25))
+    (tmp_path / "0001.npy").unlink()
     Image.new("RGBA", (16, 16), (1, 2, 3, 4)).save(tmp_path / "0001.png")
     with pytest.raises(UserError, match="transparent pixels"):
         Outputs(str(tmp_path), 16).recall(["0001"])

@@ -1,0 +1,91 @@
+"""Doubts about pairs that were read as their layout says: signs that it is another one.
+
+These are heuristics. What they find is told, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.data.picture import Picture
+from mia_lab.data.source import Pair
+
+HIGHEST_ID, MOST_IDS, VOID = 63, 32, 255
+"""What label ids are taken to be: at most 32 of them in a picture, up to 63, and 255 for void."""
+
+ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (8, 5), (16, 9), (2, 1))
+"""Usual aspect ratios of pictures, the longer side first."""
+
+LABEL_IDS = (
+    f"the input is grey with few values, all from 0 to {HIGHEST_ID} (or {VOID}), as label ids are "
+    "and pictures seldom are; if they are label ids, set data.layout=image_label and data.palette"
+)
+HALVES = (
+    "each half has an unusual aspect ratio (none of 1:1, 5:4, 4:3, 3:2, 8:5, 16:9 and 2:1), as if "
+    "the two pictures did not meet in the middle; look at them, and put unequal pictures into two "
+    "folders (data.layout=two_folders)"
+)
+
+
+def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
+    """What makes one pair look misread: :data:`LABEL_IDS`, :data:`HALVES`, unused bits.
+
+    Args:
+        pair: the decoded pair.
+        files: its files; a single one holds both pictures, side by side.
+    """
+    found = []
+    if pair.labels is None and looks_like_ids(pair.x.pixels):
+        found.append(LABEL_IDS)
+    if len(files) == 1 and not has_usual_aspect(pair.x.height, pair.x.width):
+        found.append(HALVES)
+    for name, picture in (("input", pair.x), ("target", pair.y)):
+        if bits := unused_bits(picture):
+            top = 2**bits - 1
+            found.append(
+                f"the {name} has no value above {top} in 16 bits; if {top} means 1, set "
+                f"data.value_range=[0,{top}]"
+            )
+    return tuple(found)
+
+
+def unused_bits(picture: Picture) -> int:
+    """Of 9 to 14 bits the fewest that hold a picture of 16, whose range is not declared; else 0."""
+    if picture.pixels.dtype != np.uint16 or picture.high != 2**16 - 1:
+        return 0
+    bits = int(picture.pixels.max()).bit_length()
+    return bits if 8 < bits < 15 else 0
+
+
+def looks_like_ids(picture: NDArray[Any]) -> bool:
+    """Whether a picture is grey, and has 2 to 32 values from 0 to 63 and perhaps 255.
+
+    Args:
+        picture: (H, W) or (H, W, C), as stored.
+    """
+    planes = picture.reshape(*picture.shape[:2], -1)
+    if planes.dtype.kind not in "ui" or (planes != planes[:, :, :1]).any():
+        return False
+    values = np.unique(planes[:, :, 0])
+    ids = values[values != VOID]
+    return 2 <= len(ids) <= MOST_IDS and bool(ids[-1] <= HIGHEST_ID)
+
+
+def has_usual_aspect(height: int, width: int) -> bool:
+    """Whether a size is one of :data:`ASPECTS`, up to the rounding of a side to whole pixels."""
+    long, short = max(height, width), min(height, width)
+    return any(abs(long * b - short * a) < a for a, b in ASPECTS)
+
+
+def told(found: Mapping[str, Sequence[str]], n: int) -> tuple[str, ...]:
+    """Doubts in sentences.
+
+    Args:
+        found: ids of the pairs with each doubt.
+        n: number of all pairs.
+    """
+    return tuple(f"{len(ids)} of {n} pairs, such as {ids[0]}: {d}" for d, ids in found.items())

@@ -1,0 +1,209 @@
+"""Manifests: CSV files that give the roles of images, and perhaps the files of their pairs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from mia_lab.data.csv_text import defused, restored
+from mia_lab.errors import UserError, nearest
+from mia_lab.store.disk import write_file
+from mia_lab.types import VICTIM, Role, Split
+
+COLUMNS = ("id", "role", "group", "model", "content")
+
+FILES = ("input", "target")
+"""Columns that name the files of a pair."""
+
+CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
+"""Roles of the images that an audit attacks and whose membership is known."""
+
+Rows = dict[str, dict[str, str]]
+"""For each chosen id: its role, and its group and content hash if given."""
+
+Row = dict[str, str]
+
+
+def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
+    """Read the roles of a manifest, by id.
+
+    The columns are ``id,role[,group][,model][,content]``, and ``input,target`` where the manifest
+    lists files, see :func:`named_files`.
+
+    Args:
+        path: path of the file.
+        known: ids of all images.
+        unknown: whether membership is unknown. If True, the images under attack have the role
+            ``candidate``, or no role; if False, they are members and non-members. In both cases the
+            other rows are auxiliaries.
+
+    Raises:
+        UserError: the file is missing or malformed, or names an unknown image, role or column.
+    """
+    attacked = (Role.CANDIDATE,) if unknown else CANDIDATE_ROLES
+    named: Rows = {}
+    existing = set(known)
+    for where, row in _of_victim(path):
+        image_id = row["id"]
+        if not unknown and "role" not in row:
+            raise UserError(
+                f"data.manifest={path}: has no column role; add it, of member, nonmember and "
+                "auxiliary, or use task=score"
+            )
+        if image_id not in existing:
+            raise UserError(
+                f"{where}: id {image_id!r} is not in the dataset; an example of an id is "
+                f"{known[0]!r}"
+            )
+        role = row.get("role") or (Role.CANDIDATE if unknown else "")
+        if role not in (*attacked, Role.AUXILIARY):
+            raise UserError(f"{where}: {_wrong_role(role, attacked)}")
+        named[image_id] = {"role": str(role)}
+        named[image_id] |= {k: row[k] for k in ("group", "content") if row.get(k)}
+    for wanted in attacked:
+        if not any(row["role"] == wanted for row in named.values()):
+            raise UserError(
+                f"data.manifest={path}: no row has the role {wanted}; "
+                f"{'add ids to score' if unknown else 'an audit needs members and non-members'}"
+            )
+    return named
+
+
+def names_files(path: Path) -> bool:
+    """Whether a manifest has the columns ``input`` and ``target``.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    return any("input" in row for _, row in _rows(path))
+
+
+def named_files(path: Path, root: Path | None) -> dict[str, tuple[Path, Path]]:
+    """The files of each pair, by id; empty if a manifest has no columns ``input`` and ``target``.
+
+    Args:
+        path: path of the manifest.
+        root: the folder where a relative path is looked for first; second is the manifest's folder.
+
+    Raises:
+        UserError: the file is missing or malformed, or a pair's file is not there.
+    """
+    found: dict[str, tuple[Path, Path]] = {}
+    missing: list[str] = []
+    folders = [folder for folder in (root, path.parent) if folder is not None]
+    for where, row in _of_victim(path) if names_files(path) else ():
+        files = []
+        for column in FILES:
+            # An absolute path stays as it is.
+            places = [folder / row[column] for folder in folders]
+            there = next(filter(os.path.isfile, places), None)
+            if there is None:
+                either = " or ".join(dict.fromkeys(map(str, places)))
+                missing.append(f"{where}: {column} {row[column]!r}: there is no file {either}")
+            files.append(there or places[0])
+        found[row["id"]] = (files[0], files[1])
+    if missing:
+        raise UserError(
+            f"{missing[0]} ({len(missing)} of {2 * len(found)} files are missing); give paths that "
+            "are absolute, or relative to data.root or to the manifest"
+        )
+    return found
+
+
+def write_manifest(
+    path: Path, split: Split, files: Mapping[str, tuple[Path, Path]] | None = None
+) -> None:
+    """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it.
+
+    Args:
+        path: where.
+        split: the roles.
+        files: input and target of each image, where the layout of folders does not tell.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    columns: list[Iterable[str]] = [
+        map(defused, getattr(split, column).tolist()) for column in COLUMNS
+    ]
+    if files:
+        listed = [files[image_id] for image_id in split.id.tolist()]
+        for side in zip(*listed, strict=True):
+            columns.append(defused(str(path.absolute())) for path in side)
+    writer.writerow([*COLUMNS, *(FILES if files else ())])
+    writer.writerows(zip(*columns, strict=True))
+    write_file(path, text.getvalue())
+
+
+def _of_victim(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of the model under audit, each with its file and line, and a unique id."""
+    seen: set[str] = set()
+    for where, row in _rows(path):
+        if row.get("model") not in (None, "", VICTIM):
+            continue
+        if "id" not in row:
+            row["id"] = Path(row["input"]).with_suffix("").as_posix()
+        for column in ("id", *FILES):
+            if row.get(column) == "":
+                raise UserError(f"{where}: the column {column} is empty; fill it in")
+        if row["id"] in seen:
+            raise UserError(f"{where}: id {row['id']!r} appears twice; keep one row")
+        seen.add(row["id"])
+        yield where, row
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """All rows, each with its file and line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            lines = [(f"{path}:{reader.line_num}", fields) for fields in reader if fields]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"data.manifest={path}: cannot be read ({error})") from error
+    _check_header(path, header)
+    if not lines:
+        raise UserError(f"data.manifest={path}: has no rows below its header; add the images")
+    for where, fields in lines:
+        if any(fields[len(header) :]):
+            raise UserError(
+                f"{where}: has {len(fields)} fields, but the header has {len(header)} columns; "
+                "quote what has a comma in it"
+            )
+        # A column without a name holds the numbers of the rows, as pandas writes them.
+        row = {name: restored(v) for name, v in zip_longest(header, fields, fillvalue="") if name}
+        yield where, row
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    choices = (*COLUMNS, *FILES)
+    for name in header:
+        if name and name not in choices:
+            raise UserError(
+                f"data.manifest={path}: unknown column {name!r}; rename or remove it, there are "
+                f"{', '.join(choices)}{nearest(name, choices)}"
+            )
+    if len(set(header)) < len(header):
+        raise UserError(f"data.manifest={path}: has a column twice; keep one")
+    named = set(FILES) & set(header)
+    if len(named) == 1:
+        raise UserError(
+            f"data.manifest={path}: has the column {named.pop()} alone; name both files of a pair, "
+            "input and target"
+        )
+    if not named and "id" not in header:
+        raise UserError(
+            f"data.manifest={path}: needs a header with the columns id,role[,group], or "
+            "input,target,role[,id][,group]; with task=score, role may be missing"
+        )
+
+
+def _wrong_role(role: str, attacked: Sequence[Role]) -> str:
+    if role == Role.CANDIDATE:
+        return f"role {role}: an audit needs known roles; use task=score to score candidates"
+    if role in set(Role):
+        return f"role {role}: this role is known; use task=audit, or leave it empty to score the id"
+    return f"unknown role {role!r}; choose from {', '.join((*attacked, Role.AUXILIARY))}"

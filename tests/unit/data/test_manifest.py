@@ -1,0 +1,146 @@
+"""Manifests: roles, columns, and the files that they list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mia_lab.data.manifest import named_files, read_manifest, write_manifest
+from mia_lab.errors import UserError
+from mia_lab.types import VICTIM, Split
+
+POOL = [f"train/{i}" for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("group,role\nx,member\n", "needs a header with the columns id,role"),
+        ("", "needs a header"),
+        (
+            "id,role\nnowhere,member\n",
+            r":2: id 'nowhere' is not in the dataset; an example .* 'train/0'",
+        ),
+        ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
+        ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
+        ("id,role\ntrain/1,member\n", "no row has the role nonmember"),
+    ],
+)
+def test_bad_manifests(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_manifest(path, POOL)
+
+
+def test_manifest_of_candidates(tmp_path: Path) -> None:
+    """A role that is empty, or a column that is not there, is what nobody knows."""
+    path = tmp_path / "candidates.csv"
+    path.write_text("id,role,group\ntrain/1,,berlin\ntrain/2,candidate,\ntrain/3,auxiliary,\n")
+    rows = read_manifest(path, POOL, unknown=True)
+    assert [row["role"] for row in rows.values()] == ["candidate", "candidate", "auxiliary"]
+    assert rows["train/1"]["group"] == "berlin"
+    path.write_text("id\ntrain/1\n")
+    assert read_manifest(path, POOL, unknown=True) == {"train/1": {"role": "candidate"}}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "text", "message"),
+    [
+        (True, "group\nx\n", r"needs a header with the columns id,role"),
+        (True, "id,role\ntrain/1,member\n", ":2: role member: this role is known; use task=audit"),
+        (True, "id,role\ntrain/1,nonmember\n", ":2: role nonmember: this role is known"),
+        (True, "id,role\ntrain/1,friend\n", "unknown role 'friend'; choose from candidate, aux"),
+        (True, "id,role\ntrain/1,auxiliary\n", "no row has the role candidate; add ids"),
+        (False, "id,role\ntrain/1,candidate\n", ":2: role candidate: an audit needs known roles"),
+        (False, "id,role\ntrain/1,\n", ":2: unknown role ''; choose from member, nonmember"),
+    ],
+)
+def test_roles_fit_the_task(tmp_path: Path, unknown: bool, text: str, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_manifest(path, POOL, unknown)
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.manifest=.*nowhere.csv: cannot be read"):
+        read_manifest(tmp_path / "nowhere.csv", POOL)
+
+
+def test_unknown_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("id,rol\ntrain/1,member\n")
+    with pytest.raises(UserError, match=r"unknown column 'rol'; .*; did you mean \"role\"\?"):
+        read_manifest(path, POOL)
+    path.write_text("id,role,group,group\ntrain/1,member,a,b\n")
+    with pytest.raises(UserError, match=r"manifest\.csv: has a column twice"):
+        read_manifest(path, POOL)
+    path.write_text(",id,role\n0,train/1,member\n1,train/2,nonmember\n")  # as pandas writes it
+    assert [*read_manifest(path, POOL)] == ["train/1", "train/2"]
+
+
+def test_more_fields_than_columns(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("id,role\ntrain/1,member,\ntrain/2,nonmember\n")
+    assert len(read_manifest(path, POOL)) == 2
+    path.write_text("id,role\ntrain/1,member,more\ntrain/2,nonmember\n")
+    with pytest.raises(UserError, match=r"manifest\.csv:2: has 3 fields, but the header has 2"):
+        read_manifest(path, POOL)
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Path:
+    """Inputs below one folder, targets below the manifest's."""
+    for name in ("root/in/1.png", "root/in/2.png", "out/a.png", "out/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    path = tmp_path / "pairs.csv"
+    path.write_text("input,target,role\nin/1.png,out/a.png,member\nin/2.png,out/b.png,nonmember\n")
+    return path
+
+
+def test_files_that_a_manifest_lists(listing: Path) -> None:
+    root = listing.parent / "root"
+    found = named_files(listing, root)
+    assert found == {
+        "in/1": (root / "in/1.png", listing.parent / "out/a.png"),
+        "in/2": (root / "in/2.png", listing.parent / "out/b.png"),
+    }
+    assert [*read_manifest(listing, [*found])] == ["in/1", "in/2"]
+    text = f"id,input,target\nx,{root}/in/1.png,../{listing.parent.name}/out/a.png\n"
+    listing.write_text(text)  # absolute, and out of the folder
+    (files,) = named_files(listing, None).values()
+    assert [path.resolve() for path in files] == [root / "in/1.png", listing.parent / "out/a.png"]
+    assert read_manifest(listing, ["x"], unknown=True) == {"x": {"role": "candidate"}}
+    listing.write_text("id,role\nin/1,member\n")
+    assert named_files(listing, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "input,target\nin/1.png,out/a.png\nin/9.png,out/a.png\nin/8.png,out/a.png\n",
+            r":3: input 'in/9\.png': there is no file \S+ or \S+ \(2 of 6 files are missing\)",
+        ),
+        ("input,role\nin/1.png,member\n", "has the column input alone; name both files"),
+        ("input,target\nin/1.png,\n", ":2: the column target is empty"),
+        ("input,target\nin/1.png,out/a.png\nin/1.png,out/b.png\n", ":3: id 'in/1' appears twice"),
+        ("input,target\n", "has no rows below its header"),
+    ],
+)
+def test_bad_lists_of_files(listing: Path, text: str, message: str) -> None:
+    listing.write_text(text)
+    with pytest.raises(UserError, match=message):
+        named_files(listing, listing.parent / "root")
+
+
+def test_a_written_split_lists_the_files_again(listing: Path, tmp_path: Path) -> None:
+    files = named_files(listing, listing.parent / "root")
+    ids = np.array([*files])
+    split = Split(ids, np.array(["member", "nonmember"]), ids, np.array([VICTIM] * 2), ids)
+    write_manifest(tmp_path / "elsewhere.csv", split, files)
+    assert named_files(tmp_path / "elsewhere.csv", None) == files
