@@ -15,6 +15,7 @@ from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.results import (
     AuditReport,
     AuditResult,
+    Correspondence,
     DecisionQuality,
     Dossiers,
     EpsilonBound,
@@ -62,6 +63,7 @@ def make_audit(
         normality=None,
         claim=None,
         utility=None,
+        correspondence=Correspondence(64, 0.97, 0.001),
         knowledge={t.attack: Knowledge(0, "", 1, 0) for t in tables},
         decisions={
             t.attack: DecisionQuality(

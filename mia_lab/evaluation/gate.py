@@ -8,12 +8,15 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mia_lab.errors import UserError, listed, nearest
-from mia_lab.evaluation.results import Gate
+from mia_lab.evaluation.results import Correspondence, Gate
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 SWAPPED = "are the roles swapped, data.direction reversed, or the targets inverted?"
 """What to look for where an AUC is significantly below 0.5."""
+
+UNRELATED = "is data.direction reversed, or the size or the range of values wrong?"
+"""What to look for where the answers do not belong to their targets."""
 
 CLEARLY_REVERSED = 0.4
 """An AUC whose interval lies below this tells members from non-members in the wrong direction."""
@@ -55,7 +58,9 @@ def check(condition: str, metrics: Sequence[str]) -> None:
         )
 
 
-def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
+def decide(
+    condition: str, numbers: Mapping[str, float], correspondence: Correspondence | None = None
+) -> Gate:
     """Whether the condition holds; a condition whose number is missing counts as if it held.
 
     A limit from above passes no attack that would exceed it in the other direction: with roles
@@ -65,6 +70,7 @@ def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     Args:
         condition: as in :func:`parse`.
         numbers: of the audit, see :func:`mia_lab.evaluation.summary.summary`.
+        correspondence: of answers and targets, without which nothing passes; None: not asked for.
 
     Raises:
         UserError: the condition is malformed.
@@ -73,7 +79,14 @@ def decide(condition: str, numbers: Mapping[str, float]) -> Gate:
     value = numbers.get(metric)
     holds = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
     is_reversed = sign in (">", ">=") and _exceeds_if_mirrored(metric, sign, bound, numbers)
-    return Gate(condition, value, bool(holds or is_reversed), bool(is_reversed and not holds))
+    is_unrelated = correspondence is not None and not correspondence.holds
+    return Gate(
+        condition,
+        value,
+        bool(holds or is_reversed or is_unrelated),
+        bool(is_reversed and not holds),
+        bool(is_unrelated and not holds and not is_reversed),
+    )
 
 
 def _exceeds_if_mirrored(
@@ -101,5 +114,10 @@ def sentence(gate: Gate) -> str:
             f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the attack's AUC is "
             "significantly below 0.5, which counts as failed: it tells members from non-members in "
             f"the wrong direction; {SWAPPED}"
+        )
+    if gate.unrelated:
+        return (
+            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the answers do not belong "
+            f"to their targets, which counts as failed: {UNRELATED}"
         )
     return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

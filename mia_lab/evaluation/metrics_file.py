@@ -32,6 +32,7 @@ from mia_lab.evaluation.results import (
     AuditReport,
     Blind,
     Comparison,
+    Correspondence,
     Count,
     EpsilonBound,
     Estimate,
@@ -232,6 +233,7 @@ class AuditMetrics:
         comparisons: each attack against the plain reconstruction error.
         excess: each attack against the best blind baseline.
         near_duplicates: pairs of images in different roles that look alike.
+        correspondence: how much nearer answers lie to their own targets than to others.
         utility: quality of the victim's outputs; null if it was not measured.
         gate: the outcome of fail_if; null without a condition.
         timing_s: seconds that each part of the run took.
@@ -252,6 +254,7 @@ class AuditMetrics:
     grid: tuple[GridRow, ...]
     near_duplicates: Count
     claim: PrivacyClaim | None
+    correspondence: Correspondence
     utility: Utility | None
     gate: Gate | None
     timing_s: Mapping[str, Annotated[float, Ge(0)]]
@@ -276,6 +279,7 @@ def audit_metrics(report: AuditReport) -> AuditMetrics:
         grid=grid_rows(result.grid),
         near_duplicates=len(result.near_duplicates),
         claim=result.claim,
+        correspondence=result.correspondence,
         utility=result.utility,
         gate=report.gate,
         timing_s=report.timing_s,

@@ -29,6 +29,7 @@ def summary(result: AuditResult) -> dict[str, float]:
     numbers |= {f"blind/{name}": getattr(blind, name) for name in BLIND}
     if result.utility is not None:
         numbers |= {f"utility/{name}": getattr(result.utility, name) for name in UTILITY}
+    numbers["correspondence/share"] = result.correspondence.share
     for c in result.excess:
         numbers |= _of(c.first, estimate_columns("excess", c.estimate))
     for c in result.comparisons:
@@ -56,6 +57,7 @@ def summary_names(
         *(f"blind/{name}" for name in BLIND),
         *(f"{c}/{attack}" for attack in others for c in estimate_columns("difference", None)),
         *(f"utility/{name}" for name in UTILITY if useful),
+        "correspondence/share",
     ]
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mia_lab.evaluation.results import Decision, Scoring
 from mia_lab.reporting.audit.dossiers import samples_figure
+from mia_lab.reporting.audit.words import correspondence_sentence
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import CALLED, candidate_frame, records
@@ -122,6 +123,7 @@ def metrics(found: Scoring) -> dict[str, Any]:
             name: _numbers(found, decision) for name, decision in found.result.decisions.items()
         },
         "near_duplicates": len(found.result.near_duplicates),
+        "correspondence": vars(found.result.correspondence),
         "timing_s": dict(found.timing_s),
         "record": dict(found.record),
     }
@@ -161,6 +163,7 @@ def summary(found: Scoring) -> list[str]:
             "member: a decision needs known non-members, rows of the manifest with the role "
             "auxiliary."
         )
+    lines.append(correspondence_sentence(found.result.correspondence))
     if found.result.near_duplicates:
         lines.append(
             "Pairs of a candidate and an auxiliary that look alike: "

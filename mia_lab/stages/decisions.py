@@ -11,6 +11,7 @@ from mia_lab.evaluation.decision import decide, ranks
 from mia_lab.evaluation.results import ScoringResult
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
+from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
@@ -23,14 +24,16 @@ class DecisionsStage(Stage[ScoringResult]):
 
     Attributes:
         scores: of the attacks.
+        correspondence: whether the answers belong to their targets.
         fpr: false positive rate of the decisions.
     """
 
     name = "decisions"
-    version = 1
+    version = 2
     is_quick = True
 
     scores: AttackScores
+    correspondence: CorrespondenceStage
     fpr: float
 
     def inputs(self) -> Mapping[str, Any]:
@@ -61,6 +64,7 @@ class DecisionsStage(Stage[ScoringResult]):
                 if auxiliaries
             },
             near_duplicates=checked.near_duplicates,
+            correspondence=store.result(self.correspondence),
         )
         save_result(folder, result)
 

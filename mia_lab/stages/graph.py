@@ -22,6 +22,7 @@ from mia_lab.parameters import width_height
 from mia_lab.stages.altered import AlteredStage
 from mia_lab.stages.attack import AttackInputs, AttackScores
 from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.decisions import DecisionsStage
 from mia_lab.stages.difficulty import (
     DifficultyStage,
@@ -288,8 +289,9 @@ def _verdict(
 ) -> VerdictStage | DecisionsStage:
     attacks = build.attacks(config)
     scores = AttackScores.of(attacks, attack)
+    correspondence = CorrespondenceStage(attack.reconstructions, images.scored)
     if config.task is Task.score:
-        return DecisionsStage(scores, config.score.fpr)
+        return DecisionsStage(scores, correspondence, config.score.fpr)
     pooled, difficulty = attack.pooled, attack.difficulty[0].configured
     assert pooled is not None
     blind = BlindStage(
@@ -303,6 +305,7 @@ def _verdict(
         scores=scores,
         blind=blind,
         utility=utility,
+        correspondence=correspondence,
         knowledge={name: _knowledge(config, attack, name) for name in attacks},
         alphas=tuple(build.grid_alphas(config)),
         guesses=config.evaluation.guesses,

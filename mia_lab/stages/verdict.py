@@ -25,6 +25,7 @@ from mia_lab.evaluation.slices import slices
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.utility import UtilityStage
 from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
@@ -40,6 +41,7 @@ class VerdictStage(Stage[AuditResult]):
         scores: of the attacks.
         blind: classifiers that never see the victim.
         utility: how good the answers are; None: not measured.
+        correspondence: whether the answers belong to their targets.
         knowledge: what each attacker has to have, by the attack's name.
         alphas: weights of the difficulty to evaluate; the first is that of the membership attack.
         guesses: number of guesses behind the bound of epsilon; None: not fixed beforehand.
@@ -49,12 +51,13 @@ class VerdictStage(Stage[AuditResult]):
     """
 
     name = "verdict"
-    version = 2
+    version = 3
     is_quick = True
 
     scores: AttackScores
     blind: BlindStage
     utility: UtilityStage | None
+    correspondence: CorrespondenceStage
     knowledge: Mapping[str, Knowledge]
     alphas: tuple[float, ...]
     guesses: int | None
@@ -107,6 +110,7 @@ class VerdictStage(Stage[AuditResult]):
                 for s in scores
                 if baseline is not None and s is not baseline
             ),
+            correspondence=store.result(self.correspondence),
             blind=blind,
             excess=tuple(excess(s, blind, truth, groups) for s in scores),
             slices=slices(scores, difficulty, truth, groups),

@@ -27,7 +27,7 @@ from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.attack import AttackInputs
 from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty
 from mia_lab.stages.graph import RunStages, run_stages
-from mia_lab.stages.victim import TrainedVictim
+from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 from mia_lab.tasks.command import command_line
@@ -86,12 +86,14 @@ def _train(stages: RunStages, config: Config, store: Store, tracker: Tracker) ->
 
 def _report(config: Config, stages: RunStages, store: Store, result: AuditResult) -> AuditReport:
     condition = config.fail_if
+    # A victim that was trained here cannot have been trained in another direction.
+    related = result.correspondence if isinstance(stages.victim, ForeignVictim) else None
     return AuditReport(
         name=config.name,
         result=result,
         split=store.result(stages.split).split,
         dossiers=_dossiers(config, stages.attack, store, result),
-        gate=decide(condition, summary(result)) if condition else None,
+        gate=decide(condition, summary(result), related) if condition else None,
         timing_s=common.timing(store),
         record=records.audit_record(config, stages, store),
         command=command_line(),

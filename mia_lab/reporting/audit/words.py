@@ -8,12 +8,13 @@ from itertools import zip_longest
 from mia_lab.data.splits import identical_pairs, in_two_roles
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.blind import SOUND_BELOW
-from mia_lab.evaluation.gate import SWAPPED
+from mia_lab.evaluation.gate import SWAPPED, UNRELATED
 from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
     AuditReport,
     AuditResult,
     Comparison,
+    Correspondence,
     Estimate,
     Evaluation,
     GridPoint,
@@ -55,6 +56,13 @@ def headline(result: AuditResult) -> str:
 
 def details(result: AuditResult) -> str:
     """What follows the headline."""
+    unrelated = (
+        [] if result.correspondence.holds else [correspondence_sentence(result.correspondence)]
+    )
+    return " ".join([*unrelated, _beliefs(result)])
+
+
+def _beliefs(result: AuditResult) -> str:
     if result.blind.verdict is not Verdict.CONFOUNDED:
         return belief(result)
     attacks = f"Measured on this split: {_aucs(_by_auc(result))}."
@@ -197,6 +205,7 @@ def text_table(audit: AuditReport) -> str:
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
+    lines += [correspondence_sentence(result.correspondence)]
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
     lines += [headline(result), details(result)]
@@ -227,6 +236,17 @@ def utility_sentence(found: Utility) -> str:
         f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
         f"Frechet distance {found.frechet:.0f}."
     )
+
+
+def correspondence_sentence(found: Correspondence) -> str:
+    """Whether the answers belong to their targets."""
+    measured = (
+        f"on average {100 * found.share:.0f} % of other images' targets are farther from an answer "
+        f"than its own (50 % by chance; {found.n} images, {p_text(found.p_value)})"
+    )
+    if found.holds:
+        return f"The answers belong to their targets: {measured}."
+    return f"The answers do not belong to their targets: {measured}; {UNRELATED}"
 
 
 def claim_sentence(result: AuditResult) -> str:

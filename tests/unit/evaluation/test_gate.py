@@ -14,7 +14,7 @@ from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.decision import hindsight
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.gate import check, decide, parse, sentence
-from mia_lab.evaluation.results import AuditResult, DecisionQuality
+from mia_lab.evaluation.results import AuditResult, Correspondence, DecisionQuality
 from mia_lab.evaluation.summary import BASELINES, summary, summary_names
 from mia_lab.types import ScoreTable
 
@@ -124,6 +124,24 @@ def test_a_reversed_attack_passes_no_limit_from_above(
     assert ("are the roles swapped" in sentence(gate)) is is_reversed
 
 
+@pytest.mark.parametrize(
+    ("related", "failed"),
+    [
+        (Correspondence(64, 0.7, 0.001), False),
+        (Correspondence(64, 0.56, 0.001), True),
+        (Correspondence(64, 0.9, 0.02), True),
+    ],
+)
+def test_nothing_passes_if_answers_do_not_belong_to_their_targets(
+    related: Correspondence, failed: bool
+) -> None:
+    gate = decide("auc/membership > 0.9", NUMBERS, related)
+    assert (gate.failed, gate.unrelated) == (failed, failed)
+    assert ("is data.direction reversed" in sentence(gate)) is failed
+    both = decide("auc/membership > 0.5", NUMBERS, related)
+    assert (both.failed, both.unrelated) == (True, False)
+
+
 @pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
 def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> None:
     """With as many non-members as it takes to resolve every rate, and a bound of epsilon."""
@@ -142,6 +160,7 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         normality=None,
         claim=None,
         utility=None,
+        correspondence=Correspondence(64, 0.97, 0.001),
         knowledge={},
         decisions={
             t.attack: DecisionQuality(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mia_lab.evaluation.decision import decide, ranks
-from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
+from mia_lab.evaluation.results import Correspondence, Gallery, Scoring, ScoringResult
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
@@ -53,6 +53,7 @@ def found() -> Scoring:
             t.attack: decide(t.column(candidates), t.column(auxiliaries), 0.05) for t in tables
         },
         near_duplicates=((candidates[0], auxiliaries[0], 2),),
+        correspondence=Correspondence(64, 0.97, 0.001),
     )
     return Scoring(
         name="facades_score",
