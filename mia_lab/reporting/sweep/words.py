@@ -126,9 +126,10 @@ def _best_setting(sweep: Sweep) -> list[str]:
 
 
 def mean_words(mean: Mean, sign: str = "") -> str:
-    """A mean with its interval; alone where one run has none."""
+    """A mean with its interval, if there is one."""
     if mean.ci95 is None:
-        return f"{mean.value:{sign}.3f}"
+        equal = ", the same value for all seeds" if mean.n > 1 else ""
+        return f"{mean.value:{sign}.3f}{equal}"
     return interval(mean.value, mean.ci95, sign)
 
 
