@@ -22,7 +22,10 @@ _MESSAGES: tuple[tuple[str, Callable[[str], str]], ...] = (
         r"Could not override .* use \+(.*)",
         "{0}: there is no choice yet that it could replace; write +{0}".format,
     ),
-    (r"Multiple values for (.*?)\. ", "{}: is chosen twice; leave one of them out".format),
+    (
+        r"Multiple values for (.*?)\. ",
+        "{}: is chosen already; leave out the +, or one of two choices".format,
+    ),
     (r"Could not delete from config\. '(.*)' does not", "~{}: there is no such key".format),
 )
 """Messages of Hydra's that have no class of their own: their form, and what is said instead of the

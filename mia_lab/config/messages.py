@@ -79,9 +79,10 @@ def wrong_value(key: str, value: Any, errors: Sequence[ErrorDetails]) -> UserErr
         value: what it was given.
         errors: pydantic's; a union has one for each of its members.
     """
+    found = shown(errors[0]["input"])
     item = any(isinstance(part, int) for part in errors[0]["loc"])
-    subject = f"{shown(errors[0]['input'])} " if item else ""
-    reasons = dict.fromkeys(_reason(error) for error in errors)
+    subject = f"{found} " if item else ""
+    reasons = dict.fromkeys(_reason(error) for error in errors if shown(error["input"]) == found)
     others = [reason for reason in reasons if not reason.startswith("must be ")]
     wanted = " or ".join(reason.removeprefix("must be ") for reason in reasons)
     reason = others[0] if others else f"{subject}must be {wanted}"

@@ -77,9 +77,10 @@ def unreadable(override: str) -> str:
         if _parses(f"{key}=[{content}]"):
             return f"{found}; quote such an item twice, {shlex.quote(f'{key}=[{content}]')}"
     sentence = f"{found}; if it is one text, quote it twice, {quoted_twice(key, value)}"
-    if "," not in value:
+    several = f"{key}={_each_quoted(value)}"
+    if "," not in value or not _parses(several):
         return sentence
-    return f"{sentence}; or each of several, {shlex.quote(f'{key}={_each_quoted(value)}')}"
+    return f"{sentence}; or each of several, {shlex.quote(several)}"
 
 
 def ambiguous(override: str) -> str:

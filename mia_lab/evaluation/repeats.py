@@ -16,7 +16,8 @@ class Mean:
 
     Attributes:
         value: the mean.
-        ci95: Student's interval of the mean; None for a single repeat.
+        ci95: Student's interval of the mean; None for a single repeat, and where all values are
+            equal: repeats that change nothing say nothing about the spread.
         n: number of repeats.
     """
 
@@ -26,7 +27,7 @@ class Mean:
 
     @property
     def half_width(self) -> float:
-        """Half the length of the interval; NaN for a single repeat."""
+        """Half the length of the interval; NaN where there is none."""
         return math.nan if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2
 
 
@@ -43,8 +44,8 @@ def mean_over_repeats(values: Sequence[float]) -> Mean:
     n = len(values)
     if n == 0:
         raise ValueError("a mean of no values")
+    if min(values) == max(values):
+        return Mean(values[0], None, n)
     mean = float(np.mean(values))
-    if n == 1:
-        return Mean(mean, None, 1)
     half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
     return Mean(mean, (mean - half, mean + half), n)

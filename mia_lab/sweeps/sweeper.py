@@ -66,6 +66,8 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     with interpolations_parsed_once():
         progress = tqdm(grid, "checking points", delay=2, leave=False)
         checked = [_checked(sweeper, overrides) for overrides in progress]
+    asked = len(grid)
+    grid, checked = _distinct(grid, checked)
     configs = [found for found in checked if isinstance(found, Config)]
     if not configs:
         raise UserError(str(checked[0]))
@@ -79,7 +81,7 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         returns = _launch(sweeper.launcher, folder, arguments_of)
         ended = dict(zip(arguments_of, returns, strict=True))
         points = [_outcome(point, ended.get(point.number)) for point in planned]
-        print(table(points, skipped))
+        print(table(points, skipped, asked - len(grid)))
         uncollected = _collect(folder, configs, points)
     if wanting := [p for p in points if p.state is State.FAILED or p.gate_failed]:
         raise SweepFailedError(
@@ -150,6 +152,16 @@ def _checked(sweeper: BasicSweeper, overrides: Sequence[str]) -> Config | UserEr
     except UserError as error:
         return error
     return config
+
+
+def _distinct(
+    grid: Sequence[list[str]], checked: Sequence[Config | UserError]
+) -> tuple[list[list[str]], list[Config | UserError]]:
+    """The points without those whose configuration an earlier point has: they repeat nothing."""
+    first: dict[object, int] = {}
+    for number, found in enumerate(checked):
+        first.setdefault(found.model_dump_json() if isinstance(found, Config) else number, number)
+    return [grid[n] for n in first.values()], [checked[n] for n in first.values()]
 
 
 def _differing(grid: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -281,12 +293,13 @@ def _collect(
     return None
 
 
-def table(points: Sequence[Point], skipped: int) -> str:
+def table(points: Sequence[Point], skipped: int, equal: int = 0) -> str:
     """How the points ended: failed ones with their reasons, others as far as there is room.
 
     Args:
         points: all.
         skipped: how many were done before this command.
+        equal: how many further ones were asked for that equal one of them.
     """
     count = {state: sum(p.state is state for p in points) for state in State}
     done = count[State.DONE] - skipped
@@ -306,4 +319,5 @@ def table(points: Sequence[Point], skipped: int) -> str:
     gated = sum(p.gate_failed for p in points)
     words += " (done before)" if skipped else ""
     words += f", fail_if holds for {gated}" if gated else ""
+    words += f"; {equal} more equal one of them, and count once" if equal else ""
     return "\n".join([words, *lines, *more, *again])

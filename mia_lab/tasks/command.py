@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 
 class Clock:
@@ -27,4 +28,6 @@ def command_line() -> str:
     """The command as typed, or as a sweep composed it for this point, as a shell reads it."""
     if not HydraConfig.initialized():
         return ""
-    return shlex.join(["python", "-m", "mia_lab", *HydraConfig.get().overrides.task])
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task)  # as it is, with \${ in it
+    assert isinstance(typed, list)
+    return shlex.join(["python", "-m", "mia_lab", *map(str, typed)])

@@ -56,6 +56,15 @@ def test_done_points_are_skipped(command: Command) -> None:
     assert states(sweep) == [State.DONE] * 2
 
 
+def test_equal_points_count_once(command: Command) -> None:
+    ran = command(*TINY, "seed=0,0,1", "data.name='a=b, (ß).1','a=b, (ß).1'")
+    assert (ran.code, counts(ran)) == (
+        0,
+        "2 done, 0 failed, 0 skipped; 4 more equal one of them, and count once",
+    )
+    assert states(folder_of(command)) == [State.DONE] * 2
+
+
 def test_a_damaged_note_is_run_again(command: Command) -> None:
     assert command(*TINY, "seed=0,1").code == 0
     (folder_of(command) / "0" / "point.json").write_text('{"key": ')

@@ -131,7 +131,8 @@ def _repeats(means: Sequence[Mean]) -> list[str]:
     if high == 1:
         return []
     count = str(high) if low == high else f"{low} to {high}"
-    return [f"mean of {count} seeds, ± 95 % interval"]
+    spread = "± 95 % interval" if any(m.ci95 for m in means) else "the same value for all"
+    return [f"mean of {count} seeds, {spread}"]
 
 
 def _alt(means: Sequence[Setting], measure: Measure) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mia_lab.errors import listed
 from mia_lab.evaluation.finished import Sweep
 from mia_lab.evaluation.repeats import Mean
 from mia_lab.evaluation.results import Verdict
@@ -94,7 +95,7 @@ def summary(sweep: Sweep) -> list[str]:
     more = f" ({states(sweep)})" if len(sweep.done) < total else ""
     lines = [f"{len(sweep.done)} of {total} points are done{more}."]
     if sweep.missing:
-        lines.append(f"No folder: {some(sweep.missing)}.")
+        lines.append(f"No folder: {listed(sweep.missing, NAMED)}.")
     lines += _confounded(sweep)
     return [*lines, _best(sweep), *_best_setting(sweep), _usual(sweep), *_split(sweep)]
 
@@ -126,9 +127,10 @@ def _best_setting(sweep: Sweep) -> list[str]:
 
 
 def mean_words(mean: Mean, sign: str = "") -> str:
-    """A mean with its interval; alone where one run has none."""
+    """A mean with its interval, if there is one."""
     if mean.ci95 is None:
-        return f"{mean.value:{sign}.3f}"
+        equal = ", the same value for all seeds" if mean.n > 1 else ""
+        return f"{mean.value:{sign}.3f}{equal}"
     return interval(mean.value, mean.ci95, sign)
 
 
@@ -168,7 +170,7 @@ def _confounded(sweep: Sweep) -> list[str]:
         return []
     return [
         "Where a split is confounded, an attack's AUC is not about membership alone: "
-        f"points {some(confounded)}."
+        f"points {listed(confounded, NAMED)}."
     ]
 
 
@@ -184,12 +186,6 @@ def _split(sweep: Sweep) -> list[str]:
         f"95 % confidence for each point by itself, at {above} of {len(tested)} points."
     )
     return lines
-
-
-def some(items: Sequence[object]) -> str:
-    """The first of many."""
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(map(str, items[:NAMED])) + more
 
 
 def setting_text(sweep: Sweep, row: Mapping[str, Any]) -> str:

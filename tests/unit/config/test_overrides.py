@@ -114,6 +114,9 @@ def test_the_quotes_that_an_error_proposes_work(value: str) -> None:
         ("seed=${sed}", "seed: Interpolation key 'sed' not found$"),
         ("~victm", "~victm: there is no such key"),
         ("data.train=true", """=true: must be a text; quote it twice, 'data.train="true"'$"""),
+        ("seed=1,2,", """quote it twice, 'seed="1,2,"'$"""),
+        ("data.palette=[1,2]", r"palette=\[1, 2\]: 1 must be a list, such as \[1\]$"),
+        ("+scale=paper", "scale: is chosen already; leave out the [+]"),
         ("compare.runs=a", r"compare.runs=a: must be a list, such as \[a\]"),
         ("task=audi", 'task=audi: must be one of audit, .*; did you mean "audit"[?]$'),
         ("until=spilt", 'until=spilt: must be one of split, .*; did you mean "split"[?]$'),
@@ -126,7 +129,7 @@ def test_messages_of_typical_mistakes(override: str, message: str) -> None:
 
 def test_two_experiments() -> None:
     text = message_of("+experiment=maps_pix2pix", "+experiment=facades_pix2pix")
-    assert text == "experiment: is chosen twice; leave one of them out"
+    assert text == "experiment: is chosen already; leave out the +, or one of two choices"
 
 
 def test_every_group_is_known_to_the_messages() -> None:

@@ -23,6 +23,12 @@ def test_mean_and_interval_are_students(n: int) -> None:
     assert found.n == n
 
 
+def test_equal_values_have_no_interval() -> None:
+    """A seed that changes nothing is no repeat of the experiment."""
+    found = mean_over_repeats([0.3819, 0.3819, 0.3819])
+    assert (found.value, found.ci95, found.n) == (0.3819, None, 3)
+
+
 def test_one_run_has_no_interval_and_none_no_mean() -> None:
     found = mean_over_repeats([0.7])
     assert (found.value, found.ci95, found.n) == (0.7, None, 1)

@@ -116,6 +116,19 @@ def test_means_over_seeds_are_numpys_and_students(sweep: Path) -> None:
     assert means["reconstruction", "1", "1"]["difference_mean"] == ""
 
 
+def test_seeds_that_change_nothing_have_no_interval(tmp_path: Path) -> None:
+    for seed in range(3):
+        add(tmp_path, seed, area=0.382, seed=seed)
+    found = gather(tmp_path)
+    text = report.text(found)
+    assert "Mean over seeds: 0.382, the same value for all seeds (n = 3)." in text
+    assert "0.382 [0.382, 0.382]" not in text
+    (mean,) = settings(found, "membership")
+    assert (mean.auc.ci95, mean.auc.n) == (None, 3)
+    row = next(r for r in report.sweep_frames(found)["means"].to_dict("records"))
+    assert math.isnan(row["auc_mean_ci95_low"])
+
+
 def test_heat_maps_and_words(sweep: Path) -> None:
     found = collect(sweep)
     assert {p.stem for p in sweep.glob("*.png")} == {"auc-layers-ridge", "gain-layers-ridge"}
