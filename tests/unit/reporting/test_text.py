@@ -11,6 +11,7 @@ from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting.audit.words import (
     belief,
     details,
+    duplicates,
     finding,
     headline,
     identical_sentence,
@@ -32,6 +33,20 @@ def test_identical_pairs_are_named(audit):
     assert "(facade-0000 = facade-0001 = facade-0002 = ...)" in sentence(5)
     assert sentence(2, 2, 2, 2, 2).startswith("5 pairs are in the data several times")
     assert "facade-0004 = facade-0005; and 2 more)" in sentence(2, 2, 2, 2, 2)
+
+
+def test_pairs_with_several_roles_are_named(audit):
+    assert duplicates(audit.split) == ()
+    content, role = audit.split.content.copy(), audit.split.role.copy()
+    content[:3] = content[0]
+    role[:3] = ["member", "nonmember", "nonmember"]
+    kept = dataclasses.replace(audit.split, content=content, role=role)
+    copies, several = duplicates(kept)
+    assert copies == identical_sentence(kept)
+    assert several.startswith("1 pair has several roles (facade-0000 = facade-0001 = facade-0002)")
+    (dropped,) = duplicates(audit.split, [f"train/{i}" for i in range(12)])
+    assert dropped.startswith("12 images were left out by data.duplicates=drop")
+    assert "(train/0, train/1, train/2, and 9 more)" in dropped
 
 
 def test_table_is_aligned(audit, result):
