@@ -49,7 +49,7 @@ def correspondence(answers: Floats, targets: Floats, rng: np.random.Generator) -
 
 def _reduced(pictures: Floats) -> Floats:
     """Flat float64 pictures of at most :data:`PIXELS` pixels a side, averaged over areas."""
-    images = torch.from_numpy(np.asarray(pictures, np.float64))
+    images = torch.from_numpy(np.array(pictures, np.float64))
     height, width = (min(PIXELS, side) for side in images.shape[2:])
     reduced: Floats = functional.adaptive_avg_pool2d(images, (height, width)).flatten(1).numpy()
     return reduced

@@ -44,7 +44,7 @@ class Metric:
         heading: of its column on the page and in the terminal, "{}" is the key as a percentage;
             default: the name.
         shown_as: how its numbers are written: as a number, a percentage, or a p-value.
-        in_terminal: whether the terminal's table has its columns.
+        tables: of an audit that have its columns: ``terminal``, ``page``.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Metric:
     compared: bool = True
     heading: str = ""
     shown_as: Literal["number", "percentage", "p-value"] = "number"
-    in_terminal: bool = True
+    tables: tuple[Literal["terminal", "page"], ...] = ("terminal", "page")
 
     @property
     def kind(self) -> Any:
@@ -141,7 +141,7 @@ METRICS: tuple[Metric, ...] = (
         advantage,
         compared=False,
         heading="|2 AUC - 1|",
-        in_terminal=False,
+        tables=(),
     ),
     Metric(
         "p_value",
@@ -150,7 +150,7 @@ METRICS: tuple[Metric, ...] = (
         compared=False,
         heading="p-value",
         shown_as="p-value",
-        in_terminal=False,
+        tables=("page",),
     ),
     Metric(
         "tpr_at_fpr",

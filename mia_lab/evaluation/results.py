@@ -488,7 +488,7 @@ class Correspondence:
     @property
     def holds(self) -> bool:
         """Whether the answers belong to their targets."""
-        return self.share >= CORRESPONDING and self.p_value <= SIGNIFICANT
+        return bool(self.share >= CORRESPONDING and self.p_value <= SIGNIFICANT)
 
 
 CORRESPONDING, SIGNIFICANT = 0.6, 0.01

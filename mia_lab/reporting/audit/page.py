@@ -201,21 +201,23 @@ def facts(result: AuditResult) -> list[Fact]:
 
 def metric_headings(but: str = "") -> list[str]:
     """Headings of all metrics' columns, but those of one metric."""
-    return [h for metric in metrics.METRICS if metric.name != but for h in metric.headings.values()]
+    return [h for metric in _on_page(but) for h in metric.headings.values()]
 
 
 def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
     """All metrics of one attack or baseline, but one metric; see :func:`metric_headings`."""
     cells = []
-    for metric in metrics.METRICS:
-        if metric.name == but:
-            continue
+    for metric in _on_page(but):
         parts = metric.parts(evaluation.metrics.get(metric.name))
         for heading, found in zip(metric.headings.values(), parts.values(), strict=True):
             value = found.value if isinstance(found, Estimate) else found
             text = _metric_text(metric, found, evaluation.n_nonmembers)
             cells.append(MetricCell(heading, value, text))
     return cells
+
+
+def _on_page(but: str) -> list[metrics.Metric]:
+    return [m for m in metrics.METRICS if "page" in m.tables and m.name != but]
 
 
 def _metric_text(metric: metrics.Metric, found: float | Estimate | None, n_nonmembers: int) -> str:

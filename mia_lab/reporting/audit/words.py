@@ -56,9 +56,8 @@ def headline(result: AuditResult) -> str:
 
 def details(result: AuditResult) -> str:
     """What follows the headline."""
-    unrelated = (
-        [] if result.correspondence.holds else [correspondence_sentence(result.correspondence)]
-    )
+    related = result.correspondence
+    unrelated = [] if related.holds else [correspondence_sentence(related)]
     return " ".join([*unrelated, _beliefs(result)])
 
 
@@ -293,7 +292,7 @@ def _headings() -> list[str]:
 
 
 def _in_terminal() -> list[metrics.Metric]:
-    return [metric for metric in metrics.METRICS if metric.in_terminal]
+    return [metric for metric in metrics.METRICS if "terminal" in metric.tables]
 
 
 def _cell(found: float | Estimate | None, shown_as: str) -> str:

@@ -10,6 +10,7 @@ from audits import changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting.audit.words import (
     belief,
+    correspondence_sentence,
     details,
     duplicates,
     finding,
@@ -66,7 +67,8 @@ def test_table_is_aligned(audit, result):
     assert rows[2].startswith("difficulty (blind)")
     assert rows[3].startswith("statistics (blind)")
     assert rows[4].startswith("membership minus reconstruction: AUC difference +")
-    assert rows[5:] == [headline(result), details(result)]
+    related = correspondence_sentence(result.correspondence)
+    assert rows[5:] == [related, headline(result), details(result)]
 
 
 def test_verdict_leads_with_the_stronger_attack(result):

@@ -95,7 +95,7 @@ def test_a_setting_changes_what_depends_on_it_alone() -> None:
     assert "victim" not in changed("data.n_nonmembers=4")
     assert "victim" in changed("data.n_members=5")
     victim = changed("victim.epochs=9")
-    assert {"verdict", "reconstructions", "victim"} == victim
+    assert {"verdict", "correspondence", "reconstructions", "victim"} == victim
     assert changed("trainer.threads=1") == victim
     grid = changed("difficulty.grid.ridge=[3]", "difficulty.grid.alpha=[2]")
     assert "blind" not in grid
