@@ -4,140 +4,77 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.export.graph_signature import OutputKind
 from torch.export.passes import move_to_device_pass
 
 from mia_lab.backbones.state import archive_members
 from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import torch_device
-from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt
-from mia_lab.victims.onnx_files import external_files, library, loadable
+from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text
+from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
+from mia_lab.victims.program import (
+    Format,
+    InputShape,
+    Layout,
+    Program,
+    choose_output,
+    declaring,
+    losing,
+    read_layouts,
+)
+from mia_lab.victims.value_range import SIGNED, ValueRange, ends_in_tanh, intervals
 
-LARGEST_SIDE = 2**14
-"""No program takes more images at once, larger ones, or ones of more channels."""
-
-_TRAINING = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
-"""Which argument of an operation says that it is training."""
-
-
-@dataclass(frozen=True)
-class InputShape:
-    """What a program takes; None where it takes any.
-
-    Attributes:
-        batch: images at once.
-        channels: of each.
-        height, width: of each, in pixels.
-        most: images at once, where their number has a limit.
-    """
-
-    batch: int | None
-    channels: int | None
-    height: int | None
-    width: int | None
-    most: int | None = None
-
-    @classmethod
-    def of(cls, sizes: Sequence[Any], key: str, most: int | None = None) -> InputShape:
-        """From the sizes that a file states, whole numbers where they are fixed.
-
-        Raises:
-            UserError: they are not four, or out of range.
-        """
-        if len(sizes) != 4:
-            raise UserError(
-                f"{key}: takes inputs of {len(sizes)} dimensions; export a model that translates "
-                "images (N, C, H, W) in [0, 1]"
-            )
-        batch, channels, height, width = (s if type(s) is int else None for s in sizes)
-        stated = [s for s in (batch, channels, height, width) if s is not None]
-        if any(not 1 <= s <= LARGEST_SIDE for s in stated):
-            raise UserError(
-                f"{key}: takes inputs of shape {tuple(sizes)}; export a model whose sizes are from "
-                f"1 to {LARGEST_SIDE}"
-            )
-        return cls(batch, channels, height, width, most)
-
-
-class Program:
-    """A function of image batches behind the black-box protocol, whatever batches it takes.
-
-    Args:
-        run: from float32 (N, C, H, W) to (N, 3, H, W), both in [0, 1], on the CPU.
-        shape: what it takes. Where the batch size is fixed, batches are cut and filled up.
-        key: what to call it in errors.
-    """
-
-    def __init__(self, run: Callable[[Tensor], Tensor], shape: InputShape, key: str) -> None:
-        self._run = run
-        self._shape = shape
-        self._key = key
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self._check(x)
-        size = self._shape.batch or min(len(x), self._shape.most or len(x))
-        answers = []
-        for start in range(0, len(x), size):
-            part = x[start : start + size]
-            filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-            wanted = (len(filled), 3, *filled.shape[2:])
-            try:
-                answer = self._run(filled)
-            except Exception as error:  # of whatever library runs it
-                lines = [s.strip() for s in str(error).splitlines() if s.strip()] or [""]
-                # TorchScript begins with where it happened, and ends with what.
-                reason = lines[-1 if lines[0].startswith("The following operation") else 0]
-                reason = one_line(reason, 500)
-                raise UserError(
-                    f"{self._key}: fails on images of shape {tuple(filled.shape)} ({reason}); "
-                    "does data.image_size fit it?"
-                ) from error
-            if answer.shape != wanted:
-                raise UserError(
-                    f"{self._key}: answers images of shape {tuple(filled.shape)} with shape "
-                    f"{tuple(answer.shape)}, expected {wanted}; export a model that translates "
-                    "images (N, C, H, W) to (N, 3, H, W)"
-                )
-            answers.append(answer[: len(part)])
-        return torch.cat(answers)
-
-    def _check(self, x: Tensor) -> None:
-        for name, wanted in (("height", self._shape.height), ("width", self._shape.width)):
-            found = x.shape[2 if name == "height" else 3]
-            if wanted not in (None, found):
-                raise UserError(
-                    f"{self._key}: takes images of {name} {wanted}, but data.image_size={found}; "
-                    f"set data.image_size={wanted}"
-                )
+ONNX_TYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(float16)": torch.float16,
+    "tensor(uint8)": torch.uint8,
+}
+"""Types of images that onnxruntime exchanges with NumPy."""
 
 
 class Exported:
     """A program of torch.export or TorchScript, as a black box. Loading may run code of the file.
 
+    Inputs are converted to the type and the layout of the program's inputs, and answers back.
+
     Args:
-        checkpoint: path of the file; its program maps [0, 1] to [0, 1].
+        checkpoint: path of the file.
         accelerator: where it computes.
+        value_range: what stands for 0 and 1: [low, high], or one pair for inputs and one for
+            answers; None: [0, 1] for real numbers, [0, 255] for bytes. Answers outside are
+            refused, except for rounding (`ROUNDING` of :mod:`mia_lab.victims.value_range`).
+        output: which output holds the images: its place, counted from 0 over all tensors that the
+            program returns; None: the only one that can.
+        layout: ``nchw`` or ``nhwc``; None: as the file states, and ``nchw`` for TorchScript.
 
     Attributes:
         in_channels: channels of the images that it takes; None where the file does not say.
+        transport: type of its answers, where that loses precision.
 
     Raises:
-        UserError: the file is missing, damaged or of another kind, or was exported in training
-            mode.
+        UserError: the file is missing, damaged or of another kind, takes no images, or gives
+            several outputs; or its answers come from tanh, and no range is declared.
     """
 
     version: ClassVar[int] = 1
     trainable: ClassVar[bool] = False
 
-    def __init__(self, checkpoint: File, accelerator: Accelerator = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: File,
+        accelerator: Accelerator = "auto",
+        value_range: ValueRange | None = None,
+        output: Text | None = None,
+        layout: Layout | None = None,
+    ) -> None:
         key, device = f"victim.checkpoint={checkpoint}", torch_device(accelerator)
         if not Path(checkpoint).is_file():
             raise UserError(f"{key}: no such file")
@@ -147,18 +84,26 @@ class Exported:
             raise UserError(f"{key}: {error}") from error
         if not names:
             raise UserError(f"{key}: cannot be read (no such program, or cut off); copy it again")
+        ranges = None if value_range is None else intervals(value_range)
         with _readable(key, "export it again, with the torch of this environment"):
             if any(name.endswith("/constants.pkl") for name in names):
-                run, shape = _torchscript(checkpoint, device)
+                program: _TorchScript | _TorchExport = _TorchScript(checkpoint, device, output, key)
             elif any(name.endswith("/archive_format") for name in names):
-                run, shape = _torch_export(checkpoint, device, key)
+                program = _TorchExport(checkpoint, device, output, key)
             else:
                 raise UserError(
                     f"{key}: holds no program of torch.export or TorchScript; weights are read by "
                     "victim=pretrained"
                 )
+        if ranges is None and program.is_tanh:
+            raise _undeclared(key, program.dtype)
+        layouts = read_layouts(program.takes, program.gives, layout, key)
+        shape = InputShape.of(program.takes, layouts[0], key, program.most)
+        format = Format(shape, program.dtype, layouts, ranges)
         self.in_channels = shape.channels
-        self._program = Program(lambda x: run(x.to(device)).float().cpu(), shape, key)
+        self.transport = losing(program.answers)
+        self._program = Program(program, format, key)
+        format.report(key, program.answers)
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
@@ -168,17 +113,24 @@ class Exported:
 class Onnx:
     """A model in an ONNX file, as a black box.
 
+    Images are converted to the type and the layout of the model's input, and answers back.
+
     Args:
-        checkpoint: path of the file; its model maps one float32 input in [0, 1] to [0, 1].
+        checkpoint: path of the file; its model has one input without a default.
         accelerator: where it computes; a GPU needs the package onnxruntime-gpu.
         threads: of the CPU.
+        value_range: see :class:`Exported`.
+        output: name of the output that holds the images; None: the only one that can.
+        layout: see :class:`Exported`.
 
     Attributes:
         in_channels: channels of the images that it takes; None where the file does not say.
+        transport: type of its answers, where that loses precision.
 
     Raises:
-        UserError: the file is missing or damaged, keeps weights outside of its folder, or takes
-            other inputs; or onnxruntime is not installed.
+        UserError: the file is missing or damaged, keeps weights outside of its folder, takes no
+            images, or gives several outputs; or its answers come from tanh, and no range is
+            declared; or onnxruntime is not installed.
     """
 
     version: ClassVar[int] = 1
@@ -189,6 +141,9 @@ class Onnx:
         checkpoint: File,
         accelerator: Accelerator = "auto",
         threads: Annotated[PositiveInt, RUNTIME] = 2,
+        value_range: ValueRange | None = None,
+        output: Text | None = None,
+        layout: Layout | None = None,
     ) -> None:
         key = f"victim.checkpoint={checkpoint}"
         onnxruntime = library("onnxruntime")
@@ -204,21 +159,38 @@ class Onnx:
             session = onnxruntime.InferenceSession(
                 path, options, providers=providers, enable_fallback=False
             )
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
-            found = ", ".join(f"{i.name} {i.type}" for i in inputs)
+        inputs, outputs = session.get_inputs(), {o.name: o for o in session.get_outputs()}
+        if len(inputs) != 1:
+            found = ", ".join(f"{one_line(i.name)} {i.type}" for i in inputs[:5])
             raise UserError(
-                f"{key}: takes {found or 'nothing'} and gives {len(outputs)} outputs; export a "
-                "model of one float32 input and one output"
+                f"{key}: takes {found or 'nothing'}; export a model of one image batch, with a "
+                "default (an initializer) for each further input"
             )
-        shape = InputShape.of(inputs[0].shape, key)
+        # An output without sizes may be a number, or one that states none.
+        chosen = choose_output({k: o.shape or None for k, o in outputs.items()}, output, key)
+        (given,), gives = inputs, outputs[chosen]
+        if unknown := {given.type, gives.type} - ONNX_TYPES.keys():
+            raise UserError(
+                f"{key}: takes {given.type} and gives {gives.type}; export a model whose images "
+                f"are of {', '.join(ONNX_TYPES)}, not {min(unknown)}"
+            )
+        dtype, answers = ONNX_TYPES[given.type], ONNX_TYPES[gives.type]
+        with _readable(key, "is it an ONNX file?"):
+            if value_range is None and is_tanh(Path(checkpoint), chosen):
+                raise _undeclared(key, dtype)
+        layouts = read_layouts(given.shape, gives.shape, layout, key)
+        shape = InputShape.of(given.shape, layouts[0], key)
+        ranges = None if value_range is None else intervals(value_range)
+        format = Format(shape, dtype, layouts, ranges)
         self.in_channels = shape.channels
+        self.transport = losing(answers)
 
         def run(x: Tensor) -> Tensor:
-            (answer,) = session.run(None, {inputs[0].name: x.contiguous().numpy()})
-            return torch.from_numpy(np.asarray(answer, dtype=np.float32))
+            (answer,) = session.run([chosen], {given.name: x.contiguous().numpy()})
+            return torch.from_numpy(answer)
 
-        self._program = Program(run, shape, key)
+        self._program = Program(run, format, key)
+        format.report(key, answers)
 
     @staticmethod
     def further_files(arguments: Mapping[str, Any]) -> dict[str, Path]:
@@ -228,6 +200,11 @@ class Onnx:
 
     def translate(self, x: Tensor) -> Tensor:
         return self._program(x)
+
+
+def _undeclared(key: str, dtype: torch.dtype) -> UserError:
+    remedy = declaring(SIGNED, dtype)
+    return UserError(f"{key}: its answers come from tanh, so they are likely in {SIGNED}; {remedy}")
 
 
 @contextmanager
@@ -246,29 +223,98 @@ def _readable(key: str, remedy: str) -> Iterator[None]:
         raise UserError(f"{key}: cannot be read ({reason}); {remedy}") from error
 
 
-def _torchscript(path: str, device: torch.device) -> tuple[Callable[[Tensor], Tensor], InputShape]:
-    module: Any = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
-    return module.eval(), InputShape(None, None, None, None)
+class _TorchScript:
+    """A module of TorchScript, which states only what its code does.
+
+    Attributes:
+        takes, gives: sizes of inputs and answers.
+        most: images at once, where their number has a limit.
+        dtype: of inputs: that of the weights.
+        answers: type of the answers; None: not known.
+        is_tanh: whether the answers come from tanh.
+    """
+
+    takes: tuple[Any, ...] = (None,) * 4
+    gives: tuple[Any, ...] = (None,) * 4
+    most: int | None = None
+    answers: torch.dtype | None = None
+
+    def __init__(self, path: str, device: torch.device, output: str | None, key: str) -> None:
+        module: Any = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+        self._module = module.eval()
+        self._device = device
+        self._output = output
+        self._key = key
+        weights = (p.dtype for p in module.parameters() if p.is_floating_point())
+        self.dtype = next(weights, torch.float32)
+        self.is_tanh = ends_in_tanh(self._module.inlined_graph.outputs(), _script_source)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        answers = {str(n): leaf for n, leaf in enumerate(_leaves(self._module(x.to(self._device))))}
+        shapes = {n: getattr(leaf, "shape", ()) for n, leaf in answers.items()}
+        self._output = choose_output(shapes, self._output, self._key)
+        answer = answers[self._output]
+        if not isinstance(answer, Tensor):
+            raise UserError(
+                f"{self._key}: its output {self._output} is a {type(answer).__name__}, no tensor; "
+                "choose another with victim.output"
+            )
+        return answer.cpu()
 
 
-def _torch_export(
-    path: str, device: torch.device, key: str
-) -> tuple[Callable[[Tensor], Tensor], InputShape]:
-    program = torch.export.load(path)
-    inputs = [
-        node.meta["val"]
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
-    ]
-    if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
-        raise UserError(f"{key}: takes {len(inputs)} inputs; export a model of one image batch")
-    for node in program.graph.nodes:
-        if node.args[_TRAINING.get(str(node.target), 0) :][:1] == (True,):
-            raise UserError(f"{key}: was exported in training mode; call eval() before exporting")
-    if inputs[0].device.type != device.type:
-        program = move_to_device_pass(program, device)
-    shape = InputShape.of(inputs[0].shape, key, _most(program, inputs[0]))
-    return program.module(), shape
+class _TorchExport:
+    """A program of torch.export; attributes as of :class:`_TorchScript`."""
+
+    def __init__(self, path: str, device: torch.device, output: str | None, key: str) -> None:
+        program = torch.export.load(path)
+        nodes = {node.name: node for node in program.graph.nodes}
+        inputs = [nodes[name].meta["val"] for name in program.graph_signature.user_inputs]
+        if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+            raise UserError(f"{key}: takes {len(inputs)} inputs; export a model of one image batch")
+        specs = program.graph_signature.output_specs
+        ends = [spec.arg for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
+        found = {str(n): nodes.get(getattr(end, "name", "")) for n, end in enumerate(ends)}
+        values = {n: node.meta.get("val") if node else None for n, node in found.items()}
+        shapes = {n: getattr(value, "shape", ()) for n, value in values.items()}
+        chosen = choose_output(shapes, output, key)
+        end, value = found[chosen], values[chosen]
+        if not isinstance(value, Tensor):
+            raise UserError(f"{key}: its output {chosen} is no tensor; choose another one")
+        self.takes, self.gives = inputs[0].shape, value.shape
+        self.most = _most(program, inputs[0])
+        self.dtype, self.answers = inputs[0].dtype, value.dtype
+        self.is_tanh = ends_in_tanh([end], _export_source)
+        if inputs[0].device.type != device.type:
+            program = move_to_device_pass(program, device)
+        self._module = program.module()
+        self._device = device
+        self._place = int(chosen)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        answer: Tensor = _leaves(self._module(x.to(self._device)))[self._place]
+        return answer.cpu()
+
+
+def _leaves(answer: Any) -> list[Any]:
+    """What a program returns, without the lists and dicts that it is in."""
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    if isinstance(answer, list | tuple):
+        return [leaf for part in answer for leaf in _leaves(part)]
+    return [answer]
+
+
+def _script_source(value: Any) -> tuple[str, Iterable[Any]]:
+    """Operation of TorchScript and its inputs; those of a branch are what its blocks give."""
+    node = value.node()
+    inputs = [*node.inputs(), *(end for block in node.blocks() for end in block.outputs())]
+    return node.kind().rpartition("::")[2], inputs
+
+
+def _export_source(node: Any) -> tuple[str, Iterable[Any]]:
+    """Operation of torch.export and its inputs."""
+    name = str(getattr(node.target, "__name__", node.target))
+    return name.partition(".")[0], node.all_input_nodes
 
 
 def _most(program: torch.export.ExportedProgram, batch: Tensor) -> int | None:

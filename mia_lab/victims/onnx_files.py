@@ -1,4 +1,4 @@
-"""The files that hold tensors of an ONNX model, besides its own file."""
+"""What the file of an ONNX model says: which files hold its tensors, and what its answers are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from mia_lab.errors import UserError, one_line
 from mia_lab.store.content import file_state
+from mia_lab.victims.value_range import ends_in_tanh
 
 Reference = tuple[str, str, str]
 """Location, offset and length, as the model states them; "" where it does not."""
@@ -122,24 +123,47 @@ def loadable(model: Path) -> Iterator[Path]:
         yield Path(folder, model.name)
 
 
+def is_tanh(model: Path, output: str) -> bool:
+    """Whether the values of an output come from tanh.
+
+    Args:
+        model: path of a model that onnxruntime has loaded.
+        output: its name.
+    """
+    content = _read(model)
+    if content.functions:
+        content = library("onnx.inliner").inline_local_functions(content)
+    producers = {name: node for node in content.graph.node for name in node.output}
+
+    def source(name: str) -> tuple[str, Iterable[str]] | None:
+        node = producers.get(name)
+        return node and (node.op_type, node.input)
+
+    return ends_in_tanh([output], source)
+
+
 @cache
 def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
     """What a model states of the files that hold its tensors; read once while it stays the same."""
-    onnx = library("onnx")
-    try:
-        content = onnx.ModelProto.FromString(model.read_bytes())
-    except Exception as error:  # of protobuf, whose classes depend on its version
-        reason = one_line(str(error)) or type(error).__name__
-        raise UserError(
-            f"victim.checkpoint={model}: cannot be read ({reason}); is it an ONNX file?"
-        ) from error
     found: dict[Reference, None] = {}
-    for tensor in _messages(content, onnx.TensorProto):
+    for tensor in _messages(_read(model), library("onnx").TensorProto):
         if tensor.data_location == tensor.EXTERNAL:
             stated = {entry.key: entry.value for entry in tensor.external_data}
             offset, length = (stated.get(name, "") for name in ("offset", "length"))
             found[stated.get("location", ""), offset, length] = None
     return tuple(found)
+
+
+def _read(model: Path) -> Any:
+    """The message in the file of a model, without tensors of other files."""
+    onnx = library("onnx")
+    try:
+        return onnx.ModelProto.FromString(model.read_bytes())
+    except Exception as error:  # of protobuf, whose classes depend on its version
+        reason = one_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"victim.checkpoint={model}: cannot be read ({reason}); is it an ONNX file?"
+        ) from error
 
 
 def _messages(message: Any, kind: type) -> Iterator[Any]:

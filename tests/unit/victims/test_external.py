@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
+from mia_lab.config.component import Component
+from mia_lab.data.transforms import in_levels
 from mia_lab.errors import UserError
 from mia_lab.victims.export import to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx
 from mia_lab.victims.networks import UnitRange
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet
+
+node = onnx.helper.make_node
 
 
 class Plain(nn.Module):
@@ -117,10 +126,10 @@ def test_torchscript_answers_in_eval_mode(tmp_path: Path, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5], ids=["norm", "dropout"])
-def test_a_program_in_training_mode_is_refused(tmp_path: Path, x: Tensor, dropout: float) -> None:
+def test_a_program_in_training_mode_answers(tmp_path: Path, x: Tensor, dropout: float) -> None:
     path = pt2(Plain(dropout).train(), tmp_path / "training.pt2", x[:2])
-    with pytest.raises(UserError, match=r"exported in training mode; call eval\(\)"):
-        Exported(path, "cpu")
+    answer = Exported(path, "cpu").translate(x)
+    assert not torch.allclose(answer, Plain(dropout).eval()(x), atol=0.01)
 
 
 def overwrite(path: Path, ending: str) -> None:
@@ -189,28 +198,38 @@ def test_torchscript_says_what_failed(tmp_path: Path, x: Tensor) -> None:
 
 def test_onnx_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "v.onnx"
-    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node("Neg", ["x"], ["y"])
-    for kind, sizes, message in (
-        (onnx.TensorProto.DOUBLE, (1, 3, 8, 8), r"takes x tensor\(double\)"),
-        (onnx.TensorProto.FLOAT, (1, 3), "takes inputs of 2 dimensions"),
+    for kind, shape, message in (
+        (TensorProto.INT64, [1, 3, 8, 8], r"takes tensor\(int64\) and gives tensor\(int64\); exp"),
+        (TensorProto.BFLOAT16, [1, 3, 8, 8], r"takes tensor\(bfloat16\)"),
+        (TensorProto.FLOAT, [1, 3], "takes inputs of 2 dimensions"),
     ):
-        graph = onnx.helper.make_graph(
-            [node], "negative", [value("x", kind, sizes)], [value("y", kind, sizes)]
-        )
-        opset = [onnx.helper.make_opsetid("", 18)]
-        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+        onnx_graph(path, [node("Identity", ["x"], ["y"])], shape, kind=kind, gives=kind)
         with pytest.raises(UserError, match=message):
             Onnx(str(path), "cpu")
 
 
-def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> None:
-    """Write a graph from ``x`` of a shape to ``y``."""
+def onnx_graph(
+    path: Path,
+    nodes: list[Any],
+    shape: Sequence[object],
+    kind: int = TensorProto.FLOAT,
+    gives: int = TensorProto.FLOAT,
+    outputs: Mapping[str, Sequence[object] | None] | None = None,
+    **constants: float,
+) -> str:
+    """Write a graph from ``x`` of a shape to ``y``, or to some outputs."""
     value = onnx.helper.make_tensor_value_info
-    inputs = [value("x", onnx.TensorProto.FLOAT, shape)]
-    outputs = [value("y", onnx.TensorProto.FLOAT, None)]
-    graph = onnx.helper.make_graph(nodes, "graph", inputs, outputs)
+    outputs = {"y": None} if outputs is None else outputs
+    graph = onnx.helper.make_graph(
+        nodes,
+        "graph",
+        [value("x", kind, shape)],
+        [value(name, gives, sizes) for name, sizes in outputs.items()],
+        [onnx.numpy_helper.from_array(np.float32(v), name) for name, v in constants.items()],
+    )
     opset = [onnx.helper.make_opsetid("", 18)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -220,20 +239,22 @@ def onnx_graph(path: Path, nodes: list[Any], shape: list[object]) -> None:
 def test_answers_of_another_shape(tmp_path: Path, x: Tensor, operation: str, found: str) -> None:
     more = {"keepdims": 0} if operation == "ReduceSum" else {}
     nodes = [
-        onnx.helper.make_node(operation, ["x"], ["z"], **more),
-        onnx.helper.make_node("Cast", ["z"], ["y"], to=onnx.TensorProto.FLOAT),
+        node(operation, ["x"], ["z"], **more),
+        node("Cast", ["z"], ["y"], to=TensorProto.FLOAT),
     ]
     path = tmp_path / "v.onnx"
     onnx_graph(path, nodes, ["n", 3, 32, 32])
     victim = Onnx(str(path), "cpu", threads=1)
     shape = found.replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(UserError, match=rf"answers images .* with shape {shape}, expected \(5, 3"):
+    with pytest.raises(
+        UserError, match=rf"answers images .* with shape {shape}, expected \(5, C, 32"
+    ):
         victim.translate(x)
 
 
 @pytest.mark.parametrize("size", [2**40, 0])
 def test_sizes_out_of_range(tmp_path: Path, size: int) -> None:
-    nodes = [onnx.helper.make_node("Neg", ["x"], ["y"])]
+    nodes = [node("Neg", ["x"], ["y"])]
     path = tmp_path / "v.onnx"
     onnx_graph(path, nodes, [size, 3, 32, 32])
     with pytest.raises(UserError, match=r"v\.onnx: takes inputs of shape .*from 1 to 16384"):
@@ -246,7 +267,7 @@ def test_messages_of_libraries_are_one_line(
 ) -> None:
     """onnxruntime repeats a name that is in the file, and prints what it cannot decode."""
     path = tmp_path / "v.onnx"
-    onnx_graph(path, [onnx.helper.make_node("Neg", ["zzzz"], ["y"])], [1, 3, 32, 32])
+    onnx_graph(path, [node("Neg", ["zzzz"], ["y"])], [1, 3, 32, 32])
     path.write_bytes(path.read_bytes().replace(b"zzzz", name))
     with pytest.raises(UserError, match="cannot be read") as error:
         Onnx(str(path), "cpu")
@@ -259,3 +280,296 @@ def test_no_gpu(tmp_path: Path, x: Tensor) -> None:
     path = pt2(Plain().eval(), tmp_path / "v.pt2", x[:2])
     with pytest.raises(UserError, match=r"trainer\.accelerator=gpu: no GPU"):
         Exported(path, "gpu")
+
+
+class Mapped(nn.Module):
+    """A convolution between numbers of channels, and what ends it."""
+
+    def __init__(self, takes: int, gives: int, end: nn.Module) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.convolution = nn.Conv2d(takes, gives, 3, padding=1)
+        self.end = end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.convolution(x))
+
+
+@pytest.mark.parametrize(("takes", "gives"), [(1, 1), (4, 3), (3, 5)])
+def test_any_channels_of_rectangles(tmp_path: Path, takes: int, gives: int) -> None:
+    module, x = Mapped(takes, gives, nn.Sigmoid()).eval(), torch.rand(3, takes, 16, 48)
+    to_pt2(module, x[:2], tmp_path / "v.pt2")
+    to_onnx(module, x[:2], tmp_path / "v.onnx")
+    script(module, tmp_path / "v.pt", x[:2])
+    for victim in (
+        Exported(str(tmp_path / "v.pt2"), "cpu"),
+        Exported(str(tmp_path / "v.pt"), "cpu"),
+        Onnx(str(tmp_path / "v.onnx"), "cpu", threads=1),
+    ):
+        assert victim.in_channels in (takes, None)
+        torch.testing.assert_close(victim.translate(x), module(x).detach(), rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match=r"width 48 and height 16, but data\.image_size=32; set "):
+        Onnx(str(tmp_path / "v.onnx"), "cpu").translate(torch.rand(1, takes, 32, 32))
+    with pytest.raises(UserError, match=r"data\.image_size=\[16,48\]; set data\.image_size=\[48,1"):
+        Onnx(str(tmp_path / "v.onnx"), "cpu").translate(torch.rand(1, takes, 48, 16))
+
+
+@pytest.mark.parametrize(
+    ("shape", "gives"),
+    [
+        (["n", 32, 32, 3], ["n", 32, 32, 3]),
+        ([None, None, None, 3], [None, None, None, 3]),
+        ([1, 32, 48, 1], None),
+        (["n", 32, 32, 35], ["n", 32, 32, 35]),
+        (["n", None, None, 35], ["n", None, None, 3]),
+    ],
+)
+def test_channels_that_come_last(tmp_path: Path, shape: list[Any], gives: list[Any] | None) -> None:
+    """Multiplies each channel by its mean over the pixels."""
+    nodes = [
+        node("ReduceMean", ["x", "axes"], ["mean"]),
+        node("Mul", ["x", "mean"], ["z"]),
+        node("Slice", ["z", "no", "channels", "last"], ["y"]),
+    ]
+    channels = shape[3] if gives is None else gives[3]
+    path = onnx_graph(tmp_path / "v.onnx", nodes, shape, outputs={"y": gives})
+    model = onnx.load(path)
+    for name, values in {"axes": [1, 2], "no": [0], "channels": [channels], "last": [3]}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(values), name))
+    onnx.save(model, path)
+    victim = Onnx(path, "cpu", threads=1)
+    height, width = (side or 20 for side in shape[1:3])
+    x = torch.rand(3, shape[3], height, width)
+    assert victim.in_channels == shape[3]
+    wanted = (x * x.mean((2, 3), keepdim=True))[:, :channels]
+    torch.testing.assert_close(victim.translate(x), wanted, rtol=0, atol=1e-6)
+
+
+def test_channels_that_may_be_anywhere(tmp_path: Path) -> None:
+    nodes = [node("Identity", ["x"], ["y"])]
+    for shape in (["n", 20, 30, 40], ["n", 32, 32, 32], ["n", None, None, 64]):
+        path = onnx_graph(tmp_path / "v.onnx", nodes, shape)
+        with pytest.raises(UserError, match=r"takes inputs of shape .*; set victim\.layout=nchw"):
+            Onnx(path, "cpu")
+        sizes = [s if isinstance(s, int) else None for s in shape]
+        assert Onnx(path, "cpu", layout="nhwc").in_channels == sizes[3]
+        assert Onnx(path, "cpu", layout="nchw").in_channels == sizes[1]
+    path = onnx_graph(tmp_path / "v.onnx", nodes, ["n", None, None, None])
+    assert Onnx(path, "cpu").in_channels is None
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+def test_numbers_of_other_types(tmp_path: Path, x: Tensor, kind: str) -> None:
+    code = TensorProto.DataType.Value(kind)
+    nodes = [node("Identity", ["x"], ["y"])]
+    path = onnx_graph(tmp_path / "v.onnx", nodes, ["n", 3, 32, 32], code, code)
+    victim = Onnx(path, "cpu")
+    expected = x.half().float() if kind == "FLOAT16" else x
+    assert torch.equal(victim.translate(x), expected)
+    assert victim.transport == ("float16 numbers" if kind == "FLOAT16" else None)
+
+
+def test_bytes_are_levels(tmp_path: Path) -> None:
+    x = torch.arange(256).reshape(1, 1, 16, 16).float() / 255
+    same = [node("Identity", ["x"], ["y"])]
+    real = [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Div", ["f", "k"], ["y"])]
+    shape = ["n", 1, 16, 16]
+    path = onnx_graph(tmp_path / "v.onnx", same, shape, TensorProto.UINT8, TensorProto.UINT8)
+    victim = Onnx(path, "cpu")
+    assert torch.equal(victim.translate(x), x)
+    assert torch.equal(victim.translate(x + 0.4 / 255).clamp(0, 1), x)
+    assert victim.transport == "uint8 numbers"
+    path = onnx_graph(tmp_path / "v.onnx", real, shape, TensorProto.UINT8, k=255)
+    assert torch.equal(Onnx(path, "cpu").translate(x), x)
+    with pytest.raises(UserError, match=r"takes uint8, which cannot be \[-1,1\]; set .*=\[\[0,255"):
+        Onnx(path, "cpu", value_range=[-1, 1])
+
+
+def test_half_precision_of_programs(tmp_path: Path, x: Tensor) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sigmoid()).eval().bfloat16()
+    wanted = module(x.bfloat16()).detach().float()
+    for path in (
+        pt2(module, tmp_path / "v.pt2", x[:2].bfloat16()),
+        script(module, tmp_path / "v.pt", x[:2].bfloat16()),
+    ):
+        torch.testing.assert_close(Exported(path, "cpu").translate(x), wanted, rtol=0, atol=0.01)
+    assert Exported(str(tmp_path / "v.pt2"), "cpu").transport == "bfloat16 numbers"
+
+
+def two_outputs(path: Path, sizes: Sequence[object] | None) -> str:
+    nodes = [node("Identity", ["x"], ["y"]), node("ReduceMean", ["x"], ["z"], keepdims=1)]
+    if sizes == [1]:
+        nodes[1] = node("Shape", ["x"], ["s"], start=0, end=1)
+        nodes.append(node("Cast", ["s"], ["z"], to=TensorProto.FLOAT))
+    shape = ["n", 3, 32, 32]
+    return onnx_graph(path, nodes, shape, outputs={"z": sizes, "y": shape})
+
+
+def test_one_of_several_outputs(tmp_path: Path, x: Tensor) -> None:
+    path = two_outputs(tmp_path / "v.onnx", [1, 1, 1, 1])
+    with pytest.raises(
+        UserError, match=r"gives z \(1, 1, 1, 1\), y \(n, 3, 32, 32\); choose one with victim\.outp"
+    ):
+        Onnx(path, "cpu")
+    with pytest.raises(UserError, match=r"gives no victim\.output=w; choose one of z \(1"):
+        Onnx(path, "cpu", output="w")
+    assert torch.equal(Onnx(path, "cpu", output="y").translate(x), x)
+    path = two_outputs(tmp_path / "v.onnx", None)
+    with pytest.raises(UserError, match=r"gives z.*, y \(n, 3, 32, 32\); choose one"):
+        Onnx(path, "cpu")
+
+
+def test_the_only_output_that_can_hold_images(
+    tmp_path: Path, x: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = two_outputs(tmp_path / "v.onnx", [1])
+    assert torch.equal(Onnx(path, "cpu").translate(x), x)
+    assert "y is the only one that can hold images" in caplog.text
+
+
+def test_two_inputs(tmp_path: Path, x: Tensor) -> None:
+    path = onnx_graph(
+        tmp_path / "v.onnx", [node("Mul", ["x", "k"], ["y"])], ["n", 3, 32, 32], k=0.5
+    )
+    model = onnx.load(path)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("k", TensorProto.FLOAT, []))
+    onnx.save(model, path)
+    assert torch.equal(Onnx(path, "cpu").translate(x), x / 2)
+    del model.graph.initializer[0]
+    onnx.save(model, path)
+    with pytest.raises(UserError, match=r"takes x tensor\(float\), k tensor\(float\); export a"):
+        Onnx(path, "cpu")
+
+
+class Several(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return x.mean((1, 2, 3)), {"half": x / 2, "third": x / 3}
+
+
+def test_one_of_several_outputs_of_programs(tmp_path: Path, x: Tensor) -> None:
+    for path in (
+        pt2(Several(), tmp_path / "v.pt2", x[:2]),
+        script(Several(), tmp_path / "v.pt"),
+    ):
+        assert torch.equal(Exported(path, "cpu", output="1").translate(x), x / 2)
+        assert torch.equal(Exported(path, "cpu", output="2").translate(x), x / 3)
+        with pytest.raises(UserError, match=r"gives 0 \(\d\), 1 \(.*\), 2 \(.*victim\.output=1"):
+            Exported(path, "cpu").translate(x)
+
+
+class Signed(nn.Module):
+    """From [-1, 1] to [-1, 1], perhaps copied after the tanh, or with a positive end."""
+
+    def __init__(self, *, copied: bool = False, positive: bool = False) -> None:
+        super().__init__()
+        self.copied, self.positive = copied, positive
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(x.abs() if self.positive else x)
+        return y.flip(1).permute(0, 2, 3, 1).permute(0, 3, 1, 2).clamp(-1, 1) if self.copied else y
+
+
+def forms(module: nn.Module, folder: Path, x: Tensor) -> list[Callable[..., Exported | Onnx]]:
+    """The module in all three forms, ready to be loaded."""
+    to_pt2(module, x[:2], folder / "v.pt2")
+    to_onnx(module, x[:2], folder / "v.onnx")
+    script(module, folder / "v.pt", x[:2])
+    return [
+        partial(Exported, str(folder / "v.pt2"), "cpu"),
+        partial(Exported, str(folder / "v.pt"), "cpu"),
+        partial(Onnx, str(folder / "v.onnx"), "cpu", threads=1),
+    ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"copied": True}, {"positive": True}])
+def test_answers_from_tanh_need_a_range(
+    tmp_path: Path, x: Tensor, settings: dict[str, bool]
+) -> None:
+    module = Signed(**settings)
+    for load in forms(module, tmp_path, x):
+        with pytest.raises(
+            UserError,
+            match=r"come from tanh, so they are likely in \[-1,1\]; set victim\.value_ran",
+        ):
+            load()
+        wanted = (module(2 * x - 1) + 1) / 2
+        found = load(value_range=[-1, 1]).translate(x)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+        wanted = (module(x) + 1) / 2
+        found = load(value_range=[[0, 1], [-1, 1]]).translate(x)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_tanh_in_a_branch_or_a_function(tmp_path: Path) -> None:
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(x) if x.shape[0] > 1 else x
+
+    with pytest.raises(UserError, match="come from tanh"):
+        Exported(script(Branch(), tmp_path / "v.pt"), "cpu")
+    opset = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("own", 1)]
+    own = onnx.helper.make_function("own", "End", ["a"], ["b"], [node("Tanh", ["a"], ["b"])], opset)
+    path = onnx_graph(tmp_path / "v.onnx", [node("Identity", ["x"], ["y"])], ["n", 3, 32, 32])
+    model = onnx.load(path)
+    model.graph.node[0].op_type, model.graph.node[0].domain = "End", "own"
+    model.functions.append(own)
+    model.opset_import.append(opset[1])
+    onnx.save(model, path)
+    with pytest.raises(UserError, match="come from tanh"):
+        Onnx(path, "cpu")
+
+
+def test_the_declared_range_is_mapped_exactly(tmp_path: Path) -> None:
+    """Levels k become 2 k - 255 in [-255, 255], and come back as they were."""
+    x = torch.arange(256).reshape(1, 1, 16, 16).float() / 255
+    path = onnx_graph(tmp_path / "v.onnx", [node("Identity", ["x"], ["y"])], ["n", 1, 16, 16])
+    for value_range in ([-255, 255], [-1, 1], [0, 255], [-0.5, 0.5]):
+        found = Onnx(path, "cpu", value_range=value_range).translate(x)
+        torch.testing.assert_close(found, x, rtol=0, atol=6e-8)
+        np.testing.assert_array_equal(in_levels(found.numpy()), in_levels(x.numpy()))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "remedy"),
+    [
+        (-1, 1, r"from -1 to 1, outside \[0,1\]; set victim\.value_range=\[-1,1\], or \[\[0,1\],"),
+        (0, 255, r"from 0 to 255, outside \[0,1\]; set victim\.value_range=\[0,255\], or"),
+        (0, 1.5, r"from 0 to 1\.5, outside \[0,1\]; declare its range with victim\.value_range="),
+        (-3, 2, r"from -3 to 2, outside \[0,1\]; declare its range"),
+    ],
+)
+def test_answers_outside_the_range(tmp_path: Path, low: float, high: float, remedy: str) -> None:
+    nodes = [node("Mul", ["x", "k"], ["z"]), node("Add", ["z", "m"], ["y"])]
+    path = onnx_graph(tmp_path / "v.onnx", nodes, ["n", 1, 16, 16], k=high - low, m=low)
+    x = torch.linspace(0, 1, 256).reshape(1, 1, 16, 16)
+    with pytest.raises(UserError, match=remedy):
+        Onnx(path, "cpu").translate(x)
+    found = Onnx(path, "cpu", value_range=[[0, 1], [low, high]]).translate(x)
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match=r"outside victim\.value_range, \[2,3\]; declare what the"):
+        Onnx(path, "cpu", value_range=[[0, 1], [2, 3]]).translate(x)
+
+
+def test_rounding_beyond_the_range_is_clamped(tmp_path: Path) -> None:
+    x = torch.ones(1, 1, 16, 16)
+    for factor in (1 + 5e-7, 1 + 2e-6):
+        path = onnx_graph(
+            tmp_path / "v.onnx", [node("Mul", ["x", "k"], ["y"])], ["n", 1, 16, 16], k=factor
+        )
+        if factor < 1 + 1e-6:
+            assert torch.equal(Onnx(path, "cpu").translate(x), x)
+        else:
+            with pytest.raises(UserError, match=r"outside \[0,1\]"):
+                Onnx(path, "cpu").translate(x)
+
+
+@pytest.mark.parametrize("value_range", ["[1,-1]", "[0,0]", "[0]", "[[0,1]]", "[[0,1],[1,0]]"])
+def test_ranges_that_are_none(value_range: str) -> None:
+    path = "mia_lab.victims.external.Onnx"
+    settings = {"_target_": path, "checkpoint": "v.onnx", "value_range": json.loads(value_range)}
+    with pytest.raises(
+        UserError, match=r"victim\.value_range=.*: must be \[low,high\], or one pair"
+    ):
+        Component.of("victim", settings)

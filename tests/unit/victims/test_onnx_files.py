@@ -18,7 +18,7 @@ from mia_lab.errors import UserError
 from mia_lab.victims.external import Onnx
 
 SHAPE = ["n", 3, 8, 8]
-X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+X = 0.25 + 0.25 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 ADD = h.make_node("Add", ["x", "w"], ["y"])
 AS_CHANNELS = h.make_node("Reshape", ["v", "shape"], ["w"])
 CHANNELS = h.make_tensor("shape", TensorProto.INT64, [4], [1, 3, 1, 1])
@@ -99,7 +99,7 @@ PLACES: dict[str, Callable[[], ModelProto]] = {
     "sparse initializer": lambda: sparse(as_constant=False),
     "sparse constant": lambda: sparse(as_constant=True),
 }
-NUMBERS = np.array([0.25, 0.5, 0.75], np.float32)
+NUMBERS = np.array([0.125, 0.25, 0.5], np.float32)
 
 
 def shifted(numbers: np.ndarray) -> torch.Tensor:

@@ -1,0 +1,342 @@
+"""A program that other software wrote, as a function from images in [0, 1] to images in [0, 1]."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mia_lab.errors import UserError, one_line
+from mia_lab.parameters import MIN_SIDE
+from mia_lab.victims.value_range import LEVELS, SIGNED, UNIT, Interval
+
+log = logging.getLogger(__name__)
+
+LARGEST_SIDE = 2**14
+"""No program takes more images at once, larger ones, or ones of more channels."""
+
+Layout = Literal["nchw", "nhwc"]
+"""Whether the channels of a batch come before height and width, or last."""
+
+Sizes = Sequence[Any]
+"""Of a batch: whole numbers where they are fixed."""
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """What a program takes; None where it takes any.
+
+    Attributes:
+        batch: images at once.
+        channels: of each.
+        height, width: of each, in pixels.
+        most: images at once, where their number has a limit.
+    """
+
+    batch: int | None = None
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    most: int | None = None
+
+    @classmethod
+    def of(cls, sizes: Sizes, layout: Layout, key: str, most: int | None = None) -> InputShape:
+        """From the sizes that a file states.
+
+        Raises:
+            UserError: they are not four, or out of range.
+        """
+        if len(sizes) != 4:
+            raise UserError(
+                f"{key}: takes inputs of {len(sizes)} dimensions; export a model that translates "
+                "images (N, C, H, W) or (N, H, W, C)"
+            )
+        fixed = [s if type(s) is int else None for s in sizes]
+        if any(s is not None and not 1 <= s <= LARGEST_SIDE for s in fixed):
+            raise UserError(
+                f"{key}: takes inputs of shape {shown(sizes)}; export a model whose sizes are from "
+                f"1 to {LARGEST_SIDE}"
+            )
+        batch, *rest = fixed
+        channels, height, width = rest if layout == "nchw" else (rest[2], *rest[:2])
+        return cls(batch, channels, height, width, most)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a program takes and gives images.
+
+    Attributes:
+        shape: of what it takes.
+        dtype: type of its inputs; whole numbers are rounded to the nearest level.
+        layouts: of inputs and answers.
+        value_range: of inputs and answers, as the user declares them; None: [0, 1] for real
+            numbers, [0, 255] for bytes.
+    """
+
+    shape: InputShape
+    dtype: torch.dtype
+    layouts: tuple[Layout, Layout]
+    value_range: tuple[Interval, Interval] | None
+
+    def taken(self, key: str) -> Interval:
+        """The range of the inputs.
+
+        Raises:
+            UserError: inputs of this type are no images, or do not hold this range.
+        """
+        natural = natural_range(self.dtype)
+        if natural is None:
+            raise UserError(
+                f"{key}: takes {_name(self.dtype)}; export a model of float32, float64, float16 or "
+                "uint8"
+            )
+        if self.value_range is None:
+            return natural
+        declared = self.value_range[0]
+        if natural == LEVELS and not LEVELS.contains(declared.low, declared.high):
+            raise UserError(
+                f"victim.value_range: {key} takes uint8, which cannot be {declared}; set "
+                f"victim.value_range=[[0,255],{self.value_range[1]}]"
+            )
+        return declared
+
+    def report(self, key: str, answers: torch.dtype | None) -> None:
+        """Log how images are converted; nothing for those of the package."""
+        taken = self.taken(key)
+        given = self.value_range[1] if self.value_range else answers and natural_range(answers)
+        sides = [(self.dtype, self.layouts[0], taken), (answers, self.layouts[1], given)]
+        if all(side == (torch.float32, "nchw", UNIT) for side in sides):
+            return
+        texts = [f"{_name(t) + ' ' if t else ''}{y.upper()} in {r}" for t, y, r in sides]
+        log.info("%s: takes %s and gives %s", key, *texts)
+
+
+class Program:
+    """A function of image batches behind the black-box protocol, whatever batches it takes.
+
+    Args:
+        run: on the CPU, takes and gives batches of the format.
+        format: where the batch size is fixed, batches are cut and filled up.
+        key: what to call it in errors.
+
+    Raises:
+        UserError: the format is none of images.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], format: Format, key: str) -> None:
+        self._run = run
+        self._format = format
+        self._taken = format.taken(key)
+        self._key = key
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Translate a batch.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1].
+
+        Returns:
+            float32 (N, C', H, W) in [0, 1], of as many channels as the program gives.
+
+        Raises:
+            UserError: the program fails, or gives something else than images of this size within
+                its range.
+        """
+        shape = self._format.shape
+        self._check(x)
+        size = shape.batch or min(len(x), shape.most or len(x))
+        answers = []
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+            answers.append(self._answer(filled)[: len(part)])
+        return torch.cat(answers)
+
+    def _answer(self, x: Tensor) -> Tensor:
+        layout, other_layout = self._format.layouts
+        values = self._taken.scaled(x)
+        if not self._format.dtype.is_floating_point:
+            values = values.round()
+        values = values.to(self._format.dtype)
+        if layout == "nhwc":
+            values = values.permute(0, 2, 3, 1).contiguous()
+        try:
+            answer = self._run(values)
+        except UserError:
+            raise
+        except Exception as error:  # of whatever library runs it
+            lines = [s.strip() for s in str(error).splitlines() if s.strip()] or [""]
+            # TorchScript begins with where it happened, and ends with what.
+            reason = lines[-1 if lines[0].startswith("The following operation") else 0]
+            reason = one_line(reason, 500)
+            raise UserError(
+                f"{self._key}: fails on images of shape {tuple(x.shape)} ({reason}); "
+                "does data.image_size fit it?"
+            ) from error
+        images = answer
+        if other_layout == "nhwc" and answer.ndim == 4:
+            images = answer.permute(0, 3, 1, 2).contiguous()
+        n, _, height, width = x.shape
+        if images.shape != (n, *images.shape[1:2], height, width) or not images.shape[1]:
+            raise UserError(
+                f"{self._key}: answers images of shape {tuple(x.shape)} with shape "
+                f"{tuple(images.shape)}, expected ({n}, C, {height}, {width}); export a model that "
+                "translates images to images of the same size"
+            )
+        return self._unit(images)
+
+    def _unit(self, images: Tensor) -> Tensor:
+        """Answers as float32 in [0, 1]."""
+        declared, natural = self._format.value_range, natural_range(images.dtype)
+        if natural is None:
+            raise UserError(
+                f"{self._key}: answers with {_name(images.dtype)}; export a model of float32, "
+                "float64, float16 or uint8"
+            )
+        expected = declared[1] if declared else natural
+        numbers = images.double()  # not all devices know the extremes of other types
+        low, high = numbers.min().item(), numbers.max().item()
+        # Whoever asks tells of what is not finite.
+        if not math.isnan(low) and not expected.contains(low, high):
+            name = f"victim.value_range, {expected}" if declared else str(expected)
+            remedy = "declare what the model gives" if declared else self._remedy(low, high)
+            raise UserError(
+                f"{self._key}: answers with values from {low:.6g} to {high:.6g}, outside {name}; "
+                f"{remedy}"
+            )
+        return expected.unit(images).float()
+
+    def _remedy(self, low: float, high: float) -> str:
+        for likely in (SIGNED, LEVELS):
+            if likely.contains(low, high) and (likely == SIGNED or high > 2):
+                return declaring(likely, self._format.dtype)
+        return "declare its range with victim.value_range=[low,high]"
+
+    def _check(self, x: Tensor) -> None:
+        shape, (height, width) = self._format.shape, x.shape[2:]
+        wanted = [shape.width or width, shape.height or height]
+        if wanted != [width, height]:
+            size, found = (
+                s[0] if s[0] == s[1] else f"[{s[0]},{s[1]}]" for s in (wanted, [width, height])
+            )
+            raise UserError(
+                f"{self._key}: takes images of width {wanted[0]} and height {wanted[1]}, but "
+                f"data.image_size={found}; set data.image_size={size}"
+            )
+
+
+def natural_range(dtype: torch.dtype) -> Interval | None:
+    """What stands for 0 and 1 in numbers of a type, unless declared; None: they are no images."""
+    if dtype.is_floating_point:
+        return UNIT
+    return LEVELS if dtype == torch.uint8 else None
+
+
+def declaring(answers: Interval, inputs: torch.dtype) -> str:
+    """How to declare the range of answers: remedy of an error."""
+    own = natural_range(inputs)
+    if own == answers:
+        return f"set victim.value_range={answers}"
+    if own == LEVELS:
+        return f"set victim.value_range=[{own},{answers}]"
+    return (
+        f"set victim.value_range={answers}, or [{UNIT},{answers}] if its inputs are in [0, 1] "
+        "nevertheless"
+    )
+
+
+def losing(dtype: torch.dtype | None) -> str | None:
+    """How answers of a type travel, where that loses precision; else None."""
+    is_exact = dtype in (None, torch.float32, torch.float64)
+    return None if is_exact else f"{_name(dtype)} numbers"
+
+
+def choose_output(shapes: Mapping[str, Sizes | None], output: str | None, key: str) -> str:
+    """Name of the output that holds the images.
+
+    Args:
+        shapes: sizes of each output by its name; None: not known.
+        output: the name that is asked for; None: the only output that can hold images.
+        key: what to call the program in errors.
+
+    Raises:
+        UserError: there is no such output, or several can hold images.
+    """
+    listed = ", ".join(
+        one_line(name) if sizes is None else f"{one_line(name)} {shown(sizes)}"
+        for name, sizes in shapes.items()
+    )
+    if output is not None:
+        if output not in shapes:
+            raise UserError(
+                f"{key}: gives no victim.output={output}; choose one of {listed or 'none'}"
+            )
+        return output
+    images = [name for name, sizes in shapes.items() if sizes is None or len(sizes) == 4]
+    if len(images) != 1 and len(shapes) != 1:
+        remedy = f"choose one with victim.output={one_line((images or [*shapes])[0])}"
+        raise UserError(
+            f"{key}: gives {listed or 'nothing'}; "
+            f"{remedy if shapes else 'export a model that gives images'}"
+        )
+    (found,) = shapes if len(shapes) == 1 else images
+    if len(shapes) > 1:
+        log.info("%s: gives %s; %s is the only one that can hold images", key, listed, found)
+    return found
+
+
+def read_layouts(
+    inputs: Sizes, answers: Sizes, declared: Layout | None, key: str
+) -> tuple[Layout, Layout]:
+    """The layouts of inputs and answers, from the sizes that a file states.
+
+    The channels are the one of the second and the last size that is fixed, or that is below
+    `MIN_SIDE`, or that differs from the two others. Sizes that state none of it are those of the
+    other side; if no size is fixed, channels come second.
+
+    Raises:
+        UserError: the sizes leave it open.
+    """
+    if declared is not None:
+        return declared, declared
+    found = _layout(inputs), _layout(answers)
+    takes = found[0] or found[1]
+    if takes is None:
+        if len(inputs) == 4 and any(type(inputs[place]) is int for place in (1, 3)):
+            raise UserError(
+                f"{key}: takes inputs of shape {shown(inputs)}, of which the second size or the "
+                "last may be the channels; set victim.layout=nchw or nhwc"
+            )
+        takes = "nchw"
+    return takes, found[1] or takes
+
+
+def _layout(sizes: Sizes) -> Layout | None:
+    if len(sizes) != 4:
+        return None
+    _, second, third, last = (s if type(s) is int else None for s in sizes)
+    if last is None:
+        return None if second is None else "nchw"
+    if second is None:
+        return "nhwc" if last < MIN_SIDE else None
+    if (second < MIN_SIDE) != (last < MIN_SIDE):
+        return "nchw" if second < MIN_SIDE else "nhwc"
+    if second != last and third in (second, last):
+        return "nchw" if third == last else "nhwc"
+    return None
+
+
+def shown(sizes: Sizes) -> str:
+    """Sizes in a message."""
+    texts = [one_line(str(s), 30) if s is not None else "?" for s in sizes]
+    return f"({', '.join(text or '?' for text in texts)})"
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")

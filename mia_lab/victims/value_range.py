@@ -1,0 +1,104 @@
+"""The values that stand for 0 and 1 in the inputs and answers of other people's programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+ROUNDING = 1e-6
+"""How far beyond its range an answer may be, as a share of the range; it is then clamped."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The values that stand for 0 and 1; those between are mapped linearly, in float64."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{self.low:g},{self.high:g}]"
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] in this range; float64, unchanged if the range is [0, 1]."""
+        return x if self == UNIT else self.low + (self.high - self.low) * x.double()
+
+    def unit(self, values: Tensor) -> Tensor:
+        """Images of this range in [0, 1]; values up to `ROUNDING` outside of it are clamped."""
+        found = values if self == UNIT else (values.double() - self.low) / (self.high - self.low)
+        return found.clamp(0, 1)
+
+    def contains(self, low: float, high: float) -> bool:
+        """Whether values between two others are in this range, up to `ROUNDING`."""
+        slack = ROUNDING * (self.high - self.low)
+        return self.low - slack <= low and high <= self.high + slack
+
+
+UNIT, SIGNED, LEVELS = Interval(0, 1), Interval(-1, 1), Interval(0, 255)
+
+
+def intervals(value: Sequence[Any]) -> tuple[Interval, Interval]:
+    """The ranges of inputs and of answers that a :data:`ValueRange` declares.
+
+    Raises:
+        ValueError: it is neither one pair nor two, or a low end is not below the high one.
+    """
+    pairs = value if all(isinstance(pair, list) for pair in value) else [value, value]
+    if len(pairs) != 2 or any(len(pair) != 2 or not pair[0] < pair[1] for pair in pairs):
+        raise ValueError(
+            f"{value}: must be [low,high], or one pair for inputs and one for answers, such as "
+            "[[0,1],[-1,1]]"
+        )
+    inputs, answers = (Interval(*pair) for pair in pairs)
+    return inputs, answers
+
+
+def _checked(value: list[Any]) -> list[Any]:
+    intervals(value)
+    return value
+
+
+ValueRange = Annotated[list[float] | list[list[float]], AfterValidator(_checked)]
+"""What stands for 0 and 1: one pair [low, high], or one for inputs and one for answers."""
+
+KEEPING = {
+    *("identity", "alias", "clone", "detach", "contiguous", "lift_fresh_copy", "dropout", "pad"),
+    *("if", "cast", "castlike", "to", "_to_copy", "type", "float", "double", "half"),
+    *("quantizelinear", "dequantizelinear", "clip", "clamp", "hardtanh", "transpose", "permute"),
+    *("movedim", "reshape", "view", "flatten", "squeeze", "unsqueeze", "expand", "slice", "select"),
+    *("narrow", "gather", "index", "split", "chunk", "unbind", "getitem", "concat", "cat", "flip"),
+    *("roll", "tile", "repeat", "depthtospace", "spacetodepth", "pixel_shuffle", "pixel_unshuffle"),
+    *("resize", "upsample", "interpolate", "upsample_nearest2d", "upsample_bilinear2d"),
+    *("upsample_bicubic2d", "tupleconstruct", "tupleunpack", "tupleindex", "listconstruct"),
+    *("listunpack", "dictconstruct"),
+}
+"""Operations of ONNX, torch.export and TorchScript that keep the range of what they are given."""
+
+
+def ends_in_tanh(
+    ends: Iterable[Value], source: Callable[[Value], tuple[str, Iterable[Value]] | None]
+) -> bool:
+    """Whether values of a graph come from tanh, with operations that keep a range at most.
+
+    Args:
+        ends: the values.
+        source: name and inputs of the operation that a value comes from; None: of no operation.
+    """
+    waiting, seen = list(ends), set()
+    while waiting:
+        value = waiting.pop()
+        if str(value) in seen or (found := source(value)) is None:
+            continue
+        seen.add(str(value))
+        operation = found[0].lower().rstrip("_")
+        if operation == "tanh":
+            return True
+        if operation in KEEPING:
+            waiting.extend(found[1])
+    return False
