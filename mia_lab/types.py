@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,6 +243,47 @@ class Reconstructions:
         if not len(rows):
             raise KeyError(image_id)
         return int(rows[0])
+
+
+@dataclass(frozen=True)
+class Determinism:
+    """How far the answers of a victim to the same images lie apart.
+
+    Attributes:
+        alone: largest difference of a pixel between two answers to an image queried alone, in
+            [0, 1].
+        company: the same between the answers to an image queried alone and queried together with
+            the others.
+        images: number of images queried together.
+    """
+
+    alone: float
+    company: float
+    images: int
+
+    TOLERANCE: ClassVar[float] = 1.5 / 255
+    """Larger differences count: more than one level of 8 bits.
+
+    A victim that computes the same twice may differ by one level: if its answers travel in 8 bits,
+    float32 rounding moves a pixel that lies between two levels, and reduced precision (TF32,
+    float16) on other batch sizes differs by up to 1e-3. Active dropout and batch statistics differ
+    by many levels.
+    """
+
+    @property
+    def is_random(self) -> bool:
+        """Whether an answer depends on more than its image, so that queries are sent one by one."""
+        return max(self.alone, self.company) > self.TOLERANCE
+
+    def __str__(self) -> str:
+        if self.alone > self.TOLERANCE:
+            return f"repeated queries are answered differently, by up to {self.alone:.2g}"
+        if self.company > self.TOLERANCE:
+            return (
+                "answers depend on the other images of a query, and differ by up to "
+                f"{self.company:.2g}"
+            )
+        return f"repeated queries are answered alike, within {max(self.alone, self.company):.1g}"
 
 
 @dataclass(frozen=True)

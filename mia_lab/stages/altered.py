@@ -56,7 +56,7 @@ class AlteredStage(Stage[Reconstructions]):
             cast(BlackBox, victim),
             plain.images,
             self.alterations,
-            querying.actual_batch_size,
+            plain.batch_size(store),
             querying.seed,
             querying.build_defense(),
             self.repeats,

@@ -24,6 +24,7 @@ from mia_lab.stages.attack import AttackInputs, AttackScores
 from mia_lab.stages.blind import BlindStage
 from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.decisions import DecisionsStage
+from mia_lab.stages.determinism import determinism_stage
 from mia_lab.stages.difficulty import (
     DifficultyStage,
     MultiImageDifficulty,
@@ -105,7 +106,12 @@ def run_stages(
     split = SplitStage(images)
     training = _training(config, resolve)
     victim = victim_stage(config, images, training)
-    reconstructions = ReconstructionsStage(victim, images.scored, _querying(config, victim))
+    reconstructions = ReconstructionsStage(
+        victim,
+        images.scored,
+        _querying(config, victim),
+        determinism_stage(victim) if isinstance(victim, ForeignVictim) else None,
+    )
     ends_early = config.until in (Until.split, Until.victim, Until.reconstructions)
     if config.task is Task.export or ends_early:
         needs = build.needs(config) if config.until is Until.reconstructions else Needs()

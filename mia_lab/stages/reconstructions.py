@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
 from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
-from mia_lab.stages.victim import VictimStage
+from mia_lab.stages.determinism import DeterminismStage
+from mia_lab.stages.victim import ForeignVictim, VictimStage
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import Reconstructions
 from mia_lab.victims.answers import CachedAnswers
@@ -68,9 +69,10 @@ class Querying:
             cached: False where each query must get an answer of its own.
         """
         opened = victim.open(store, self.accelerator, self.mode, self.epoch)
-        if cached and isinstance(opened, BlackBox) and getattr(opened, "remote", False):
-            return CachedAnswers(opened, store.answers(victim))
-        return opened
+        if not (cached and getattr(opened, "remote", False)):
+            return opened
+        channels = cast(ForeignVictim, victim).queried.out_channels
+        return CachedAnswers(cast(BlackBox, opened), store.answers(victim), channels)
 
     def build_defense(self) -> Defense | None:
         """The defence as an object.
@@ -91,7 +93,11 @@ class Querying:
 
 @dataclass(frozen=True, eq=False)
 class ReconstructionsStage(Stage[Reconstructions]):
-    """Queries a model once with every scored image; a remote answer is kept at once."""
+    """Queries a model once with every scored image; a remote answer is kept at once.
+
+    Attributes:
+        determinism: tells whether each image is queried alone; None: as ``querying`` says.
+    """
 
     name = "reconstructions"
     version = 2
@@ -99,6 +105,7 @@ class ReconstructionsStage(Stage[Reconstructions]):
     victim: VictimStage
     images: PairDataset
     querying: Querying
+    determinism: DeterminismStage | None = None
 
     def inputs(self) -> Mapping[str, Any]:
         return {**self.images.identity(), **self.querying.inputs(self.victim.is_random)}
@@ -106,12 +113,18 @@ class ReconstructionsStage(Stage[Reconstructions]):
     def check(self) -> None:
         self.querying.build_defense()
 
+    def batch_size(self, store: Store) -> int:
+        """Images a query: one where answers depend on more than the image."""
+        if self.determinism is not None and store.result(self.determinism).is_random:
+            return 1
+        return self.querying.actual_batch_size
+
     def compute(self, folder: Path, store: Store) -> None:
         querying = self.querying
         found = query(
             querying.open(self.victim, store),
             self.images,
-            querying.actual_batch_size,
+            self.batch_size(store),
             querying.seed,
             folder,
             querying.build_defense(),

@@ -228,8 +228,6 @@ class ForeignVictim(VictimStage):
         name, queried = self.component.name, self.queried
         wanted, found = getattr(victim, "in_channels", None), queried.in_channels
         if wanted not in (None, found):
-            is_png = self.component.arguments.get("encoding") == "png"
-            more = "; victim.encoding=npy takes any number" if is_png else ""
             if queried.encoding:
                 remedy = (
                     "these are the classes of data.palette, and one more where instances are known "
@@ -240,7 +238,7 @@ class ForeignVictim(VictimStage):
                 remedy += "class, set data.input_encoding=one_hot"
             raise UserError(
                 f"victim={name}: takes {wanted} channels, the data's inputs have {found}; "
-                f"{remedy}{more}"
+                f"{remedy}"
             )
         answered, found = getattr(victim, "out_channels", None), queried.out_channels
         if answered not in (None, found):

@@ -26,7 +26,7 @@ class Unanswered(UserError):
     """The failure of a black box on a batch, with the answers that it gave.
 
     Attributes:
-        answers: answers by their index in the batch, each float32 (3, H, W) in [0, 1].
+        answers: answers by their index in the batch, each float32 (C, H, W) in [0, 1].
     """
 
     def __init__(self, message: str, answers: dict[int, Tensor]) -> None:
@@ -43,15 +43,17 @@ class CachedAnswers:
     Args:
         box: the black box to query; it must check its answers, because they are cached for good.
         folder: folder of this victim's answers; created at the first query.
+        channels: of the answers.
 
     Attributes:
         asked: number of images that the box was queried with.
         transport: transport of the box's answers, see :mod:`mia_lab.victims.blackbox`.
     """
 
-    def __init__(self, box: BlackBox, folder: Path) -> None:
+    def __init__(self, box: BlackBox, folder: Path, channels: int) -> None:
         self._box = box
         self._folder = folder
+        self._channels = channels
         self.asked = 0
         self.transport: str | None = getattr(box, "transport", None)
 
@@ -64,14 +66,15 @@ class CachedAnswers:
             repeat: index of the repeated query, for victims with random answers.
 
         Returns:
-            float32 (N, 3, H, W) in [0, 1]; the same bits each time.
+            float32 (N, C', H, W) in [0, 1]; the same bits each time.
 
         Raises:
             UserError: the box failed (the answers that it gave are cached), or the folder cannot be
                 written.
         """
         keys = [query_key(image, transform, repeat) for image in x]
-        answers = {key: self._load(key, x.shape[2:]) for key in dict.fromkeys(keys)}
+        shape = torch.Size((self._channels, *x.shape[2:]))
+        answers = {key: self._load(key, shape) for key in dict.fromkeys(keys)}
         missing = [key for key, answer in answers.items() if answer is None]
         if missing:
             answers |= self._query(missing, x[[keys.index(key) for key in missing]])
@@ -99,7 +102,7 @@ class CachedAnswers:
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.npz"
 
-    def _load(self, key: str, size: torch.Size) -> Tensor | None:
+    def _load(self, key: str, shape: torch.Size) -> Tensor | None:
         """A cached answer; None if it is missing, or its file is damaged.
 
         Raises:
@@ -109,14 +112,14 @@ class CachedAnswers:
             # NumPy does not close a damaged file that it opened itself.
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 unpacked = sum(member.file_size for member in archive.zip.infolist())
-                if unpacked > 3 * 4 * size.numel() + HEADERS:
+                if unpacked > 4 * shape.numel() + HEADERS:
                     return None
                 answer = torch.from_numpy(archive["answer"])
         except PermissionError:  # another user's: asked again, it might cost again
             raise
         except Exception:  # of NumPy's parser, zipfile and zlib
             return None
-        if answer.shape != (3, *size):
+        if answer.shape != shape:
             return None
         return answer.float() / 255 if answer.dtype == torch.uint8 else answer
 

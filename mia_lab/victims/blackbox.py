@@ -22,7 +22,7 @@ class BlackBox(Protocol):
             x: float32 (N, C, H, W) in [0, 1], on the CPU.
 
         Returns:
-            float32 (N, 3, H, W) in [0, 1], on the CPU.
+            float32 (N, C', H, W) in [0, 1], on the CPU; C' as of the targets.
         """
         ...
 
@@ -44,7 +44,7 @@ class RecordedAnswers(Protocol):
         ...
 
     def recall(self, ids: Sequence[str]) -> Tensor:
-        """Answers float32 (N, 3, H, W) in [0, 1], on the CPU."""
+        """Answers float32 (N, C, H, W) in [0, 1], on the CPU."""
         ...
 
 

@@ -24,7 +24,7 @@ def to_pt2(module: nn.Module, example: Tensor, path: Path) -> None:
     """Write a module as a program of torch.export, for batches of any size.
 
     Args:
-        module: maps float32 (N, C, H, W) to (N, 3, H, W), both in [0, 1]; in evaluation mode.
+        module: maps float32 (N, C, H, W) to (N, C', H, W), both in [0, 1]; in evaluation mode.
         example: a batch of `EXAMPLES` images.
         path: path of the file, which is written atomically.
 

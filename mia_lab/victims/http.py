@@ -12,14 +12,16 @@ and the answer has status 200 and the same number of images in the same order:
 Every string is one file in standard base64, in the format that ``encoding`` names, in the request
 and in the answer:
 
-- ``png``: an 8-bit RGB PNG; level 255 is 1.0. Inputs are rounded to the nearest level.
-- ``npy``: NumPy's ``.npy`` format, version 1 to 3, float32 (C, H, W) in [0, 1], never pickled.
-  Inputs may have any number of channels (one-hot labels); answers have 3.
+- ``png``: an 8-bit PNG, grey, RGB or RGBA for 1, 3 or 4 channels; level 255 is 1.0. Inputs are
+  rounded to the nearest level.
+- ``npy``: NumPy's ``.npy`` format, version 1 to 3, float32 (C, H, W) in [0, 1], never pickled, of
+  any number of channels.
 
-An answer has the height and width of its input. The client sends no other request, follows no
-redirect, and requests no compression. It retries after a refused or broken connection, a timeout,
-an incomplete answer, and status 408, 425, 429 or 5xx, and respects ``Retry-After``. Any other
-status stops the run with an error that shows the first line of the server's text.
+An answer has the height and width of its input, and as many channels as the targets. The client
+sends no other request, follows no redirect, and requests no compression. It retries after a refused
+or broken connection, a timeout, an incomplete answer, and status 408, 425, 429 or 5xx, and respects
+``Retry-After``. Any other status stops the run with an error that shows the first line of the
+server's text.
 `mia_lab.victims.server` is such a server.
 """
 
@@ -42,10 +44,10 @@ from torch import Tensor
 from urllib3.exceptions import HTTPError
 
 from mia_lab.errors import UserError
-from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive, Text
+from mia_lab.parameters import RUNTIME, NonNegativeInt, Positive, PositiveInt, Text
 from mia_lab.victims.address import checked_url, read_token, redirect_target, retry_after
 from mia_lab.victims.answers import Unanswered
-from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
+from mia_lab.victims.wire import PNG_MODES, TRANSPORT, decode_image, encode_image
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,8 @@ class Http:
         url: where requests are sent.
         version: the user's name for the model behind the URL; it changes no request.
         encoding: of the pictures in a request and its answer.
+        in_channels: channels of the inputs; None: not known yet.
+        out_channels: channels of the answers.
         token_variable: environment variable whose value is sent as a bearer token.
         timeout_s: for one request, from connecting to the last byte of the answer; a day at most.
         retries: how often a request is sent again.
@@ -77,10 +81,10 @@ class Http:
     Attributes:
         remote: its answers are worth keeping one by one.
         transport: how answers travel, where that loses precision.
-        in_channels: channels of the images it takes; None: any.
 
     Raises:
-        UserError: the URL is none, or the variable of the token is not set.
+        UserError: the URL is none, the variable of the token is not set, or the encoding holds no
+            pictures of so many channels.
     """
 
     version: ClassVar[int] = 1
@@ -92,6 +96,8 @@ class Http:
         url: str,
         version: Text | None = None,
         encoding: Literal["png", "npy"] = "png",
+        in_channels: Annotated[PositiveInt | None, RUNTIME] = None,
+        out_channels: Annotated[PositiveInt, RUNTIME] = 3,
         token_variable: Annotated[str | None, RUNTIME] = None,
         timeout_s: Annotated[float, Gt(0), Le(86_400), RUNTIME] = 60,
         retries: Annotated[NonNegativeInt, RUNTIME] = 5,
@@ -99,9 +105,11 @@ class Http:
     ) -> None:
         self._shown = checked_url(url)
         self.transport = TRANSPORT[encoding]
-        self.in_channels = 3 if encoding == "png" else None
         self._url = url
         self._encoding = encoding
+        self._out_channels = out_channels
+        self._check_channels("inputs", in_channels)
+        self._check_channels("answers", out_channels)
         self._token_variable = token_variable
         self._token = read_token(token_variable) if token_variable else ""
         self._timeout_s = timeout_s
@@ -116,24 +124,21 @@ class Http:
         """Send one batch.
 
         Args:
-            x: float32 (N, C, H, W) in [0, 1], on the CPU; C is 3 with ``png``.
+            x: float32 (N, C, H, W) in [0, 1], on the CPU; C is 1, 3 or 4 with ``png``.
 
         Returns:
-            float32 (N, 3, H, W) in [0, 1].
+            float32 (N, C', H, W) in [0, 1]; C' is ``out_channels``.
 
         Raises:
             Unanswered: all attempts failed, or some answers are invalid; it holds the valid ones.
             UserError: the encoding cannot represent the inputs.
         """
-        if self._encoding == "png" and x.shape[1] != 3:
-            raise UserError(
-                f"victim.encoding=png: supports 3 channels, but the inputs have {x.shape[1]}; "
-                "set victim.encoding=npy"
-            )
+        self._check_channels("inputs", x.shape[1])
         images = [encode_image(image, self._encoding) for image in x]
         body = json.dumps({"encoding": self._encoding, "images": images}).encode()
+        shape = torch.Size((len(x), self._out_channels, *x.shape[2:]))
         # Twice the size of a float32 answer in base64, plus a margin.
-        limit = 2**20 + 32 * len(x) * x.shape[2] * x.shape[3]
+        limit = 2**20 + 11 * shape.numel()
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._retries + 1),
             retry=tenacity.retry_if_exception(_is_temporary),
@@ -142,7 +147,7 @@ class Http:
             reraise=True,
         )
         try:
-            answers = retrying(self._attempt, body, limit, x.shape)
+            answers = retrying(self._attempt, body, limit, shape)
         except _Failure as failure:
             sent = retrying.statistics["attempt_number"]
             raise Unanswered(
@@ -151,6 +156,13 @@ class Http:
                 failure.answers,
             ) from failure
         return torch.stack(answers)
+
+    def _check_channels(self, what: str, channels: int | None) -> None:
+        if self._encoding == "png" and channels not in (None, *PNG_MODES.values()):
+            raise UserError(
+                f"victim.encoding=png: supports 1, 3 or 4 channels, but the {what} have "
+                f"{channels}; set victim.encoding=npy"
+            )
 
     def _attempt(self, body: bytes, limit: int, shape: torch.Size) -> list[Tensor]:
         time.sleep(max(0.0, self._next - time.monotonic()))
@@ -318,12 +330,12 @@ def _pause(state: tenacity.RetryCallState) -> float:
 def _parse(
     body: bytes, encoding: str, shape: torch.Size, quote: Callable[[str], str]
 ) -> list[Tensor]:
-    """The images of an answer to inputs of shape (N, C, H, W).
+    """The images of an answer.
 
     Args:
         body: of the answer.
         encoding: of the images.
-        shape: of the inputs.
+        shape: (N, C, H, W) of all images.
         quote: shows a text of the server in an error.
     """
     try:
@@ -343,7 +355,7 @@ def _parse(
     answers, wrong = {}, []
     for index, text in enumerate(images):
         try:
-            answers[index] = decode_image(text, encoding, (3, shape[2], shape[3]))
+            answers[index] = decode_image(text, encoding, shape[1:])
         except ValueError as error:
             wrong.append(f"image {index + 1} of {shape[0]} {error}")
     if wrong:

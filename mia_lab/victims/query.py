@@ -17,7 +17,15 @@ from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed
 from mia_lab.store import ArrayFile
-from mia_lab.types import ADAPTIVE, IDENTITY, VICTIM, Floats, PairBatch, Reconstructions
+from mia_lab.types import (
+    ADAPTIVE,
+    IDENTITY,
+    VICTIM,
+    Determinism,
+    Floats,
+    PairBatch,
+    Reconstructions,
+)
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
 
 
@@ -98,6 +106,35 @@ def query(
     )
 
 
+def repeat_queries(victim: BlackBox, dataset: PairDataset) -> Determinism:
+    """Query a victim with the same images again, alone and in company.
+
+    The first two images are queried alone, twice, and then all together once.
+
+    Args:
+        victim: the victim; its answers must not be cached.
+        dataset: a few images, which are queried together.
+
+    Raises:
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+    """
+    (together,) = dataset.batches(len(dataset))
+    single = list(dataset.subset(dataset.ids[:2]).batches(1))
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(0, "repeat", *dataset.ids))
+        first, second = (
+            np.concatenate([_check(_answer(victim, batch, None), batch) for batch in single])
+            for _ in range(2)
+        )
+        company = _check(_answer(victim, together, None), together)[: len(single)]
+
+    def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+        return float(np.abs(np.subtract(a, b, dtype=np.float64)).max())
+
+    alone = difference(first, second)
+    return Determinism(alone, difference(first, company), len(dataset))
+
+
 def query_altered(
     victim: BlackBox,
     dataset: PairDataset,
@@ -147,7 +184,7 @@ def query_altered(
         transform=np.repeat(np.array(names), len(dataset)),
         repeat=np.zeros(n, dtype=np.int64),
         error=np.concatenate(errors),
-        images=np.empty((n, 3, 0, 0), dtype=np.float32),
+        images=np.empty((n, dataset.out_channels, 0, 0), dtype=np.float32),
     )
 
 
@@ -173,7 +210,8 @@ def _check(answer: object, batch: PairBatch) -> NDArray[np.float32]:
         raise UserError(
             f"victim: answered {first} with shape {tuple(answer.shape)}, expected "
             f"{tuple(batch.y.shape)}; its translate() must return one image of the target's size "
-            "for each input"
+            "and channels for each input (data.image_size, data.target_channels; its inputs have "
+            f"{batch.condition.shape[1]} channels, data.input_channels)"
         )
     numbers: NDArray[np.float32] = answer.detach().float().cpu().numpy()
     if not np.isfinite(numbers).all():

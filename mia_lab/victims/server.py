@@ -33,7 +33,7 @@ from mia_lab.errors import UserError
 from mia_lab.victims.http_server import HttpServer, Refusal
 from mia_lab.victims.limits import Limits
 from mia_lab.victims.pretrained import Pretrained
-from mia_lab.victims.wire import TRANSPORT, decode_image, encode_image
+from mia_lab.victims.wire import PNG_MODES, TRANSPORT, decode_image, encode_image
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Server(HttpServer):
     """Answers requests after a call of ``serve_forever``, and translates one batch at a time.
 
     Args:
-        translate: maps float32 (N, C, H, W) in [0, 1] to float32 (N, 3, H, W) in [0, 1], on the
+        translate: maps float32 (N, C, H, W) in [0, 1] to float32 (N, C', H, W) in [0, 1], on the
             CPU.
         port: port to listen at; 0 chooses a free port.
         host: address to listen at; "0.0.0.0" accepts other machines.
@@ -80,6 +80,8 @@ class Server(HttpServer):
         """The answer to a request, in JSON."""
         encoding, x = read_request(body, self.limits)
         y = self._translate(x)
+        if encoding == "png" and y.shape[1] not in PNG_MODES.values():
+            raise Refusal(400, f"the answers have {y.shape[1]} channels; send npy, not png")
         return json.dumps({"images": [encode_image(image, encoding) for image in y]}).encode()
 
     def _translate(self, x: Tensor) -> Tensor:
@@ -93,12 +95,14 @@ class Server(HttpServer):
             raise Refusal(
                 500, f"the model failed on {tuple(x.shape)}: {type(error).__name__}: {reason}"
             ) from error
-        expected = (len(x), 3, *x.shape[2:])
-        if y.shape != expected or not y.isfinite().all() or y.min() < 0 or y.max() > 1:
+        n, _, height, width = x.shape
+        is_batch = y.numel() and y.shape == (n, *y.shape[1:2], height, width)
+        if not is_batch or not y.isfinite().all() or y.min() < 0 or y.max() > 1:
+            values = f"values from {y.min():.9g} to {y.max():.9g}" if y.numel() else "no values"
             raise Refusal(
                 500,
-                f"the model answered with shape {tuple(y.shape)} and values from {y.min():.9g} to "
-                f"{y.max():.9g}, expected {expected} in [0, 1]",
+                f"the model answered with shape {tuple(y.shape)} and {values}, expected "
+                f"({n}, C, {height}, {width}) in [0, 1]",
             )
         return y
 

@@ -22,18 +22,22 @@ Check = Callable[[tuple[int, ...]], None]
 TRANSPORT = {"png": "8-bit PNG over HTTP", "npy": None}
 """The encodings; the value names the transport if it loses precision, else None."""
 
+PNG_MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+"""What Pillow calls pictures of 8 bits, and their channels."""
+
 
 def encode_image(image: Tensor, encoding: str) -> str:
     """One image as base64.
 
     Args:
-        image: float32 (C, H, W) in [0, 1]; (3, H, W) with ``png``.
+        image: float32 (C, H, W) in [0, 1]; C is in `PNG_MODES` with ``png``.
         encoding: ``png`` or ``npy``.
     """
     file = io.BytesIO()
     if encoding == "png":
-        levels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(levels).save(file, "PNG", compress_level=1)
+        levels = (image * 255).round().to(torch.uint8)
+        pixels = levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)
+        Image.fromarray(pixels.numpy()).save(file, "PNG", compress_level=1)
     else:
         np.lib.format.write_array(file, image.numpy(), allow_pickle=False)
     return base64.b64encode(file.getvalue()).decode("ascii")
@@ -85,11 +89,15 @@ def _decode_png(data: bytes, check: Check) -> Tensor:
     with _decoding("PNG"):  # with the class of the format: Image.open warns of large pictures
         picture = PngImageFile(io.BytesIO(data))
     with picture:
-        check((3, picture.height, picture.width))
-        if picture.mode != "RGB":
-            raise ValueError(f"has pixel format {picture.mode}, expected 8-bit RGB")
+        # Pillow reads 16-bit RGB as its upper 8 bits, and a transparent colour as any other.
+        stored = str(picture.tile[0].args if picture.tile else picture.mode)
+        if "transparency" in picture.info:
+            stored += " with a transparent colour"
+        if picture.mode not in PNG_MODES or stored != picture.mode:
+            raise ValueError(f"has pixel format {stored}, expected 8-bit grey, RGB or RGBA")
+        check((PNG_MODES[picture.mode], picture.height, picture.width))
         with _decoding("PNG"):
-            levels = np.array(picture)
+            levels = np.array(picture).reshape(picture.height, picture.width, -1)
     return torch.from_numpy(levels).permute(2, 0, 1).contiguous().float().div_(255)
 
 

@@ -65,7 +65,7 @@ def fill(root: Path) -> None:
     """Use a store in every way."""
     with Store(root) as store:
         store.folder(STAGE)
-        CachedAnswers(Echo(), store.answers(LETTERS)).translate(torch.zeros(1, 3, 4, 4))
+        CachedAnswers(Echo(), store.answers(LETTERS), 3).translate(torch.zeros(1, 3, 4, 4))
         paths = [root, *root.rglob("*")]
         assert len(paths) > 12
 
@@ -114,7 +114,7 @@ def test_two_users_share_a_store(root: Path) -> None:
             with Store(root) as store:
                 assert (store.folder(AGAIN) / "epochs/1").read_text() == "1"
                 store.folder(LETTERS)
-                answers = CachedAnswers(Echo(), store.answers(LETTERS))
+                answers = CachedAnswers(Echo(), store.answers(LETTERS), 3)
                 answers.translate(torch.zeros(1, 3, 4, 4))
                 assert answers.asked == 0
                 answers.translate(torch.ones(1, 3, 4, 4))
@@ -172,7 +172,7 @@ def test_an_answer_that_may_not_be_read_is_not_asked_for_again(root: Path) -> No
     (answer,) = root.glob("answers/*/*/*.npz")
     answer.chmod(0)
     with Store(root) as store:
-        box = CachedAnswers(Echo(), store.answers(LETTERS))
+        box = CachedAnswers(Echo(), store.answers(LETTERS), 3)
         with (
             pytest.raises(UserError, match=rf"{answer}: Permission denied; .*g\+rwX {root}"),
             permitted(root),

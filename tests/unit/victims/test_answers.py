@@ -51,7 +51,7 @@ class Counting:
 @pytest.mark.parametrize("eight_bit", [True, False])
 def test_what_was_answered_is_not_asked_again(tmp_path: Path, eight_bit: bool) -> None:
     box = Counting(eight_bit)
-    answers = CachedAnswers(box, tmp_path / "kept")
+    answers = CachedAnswers(box, tmp_path / "kept", 3)
     assert isinstance(answers, BlackBox)
     assert answers.transport == "by hand"
     first = answers.translate(images()[:2])
@@ -61,23 +61,31 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path, eight_bit: bool) -
     assert torch.equal(y, expected)
     assert torch.equal(first, y[[4, 1]])
     assert box.batches == [2, 2]  # images 3 and 2, in one request
-    again = CachedAnswers(box, tmp_path / "kept")
+    again = CachedAnswers(box, tmp_path / "kept", 3)
     assert torch.equal(again.translate(x), y)
     assert (answers.asked, again.asked) == (4, 0)
     assert again.describe() == "4 answers cached"
     assert set(box.seen.values()) == {1}
 
 
+def test_answers_of_other_channels_are_asked_again(tmp_path: Path) -> None:
+    x = torch.rand(2, 1, 16, 24)
+    assert torch.equal(CachedAnswers(Counting(), tmp_path, 1).translate(x), 1 - x)
+    kept, other = (CachedAnswers(Counting(), tmp_path, channels) for channels in (1, 3))
+    assert torch.equal(kept.translate(x), other.translate(x))
+    assert (kept.asked, other.asked) == (0, 2)
+
+
 def test_eight_bits_take_the_room_of_eight_bits(tmp_path: Path) -> None:
     for name, eight_bit in (("8", True), ("32", False)):
-        CachedAnswers(Counting(eight_bit), tmp_path / name).translate(images(1))
+        CachedAnswers(Counting(eight_bit), tmp_path / name, 3).translate(images(1))
     sizes = {name: next((tmp_path / name).glob("*/*.npz")).stat().st_size for name in ("8", "32")}
     assert sizes["8"] < 16 * 16 * 3 + 500 < sizes["32"]
 
 
 def test_every_part_of_the_question_counts(tmp_path: Path) -> None:
     box = Counting()
-    answers = CachedAnswers(box, tmp_path)
+    answers = CachedAnswers(box, tmp_path, 3)
     x = images(1)
     for _ in range(2):
         answers.translate(x)
@@ -91,7 +99,7 @@ def test_every_part_of_the_question_counts(tmp_path: Path) -> None:
 def test_valid_answers_of_a_failed_batch_are_kept(tmp_path: Path) -> None:
     box = Counting()
     box.broken = {1}
-    answers = CachedAnswers(box, tmp_path)
+    answers = CachedAnswers(box, tmp_path, 3)
     with pytest.raises(
         UserError, match=r"^no; run the same command again to continue \(3 answers cached\)$"
     ):
@@ -103,7 +111,7 @@ def test_valid_answers_of_a_failed_batch_are_kept(tmp_path: Path) -> None:
 
 def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
     box = Counting()
-    answers = CachedAnswers(box, tmp_path)
+    answers = CachedAnswers(box, tmp_path, 3)
     x = images(1)
     y = answers.translate(x)
     (path,) = tmp_path.glob("*/*.npz")
@@ -118,7 +126,7 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
         assert torch.equal(answers.translate(x), y)
     other = query_key(images(1, seed=1)[0], "identity", 0)
     (tmp_path / other[:2]).mkdir(exist_ok=True)
-    CachedAnswers(box, tmp_path / "small").translate(images(1)[..., :8])
+    CachedAnswers(box, tmp_path / "small", 3).translate(images(1)[..., :8])
     next((tmp_path / "small").glob("*/*.npz")).rename(tmp_path / other[:2] / f"{other}.npz")
     assert answers.translate(images(1, seed=1)).shape == (1, 3, 16, 16)
 
@@ -126,7 +134,7 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", hostile_npy().values(), ids=hostile_npy())
 @pytest.mark.parametrize("packed", [False, True])
 def test_hostile_files_are_asked_again(tmp_path: Path, content: bytes, packed: bool) -> None:
-    answers, x = CachedAnswers(Counting(), tmp_path), images(1)
+    answers, x = CachedAnswers(Counting(), tmp_path, 3), images(1)
     y = answers.translate(x)
     (path,) = tmp_path.glob("*/*.npz")
     if packed:
@@ -139,7 +147,7 @@ def test_hostile_files_are_asked_again(tmp_path: Path, content: bytes, packed: b
 
 
 def test_an_answer_that_unpacks_to_more_than_an_image_is_asked_again(tmp_path: Path) -> None:
-    answers, x = CachedAnswers(Counting(), tmp_path), images(1)
+    answers, x = CachedAnswers(Counting(), tmp_path, 3), images(1)
     y = answers.translate(x)
     (path,) = tmp_path.glob("*/*.npz")
     np.savez_compressed(path, answer=y[0].numpy(), more=np.zeros(10**6))
@@ -152,7 +160,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"an answer cannot be written \(Not a directory\); free disk space"
     ):
-        CachedAnswers(Counting(), tmp_path / "kept").translate(images())
+        CachedAnswers(Counting(), tmp_path / "kept", 3).translate(images())
 
 
 def test_several_writers(tmp_path: Path) -> None:
@@ -160,7 +168,7 @@ def test_several_writers(tmp_path: Path) -> None:
     wrong: list[str] = []
 
     def work() -> None:
-        answers = CachedAnswers(Counting(), tmp_path)
+        answers = CachedAnswers(Counting(), tmp_path, 3)
         for i in range(0, 40, 4):
             if not torch.equal(answers.translate(x[i : i + 4]), 1 - x[i : i + 4]):
                 wrong.append(str(i))
@@ -171,7 +179,7 @@ def test_several_writers(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert CachedAnswers(Counting(), tmp_path).describe() == "40 answers cached"
+    assert CachedAnswers(Counting(), tmp_path, 3).describe() == "40 answers cached"
     assert not list(tmp_path.glob("*/.*"))
 
 
@@ -183,7 +191,7 @@ from mia_lab.victims.answers import CachedAnswers
 from mia_lab.victims.http import Http
 
 x = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-box = CachedAnswers(Http(sys.argv[1], encoding="npy"), Path(sys.argv[2]))
+box = CachedAnswers(Http(sys.argv[1], encoding="npy"), Path(sys.argv[2]), 3)
 for i in range(0, 40, 4):
     box.translate(x[i : i + 4])
 """
@@ -208,7 +216,7 @@ def test_a_killed_process_pays_for_no_answer_twice(tmp_path: Path) -> None:
     kept = len(list(tmp_path.glob("*/*.npz")))
     assert 12 <= kept < 40
     for asked in (40 - kept, 0):
-        resumed = CachedAnswers(Http(server.url, encoding="npy"), tmp_path)
+        resumed = CachedAnswers(Http(server.url, encoding="npy"), tmp_path, 3)
         for i in range(0, 40, 4):
             x = images(40)[i : i + 4]
             assert torch.equal(resumed.translate(x), 1 - x)

@@ -491,7 +491,7 @@ def test_answers_from_tanh_need_a_range(
     for load in forms(module, tmp_path, x):
         with pytest.raises(
             UserError,
-            match=r"come from tanh, so they are likely in \[-1,1\]; set victim\.value_ran",
+            match=r"come from tanh, so they are likely in \[-1,1\]; set victim\.value_",
         ):
             load()
         wanted = (module(2 * x - 1) + 1) / 2

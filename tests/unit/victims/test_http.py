@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -164,9 +165,12 @@ def test_labels_need_npy(start: Start) -> None:
     y = Http(server.url, encoding="npy").translate(images(1, channels=5))
     assert torch.equal(y, torch.full((1, 3, SIZE, SIZE), 0.25))
     with pytest.raises(
-        UserError, match=r"png: supports 3 channels, but the inputs have 5; set victim.enc"
+        UserError, match=r"png: supports 1, 3 or 4 channels, but the inputs have 5; set victim"
     ):
         Http(server.url).translate(images(1, channels=5))
+    for settings in ({"in_channels": 5}, {"out_channels": 2}):
+        with pytest.raises(UserError, match=r"png: supports 1, 3 or 4 channels, but the .* have"):
+            Http(server.url, **settings)
 
 
 @pytest.mark.parametrize(
@@ -388,6 +392,21 @@ def test_an_endless_answer_is_cut_off(start: Start) -> None:
     assert written < 2**25
 
 
+def edited_png(depth: int, chunk: bytes = b"") -> str:
+    """A black picture of 8 or 16 bits, with a further chunk."""
+
+    def made(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", SIZE, SIZE, depth, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(SIZE * (1 + SIZE * 3 * depth // 8)))
+    more = made(b"tRNS", chunk) if chunk else b""
+    parts = [made(b"IHDR", header), more, made(b"IDAT", pixels), made(b"IEND", b"")]
+    return b64(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+DEEP, KEYED = edited_png(16), edited_png(8, bytes(6))
 FINE = np.full((3, SIZE, SIZE), 0.5, np.float32)
 
 
@@ -420,7 +439,11 @@ def test_answers_of_another_form(start: Start, answer: Any, message: str) -> Non
         ("npy", 7, "is not base64"),
         ("png", png(size=(SIZE, 8)), "has shape (3, 8, 16), expected (3, 16, 16)"),
         ("png", png(size=(3000, 3000)), "has shape (3, 3000, 3000)"),
-        ("png", png(mode="L"), "has pixel format L, expected 8-bit RGB"),
+        ("png", png(mode="L"), "has shape (1, 16, 16), expected (3, 16, 16)"),
+        ("png", png(mode="P"), "has pixel format P;1, expected 8-bit grey, RGB or RGBA"),
+        ("png", png(mode="I;16"), "has pixel format I;16B, expected 8-bit grey, RGB or RGBA"),
+        ("png", DEEP, "has pixel format RGB;16B, expected 8-bit grey, RGB or RGBA"),
+        ("png", KEYED, "has pixel format RGB with a transparent colour, expected 8-bit"),
         ("png", b64(base64.b64decode(png())[:-30]), "is not a complete PNG"),
         ("png", npy(FINE), "is not a complete PNG"),
     ],

@@ -53,6 +53,24 @@ def test_it_answers_the_client(server: Server) -> None:
     assert (y - invert(x)).abs().max() <= 1 / 255 + 1e-6  # rounded both ways
 
 
+@pytest.mark.parametrize("encoding", ["png", "npy"])
+@pytest.mark.parametrize(("takes", "gives"), [(1, 1), (4, 3), (3, 4)])
+def test_any_channels_of_rectangles(takes: int, gives: int, encoding: Literal[png, npy]) -> None:
+    x = (torch.rand(2, takes, 16, 24) * 255).round() / 255
+    with serving(Server(lambda x: x[:, :1].expand(-1, gives, -1, -1), 0)) as server:
+        box = Http(server.url, encoding=encoding, in_channels=takes, out_channels=gives)
+        assert torch.equal(box.translate(x), x[:, :1].expand(-1, gives, -1, -1))
+
+
+def test_answers_of_many_channels_need_npy() -> None:
+    x = torch.rand(2, 3, 16, 24)
+    with serving(Server(lambda x: x.repeat(1, 2, 1, 1), 0)) as server:
+        found = Http(server.url, encoding="npy", out_channels=6).translate(x)
+        assert torch.equal(found, x.repeat(1, 2, 1, 1))
+        with pytest.raises(UserError, match=r"status 400 .*the answers have 6 channels; send npy"):
+            Http(server.url).translate(x)
+
+
 def test_it_describes_itself(server: Server) -> None:
     answer = requests.get(server.url.replace("/translate", "/"), timeout=5).json()
     assert answer["request"] == "POST /translate"
@@ -148,8 +166,9 @@ def test_a_file_that_claims_a_size_takes_no_memory(server: Server) -> None:
     ("translate", "message"),
     [
         (lambda x: x[:1], "answered with shape (1, 3, 16, 16)"),
+        (lambda x: x[:, :0], "answered with shape (2, 0, 16, 16) and no values, expected (2, C, 1"),
         (lambda x: x * torch.nan, "values from nan to nan"),
-        (lambda x: x + 1, "expected (2, 3, 16, 16) in [0, 1]"),
+        (lambda x: x + 1, "expected (2, C, 16, 16) in [0, 1]"),
         (lambda x: x @ x[0], "the model failed on (2, 3, 16, 16): "),
         (lambda x: torch.zeros(2)[5], "IndexError: index 5 is out of bounds"),
     ],
