@@ -107,14 +107,19 @@ class Format:
         return declared
 
     def report(self, key: str, answers: torch.dtype | None) -> None:
-        """Log how images are converted; nothing for those of the package."""
-        taken = self.taken(key)
-        given = self.value_range[1] if self.value_range else answers and natural_range(answers)
-        sides = [(self.dtype, self.layouts[0], taken), (answers, self.layouts[1], given)]
-        if all(side == (torch.float32, "nchw", UNIT) for side in sides):
-            return
-        texts = [f"{_name(t) + ' ' if t else ''}{y.upper()} in {r}" for t, y, r in sides]
-        log.info("%s: takes %s and gives %s", key, *texts)
+        """Log how images are converted, if they are.
+
+        Args:
+            key: what to call the program.
+            answers: type of its answers; None: not known.
+        """
+        given = natural_range(answers) if answers else None
+        given = self.value_range[1] if self.value_range else given
+        takes = self.dtype, self.layouts[0], self.taken(key)
+        gives = answers, self.layouts[1], given
+        plain = (torch.float32, "nchw", UNIT)
+        if takes != plain or gives not in (plain, (None, "nchw", None)):
+            log.info("%s: takes %s and gives %s", key, _described(*takes), _described(*gives))
 
 
 class Program:
@@ -340,3 +345,8 @@ def shown(sizes: Sizes) -> str:
 
 def _name(dtype: torch.dtype | None) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _described(dtype: torch.dtype | None, layout: Layout, values: Interval | None) -> str:
+    kind = _name(dtype) if dtype else "numbers"
+    return f"{kind} {layout.upper()}" + (f" in {values}" if values else "")

@@ -573,3 +573,17 @@ def test_ranges_that_are_none(value_range: str) -> None:
         UserError, match=r"victim\.value_range=.*: must be \[low,high\], or one pair"
     ):
         Component.of("victim", settings)
+
+
+def test_conversions_are_reported(
+    tmp_path: Path, x: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mia_lab")
+    path = onnx_graph(tmp_path / "v.onnx", [node("Identity", ["x"], ["y"])], ["n", 32, 32, 3])
+    scripted = script(Plain().eval(), tmp_path / "v.pt", x[:2])
+    Exported(scripted, "cpu")
+    assert "takes" not in caplog.text
+    Exported(scripted, "cpu", value_range=[[0, 255], [0, 1]])
+    assert "takes float32 NCHW in [0,255] and gives numbers NCHW in [0,1]" in caplog.text
+    Onnx(path, "cpu", value_range=[[0, 1], [-1, 1]])
+    assert "takes float32 NHWC in [0,1] and gives float32 NHWC in [-1,1]" in caplog.text
