@@ -237,8 +237,7 @@ class ForeignVictim(VictimStage):
                 remedy = f"{_converted('input', wanted, found)}; or, where it takes one channel a "
                 remedy += "class, set data.input_encoding=one_hot"
             raise UserError(
-                f"victim={name}: takes {wanted} channels, the data's inputs have {found}; "
-                f"{remedy}"
+                f"victim={name}: takes {wanted} channels, the data's inputs have {found}; {remedy}"
             )
         answered, found = getattr(victim, "out_channels", None), queried.out_channels
         if answered not in (None, found):

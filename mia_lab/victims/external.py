@@ -17,19 +17,20 @@ from torch.export.passes import move_to_device_pass
 from mia_lab.backbones.state import archive_members
 from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import torch_device
-from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text
+from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text, ValueRanges
 from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
 from mia_lab.victims.program import (
     Format,
     InputShape,
     Layout,
     Program,
+    channels_of,
     choose_output,
     declaring,
     losing,
     read_layouts,
 )
-from mia_lab.victims.value_range import SIGNED, ValueRange, ends_in_tanh, intervals
+from mia_lab.victims.value_range import SIGNED, ends_in_tanh, intervals
 
 ONNX_TYPES = {
     "tensor(float)": torch.float32,
@@ -48,7 +49,7 @@ class Exported:
     Args:
         checkpoint: path of the file.
         accelerator: where it computes.
-        value_range: what stands for 0 and 1: [low, high], or one pair for inputs and one for
+        value_range: what stands for 0 and 1: [low, high], or one range for inputs and one for
             answers; None: [0, 1] for real numbers, [0, 255] for bytes. Answers outside are
             refused, except for rounding (`ROUNDING` of :mod:`mia_lab.victims.value_range`).
         output: which output holds the images: its place, counted from 0 over all tensors that the
@@ -56,7 +57,7 @@ class Exported:
         layout: ``nchw`` or ``nhwc``; None: as the file states, and ``nchw`` for TorchScript.
 
     Attributes:
-        in_channels: channels of the images that it takes; None where the file does not say.
+        in_channels, out_channels: of what it takes and gives; None where the file does not say.
         transport: type of its answers, where that loses precision.
 
     Raises:
@@ -71,7 +72,7 @@ class Exported:
         self,
         checkpoint: File,
         accelerator: Accelerator = "auto",
-        value_range: ValueRange | None = None,
+        value_range: ValueRanges | None = None,
         output: Text | None = None,
         layout: Layout | None = None,
     ) -> None:
@@ -84,7 +85,7 @@ class Exported:
             raise UserError(f"{key}: {error}") from error
         if not names:
             raise UserError(f"{key}: cannot be read (no such program, or cut off); copy it again")
-        ranges = None if value_range is None else intervals(value_range)
+        declared = intervals(value_range)
         with _readable(key, "export it again, with the torch of this environment"):
             if any(name.endswith("/constants.pkl") for name in names):
                 program: _TorchScript | _TorchExport = _TorchScript(checkpoint, device, output, key)
@@ -95,12 +96,13 @@ class Exported:
                     f"{key}: holds no program of torch.export or TorchScript; weights are read by "
                     "victim=pretrained"
                 )
-        if ranges is None and program.is_tanh:
+        if declared[1] is None and program.is_tanh:
             raise _undeclared(key, program.dtype)
         layouts = read_layouts(program.takes, program.gives, layout, key)
         shape = InputShape.of(program.takes, layouts[0], key, program.most)
-        format = Format(shape, program.dtype, layouts, ranges)
+        format = Format(shape, program.dtype, layouts, declared)
         self.in_channels = shape.channels
+        self.out_channels = channels_of(program.gives, layouts[1])
         self.transport = losing(program.answers)
         self._program = Program(program, format, key)
         format.report(key, program.answers)
@@ -124,7 +126,7 @@ class Onnx:
         layout: see :class:`Exported`.
 
     Attributes:
-        in_channels: channels of the images that it takes; None where the file does not say.
+        in_channels, out_channels: of what it takes and gives; None where the file does not say.
         transport: type of its answers, where that loses precision.
 
     Raises:
@@ -141,7 +143,7 @@ class Onnx:
         checkpoint: File,
         accelerator: Accelerator = "auto",
         threads: Annotated[PositiveInt, RUNTIME] = 2,
-        value_range: ValueRange | None = None,
+        value_range: ValueRanges | None = None,
         output: Text | None = None,
         layout: Layout | None = None,
     ) -> None:
@@ -175,14 +177,15 @@ class Onnx:
                 f"are of {', '.join(ONNX_TYPES)}, not {min(unknown)}"
             )
         dtype, answers = ONNX_TYPES[given.type], ONNX_TYPES[gives.type]
+        declared = intervals(value_range)
         with _readable(key, "is it an ONNX file?"):
-            if value_range is None and is_tanh(Path(checkpoint), chosen):
+            if declared[1] is None and is_tanh(Path(checkpoint), chosen):
                 raise _undeclared(key, dtype)
         layouts = read_layouts(given.shape, gives.shape, layout, key)
         shape = InputShape.of(given.shape, layouts[0], key)
-        ranges = None if value_range is None else intervals(value_range)
-        format = Format(shape, dtype, layouts, ranges)
+        format = Format(shape, dtype, layouts, declared)
         self.in_channels = shape.channels
+        self.out_channels = channels_of(gives.shape, layouts[1])
         self.transport = losing(answers)
 
         def run(x: Tensor) -> Tensor:

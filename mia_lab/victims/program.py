@@ -75,14 +75,13 @@ class Format:
         shape: of what it takes.
         dtype: type of its inputs; whole numbers are rounded to the nearest level.
         layouts: of inputs and answers.
-        value_range: of inputs and answers, as the user declares them; None: [0, 1] for real
-            numbers, [0, 255] for bytes.
+        declared: ranges of inputs and answers; None: [0, 1] for real numbers, [0, 255] for bytes.
     """
 
     shape: InputShape
     dtype: torch.dtype
     layouts: tuple[Layout, Layout]
-    value_range: tuple[Interval, Interval] | None
+    declared: tuple[Interval | None, Interval | None]
 
     def taken(self, key: str) -> Interval:
         """The range of the inputs.
@@ -96,13 +95,13 @@ class Format:
                 f"{key}: takes {_name(self.dtype)}; export a model of float32, float64, float16 or "
                 "uint8"
             )
-        if self.value_range is None:
+        declared, answers = self.declared
+        if declared is None:
             return natural
-        declared = self.value_range[0]
         if natural == LEVELS and not LEVELS.contains(declared.low, declared.high):
             raise UserError(
                 f"victim.value_range: {key} takes uint8, which cannot be {declared}; set "
-                f"victim.value_range=[[0,255],{self.value_range[1]}]"
+                f"victim.value_range=[[0,255],{answers or 'null'}]"
             )
         return declared
 
@@ -113,8 +112,7 @@ class Format:
             key: what to call the program.
             answers: type of its answers; None: not known.
         """
-        given = natural_range(answers) if answers else None
-        given = self.value_range[1] if self.value_range else given
+        given = self.declared[1] or (natural_range(answers) if answers else None)
         takes = self.dtype, self.layouts[0], self.taken(key)
         gives = answers, self.layouts[1], given
         plain = (torch.float32, "nchw", UNIT)
@@ -198,13 +196,13 @@ class Program:
 
     def _unit(self, images: Tensor) -> Tensor:
         """Answers as float32 in [0, 1]."""
-        declared, natural = self._format.value_range, natural_range(images.dtype)
+        declared, natural = self._format.declared[1], natural_range(images.dtype)
         if natural is None:
             raise UserError(
                 f"{self._key}: answers with {_name(images.dtype)}; export a model of float32, "
                 "float64, float16 or uint8"
             )
-        expected = declared[1] if declared else natural
+        expected = declared or natural
         numbers = images.double()  # not all devices know the extremes of other types
         low, high = numbers.min().item(), numbers.max().item()
         # Whoever asks tells of what is not finite.
@@ -335,6 +333,14 @@ def _layout(sizes: Sizes) -> Layout | None:
     if second != last and third in (second, last):
         return "nchw" if third == last else "nhwc"
     return None
+
+
+def channels_of(sizes: Sizes, layout: Layout) -> int | None:
+    """Channels of a batch of some sizes; None where they are not fixed."""
+    if len(sizes) != 4:
+        return None
+    channels = sizes[1 if layout == "nchw" else 3]
+    return channels if type(channels) is int else None
 
 
 def shown(sizes: Sizes) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator
 from torch import Tensor
+
+from mia_lab.parameters import both_ranges
 
 Value = TypeVar("Value")
 
@@ -43,29 +44,11 @@ class Interval:
 UNIT, SIGNED, LEVELS = Interval(0, 1), Interval(-1, 1), Interval(0, 255)
 
 
-def intervals(value: Sequence[Any]) -> tuple[Interval, Interval]:
-    """The ranges of inputs and of answers that a :data:`ValueRange` declares.
-
-    Raises:
-        ValueError: it is neither one pair nor two, or a low end is not below the high one.
-    """
-    pairs = value if all(isinstance(pair, list) for pair in value) else [value, value]
-    if len(pairs) != 2 or any(len(pair) != 2 or not pair[0] < pair[1] for pair in pairs):
-        raise ValueError(
-            f"{value}: must be [low,high], or one pair for inputs and one for answers, such as "
-            "[[0,1],[-1,1]]"
-        )
-    inputs, answers = (Interval(*pair) for pair in pairs)
+def intervals(spans: Any) -> tuple[Interval | None, Interval | None]:
+    """The ranges of inputs and of answers that :data:`~mia_lab.parameters.ValueRanges` declare."""
+    inputs, answers = (None if span is None else Interval(*span) for span in both_ranges(spans))
     return inputs, answers
 
-
-def _checked(value: list[Any]) -> list[Any]:
-    intervals(value)
-    return value
-
-
-ValueRange = Annotated[list[float] | list[list[float]], AfterValidator(_checked)]
-"""What stands for 0 and 1: one pair [low, high], or one for inputs and one for answers."""
 
 KEEPING = {
     *("identity", "alias", "clone", "detach", "contiguous", "lift_fresh_copy", "dropout", "pad"),
