@@ -145,6 +145,7 @@ def _check_store(config: Config) -> None:
 
 TASKS: dict[Task, Callable[[Config], None]] = {
     Task.audit: _check_audit,
+    Task.check: _check_audit,
     Task.difficulty: _check_difficulty_task,
     Task.score: _check_score,
     Task.export: _check_export,
@@ -238,7 +239,8 @@ def _check_assignment(config: Config) -> None:
 
 def _check_victim(config: Config) -> Component:
     data, victim = config.data, build.victim(config)
-    trainable, reads_roles = kinds.is_trainable(victim), config.task is not Task.export
+    trainable = kinds.is_trainable(victim)
+    reads_roles = config.task not in (Task.check, Task.export)
     if reads_roles and not trainable and data.protocol is Protocol.resplit:
         raise UserError(
             f"data.protocol=resplit draws new members, but victim={victim.name} is "

@@ -9,6 +9,7 @@ class Task(Enum):
     """What the command does."""
 
     audit = "audit"
+    check = "check"
     difficulty = "difficulty"
     score = "score"
     compare = "compare"

@@ -16,7 +16,7 @@ from mia_lab.data import labels
 from mia_lab.data.encoding import checked_palette
 from mia_lab.data.manifest import named_files
 from mia_lab.data.picture import Picture
-from mia_lab.data.pictures import Matches, matched, pictures
+from mia_lab.data.pictures import Matches, matched, passed_over, pictures
 from mia_lab.data.reading import MAX_MEGAPIXELS, REFUSE, Reading, stored
 from mia_lab.data.source import MissingPart, Pair
 from mia_lab.errors import UserError
@@ -241,6 +241,16 @@ class FolderPairs:
         sides = [(a, files[0]), (b, files[-1])]
         x, y = sides if self.direction == "AtoB" else sides[::-1]
         return Pair(self._input.declared(*x), self._target.declared(*y))
+
+    def passed_over(self) -> dict[str, tuple[Path, ...]]:
+        """The files in the dataset's folders that are no pictures, by the reason."""
+        if self.listed:
+            return {}
+        found: dict[str, tuple[Path, ...]] = {}
+        for folder in self._dirs or (self.root,):
+            for reason, paths in passed_over(folder).items():
+                found[reason] = (*found.get(reason, ()), *paths)
+        return found
 
     def files(self, image_id: str) -> tuple[Path, ...]:
         """The files of one pair."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mia_lab.data.reading import ENDINGS
 from mia_lab.data.source import MissingPart
 from mia_lab.errors import UserError
 from mia_lab.store import files_below
+from mia_lab.store.content import is_hidden
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,23 @@ def pictures(folder: Path) -> dict[str, Path]:
     if not found:
         raise UserError(f"{folder}: contains no pictures; put the pairs there or set data.root")
     return found
+
+
+def passed_over(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The files below a folder that :func:`pictures` leaves out, by the reason.
+
+    A hidden folder counts as one file; what lies in it is not listed.
+    """
+    found: dict[str, list[Path]] = {}
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        hidden = [name for name in (*folders, *names) if is_hidden(name)]
+        if hidden:
+            found.setdefault("hidden", []).extend(Path(parent, name) for name in sorted(hidden))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for path in (Path(parent, name) for name in sorted(names) if not is_hidden(name)):
+            if path.suffix.lower() not in ENDINGS:
+                found.setdefault(f"no picture ({path.suffix or 'no ending'})", []).append(path)
+    return {reason: tuple(paths) for reason, paths in found.items()}
 
 
 def _check_partners(folders: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> None:

@@ -187,7 +187,7 @@ def build_split(
         model=np.array([VICTIM] * len(ids)),
         content=np.array([hashes[i] for i in ids]),
     )
-    alike = _near_duplicates(ids, roles, perceptual)
+    alike = near_duplicates(ids, roles, perceptual)
     return BuiltSplit(split, alike, traces.table(features), doubts.told(doubted, len(ids)))
 
 
@@ -260,9 +260,16 @@ def identical_pairs(split: Split) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(ids) for content, ids in alike.items() if len(units[content]) > 1)
 
 
-def _near_duplicates(
-    ids: Sequence[str], roles: Mapping[str, Role], hashes: Mapping[str, int]
+def near_duplicates(
+    ids: Sequence[str], roles: Mapping[str, str], hashes: Mapping[str, int]
 ) -> NearDuplicates:
+    """Images in different roles that look alike: id, id, and their distance in bits.
+
+    Args:
+        ids: of the images.
+        roles: role of each image, by id.
+        hashes: perceptual hash of 64 bits of each image, by id.
+    """
     by_role = {role: [i for i in ids if roles[i] == role] for role in Role}
     found: list[tuple[str, str, int]] = []
     for one, other in combinations(Role, 2):

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, cast
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from mia_lab.data.inspection import Inspection
 from mia_lab.types import (
     Booleans,
     DifficultyTable,
@@ -686,3 +688,77 @@ class Survey:
     hardest: Extremes
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """The costs of one part of an audit.
+
+    Attributes:
+        part: ``training``, ``queries`` or ``difficulty``.
+        seconds: on this machine; None where it could not be measured.
+        stored: bytes in the store.
+    """
+
+    part: str
+    seconds: float | None
+    stored: int
+
+
+@dataclass(frozen=True)
+class VictimCheck:
+    """What a few queries tell of a victim.
+
+    Attributes:
+        name: the victim's.
+        correspondence: whether the answers belong to their targets; None for a victim that is yet
+            to be trained, as for the next three.
+        determinism: whether repeated queries are answered alike, in words; None if it holds
+            recorded answers.
+        levels: smallest, largest and mean value of the answers, and of their targets.
+        gallery: some answers.
+        costs: of an audit.
+    """
+
+    name: str
+    correspondence: Correspondence | None
+    determinism: str | None
+    levels: tuple[tuple[float, float, float], tuple[float, float, float]] | None
+    gallery: Gallery | None
+    costs: tuple[Estimated, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The report of ``task=check``.
+
+    Attributes:
+        name: the run's name.
+        problems: what keeps an audit from running, a line each.
+        roles: number of images of each role; empty if roles could not be assigned.
+        groups: number of groups of images; 0 if they are unknown.
+        inspection: what the pairs are like.
+        passed_over: files that are no pictures, by the reason.
+        matched_by: what the names of partners have in common; "" if they are equal.
+        duplicates: ``data.duplicates``.
+        victim: None if the data have problems.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    problems: tuple[str, ...]
+    roles: Mapping[str, int]
+    groups: int
+    inspection: Inspection
+    passed_over: Mapping[str, tuple[Path, ...]]
+    matched_by: str
+    duplicates: str
+    victim: VictimCheck | None
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+    @property
+    def obstacles(self) -> int:
+        """Problems, and identical pairs in two roles where these are refused."""
+        refused = self.inspection.identical if self.duplicates == "error" else ()
+        return len(self.problems) + len(refused)

@@ -1,0 +1,103 @@
+"""One pass over all pairs of a dataset, which collects what is wrong instead of ending there."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import imagehash
+from tqdm import tqdm
+
+from mia_lab.data import doubts
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.picture import Picture
+from mia_lab.data.splits import NearDuplicates, content_hash, in_two_roles, near_duplicates
+from mia_lab.errors import UserError
+
+SIDES = ("input", "target")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the pairs of a dataset are like.
+
+    Attributes:
+        problems: what makes pairs unusable, a line for each kind; see :func:`by_kind`.
+        kinds: how many pictures there are of each size and type, by side.
+        values: the smallest and the largest stored value, by side.
+        doubts: signs that pairs were misread, see :mod:`mia_lab.data.doubts`.
+        identical: sets of ids in several roles whose pairs are the same.
+        near_duplicates: ids in different roles whose targets look alike, with their distance.
+    """
+
+    problems: tuple[str, ...]
+    kinds: Mapping[str, Mapping[str, int]]
+    values: Mapping[str, tuple[float, float]]
+    doubts: tuple[str, ...]
+    identical: tuple[tuple[str, ...], ...]
+    near_duplicates: NearDuplicates
+
+
+def inspect(dataset: PairDataset, roles: Mapping[str, str]) -> Inspection:
+    """Decode every pair once, and resize it as a run would.
+
+    Args:
+        dataset: the pairs.
+        roles: role of each image, by id; images without one are not compared.
+    """
+    problems: list[str] = []
+    kinds: dict[str, Counter[str]] = {side: Counter() for side in SIDES}
+    values: dict[str, tuple[float, float]] = {}
+    doubted: dict[str, list[str]] = {}
+    hashes: dict[str, str] = {}
+    perceptual: dict[str, int] = {}
+    for image_id in tqdm(dataset.ids, "checking images", unit=" images", delay=2, leave=False):
+        try:
+            pair = dataset.load(image_id)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for side, picture in zip(SIDES, (pair.x, pair.y), strict=True):
+            kinds[side][f"{picture.width} x {picture.height} px, {picture.describe()}"] += 1
+            values[side] = _widened(values.get(side), picture)
+        for doubt in doubts.doubts(pair, dataset.files(image_id)):
+            doubted.setdefault(doubt, []).append(image_id)
+        if image_id in roles:
+            hashes[image_id] = content_hash(pair)
+            perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
+    return Inspection(
+        problems=by_kind(problems),
+        kinds={side: dict(found.most_common()) for side, found in kinds.items()},
+        values=values,
+        doubts=doubts.told(doubted, len(dataset)),
+        identical=in_two_roles(hashes, roles),
+        near_duplicates=near_duplicates([*perceptual], roles, perceptual),
+    )
+
+
+def by_kind(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first of those problems that differ only by file and numbers, with their number.
+
+    Examples:
+        >>> by_kind(["1.png: has 3 pages", "2.png: has 5 pages", "3.png: is empty"])
+        ('1.png: has 3 pages (and 1 other likewise)', '3.png: is empty')
+    """
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(_NUMBER.sub("", problem.partition(": ")[2] or problem), []).append(problem)
+    return tuple(
+        f"{alike[0]} (and {len(alike) - 1} other{'s' if len(alike) > 2 else ''} likewise)"
+        if len(alike) > 1
+        else alike[0]
+        for alike in kinds.values()
+    )
+
+
+_NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
+
+
+def _widened(span: tuple[float, float] | None, picture: Picture) -> tuple[float, float]:
+    low, high = float(picture.pixels.min()), float(picture.pixels.max())
+    return (low, high) if span is None else (min(low, span[0]), max(high, span[1]))

@@ -1,0 +1,168 @@
+"""``task=check``: look at the data and ask the victim a few times, before an audit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mia_lab.config import build
+from mia_lab.config.schema import Config
+from mia_lab.data.dataset import PairDataset
+from mia_lab.data.inspection import inspect
+from mia_lab.data.source import PairSource, all_ids
+from mia_lab.errors import UserError
+from mia_lab.evaluation.results import Check, Gallery, VictimCheck
+from mia_lab.reporting import check as report
+from mia_lab.reporting.html import write_page
+from mia_lab.stages.correspondence import CorrespondenceStage
+from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.images import run_images
+from mia_lab.stages.victim import ForeignVictim
+from mia_lab.store import Store
+from mia_lab.store.permissions import permitted
+from mia_lab.store.software import software
+from mia_lab.tasks import common, records
+from mia_lab.tasks.command import Clock
+from mia_lab.tasks.estimate import estimate
+from mia_lab.tasks.latest import print_location
+
+SHOWN = 24
+"""Pairs on the contact sheet."""
+
+ANSWERS = 4
+"""Answers that are shown."""
+
+QUERIED = 32
+"""Images that a victim is queried with."""
+
+
+def run(config: Config, folder: Path, group: str) -> None:
+    """Check the data and the victim of an audit, and write what was found to a folder.
+
+    Args:
+        config: a validated configuration.
+        folder: the run's output folder; exists.
+        group: unused; checks are not tracked.
+
+    Raises:
+        UserError: something would keep an audit from running; the report lists all of it.
+    """
+    torch.set_num_threads(config.trainer.threads)
+    source = build.source(config.data)
+    problems: list[str] = []
+    roles: Mapping[str, str] = {}
+    groups = 0
+    try:
+        images = run_images(config, source)
+        dataset, groups = images.dataset, len(set(images.groups.values()))
+        roles = {i: row["role"] for i, row in images.rows.items()}
+    except UserError as error:
+        problems.append(str(error))
+        dataset = _every_pair(config, source)
+    clock = Clock()
+    with clock("images"):
+        found = inspect(dataset, roles)
+    problems += found.problems
+    victim = None
+    if not problems:
+        try:
+            with clock("victim"):
+                victim = _ask(config, run_stages(config))
+        except UserError as error:
+            problems.append(str(error))
+    checked = Check(
+        name=config.name,
+        problems=tuple(problems),
+        roles=dict(Counter(map(str, roles.values()))),
+        groups=groups,
+        inspection=found,
+        passed_over=getattr(source, "passed_over", dict)(),
+        matched_by=getattr(source, "matched_by", ""),
+        duplicates=config.data.duplicates.value,
+        victim=victim,
+        timing_s=clock.seconds,
+        record=records.common_record(config) | software(),
+    )
+    pictures = common.public_pictures(config, report.draw(checked, _sheet(dataset, roles)))
+    report.write_files(checked, pictures, folder)
+    sentences = report.sentences(checked)
+    page = write_page(
+        "check", {"found": checked, "sections": sentences, "pictures": pictures}, folder
+    )
+    if checked.obstacles:
+        del sentences["Verdict"]  # the error says it
+    print("\n".join(line for lines in sentences.values() for line in lines))
+    print_location(config, folder, page)
+    if checked.obstacles:
+        raise UserError(report.verdict(checked))
+
+
+def _every_pair(config: Config, source: PairSource) -> PairDataset:
+    """All pairs, where no roles can be assigned to them."""
+    encoding, data = build.encoding(config.data, source), config.data
+    return PairDataset(
+        source, all_ids(source), data.image_size, encoding=encoding, resize=data.resize
+    )
+
+
+def _ask(config: Config, stages: RunStages) -> VictimCheck:
+    """Query the victim with a few images; of one that is yet to be trained only the costs."""
+    victim, costs = stages.victim, estimate(config, stages)
+    if not isinstance(victim, ForeignVictim):
+        return VictimCheck(victim.component.name, None, None, None, None, costs)
+    scored = stages.images.scored
+    some = scored.subset([scored.ids[i] for i in _spread(len(scored), QUERIED)])
+    answers = replace(stages.reconstructions, images=some)
+    root = Path(config.paths.store)
+    with permitted(root), Store(root) as store:
+        found = store.result(answers)
+        related = store.result(CorrespondenceStage(answers, some))
+        repeated = answers.determinism and store.result(answers.determinism)
+    batch = next(some.batches(len(some)))
+    shown = _spread(len(some), ANSWERS)
+    error = found.mean_error(some.ids)
+    gallery = Gallery(
+        ids=tuple(some.ids[i] for i in shown),
+        captions=tuple(f"error {error[i]:.3f}" for i in shown),
+        x=batch.x.numpy()[shown],
+        y=batch.y.numpy()[shown],
+        reconstruction=np.asarray(found.images)[shown],
+    )
+    levels = tuple(
+        (float(side.min()), float(side.max()), float(side.mean()))
+        for side in (np.asarray(found.images), batch.y.numpy())
+    )
+    return VictimCheck(
+        name=victim.component.name,
+        correspondence=related,
+        determinism=str(repeated) if repeated else None,
+        levels=(levels[0], levels[1]),
+        gallery=gallery,
+        costs=costs,
+    )
+
+
+def _sheet(dataset: PairDataset, roles: Mapping[str, str]) -> Gallery | None:
+    """Some pairs that can be read, evenly spread over the dataset."""
+    pairs = []
+    for i in _spread(len(dataset), SHOWN):
+        try:
+            pairs.append(next(dataset.subset([dataset.ids[i]]).batches(1)))
+        except UserError:
+            continue
+    if not pairs:
+        return None
+    ids = tuple(image_id for pair in pairs for image_id in pair.ids)
+    x, y = (np.concatenate([getattr(pair, side).numpy() for pair in pairs]) for side in "xy")
+    return Gallery(ids, tuple(roles.get(i, "") for i in ids), x, y, np.empty((0,), np.float32))
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of n rows, evenly spread."""
+    rows: list[int] = np.unique(np.linspace(0, n - 1, most).round().astype(int)).tolist()
+    return rows
