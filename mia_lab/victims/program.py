@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mia_lab.errors import UserError, one_line
+from mia_lab.errors import UserError, listed, one_line
 from mia_lab.parameters import MIN_SIDE
 from mia_lab.victims.value_range import LEVELS, SIGNED, UNIT, Interval
 
@@ -271,26 +271,26 @@ def choose_output(shapes: Mapping[str, Sizes | None], output: str | None, key: s
     Raises:
         UserError: there is no such output, or several can hold images.
     """
-    listed = ", ".join(
+    given = listed(
         one_line(name) if sizes is None else f"{one_line(name)} {shown(sizes)}"
         for name, sizes in shapes.items()
     )
     if output is not None:
         if output not in shapes:
             raise UserError(
-                f"{key}: gives no victim.output={output}; choose one of {listed or 'none'}"
+                f"{key}: gives no victim.output={output}; choose one of {given or 'none'}"
             )
         return output
     images = [name for name, sizes in shapes.items() if sizes is None or len(sizes) == 4]
     if len(images) != 1 and len(shapes) != 1:
         remedy = f"choose one with victim.output={one_line((images or [*shapes])[0])}"
         raise UserError(
-            f"{key}: gives {listed or 'nothing'}; "
+            f"{key}: gives {given or 'nothing'}; "
             f"{remedy if shapes else 'export a model that gives images'}"
         )
     (found,) = shapes if len(shapes) == 1 else images
     if len(shapes) > 1:
-        log.info("%s: gives %s; %s is the only one that can hold images", key, listed, found)
+        log.info("%s: gives %s; %s is the only one that can hold images", key, given, found)
     return found
 
 

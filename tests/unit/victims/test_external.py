@@ -570,7 +570,7 @@ def test_rounding_beyond_the_range_is_clamped(tmp_path: Path) -> None:
 def test_ranges_that_are_none(value_range: str) -> None:
     path = "mia_lab.victims.external.Onnx"
     settings = {"_target_": path, "checkpoint": "v.onnx", "value_range": json.loads(value_range)}
-    with pytest.raises(UserError, match=r"victim\.value_range=.*: .* must be \[low, high\]"):
+    with pytest.raises(UserError, match=r"^victim\.value_range=.*must be"):
         Component.of("victim", settings)
 
 
