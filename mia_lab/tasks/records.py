@@ -66,6 +66,8 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
     record |= common_record(config) | software_record(store, goals)
     if isinstance(stages.victim, ForeignVictim):
         record |= json.loads((store.folder(stages.victim) / TRANSPORT_FILE).read_text())
+    if (again := stages.reconstructions.determinism) is not None:
+        record["determinism"] = str(store.result(again))
     record |= difficulty_record(config, stages.attack.difficulty)
     table = side_by_side([store.result(stage) for stage in stages.attack.difficulty])
     return record | solver_record(table)
