@@ -41,7 +41,7 @@ def test_exported_generator_answers_like_the_module(tmp_path: Path, tiny: Build)
 def test_exported_generator_errors(tmp_path: Path, tiny: Build) -> None:
     path = tmp_path / "victim.safetensors"
     export(tiny().generator, path)
-    with pytest.raises(UserError, match=r"trained at 32 px, but data.image_size=64"):
+    with pytest.raises(UserError, match=r"trained at data.image_size=32, not 64; set data.i"):
         Pretrained(str(path), 64)
     with pytest.raises(UserError, match=r"nowhere: cannot be read"):
         Pretrained(str(tmp_path / "nowhere"), 32)
