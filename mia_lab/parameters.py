@@ -97,37 +97,36 @@ def described(size: int | Sequence[int]) -> str:
     return f"{width} px" if width == height else f"{width} x {height} px"
 
 
-def _low_and_high(span: list[float]) -> list[float]:
-    if len(span) != 2 or not span[0] < span[1]:
-        raise ValueError(f"{span}: must be [low, high], low below high")
-    return span
-
-
-Finite = Annotated[float, Ge(-1e30), Le(1e30)]
-
-ValueRange = Annotated[list[Finite], AfterValidator(_low_and_high)]
-"""The values that mean 0 and 1."""
-
-
-def _input_and_target(spans: list[list[float] | None]) -> list[list[float] | None]:
-    if len(spans) != 2:
+def _ranges(spans: list[Any]) -> list[Any]:
+    try:
+        for low, high in filter(None, both_ranges(spans)):
+            if not -LARGEST <= low < high <= LARGEST:
+                raise ValueError
+    except (TypeError, ValueError):
         raise ValueError(
-            f"{spans}: must be [low, high], or such a range of the input and another of the target"
-        )
+            "must be [low, high], low below high, or such a range of the input and one of the "
+            "target, [[low, high], [low, high]]"
+        ) from None
     return spans
 
 
-ValueRanges = ValueRange | Annotated[list[ValueRange | None], AfterValidator(_input_and_target)]
-"""One range, or that of the input and that of the target."""
+ValueRanges = Annotated[list[Any], AfterValidator(_ranges)]
+"""The values that mean 0 and 1: [low, high], or one such range, or None, of the input and one of
+the target."""
 
 
 def both_ranges(spans: Any) -> list[tuple[float, float] | None]:
     """The range of the input and that of the target, of :data:`ValueRanges`."""
     if spans is None:
         return [None, None]
-    if all(isinstance(span, int | float) for span in spans):
-        spans = [spans, spans]
-    return [None if span is None else (float(span[0]), float(span[1])) for span in spans]
+    low, high = spans
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return [(float(low), float(high))] * 2
+    return [None if span is None else _pair(*span) for span in spans]
+
+
+def _pair(low: float, high: float) -> tuple[float, float]:
+    return float(low), float(high)
 
 
 InputEncoding = Literal["rgb", "one_hot"]

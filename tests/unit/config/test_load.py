@@ -15,6 +15,7 @@ from mia_lab.config.component import Component
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import read_yaml
 from mia_lab.errors import UserError
+from mia_lab.parameters import both_ranges
 from support import composed
 
 EXPERIMENTS = ("facades_pix2pix", "maps_pix2pix", "cityscapes_pix2pix")
@@ -347,3 +348,16 @@ def test_a_configuration_that_no_run_wrote(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=f"{path}: .*run the audit again"):
         read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "value", ["[[0,1],[1,0]]", "[1]", "[a,b]", "[[0,1,2],[0,1]]", "[0,.inf]", "[1,1]", "[0,1,2]"]
+)
+def test_a_range_is_two_numbers_or_two_ranges(value: str) -> None:
+    with pytest.raises(UserError, match=r"data\.value_range=.*: must be \[low, high\], low below"):
+        composed(f"data.value_range={value}")
+
+
+@pytest.mark.parametrize("value", ["[-1,1]", "[null,[0,4095]]", "[[0,1],[-5,5.5]]", "null"])
+def test_ranges_of_both_sides(value: str) -> None:
+    assert len(both_ranges(composed(f"data.value_range={value}").data.value_range)) == 2
