@@ -737,6 +737,7 @@ class Check:
         problems: what keeps an audit from running, a line each.
         roles: number of images of each role; empty if roles could not be assigned.
         groups: number of groups of images; 0 if they are unknown.
+        dropped: ids that ``data.duplicates=drop`` leaves out.
         inspection: what the pairs are like.
         passed_over: files that are no pictures, by the reason.
         matched_by: what the names of partners have in common; "" if they are equal.
@@ -749,6 +750,7 @@ class Check:
     problems: tuple[str, ...]
     roles: Mapping[str, int]
     groups: int
+    dropped: tuple[str, ...]
     inspection: Inspection
     passed_over: Mapping[str, tuple[Path, ...]]
     matched_by: str

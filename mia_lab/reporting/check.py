@@ -34,7 +34,6 @@ def sentences(found: Check) -> dict[str, list[str]]:
         "Data": _data(found),
         "Victim": _victim(victim) if victim else [],
         "Costs": [costs_sentence(victim.costs)] if victim else [],
-        "Verdict": [verdict(found)],
     }
     return {title: lines for title, lines in sections.items() if lines}
 
@@ -74,6 +73,11 @@ def _data(found: Check) -> list[str]:
     counts = ", ".join(f"{n} {role}" for role, n in found.roles.items())
     lines = [f"Roles: {counts}" + (f"; {found.groups} groups" if found.groups else "")]
     lines = lines if counts else []
+    if found.dropped:
+        lines.append(
+            f"Left out by data.duplicates=drop: {len(found.dropped)} images whose pairs are the same "
+            f"in several roles, such as {found.dropped[0]}"
+        )
     if found.matched_by:
         lines.append(f"Partners are matched by {found.matched_by}")
     for side, kinds in seen.kinds.items():
@@ -190,6 +194,7 @@ def content(found: Check) -> dict[str, Any]:
         "problems": [*found.problems, *_identical(found)],
         "roles": dict(found.roles),
         "groups": found.groups,
+        "dropped": list(found.dropped),
         "kinds": {side: dict(kinds) for side, kinds in seen.kinds.items()},
         "values": {side: list(span) for side, span in seen.values.items()},
         "matched_by": found.matched_by,

@@ -21,7 +21,7 @@ from mia_lab.reporting import check as report
 from mia_lab.reporting.html import write_page
 from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.graph import RunStages, run_stages
-from mia_lab.stages.images import run_images
+from mia_lab.stages.images import RunImages, run_images
 from mia_lab.stages.victim import ForeignVictim
 from mia_lab.store import Store
 from mia_lab.store.permissions import permitted
@@ -29,6 +29,7 @@ from mia_lab.store.software import software
 from mia_lab.tasks import common, records
 from mia_lab.tasks.command import Clock
 from mia_lab.tasks.estimate import estimate
+from mia_lab.tasks.goals import Sources
 from mia_lab.tasks.latest import print_location
 
 SHOWN = 24
@@ -53,18 +54,31 @@ def run(config: Config, folder: Path, group: str) -> None:
         UserError: something would keep an audit from running; the report lists all of it.
     """
     torch.set_num_threads(config.trainer.threads)
-    source = build.source(config.data)
-    problems: list[str] = []
-    roles: Mapping[str, str] = {}
-    groups = 0
+    checked, sheet = _checked(config)
+    pictures = common.public_pictures(config, report.draw(checked, sheet))
+    report.write_files(checked, pictures, folder)
+    sections, verdict = report.sentences(checked), report.verdict(checked)
+    filled = {"found": checked, "verdict": verdict, "sections": sections, "pictures": pictures}
+    page = write_page("check", filled, folder)
+    print("\n".join(line for lines in sections.values() for line in lines))
+    if not checked.obstacles:
+        print(verdict)
+    print_location(config, folder, page)
+    if checked.obstacles:
+        raise UserError(verdict)
+
+
+def _checked(config: Config) -> tuple[Check, Gallery | None]:
+    """What is found, and the pairs of the contact sheet."""
+    read, clock, problems = Sources(), Clock(), list[str]()
+    source = read(config.data)
+    images: RunImages | None = None
     try:
         images = run_images(config, source)
-        dataset, groups = images.dataset, len(set(images.groups.values()))
-        roles = {i: row["role"] for i, row in images.rows.items()}
     except UserError as error:
         problems.append(str(error))
-        dataset = _every_pair(config, source)
-    clock = Clock()
+    dataset = images.dataset if images else _every_pair(config, source)
+    roles = {i: row["role"] for i, row in images.rows.items()} if images else {}
     with clock("images"):
         found = inspect(dataset, roles)
     problems += found.problems
@@ -72,14 +86,15 @@ def run(config: Config, folder: Path, group: str) -> None:
     if not problems:
         try:
             with clock("victim"):
-                victim = _ask(config, run_stages(config))
+                victim = _ask(config, run_stages(config, read))
         except UserError as error:
             problems.append(str(error))
     checked = Check(
         name=config.name,
         problems=tuple(problems),
         roles=dict(Counter(map(str, roles.values()))),
-        groups=groups,
+        groups=len(set(images.groups.values())) if images else 0,
+        dropped=images.dropped if images else (),
         inspection=found,
         passed_over=getattr(source, "passed_over", dict)(),
         matched_by=getattr(source, "matched_by", ""),
@@ -88,18 +103,7 @@ def run(config: Config, folder: Path, group: str) -> None:
         timing_s=clock.seconds,
         record=records.common_record(config) | software(),
     )
-    pictures = common.public_pictures(config, report.draw(checked, _sheet(dataset, roles)))
-    report.write_files(checked, pictures, folder)
-    sentences = report.sentences(checked)
-    page = write_page(
-        "check", {"found": checked, "sections": sentences, "pictures": pictures}, folder
-    )
-    if checked.obstacles:
-        del sentences["Verdict"]  # the error says it
-    print("\n".join(line for lines in sentences.values() for line in lines))
-    print_location(config, folder, page)
-    if checked.obstacles:
-        raise UserError(report.verdict(checked))
+    return checked, _sheet(dataset, roles)
 
 
 def _every_pair(config: Config, source: PairSource) -> PairDataset:
