@@ -75,8 +75,8 @@ def _data(found: Check) -> list[str]:
     lines = lines if counts else []
     if found.dropped:
         lines.append(
-            f"Left out by data.duplicates=drop: {len(found.dropped)} images whose pairs are the same "
-            f"in several roles, such as {found.dropped[0]}"
+            f"Left out by data.duplicates=drop: {len(found.dropped)} images whose pairs are the "
+            f"same in several roles, such as {found.dropped[0]}"
         )
     if found.matched_by:
         lines.append(f"Partners are matched by {found.matched_by}")
