@@ -78,6 +78,7 @@ def metrics(area: float, verdict: str = "sound", **changes: Any) -> dict[str, An
         "grid": [],
         "near_duplicates": 0,
         "claim": None,
+        "correspondence": {"n": 70, "share": 0.9, "p_value": 0.001},
         "utility": None,
         "gate": None,
         "timing_s": STAGES,
