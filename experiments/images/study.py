@@ -55,7 +55,7 @@ def looks() -> Iterator[shared.Measurement]:
 def _looks(data: str) -> Iterator[dict[str, str | float]]:
     source = _source(data)
     for row in shared.read(HERE / f"{data}-scores.csv"):
-        pixels = np.asarray(source.load(row["id"]).y, float)
+        pixels = source.load(row["id"]).y.pixels.astype(float)
         yield {"id": row["id"], **{name: look(pixels) for name, look in LOOKS.items()}}
 
 
@@ -95,7 +95,7 @@ def _pictures(data: str) -> Figure:
     for column, row in enumerate([*found[:SHOWN], *found[-SHOWN:]]):
         pair = source.load(row["id"])
         for axes, picture in zip(panels[:, column], (pair.x, pair.y), strict=True):
-            axes.imshow(picture)
+            axes.imshow(picture.image())
             axes.axis("off")
         panels[0, column].set_title(f"{float(row['difficulty']):.3f}", fontsize=9)
     figure.text(0.25, 0.99, "easiest", ha="center", va="top", fontsize=9)
