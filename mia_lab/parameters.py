@@ -67,21 +67,20 @@ BelowOne = Annotated[float, Ge(0), Lt(1)]
 
 OpenUnitInterval = Annotated[float, Gt(0), Lt(1)]
 
-MIN_SIDE = 16
-"""Smallest height and width of a picture, in pixels."""
+MIN_SIDE, MAX_SIDE = 16, 8192
+"""Smallest and largest height and width of a picture, in pixels; stored ones may be larger."""
 
 
-def _two_sides(size: int | list[int]) -> int | list[int]:
-    if isinstance(size, list):
-        if len(size) != 2:
-            raise ValueError(f"{size}: must be one side, or [width, height]")
-        return size[0] if size[0] == size[1] else size
-    return size
+def _one_or_two_sides(size: object) -> object:
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in sides):
+        raise ValueError(
+            f"must be one side, or [width, height], of {MIN_SIDE} to {MAX_SIDE} pixels"
+        )
+    return sides if len({*sides}) == 2 else sides[0]
 
 
-Pixels = Annotated[int, Ge(MIN_SIDE)]
-
-ImageSize = Annotated[Pixels | list[Pixels], AfterValidator(_two_sides)]
+ImageSize = Annotated[int | list[int], BeforeValidator(_one_or_two_sides)]
 """Size of pictures, in pixels: the side of a square, or [width, height]."""
 
 

@@ -12,6 +12,7 @@ from mia_lab.config import build, kinds
 from mia_lab.config.choices import (
     Assignment,
     Duplicates,
+    InputEncoding,
     Protocol,
     QueryMode,
     ReferencePool,
@@ -192,6 +193,11 @@ def _check_source(key: str, data: Data) -> None:
     is_elsewhere = folders != [] and all(folder.is_absolute() for folder in folders)
     if data.source == "folder" and not is_elsewhere:
         _check_root(key, data)
+    if data.resize == "fit" and data.input_encoding is InputEncoding.one_hot:
+        raise UserError(
+            f"{key}.resize=fit: adds borders, which have no class of {key}.input_encoding=one_hot; "
+            "use crop or squash"
+        )
     if data.ignore_label is not None and data.source == "procedural":
         raise UserError(
             f"{key}.ignore_label={data.ignore_label}: generated pictures have no void pixels; "

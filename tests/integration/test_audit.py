@@ -107,13 +107,14 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
         return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
 
     everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
-    everything |= {"blind", "verdict"}
+    everything |= {"correspondence", "blind", "verdict"}
     assert computed() == everything
     assert computed("attack.alpha=0.5") == {"verdict"}
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
     assert computed("difficulty.layers=[2]") == {"difficulty", "blind", "verdict"}
-    assert computed("query.mode=train") == {"reconstructions", "verdict"}
-    assert computed("victim.epochs=1") == {"victim", "reconstructions", "verdict"}
+    answers = {"reconstructions", "correspondence", "verdict"}
+    assert computed("query.mode=train") == answers
+    assert computed("victim.epochs=1") == {"victim", *answers}
     assert computed("seed=1") == everything
 
 
@@ -136,7 +137,7 @@ def test_two_processes_share_the_work(command: Command) -> None:
     here = command(*TINY, "until=attacks")
     _, err = process.communicate(timeout=300)
     assert (process.returncode, here.code) == (0, 0), err + here.err
-    assert f"{err}{here.err}".count(": computing") == 8
+    assert f"{err}{here.err}".count(": computing") == 9
     assert err.count(": computing") > 0
 
 

@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
     "unknown key": (
         nothing,
         ("victim.epochss=3",),
-        'name, norm, seed, width; did you mean "epochs"?',
+        'name, norm, out_channels, seed, width; did you mean "epochs"?',
     ),
     "unknown added key": (nothing, ("+epochs=3",), 'victim; did you mean "demo_epochs"?'),
     "wrong type": (nothing, ("seed=often",), "seed=often: must be a whole number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,7 +98,10 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("+victim.epochss=3", "victim.epochss: unknown key; .*; did you mean .epochs.[?]$"),
         ("data.n_members=-1", "data.n_members=-1: must be at least 1"),
         ("data.n_auxiliary=-1", "data.n_auxiliary=-1: must be at least 0"),
-        ("data.image_size=0", "data.image_size=0: must be at least 16"),
+        (
+            "data=cityscapes data.input_encoding=one_hot data.resize=fit",
+            "^data.resize=fit: adds borders, which have no class of data.input_encoding=one_hot",
+        ),
         ("data.image_size=100", "multiples of 32, .*data.image_size=100; set data.image_size=96"),
         ("data.source=web", "data.source=web: must be one of procedural, folder"),
         ("data.root=/nowhere data.source=folder", "data.root=/nowhere: no such folder"),
@@ -215,6 +219,22 @@ def test_impossible_values_are_refused(overrides: str, message: str) -> None:
         check(*overrides.split())
 
 
+@pytest.mark.parametrize(
+    "size", ["0", "8193", "64.0", "true", "x", "null", "[64]", "[64, 8]", "[64, 32, 16]", "{a: 64}"]
+)
+def test_wrong_sizes_of_images(size: str) -> None:
+    wanted = "must be one side, or [width, height], of 16 to 8192 pixels"
+    with pytest.raises(UserError, match=rf"^data\.image_size=.*: {re.escape(wanted)}$"):
+        composed(f"data.image_size={size}")
+
+
+@pytest.mark.parametrize(("size", "read"), [("[64, 64]", 64), ("[8192, 16]", [8192, 16])])
+def test_sizes_of_images(size: str, read: int | list[int]) -> None:
+    config = composed("victim=pretrained", "victim.checkpoint=x", f"data.image_size={size}")
+    assert config.data.image_size == read
+    assert build.victim(config).arguments["image_size"] == read
+
+
 def check(*overrides: str) -> None:
     """All that a run checks before it looks at any data."""
     config = composed(*overrides)
@@ -283,7 +303,7 @@ def test_other_images_for_references_are_typed_too(tmp_path: Path) -> None:
     other = composed("+data@reference.data=cityscapes").reference.data
     assert other is not None
     assert other.name == "cityscapes"
-    with pytest.raises(UserError, match=r"reference\.data\.image_size=3: must be at least 16"):
+    with pytest.raises(UserError, match=r"reference\.data\.image_size=3: must be one side"):
         composed("+data@reference.data=cityscapes", "reference.data.image_size=3")
 
 

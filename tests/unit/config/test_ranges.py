@@ -61,7 +61,7 @@ NAN = float("nan")
         (HTTP, "retries", -1, "at least 0"),
         (HTTP, "requests_per_s", 0, "above 0"),
         ("mia_lab.victims.external.Onnx", "threads", 0, "at least 1"),
-        ("mia_lab.victims.outputs.Outputs", "image_size", 0, "at least 1"),
+        ("mia_lab.victims.outputs.Outputs", "image_size", [16, 8193], "one side, or "),
         (SINGLE, "features_from", "output", "one of input, target"),
         (SINGLE, "preprocess", "crop", "one of aligned, official"),
         (SINGLE, "protocol", "loo", "one of holdout, kfold"),
