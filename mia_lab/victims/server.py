@@ -170,17 +170,32 @@ def _decoded(texts: list[object], encoding: str, most_pixels: int) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve a file of weights."""
-    parser = argparse.ArgumentParser("python -m mia_lab.victims.server", description=__doc__)
+    program = "python -m mia_lab.victims.server"
+    parser = argparse.ArgumentParser(program, f"{program} CHECKPOINT [options]", __doc__)
     parser.add_argument("checkpoint", help="path of the weights, as in victim.checkpoint")
     parser.add_argument("--format", default="mia_lab", help="mia_lab (default), pix2pix, pix2pixhd")
-    parser.add_argument("--image-size", type=int, default=256, help="side of the images (256)")
+    parser.add_argument("--key", help="of several generators in the file, as in victim.key")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs="+",
+        default=[256],
+        metavar="PIXELS",
+        help="side of the images, or width and height (256)",
+    )
     parser.add_argument("--port", type=int, default=8000, help="8000; 0 chooses a free port")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 accepts other machines")
     chosen = parser.parse_args(arguments)
+    size = chosen.image_size
+    if len(size) > 2:
+        parser.error(f"--image-size {' '.join(map(str, size))}: give one side, or width and height")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         victim = Pretrained(
-            format=chosen.format, checkpoint=chosen.checkpoint, image_size=chosen.image_size
+            format=chosen.format,
+            checkpoint=chosen.checkpoint,
+            image_size=size if len(size) == 2 else size[0],
+            key=chosen.key,
         )
         serve(victim.translate, chosen.port, chosen.host)
     except UserError as error:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mia_lab.victims.limits import Limits
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.server import Server, main
 from mia_lab.victims.wire import encode_image
+from published import Weights, resnet
 from serving import serving
 
 
@@ -203,37 +205,69 @@ def test_a_port_in_use(server: Server) -> None:
         Server(invert, port)
 
 
-def test_the_command(tmp_path: Path, tiny: Callable[..., Pix2Pix]) -> None:
-    module = tiny().eval()
-    path = tmp_path / "victim.safetensors"
-    export(module.generator, path)
+@contextmanager
+def command(*arguments: str) -> Iterator[str]:
+    """The URL of a server that the command starts; it is told to stop in the end."""
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mia_lab.victims.server", str(path)),
-            *("--image-size", "32", "--port", "0"),
-        ],
+        [sys.executable, "-m", "mia_lab.victims.server", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert process.stdout is not None
-    url = process.stdout.readline().removeprefix("serving at ").strip()
-    assert process.stdout.readline() == f"victim=http victim.url={url}\n", process.communicate()[1]
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("serving at ").strip()
+        said = process.stdout.readline()
+        assert said == f"victim=http victim.url={url}\n", process.communicate()[1]
+        yield url
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "stopped\n")
+        assert "Traceback" not in err
+        assert "POST /translate" in err
+    finally:
+        process.kill()
+
+
+def test_the_command(tmp_path: Path, tiny: Callable[..., Pix2Pix]) -> None:
+    module = tiny().eval()
+    path = tmp_path / "victim.safetensors"
+    export(module.generator, path)
     x = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         expected = (module.generator(2 * x - 1) + 1) / 2
-    answer = Http(url, encoding="npy").translate(x)
+    with command(str(path), "--image-size", "32") as url:
+        answer = Http(url, encoding="npy").translate(x)
     torch.testing.assert_close(answer, expected, rtol=0, atol=1e-6)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (0, "stopped\n")
-    assert "Traceback" not in err
-    assert "POST /translate" in err
 
 
-def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_with_rectangles_and_one_of_two_networks(tmp_path: Path) -> None:
+    path, x = tmp_path / "nets.pth", torch.rand(2, 3, 32, 64)
+    networks = [Weights("batch", False, generator=torch.Generator().manual_seed(s)) for s in (0, 1)]
+    answers = [(resnet(w, 2 * x - 1, ngf=4, n_down=2, n_blocks=6) + 1) / 2 for w in networks]
+    torch.save({"netG": networks[0].tensors, "g_ema": networks[1].tensors}, path)
+    options = ("--format", "pix2pix", "--key", "g_ema", "--image-size", "64", "32")
+    with command(str(path), *options) as url:
+        answer = Http(url, encoding="npy").translate(x)
+    torch.testing.assert_close(answer, answers[1], rtol=0, atol=1e-6)
+    assert (answer - answers[0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere",), "error: victim.checkpoint=nowhere: "),
+        (
+            ("nowhere", "--image-size", "64", "32", "3"),
+            "error: --image-size 64 32 3: give one side",
+        ),
+    ],
+)
+def test_the_command_refuses(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([str(tmp_path / "nowhere"), "--port", "0"])
+        main([*arguments, "--port", "0"])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: victim.checkpoint=")
+    assert said in capsys.readouterr().err
