@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from mia_lab.data.inspection import Inspection
 from mia_lab.types import (
     Booleans,
     DifficultyTable,
@@ -26,6 +25,9 @@ from mia_lab.types import (
     ScoreTable,
     Split,
 )
+
+if TYPE_CHECKING:  # results of sweeps are read without PyTorch
+    from mia_lab.data.inspection import Inspection
 
 Interval = tuple[float, float]
 """Lower and upper limit."""
