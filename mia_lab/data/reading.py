@@ -11,12 +11,13 @@ from __future__ import annotations
 import io
 import logging
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import imagecodecs
 import numpy as np
@@ -270,7 +271,7 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
 
 def _tiff_page(path: Path, file: tifffile.TiffFile, reading: Reading) -> int:
     """The page to read, of those that are no smaller copy or mask of another one."""
-    kinds = [page.subfiletype for page in file.pages]  # type: ignore[union-attr]
+    kinds = [cast(Any, file.pages[i]).subfiletype for i in range(_count_pages(file))]
     pages = [i for i, kind in enumerate(kinds) if not kind & (_REDUCED | _MASK)]
     index = pages[_page_number(path, len(pages), reading)]
     page: Any = file.pages[index]
@@ -279,6 +280,28 @@ def _tiff_page(path: Path, file: tifffile.TiffFile, reading: Reading) -> int:
     if slices > 1:
         raise UserError(f"{path}: has {slices} slices in one page; save one picture a file")
     return index
+
+
+def _count_pages(file: tifffile.TiffFile) -> int:
+    """The number of pages; tifffile itself follows some damaged chains of pages for ever.
+
+    Raises:
+        ValueError: the chain of pages is a loop.
+    """
+    form, handle = file.tiff, file.filehandle
+    offsets = [int(cast(Any, file.pages[0]).offset)]
+    seen = {*offsets}
+    while True:
+        handle.seek(offsets[-1])
+        (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+        handle.seek(offsets[-1] + form.tagnosize + tags * form.tagsize)
+        (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+        if offset == 0:
+            return len(offsets)
+        if offset in seen:
+            raise ValueError("its pages follow each other in a loop")
+        offsets.append(offset)
+        seen.add(offset)
 
 
 def _page_number(path: Path, count: int, reading: Reading) -> int:

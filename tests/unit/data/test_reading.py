@@ -258,3 +258,17 @@ def test_what_people_see_of_channels() -> None:
     np.testing.assert_array_equal(visible(planes[:, :1])[:, 2], planes[:, 0])
     np.testing.assert_allclose(visible(planes[:, :2])[:, 0], planes[:, :2].mean(1), rtol=1e-6)
     assert Picture(FLOATS, 0, 1).image().mode == "RGB"
+
+
+def test_pages_in_a_loop_end(tmp_path: Path) -> None:
+    """The next page of the last page is the first."""
+    tifffile.imwrite(tmp_path / "1.tif", np.zeros((3, 24, 32), np.uint16), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "1.tif") as file:
+        last = file.pages[2]
+        place = last.offset + 2 + 12 * len(last.tags)  # type: ignore[union-attr]
+        first = file.pages[0].offset
+    content = bytearray((tmp_path / "1.tif").read_bytes())
+    content[place : place + 4] = int(first).to_bytes(4, "little")
+    (tmp_path / "1.tif").write_bytes(content)
+    with pytest.raises(UserError, match=r"1\.tif: cannot be decoded \(its pages follow each other"):
+        decode(tmp_path / "1.tif")
