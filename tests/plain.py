@@ -1,5 +1,6 @@
 """What the package computes, written once more the plain way: all columns, float64, no torch."""
 
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,9 @@ import scipy.linalg
 import torch
 from skimage.transform import resize
 from sklearn.linear_model import Ridge
+from timm.models import adapt_input_conv
 
+from mia_lab.backbones.backbone import Backbone
 from mia_lab.difficulty.columns import compact_factor, make_columns
 from mia_lab.difficulty.features import extract, prepare
 from mia_lab.difficulty.probe import fit_least_squares, fit_ridge, normal_equations, predict
@@ -96,6 +99,34 @@ def as_tensor(pixels):
     """Bytes (H, W) or (H, W, C) to float32 (1, C, H, W) in [0, 1]."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def adapted_maps(images):
+    """The four blocks of EfficientNet-Lite0 of (N, C, H, W) in [0, 1], adapted by timm's rule."""
+    with torch.inference_mode():  # its mean and deviation are 0.5 for all channels
+        maps = adapted_lite0(images.shape[1]).forward_intermediates(
+            (images - 0.5) / 0.5, intermediates_only=True
+        )
+    return maps[1:]
+
+
+@cache
+def adapted_lite0(channels):
+    model = Backbone("tf_efficientnet_lite0", "packaged").model
+    weight = adapt_input_conv(channels, model.conv_stem.weight.detach())
+    model.conv_stem.weight = torch.nn.Parameter(weight)
+    return model
+
+
+def probe_error(maps, target, image_id, grid, ridge=1.0, seed=0):
+    """Eq. 2 from feature maps (1, C_k, h, w) and a target (T, H, W): ridge, holdout, L1."""
+    columns = np.concatenate([upsampled(m[0].numpy(), grid) for m in maps], axis=1)
+    image = np.asarray(target, dtype=np.float64).transpose(1, 2, 0)
+    targets = resize(image, (grid, grid), order=1, mode="reflect", anti_aliasing=True)
+    targets = targets.reshape(grid * grid, -1)
+    train = train_pixels(image_id, seed, grid * grid)
+    (found,) = ridge_predictions(columns, targets, train, [ridge])
+    return np.abs(found - targets)[~train].mean()
 
 
 class NetworkCase:

@@ -32,7 +32,8 @@ class Resizing:
     Attributes:
         width, height: of the result, in pixels.
         mode: for another aspect ratio. ``squash``: the whole picture, distorted | ``fit``: the
-            whole picture, between black borders, which count as pixels | ``crop``: its centre.
+            whole picture, between black borders, which count as pixels | ``crop``: its centre, cut
+            out of the resized picture, so that pixels at the edge see their neighbours.
 
     Examples:
         >>> import numpy as np

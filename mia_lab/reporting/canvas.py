@@ -72,6 +72,24 @@ def shortened(image_id: str, length: int = 36) -> str:
     return image_id if len(image_id) <= length else "..." + image_id[3 - length :]
 
 
+def shown_channels(of_input: int, of_target: int) -> str:
+    """How pictures are shown that are neither grey nor RGB, in words; "" if there are none.
+
+    See :func:`mia_lab.data.picture.visible`.
+
+    Args:
+        of_input, of_target: number of channels; answers have those of targets.
+    """
+    notes = {"input": _shown(of_input), "target": _shown(of_target)}
+    return "; ".join(f"{side}: {note}" for side, note in notes.items() if note)
+
+
+def _shown(channels: int) -> str:
+    if channels == 2:
+        return "mean of 2 channels"
+    return f"channels 1 to 3 of {channels} as RGB" if channels > 3 else ""
+
+
 def new_figure(height: float) -> Figure:
     """An empty figure with a margin; ``height`` in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0, hspace=0)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mia_lab.evaluation.results import Decision, Scoring
-from mia_lab.reporting.audit.dossiers import samples_figure
+from mia_lab.reporting.audit.dossiers import gallery_alt, samples_figure
 from mia_lab.reporting.audit.words import correspondence_sentence
 from mia_lab.reporting.canvas import Picture, new_figure, png, tidy
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
@@ -36,15 +36,12 @@ def draw(found: Scoring) -> tuple[Picture, ...]:
     )
     alt = f"Candidates by their error, low is a likely member. {counts or 'No threshold'}."
     gallery = found.gallery
-    names = "; ".join(
-        f"{i}, {words}" for i, words in zip(gallery.ids, gallery.captions, strict=True)
-    )
     return (
         Picture("histogram", "Errors", alt, png(histogram_figure(found))),
         Picture(
             "gallery",
             "Most likely members",
-            f"Input, target, the victim's answer and its error: {names}",
+            gallery_alt(gallery),
             png(samples_figure(gallery)),
             private=True,
         ),

@@ -17,6 +17,7 @@ from mia_lab.reporting.canvas import (
     new_figure,
     png,
     shortened,
+    shown_channels,
     tidy,
 )
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
@@ -42,6 +43,8 @@ def draw(survey: Survey) -> tuple[Picture, ...]:
     pictures = [Picture("histogram", "Distribution", alt, png(histogram_figure(score)))]
     ends = ", ".join(survey.easiest.ids), ", ".join(survey.hardest.ids)
     alt = f"The easiest images: {ends[0]}. The hardest: {ends[1]}."
+    if note := _note(survey.easiest):
+        alt = f"{alt} Shown are {note}."
     figure = gallery_figure(survey.easiest, survey.hardest)
     title = "Easiest and hardest images"
     pictures.append(Picture("gallery", title, alt, png(figure), private=True))
@@ -62,6 +65,10 @@ def histogram_figure(score: Floats) -> Figure:
     return figure
 
 
+def _note(group: Extremes) -> str:
+    return shown_channels(group.x.shape[1], group.y.shape[1])
+
+
 def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
     """The easiest and the hardest images side by side: input, target and, if kept, error map."""
     groups = (("Easiest", easiest), ("Hardest", hardest))
@@ -72,7 +79,10 @@ def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
     brightest = max(float(np.quantile(maps, 0.99)), 1e-6) if len(maps) else 1.0
     # Placed by hand, in inches, so that pictures of all groups line up.
     tile, gap, left, head, foot = 0.95, 0.04, 0.62, 0.5, 0.62 if "map" in shown else 0.06
-    band = head + len(shown) * (tile + gap)
+    tile_height = tile * easiest.x.shape[2] / easiest.x.shape[3]
+    band = head + len(shown) * (tile_height + gap)
+    note = _note(easiest)
+    foot += 0.18 if note else 0
     width, height = left + n * (tile + gap), 2 * band + foot
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
@@ -87,26 +97,29 @@ def gallery_figure(easiest: Extremes, hardest: Extremes) -> Figure:
             place = (x + tile / 2) / width, (top - head + 0.05) / height
             figure.text(*place, words, fontsize=7.5, ha="center", va="bottom", parse_math=False)
             for line, kind in enumerate(shown):
-                bottom = top - head - (line + 1) * tile - line * gap
-                axes = figure.add_axes(
-                    (x / width, bottom / height, tile / width, tile / height), xticks=[], yticks=[]
-                )
+                bottom = top - head - (line + 1) * tile_height - line * gap
+                box = x / width, bottom / height, tile / width, tile_height / height
+                axes = figure.add_axes(box, xticks=[], yticks=[])
                 _show(axes, getattr(group, kind)[i], brightest)
         for line, kind in enumerate(shown):
-            centre = top - head - line * (tile + gap) - tile / 2
+            centre = top - head - line * (tile_height + gap) - tile_height / 2
             name = {"x": "input", "y": "target", "map": "error"}[kind]
             figure.text(
                 (left - 0.08) / width, centre / height, name, fontsize=9, ha="right", va="center"
             )
+    if note:
+        figure.text(left / width, 0.05 / height, note, fontsize=7.5, va="bottom")
     if "map" in shown:
-        box = (0.25, 0.4 / height, 0.5, 0.08 / height)
+        box = (0.25, (foot - 0.22) / height, 0.5, 0.08 / height)
         colour_bar(figure, figure.axes[len(shown) - 1].images[0], box, "error of each pixel")
     return figure
 
 
 def _show(axes: Any, picture: Any, brightest: float) -> None:
     if picture.ndim == 2:
-        axes.imshow(picture, cmap="viridis", vmin=0, vmax=brightest, interpolation="nearest")
+        colours: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": brightest}
+        # A grid of G x G pixels over the whole picture, whatever its aspect ratio.
+        axes.imshow(picture, interpolation="nearest", aspect="auto", **colours)
     else:
         axes.imshow(visible(picture).transpose(1, 2, 0))
     axes.set_axis_off()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mia_lab.data.picture import visible
 from mia_lab.evaluation.results import Dossiers, Gallery
-from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened
+from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened, shown_channels
 
 _WIDTH = 5.0
 _QUANTILE = 0.995
@@ -54,8 +54,14 @@ def gallery_alt(gallery: Gallery, difficulty: NDArray[np.float32] | None = None)
     shown = "Input, target, the victim's answer and its error"
     if difficulty is not None and difficulty.size:
         shown = "Input, target, the victim's answer, its error and the probe's"
+    if note := _note(gallery):
+        shown = f"{shown} ({note})"
     images = zip(gallery.ids, gallery.captions, strict=True)
     return f"{shown}: " + "; ".join(f"{i}, {caption}" for i, caption in images)
+
+
+def _note(gallery: Gallery) -> str:
+    return shown_channels(gallery.x.shape[1], gallery.y.shape[1])
 
 
 def common_scales(dossiers: Sequence[Dossiers]) -> Scales:
@@ -93,7 +99,8 @@ def samples_figure(
     titles = ["input x", "target y", "answer V(x)", "|V(x) - y|"]
     titles += [] if difficulty is None else ["difficulty"]
     # Placed by hand, in inches: an automatic layout would widen the column under a long caption.
-    margin, gap, caption, head, foot = 0.04, 0.04, 0.42, 0.24, 0.62
+    note = _note(gallery)
+    margin, gap, caption, head, foot = 0.04, 0.04, 0.42, 0.44 if note else 0.24, 0.62
     tile = (_WIDTH - 2 * margin - (len(titles) - 1) * gap) / len(titles)
     tile_height = tile * errors.shape[1] / errors.shape[2]
     height = head + len(errors) * (tile_height + caption) + foot
@@ -103,6 +110,9 @@ def samples_figure(
     for left, title in zip(lefts, titles, strict=True):
         place = (left + tile / 2) / _WIDTH, 1 - 0.06 / height
         figure.text(*place, title, ha="center", va="top", fontsize=9, color=INK)
+    if note:
+        place = margin / _WIDTH, 1 - 0.26 / height
+        figure.text(*place, note, ha="left", va="top", fontsize=8, color=INK)
     for row, error in enumerate(errors):
         bottom = height - head - (row + 1) * (tile_height + caption)
         words: dict[str, Any] = {"color": INK, "va": "bottom", "parse_math": False}
