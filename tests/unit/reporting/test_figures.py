@@ -20,7 +20,7 @@ from mia_lab.reporting.audit.curves import (
     roc_log_figure,
 )
 from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
-from mia_lab.reporting.audit.dossiers import common_scales, samples_figure
+from mia_lab.reporting.audit.dossiers import common_scales, gallery_alt, samples_figure
 from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
 from mia_lab.reporting.files import write_files
@@ -219,6 +219,31 @@ def test_dossiers_keep_the_end_of_a_long_id() -> None:
     (shown,) = [t.get_text() for t in figure.texts if t.get_text().endswith("0042.png")]
     assert shown.startswith("...")
     assert len(shown) == 60
+
+
+@pytest.mark.parametrize(
+    ("channels", "note"),
+    [
+        ((1, 3), ""),
+        ((2, 3), "input: mean of 2 channels"),
+        ((4, 12), "input: channels 1 to 3 of 4 as RGB; target: channels 1 to 3 of 12 as RGB"),
+    ],
+)
+def test_dossiers_say_which_channels_they_show(channels: tuple[int, int], note: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y, v = (rng.uniform(size=(1, n, 6, 9)).astype(np.float32) for n in (*channels, channels[1]))
+    shown = Gallery(("a",), ("member",), x, y, v)
+    figure = samples_figure(shown)
+    texts = [text.get_text() for text in figure.texts]
+    assert texts[4:] == [note, "a", "member"] if note else ["a", "member"]
+    assert note in gallery_alt(shown)
+    pictures = [axes.images[0].get_array() for axes in figure.axes[:3]]
+    for picture, side in zip(pictures, (x, y, v), strict=True):
+        wanted = side[0, :3] if side.shape[1] > 2 else side[0].mean(0, keepdims=True)
+        np.testing.assert_allclose(picture, np.broadcast_to(wanted, (3, 6, 9)).transpose(1, 2, 0))
+    figure.draw_without_rendering()
+    tile = figure.axes[0].get_window_extent()
+    assert tile.height / tile.width == pytest.approx(6 / 9)
 
 
 def test_colours_mean_the_same_in_all_dossiers(audit: AuditReport) -> None:

@@ -53,6 +53,33 @@ def test_pictures_and_their_words(survey: Survey) -> None:
     assert all(p.png.startswith(b"\x89PNG") for p in pictures.values())
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 16), (24, 12)])
+def test_a_gallery_has_tiles_of_the_pictures_aspect_ratio(
+    survey: Survey, height: int, width: int
+) -> None:
+    """Also those of the error maps, whose grid is a square over the whole picture."""
+    rng = np.random.default_rng(0)
+
+    def rectangles(n: int, channels: int) -> np.ndarray:
+        return rng.random((n, channels, height, width)).astype(np.float32)
+
+    ends = [
+        dataclasses.replace(end, x=rectangles(4, 4), y=rectangles(4, 2))
+        for end in (survey.easiest, survey.hardest)
+    ]
+    figure = report.gallery_figure(*ends)
+    figure.draw_without_rendering()
+    tiles = [axes for axes in figure.axes if axes.images]
+    assert len(tiles) == 2 * 4 * 3
+    for axes in tiles:
+        box = axes.get_window_extent()
+        assert box.height / box.width == pytest.approx(height / width)
+    note = "input: channels 1 to 3 of 4 as RGB; target: mean of 2 channels"
+    assert note in [text.get_text() for text in figure.texts]
+    (shown,) = report.draw(dataclasses.replace(survey, easiest=ends[0], hardest=ends[1]))[1:2]
+    assert note in shown.alt
+
+
 def test_one_setting_needs_no_agreement(survey: Survey, tmp_path: Path) -> None:
     single = alone(survey)
     pictures = report.draw(single)
