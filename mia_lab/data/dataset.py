@@ -149,8 +149,9 @@ class PairDataset(Dataset[Item]):
         identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
         if self.resizing.mode != "squash":
             identity["resize"] = self.resizing.mode
-        if is_foreign(type(self.source)):
-            identity["source"] = source_sha256(type(self.source))
+        kind = type(self.source)
+        is_ours = not is_foreign(kind)
+        identity["source"] = getattr(kind, "version", 1) if is_ours else source_sha256(kind)
         if encoded and self.encoding:
             identity["encoding"] = self.encoding.identity()
         return identity

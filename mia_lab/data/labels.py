@@ -62,7 +62,7 @@ def load(
     Raises:
         UserError: a file cannot be decoded, or a label has no colour.
     """
-    labels = decode_ids(files[0], read, target.max_megapixels)
+    labels = decode_ids(files[0], read, target)
     void = np.zeros(labels.shape, bool) if ignore_label is None else labels == ignore_label
     n_colors = len(palette) - (ignore_label is not None)
     known = labels[~void]
@@ -73,7 +73,7 @@ def load(
             "set data.ignore_label to the id of void pixels"
         )
     labels[void] = n_colors
-    instances = decode_ids(files[2], read, target.max_megapixels) if len(files) > 2 else None
+    instances = decode_ids(files[2], read, target) if len(files) > 2 else None
     if instances is not None and instances.shape != labels.shape:
         raise UserError(f"{files[2]}: differs in size from {files[0]}; make the sizes equal")
     return Pair(Picture.of(palette[labels]), decode(files[1], read, target), instances, labels)

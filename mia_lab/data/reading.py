@@ -60,7 +60,7 @@ _NPY, _TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCED, _MASK = 1, 4
 """Kinds of TIFF pages that are no pictures of their own."""
 
-_PPM_LEVELS = re.compile(rb"P[36](?:\s|#[^\n]*\n)+(?:\d+(?:\s|#[^\n]*\n)+){2}(\d+)\s")
+_PPM_LEVELS = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+(?:\d+(?:\s|#[^\n]*\n)+){2}(\d+)\s")
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs is raised as well
 
@@ -133,8 +133,9 @@ class Reading:
             if np.isnan(picture.high):
                 raise UserError(
                     f"{path}: holds {pixels.dtype} values, whose range the file does not say; set "
-                    f"{self.section}.value_range=[LOW,HIGH] to the values that mean 0 and 1 (this "
-                    f"file has {pixels.min():g} to {pixels.max():g})"
+                    f"{self.section}.value_range=[LOW,HIGH] to the values that mean 0 and 1, or "
+                    f"[[LOW,HIGH],[LOW,HIGH]] for input and target (this file has "
+                    f"{pixels.min():g} to {pixels.max():g})"
                 )
             return picture
         low, high = self.value_range
@@ -219,8 +220,8 @@ def _array(path: Path, content: bytes, reading: Reading) -> NDArray[Any]:
         pixels = np.load(io.BytesIO(content), allow_pickle=False)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    elif pixels.ndim == 3 and pixels.shape[0] < MIN_SIDE <= pixels.shape[2]:
-        pixels = np.moveaxis(pixels, 0, -1)  # no picture has so few rows
+    elif pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, _channel_axis(path, pixels.shape), -1)
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise UserError(
             f"{path}: holds an array of shape {pixels.shape}; save one picture, (height, width) or "
@@ -231,8 +232,25 @@ def _array(path: Path, content: bytes, reading: Reading) -> NDArray[Any]:
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
+def _channel_axis(path: Path, shape: tuple[int, ...]) -> int:
+    """The first or the last axis of three: the one that is no side of a picture."""
+    first, last = shape[0], shape[2]
+    if (first < MIN_SIDE) != (last < MIN_SIDE):
+        return 0 if first < MIN_SIDE else 2
+    if last < MIN_SIDE or 2 * last < min(shape[:2]):
+        return 2
+    if 2 * first < min(shape[1:]):
+        return 0
+    raise UserError(
+        f"{path}: which axis of its shape {shape} holds the channels? Save it as TIFF, which says"
+    )
+
+
 _Photo = tifffile.PHOTOMETRIC
 _PLAIN = (_Photo.MINISWHITE, _Photo.MINISBLACK, _Photo.RGB)
+_JPEGS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
+_ALPHAS: dict[int, _Alpha] = {1: "premultiplied", 2: "straight"}
+"""Kinds of alpha by TIFF's numbers of extra samples."""
 
 
 def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
@@ -240,10 +258,8 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
         index = _tiff_page(path, file, reading)
         page: Any = file.pages[index]
         extra = tuple(int(sample) for sample in page.extrasamples)
-        if page.dtype in (np.uint8, np.bool_) and (
-            page.photometric not in _PLAIN
-            or (page.samplesperpixel - len(extra) in (1, 3) and extra in ((), (1,), (2,)))
-        ):
+        converted = page.photometric not in _PLAIN or page.compression in _JPEGS
+        if converted and page.dtype == np.uint8:
             return _pillow(path, content, reading, index)
         if page.photometric not in _PLAIN:
             raise UserError(f"{path}: has colours of type {page.photometric.name}; save it as RGB")
@@ -255,18 +271,23 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
         pixels = pixels[..., None] if channels is None else np.moveaxis(pixels, channels, -1)
         if pixels.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
             raise ValueError("it has less data than its header says")
-        levels = float(2**page.bitspersample - 1) if page.bitspersample < 16 else None
-        if page.photometric == _Photo.MINISWHITE:
-            if pixels.dtype.kind != "u":
-                raise UserError(f"{path}: its white is 0, in {pixels.dtype}; save it the other way")
-            pixels = pixels.dtype.type(levels or np.iinfo(pixels.dtype).max) - pixels
-        kinds: dict[int, _Alpha] = {1: "premultiplied", 2: "straight"}
-        return _Stored(
-            np.ascontiguousarray(pixels),
-            kinds.get(extra[-1], "none") if extra else "none",
-            levels if pixels.dtype.kind == "u" else None,
+        levels = None
+        if pixels.dtype == np.bool_:
+            pixels = pixels * np.uint8(255)
+        elif pixels.dtype.kind == "u" and page.bitspersample not in (8, 16):
+            levels = float(2**page.bitspersample - 1) if page.bitspersample < 16 else None
+        found = _Stored(
+            np.array(pixels, order="C"),
+            _ALPHAS.get(extra[-1], "none") if extra else "none",
+            levels,
             int(page.tags.valueof(ExifTags.Base.Orientation, default=1)),
         )
+        if page.photometric == _Photo.MINISWHITE:
+            if not found.top > 0:
+                raise UserError(f"{path}: its white is 0, in {pixels.dtype}; save it the other way")
+            grey_levels = found.pixels[..., : page.samplesperpixel - len(extra)]
+            np.subtract(pixels.dtype.type(found.top), grey_levels, out=grey_levels)
+        return found
 
 
 def _tiff_page(path: Path, file: tifffile.TiffFile, reading: Reading) -> int:
@@ -324,17 +345,23 @@ def _pillow(path: Path, content: bytes, reading: Reading, page: int | None = Non
             picture.seek(page)
         orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
         if (deep := _deeper(path, picture, content)) is not None:
+            if page > 0:
+                raise UserError(f"{path}: more than 8 bits are read of the first page only")
             return replace(deep, orientation=orientation)
+        if picture.format == "TIFF":
+            _check_orientation(orientation, path, reading)
+            orientation = 1  # Pillow turns it
         picture.load()
         if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
             if picture.has_transparency_data:
                 raise UserError(f"{path}: has a transparent level of grey; flatten it first")
-            return _Stored(np.asarray(picture).astype(np.uint16)[..., None], "none", 65535.0)
+            pixels = np.asarray(picture).astype(np.uint16)[..., None]
+            return _Stored(pixels, "none", 65535.0, orientation)
         if picture.mode == "F":
             return _Stored(np.asarray(picture)[..., None], orientation=orientation)
         if picture.mode == "P" or picture.has_transparency_data:
             transparent = picture.has_transparency_data
-            is_grey = picture.mode in ("L", "LA", "La")
+            is_grey = picture.mode in ("1", "L", "LA", "La")
             mode = ("LA" if is_grey else "RGBA") if transparent else "RGB"
         elif picture.mode in _MODES:
             mode = _MODES[picture.mode]
@@ -358,7 +385,7 @@ def _deeper(path: Path, picture: Image.Image, content: bytes) -> _Stored | None:
         pixels = imagecodecs.avif_decode(content)
     elif kind == "JPEG2000" and _is_deep_jpeg2000(content):
         pixels = imagecodecs.jpeg2k_decode(content)
-    elif kind == "PPM" and (levels := _PPM_LEVELS.match(content)) and int(levels[1]) > 255:
+    elif kind == "PPM" and picture.mode == "RGB" and _ppm_levels(content) > 255:
         raise UserError(f"{path}: has more than 8 bits per channel; save it as PNG or TIFF")
     else:
         return None
@@ -368,6 +395,12 @@ def _deeper(path: Path, picture: Image.Image, content: bytes) -> _Stored | None:
     bits = {"AVIF": _avif_bits, "JPEG2000": _jpeg2000_bits}.get(str(kind), lambda _: 16)(content)
     has_alpha = pixels.shape[2] in (2, 4)
     return _Stored(pixels, "straight" if has_alpha else "none", float(2**bits - 1))
+
+
+def _ppm_levels(content: bytes, default: int = 255) -> int:
+    """The largest level, from the header."""
+    found = _PPM_LEVELS.match(content)
+    return int(found[1]) if found else default
 
 
 def _avif_bits(content: bytes) -> int:
@@ -405,15 +438,17 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def _upright(found: _Stored, path: Path, reading: Reading) -> NDArray[Any]:
+    _check_orientation(found.orientation, path, reading)
     turn = _TURNS.get(found.orientation)
-    if turn is None:
-        return found.pixels
-    if reading.exif == "refuse":
+    return found.pixels if turn is None else np.ascontiguousarray(turn(found.pixels))
+
+
+def _check_orientation(orientation: int, path: Path, reading: Reading) -> None:
+    if orientation in _TURNS and reading.exif == "refuse":
         raise UserError(
-            f"{path}: is stored rotated (EXIF orientation {found.orientation}), and code that does "
-            "not read it sees another picture; set data.exif=apply to turn it, or save it upright"
+            f"{path}: is stored rotated (EXIF orientation {orientation}), and code that does not "
+            "read it sees another picture; set data.exif=apply to turn it, or save it upright"
         )
-    return np.ascontiguousarray(turn(found.pixels))
 
 
 def _without_alpha(found: _Stored, path: Path, reading: Reading) -> NDArray[Any]:
@@ -455,27 +490,71 @@ def _colour(reading: Reading) -> Sequence[int]:
 
 
 def decode_ids(
-    path: Path, read: Reader = Path.read_bytes, max_megapixels: float = MAX_MEGAPIXELS
+    path: Path, read: Reader = Path.read_bytes, reading: Reading = EXACT
 ) -> NDArray[np.int32]:
-    """Decode a map of ids, one channel of 8, 16 or 32 bits, as int32 (H, W).
+    """Decode a map of ids, one channel of whole numbers, as int32 (H, W).
 
     Args:
         path, read: as of :func:`decode`.
-        max_megapixels: largest map, in millions of pixels.
+        reading: page, EXIF and largest map; the rest does not apply to ids.
 
     Raises:
-        UserError: the file cannot be decoded, is not one channel of whole numbers, or is a JPEG.
+        UserError: the file cannot be decoded, is not one channel of whole numbers, is a JPEG, or
+            has ids that 32 bits do not hold.
     """
-    with opened(path, read, max_megapixels) as picture:
+    content = read(path)
+    if content.startswith(_NPY):
+        found = _Stored(_array(path, content, reading))
+    elif content.startswith(_TIFF):
+        found = _tiff_ids(path, content, reading)
+    else:
+        found = _pillow_ids(path, content, reading)
+    ids = _upright(found, path, reading)
+    if ids.shape[2] != 1 or ids.dtype.kind not in "ui":
+        raise UserError(
+            f"{path}: holds {ids.dtype} values in {ids.shape[2]} channels, but a map of ids has "
+            "one channel of whole numbers; for label colours set data.layout=two_folders"
+        )
+    if int(ids.max()) > np.iinfo(np.int32).max or int(ids.min()) < np.iinfo(np.int32).min:
+        raise UserError(f"{path}: has ids up to {ids.max()}, more than 32 bits hold; number them")
+    return ids[..., 0].astype(np.int32)
+
+
+def _tiff_ids(path: Path, content: bytes, reading: Reading) -> _Stored:
+    with _one_line(path), tifffile.TiffFile(io.BytesIO(content)) as file:
+        page: Any = file.pages[_tiff_page(path, file, reading)]
+        if page.axes != "YX":
+            raise UserError(f"{path}: has the axes {page.axes}, but a map of ids has one channel")
+        if page.compression in _JPEGS:
+            raise UserError(f"{path}: JPEG compression changes ids; store them as PNG")
+        pixels = np.asarray(page.asarray(maxworkers=1))
+        if pixels.shape != (page.imagelength, page.imagewidth):
+            raise ValueError("it has less data than its header says")
+        orientation = int(page.tags.valueof(ExifTags.Base.Orientation, default=1))
+        pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
+        return _Stored(pixels[..., None], orientation=orientation)
+
+
+def _pillow_ids(path: Path, content: bytes, reading: Reading) -> _Stored:
+    with opened(path, lambda _: content, reading.max_megapixels) as picture:
+        picture.seek(_page_number(path, getattr(picture, "n_frames", 1), reading))
+        orientation = int(picture.getexif().get(ExifTags.Base.Orientation, 1))
         picture.load()
-        if picture.mode not in ("L", "P") and not picture.mode.startswith("I"):
+        if picture.format == "JPEG":
+            raise UserError(f"{path}: JPEG compression changes ids; store them as PNG")
+        if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
             raise UserError(
                 f"{path}: has pixel format {picture.mode}, but a map of ids has one channel of "
                 "whole numbers; for label colours set data.layout=two_folders"
             )
-        if picture.format == "JPEG":
-            raise UserError(f"{path}: JPEG compression changes ids; store them as PNG")
-        return np.asarray(picture).astype(np.int32)
+        pixels = np.asarray(picture).astype(np.int64)
+        # Pillow spreads fewer bits over all levels, and the levels of a PGM.
+        if picture.format == "PNG" and picture.mode == "L" and content[24] in (2, 4):
+            pixels //= 255 // (2 ** content[24] - 1)
+        elif picture.format == "PPM":
+            whole = 65535 if picture.mode.startswith("I") else 255
+            pixels = np.rint(pixels * _ppm_levels(content, whole) / whole).astype(np.int64)
+        return _Stored(pixels[..., None], orientation=orientation)
 
 
 @contextmanager

@@ -77,6 +77,8 @@ class Resizing:
 
         The result covers the same part of the picture as that of a call.
         """
+        if self.mode == "fit":
+            raise ValueError("borders have no value that could be sampled; use squash or crop")
         left, top, right, bottom = self._box(ids.shape[1], ids.shape[0])
         rows, columns = _centres(top, bottom, self.height), _centres(left, right, self.width)
         sampled: NDArray[Any] = ids[rows[:, None], columns]

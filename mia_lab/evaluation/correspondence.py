@@ -26,7 +26,7 @@ def correspondence(answers: Floats, targets: Floats, rng: np.random.Generator) -
     direction, and nearly so with a wrong size or range of values.
 
     Args:
-        answers, targets: (N, C, H, W) in [0, 1], N at least 2.
+        answers, targets: (N, C, H, W) in [0, 1].
         rng: the source of randomness of the permutations.
 
     Examples:
@@ -37,6 +37,8 @@ def correspondence(answers: Floats, targets: Floats, rng: np.random.Generator) -
         1.0
     """
     n = len(answers)
+    if n < 2:
+        return Correspondence(n, 0.5, 1.0)
     errors = cdist(_reduced(answers), _reduced(targets), "cityblock")
     # Share of the other targets that are farther from an answer; a tie counts one half.
     farther = (n - rankdata(errors, axis=1)) / (n - 1)

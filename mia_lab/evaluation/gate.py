@@ -117,7 +117,7 @@ def sentence(gate: Gate) -> str:
         )
     if gate.unrelated:
         return (
-            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the answers do not belong "
-            f"to their targets, which counts as failed: {UNRELATED}"
+            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the answers were not "
+            f"found to belong to their targets, which counts as failed: {UNRELATED}"
         )
     return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"

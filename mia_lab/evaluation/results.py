@@ -490,10 +490,18 @@ class Correspondence:
     p_value: Share
 
     @property
+    def is_decidable(self) -> bool:
+        """Whether there are images enough for the p-value that :attr:`holds` asks for."""
+        return self.n >= FEWEST
+
+    @property
     def holds(self) -> bool:
         """Whether the answers belong to their targets."""
         return bool(self.share >= CORRESPONDING and self.p_value <= SIGNIFICANT)
 
+
+FEWEST = 5
+"""Fewest images whose answers can be shown to belong to their targets: 1 / 5! is below 0.01."""
 
 CORRESPONDING, SIGNIFICANT = 0.6, 0.01
 """Smallest share and largest p-value of a correspondence. Small generators, trained for 8 epochs,

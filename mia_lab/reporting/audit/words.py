@@ -11,6 +11,7 @@ from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.evaluation.gate import SWAPPED, UNRELATED
 from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
+    FEWEST,
     AuditReport,
     AuditResult,
     Comparison,
@@ -243,6 +244,11 @@ def correspondence_sentence(found: Correspondence) -> str:
         f"on average {100 * found.share:.0f} % of other images' targets are farther from an answer "
         f"than its own (50 % by chance; {found.n} images, {p_text(found.p_value)})"
     )
+    if not found.is_decidable:
+        return (
+            f"Whether the answers belong to their targets cannot be said of {found.n} images; "
+            f"{FEWEST} would do."
+        )
     if found.holds:
         return f"The answers belong to their targets: {measured}."
     return f"The answers do not belong to their targets: {measured}; {UNRELATED}"

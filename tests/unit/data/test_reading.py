@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mia_lab.data.picture import Picture, visible
-from mia_lab.data.reading import Reading, decode
+from mia_lab.data.reading import Reading, decode, decode_ids
 from mia_lab.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -272,3 +274,165 @@ def test_pages_in_a_loop_end(tmp_path: Path) -> None:
     (tmp_path / "1.tif").write_bytes(content)
     with pytest.raises(UserError, match=r"1\.tif: cannot be decoded \(its pages follow each other"):
         decode(tmp_path / "1.tif")
+
+
+def write_turned(path: Path, pixels: NDArray[Any], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    if path.suffix == ".tif":
+        photometric = "rgb" if pixels.shape[-1] == 3 else "minisblack"
+        more: dict[str, Any] = {"extratags": [(274, "H", 1, orientation, True)]}
+        tifffile.imwrite(path, pixels.squeeze(), photometric=photometric, **more)
+    elif path.suffix == ".png" and pixels.dtype == np.uint16:
+        Image.fromarray(pixels[..., 0]).save(path, exif=exif)
+    else:
+        Image.fromarray(pixels).save(path, exif=exif, lossless=True)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("8.tif", (DEEP[..., :3] // 16).astype(np.uint8)),
+        ("16.tif", DEEP[..., :3]),
+        ("16.png", DEEP[..., :1]),
+        ("8.webp", (DEEP[..., :3] // 16).astype(np.uint8)),
+    ],
+)
+def test_every_format_is_turned_once(
+    tmp_path: Path, name: str, pixels: NDArray[Any], orientation: int
+) -> None:
+    write_turned(tmp_path / name, pixels, orientation)
+    marks = np.arange(24 * 32, dtype=np.int32).reshape(24, 32)
+    carrier, exif = Image.fromarray(marks), Image.Exif()
+    exif[274] = orientation
+    carrier.info["exif"] = exif.tobytes()
+    places = np.asarray(ImageOps.exif_transpose(carrier))
+    expected = pixels.reshape(-1, pixels.shape[2])[places]
+    found = decode(tmp_path / name, reading=Reading(exif="apply"))
+    np.testing.assert_array_equal(found.pixels, expected)
+    with pytest.raises(UserError, match=r"set data\.exif=apply"):
+        decode(tmp_path / name)
+
+
+def test_tiff_of_8_bits_is_read_as_it_is_stored(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (24, 32, 4), dtype=np.uint8)
+    path = tmp_path / "1.tif"
+    for kind in ("assocalpha", "unassalpha", "unspecified"):
+        tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=[kind])
+        np.testing.assert_array_equal(decode(path, reading=Reading(alpha="keep")).pixels, pixels)
+    two = pixels[..., :2]
+    tifffile.imwrite(
+        path, two, photometric="miniswhite", planarconfig="contig", extrasamples=["unassalpha"]
+    )
+    white = decode(path, reading=Reading(alpha="keep")).pixels
+    np.testing.assert_array_equal(white[..., 0], 255 - two[..., 0])
+    np.testing.assert_array_equal(white[..., 1], two[..., 1])
+    tifffile.imwrite(
+        path,
+        pixels[..., :3],
+        photometric="rgb",
+        compression="webp",
+        compressionargs={"lossless": True},
+    )
+    np.testing.assert_array_equal(decode(path).pixels, pixels[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((4, 24, 32), (24, 32, 4)),
+        ((24, 32, 4), (24, 32, 4)),
+        ((31, 64, 64), (64, 64, 31)),
+        ((64, 64, 31), (64, 64, 31)),
+        ((20, 64, 31), None),
+        ((64, 64, 64), None),
+    ],
+)
+def test_which_axis_of_an_array_holds_the_channels(
+    tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...] | None
+) -> None:
+    array = RNG.integers(0, 256, shape, dtype=np.uint8)
+    np.save(tmp_path / "1.npy", array)
+    if expected is None:
+        with pytest.raises(UserError, match="which axis of its shape"):
+            decode(tmp_path / "1.npy")
+        return
+    found = decode(tmp_path / "1.npy").pixels
+    assert found.shape == expected
+    moved = array if shape == expected else np.moveaxis(array, 0, -1)
+    np.testing.assert_array_equal(found, moved)
+
+
+def test_a_page_of_a_deep_animation_is_refused(tmp_path: Path) -> None:
+    frames = [np.ascontiguousarray(DEEP[..., :3]), np.ascontiguousarray(DEEP[::-1, :, :3])]
+    (tmp_path / "1.png").write_bytes(imagecodecs.apng_encode(np.stack(frames)))
+    with pytest.raises(UserError, match="are read of the first page only"):
+        decode(tmp_path / "1.png", reading=Reading(page=1))
+
+
+IDS = RNG.integers(0, 4, (24, 32), dtype=np.uint8)
+
+
+def grey_png(path: Path, ids: NDArray[np.uint8], bits: int) -> None:
+    """A grey PNG of fewer than 8 bits a pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    flags = (ids[..., None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
+    rows = np.packbits(flags.reshape(len(ids), -1), axis=1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], bits, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n"
+    path.write_bytes(start + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+BIG = (IDS * np.uint16(1300)).astype(">u2")
+MAPS: dict[str, tuple[Callable[[Path], object], NDArray[Any]]] = {
+    "1.png": (lambda p: grey_png(p, IDS % 2, 1), IDS % 2),
+    "2.png": (lambda p: grey_png(p, IDS, 2), IDS),
+    "4.png": (lambda p: grey_png(p, IDS * 5, 4), IDS * 5),
+    "8.png": (lambda p: Image.fromarray(IDS).save(p), IDS),
+    "16.png": (lambda p: Image.fromarray(IDS.astype(np.uint16) * 300).save(p), IDS * np.int32(300)),
+    "palette.png": (lambda p: _paletted(IDS).save(p), IDS),
+    "3.pgm": (lambda p: p.write_bytes(b"P5 32 24 3\n" + IDS.tobytes()), IDS),
+    "4095.pgm": (
+        lambda p: p.write_bytes(
+            b"P5 32 24 4095\n" + (IDS * np.uint16(1300)).astype(">u2").tobytes()
+        ),
+        IDS * np.int32(1300),
+    ),
+    "white.tif": (lambda p: tiff(p, IDS, photometric="miniswhite"), IDS),
+    "signed.tif": (lambda p: tiff(p, IDS.astype(np.int8) - 1), IDS.astype(np.int32) - 1),
+    "32.tif": (lambda p: tiff(p, IDS.astype(np.int32) * 26001), IDS * np.int32(26001)),
+    "ids.npy": (lambda p: np.save(p, IDS.astype(np.int16) - 1), IDS.astype(np.int32) - 1),
+}
+
+
+def _paletted(ids: NDArray[np.uint8]) -> Image.Image:
+    picture = Image.fromarray(ids, "L").convert("P")
+    picture.putdata(ids.ravel().tolist())
+    return picture
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_ids_are_those_of_the_file(tmp_path: Path, name: str) -> None:
+    write, expected = MAPS[name]
+    write(tmp_path / name)
+    np.testing.assert_array_equal(decode_ids(tmp_path / name), expected)
+
+
+def test_a_stack_of_ids_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "1.tif", np.zeros((4, 24, 32), np.uint8), photometric="minisblack")
+    with pytest.raises(UserError, match="has 4 pages"):
+        decode_ids(tmp_path / "1.tif")
+    assert decode_ids(tmp_path / "1.tif", reading=Reading(page=2)).shape == (24, 32)
+
+
+@pytest.mark.parametrize("array", [np.zeros((24, 32, 3), np.uint8), np.zeros((24, 32))])
+def test_what_is_no_map_of_ids(tmp_path: Path, array: NDArray[Any]) -> None:
+    np.save(tmp_path / "1.npy", array)
+    with pytest.raises(UserError, match="but a map of ids has one channel of whole numbers"):
+        decode_ids(tmp_path / "1.npy")
