@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import re
 import struct
 import warnings
@@ -266,11 +267,8 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
         axes = {"YX": None, "YXS": 2, "SYX": 0}
         if page.axes not in axes:
             raise UserError(f"{path}: has the axes {page.axes}; save one picture a file")
-        pixels = np.asarray(page.asarray(maxworkers=1))
-        channels = axes[page.axes]
+        pixels, channels = _page_pixels(page), axes[page.axes]
         pixels = pixels[..., None] if channels is None else np.moveaxis(pixels, channels, -1)
-        if pixels.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
-            raise ValueError("it has less data than its header says")
         levels = None
         if pixels.dtype == np.bool_:
             pixels = pixels * np.uint8(255)
@@ -288,6 +286,21 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
             grey_levels = found.pixels[..., : page.samplesperpixel - len(extra)]
             np.subtract(pixels.dtype.type(found.top), grey_levels, out=grey_levels)
         return found
+
+
+def _page_pixels(page: Any) -> NDArray[Any]:
+    """The pixels of a page.
+
+    Raises:
+        ValueError: there are fewer than its header says; tifffile leaves the others undefined.
+    """
+    segments = len(page.dataoffsets)
+    if not segments == len(page.databytecounts) == math.prod(page.chunked):
+        raise ValueError(f"it has {segments} of {math.prod(page.chunked)} strips or tiles")
+    pixels = np.asarray(page.asarray(maxworkers=1))
+    if pixels.shape != page.shape:
+        raise ValueError("it has less data than its header says")
+    return pixels
 
 
 def _tiff_page(path: Path, file: tifffile.TiffFile, reading: Reading) -> int:
@@ -527,9 +540,7 @@ def _tiff_ids(path: Path, content: bytes, reading: Reading) -> _Stored:
             raise UserError(f"{path}: has the axes {page.axes}, but a map of ids has one channel")
         if page.compression in _JPEGS:
             raise UserError(f"{path}: JPEG compression changes ids; store them as PNG")
-        pixels = np.asarray(page.asarray(maxworkers=1))
-        if pixels.shape != (page.imagelength, page.imagewidth):
-            raise ValueError("it has less data than its header says")
+        pixels = _page_pixels(page)
         orientation = int(page.tags.valueof(ExifTags.Base.Orientation, default=1))
         pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
         return _Stored(pixels[..., None], orientation=orientation)
