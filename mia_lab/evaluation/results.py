@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -25,9 +25,6 @@ from mia_lab.types import (
     ScoreTable,
     Split,
 )
-
-if TYPE_CHECKING:  # results of sweeps are read without PyTorch
-    from mia_lab.data.inspection import Inspection
 
 Interval = tuple[float, float]
 """Lower and upper limit."""
@@ -698,6 +695,27 @@ class Survey:
     hardest: Extremes
     timing_s: Mapping[str, float]
     record: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the pairs of a dataset are like.
+
+    Attributes:
+        problems: what makes pairs unusable, a line for each kind; the first of each.
+        kinds: how many pictures there are of each size and type, by side.
+        values: the smallest and the largest stored value, by side.
+        doubts: signs that pairs were misread, see :mod:`mia_lab.data.doubts`.
+        identical: sets of ids in several roles whose pairs are the same.
+        near_duplicates: ids in different roles whose targets look alike, with their distance.
+    """
+
+    problems: tuple[str, ...]
+    kinds: Mapping[str, Mapping[str, int]]
+    values: Mapping[str, tuple[float, float]]
+    doubts: tuple[str, ...]
+    identical: tuple[tuple[str, ...], ...]
+    near_duplicates: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True)

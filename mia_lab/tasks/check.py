@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from mia_lab.config import build
+from mia_lab.config.checks import check
+from mia_lab.config.choices import Task
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.inspection import inspect
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Check, Gallery, VictimCheck
@@ -30,6 +31,7 @@ from mia_lab.tasks import common, records
 from mia_lab.tasks.command import Clock
 from mia_lab.tasks.estimate import estimate
 from mia_lab.tasks.goals import Sources
+from mia_lab.tasks.inspection import inspect
 from mia_lab.tasks.latest import print_location
 
 SHOWN = 24
@@ -78,17 +80,20 @@ def _checked(config: Config) -> tuple[Check, Gallery | None]:
     except UserError as error:
         problems.append(str(error))
     dataset = images.dataset if images else _every_pair(config, source)
-    roles = {i: row["role"] for i, row in images.rows.items()} if images else {}
+    rows = images.rows if images else {}
     with clock("images"):
-        found = inspect(dataset, roles)
+        found = inspect(dataset, rows)
     problems += found.problems
     victim = None
     if not problems:
         try:
             with clock("victim"):
-                victim = _ask(config, run_stages(config, read))
+                stages = run_stages(config, read)
+                problems += _obstacles(config, stages)
+                victim = _ask(config, stages)
         except UserError as error:
             problems.append(str(error))
+    roles = {image_id: row["role"] for image_id, row in rows.items()}
     checked = Check(
         name=config.name,
         problems=tuple(problems),
@@ -104,6 +109,23 @@ def _checked(config: Config) -> tuple[Check, Gallery | None]:
         record=records.common_record(config) | software(),
     )
     return checked, _sheet(dataset, roles)
+
+
+def _obstacles(config: Config, stages: RunStages) -> list[str]:
+    """What an audit with these settings would refuse."""
+    found = []
+    try:
+        check(config.model_copy(update={"task": Task.audit}))
+    except UserError as error:
+        found.append(str(error))
+    root = Path(config.paths.store)
+    with permitted(root), Store(root) as store:
+        for stage in store.missing(*stages.goals(None)):
+            try:
+                stage.check()
+            except UserError as error:
+                found.append(str(error))
+    return found
 
 
 def _every_pair(config: Config, source: PairSource) -> PairDataset:

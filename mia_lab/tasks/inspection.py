@@ -4,49 +4,31 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import imagehash
 from tqdm import tqdm
 
 from mia_lab.data import doubts
 from mia_lab.data.dataset import PairDataset
+from mia_lab.data.manifest import Rows
 from mia_lab.data.picture import Picture
-from mia_lab.data.splits import NearDuplicates, content_hash, in_two_roles, near_duplicates
+from mia_lab.data.splits import content_hash, in_two_roles, near_duplicates
 from mia_lab.errors import UserError
+from mia_lab.evaluation.results import Inspection
 
 SIDES = ("input", "target")
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """What the pairs of a dataset are like.
-
-    Attributes:
-        problems: what makes pairs unusable, a line for each kind; see :func:`by_kind`.
-        kinds: how many pictures there are of each size and type, by side.
-        values: the smallest and the largest stored value, by side.
-        doubts: signs that pairs were misread, see :mod:`mia_lab.data.doubts`.
-        identical: sets of ids in several roles whose pairs are the same.
-        near_duplicates: ids in different roles whose targets look alike, with their distance.
-    """
-
-    problems: tuple[str, ...]
-    kinds: Mapping[str, Mapping[str, int]]
-    values: Mapping[str, tuple[float, float]]
-    doubts: tuple[str, ...]
-    identical: tuple[tuple[str, ...], ...]
-    near_duplicates: NearDuplicates
-
-
-def inspect(dataset: PairDataset, roles: Mapping[str, str]) -> Inspection:
+def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
     """Decode every pair once, and resize it as a run would.
 
     Args:
         dataset: the pairs.
-        roles: role of each image, by id; images without one are not compared.
+        rows: role of each image, and its content hash if a manifest gives one, by id; images
+            without a row are not compared.
     """
+    roles = {image_id: row["role"] for image_id, row in rows.items()}
     problems: list[str] = []
     kinds: dict[str, Counter[str]] = {side: Counter() for side in SIDES}
     values: dict[str, tuple[float, float]] = {}
@@ -66,6 +48,8 @@ def inspect(dataset: PairDataset, roles: Mapping[str, str]) -> Inspection:
             doubted.setdefault(doubt, []).append(image_id)
         if image_id in roles:
             hashes[image_id] = content_hash(pair)
+            if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
+                problems.append(f"{image_id}: its content differs from data.manifest")
             perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
     return Inspection(
         problems=by_kind(problems),
