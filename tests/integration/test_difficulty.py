@@ -244,7 +244,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
             ("difficulty.grid.layers=[[7]]",),
             "difficulty.grid.layers=[7]: unknown layer; choose from 1",
         ),
-        (("difficulty.layers=2",), "difficulty.layers=2: must be a list, such as [1]"),
+        (("difficulty.layers=2",), "difficulty.layers=2: must be a list, such as [2]"),
         (("difficulty.grid=layers_x_ridge",), "prepared one by difficulty/grid=NAME"),
         (("difficulty.protocol=loo",), "difficulty.protocol=loo: must be one of holdout, kfold"),
         (("difficulty.protocol=kfold", "difficulty.folds=1"), "difficulty.folds=1: must be"),
