@@ -21,6 +21,7 @@ from mia_lab.parameters import (
     Text,
     ValueRanges,
     both_ranges,
+    size_text,
     width_height,
 )
 from mia_lab.store import Contents
@@ -118,10 +119,10 @@ class Outputs:
 
     def _check_size(self, width: int, height: int, path: Path) -> None:
         if (width, height) != self._size:
-            wanted = width if width == height else f"[{width},{height}]"
             raise UserError(
                 f"{path}: {width} x {height} pixels, but the data have {self._size[0]} x "
-                f"{self._size[1]}; set data.image_size={wanted}, the size of the answers"
+                f"{self._size[1]}; set data.image_size={size_text([width, height])}, the size of "
+                "the answers"
             )
 
     def fingerprint(self, ids: Sequence[str]) -> str:
