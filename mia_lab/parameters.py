@@ -91,7 +91,7 @@ def width_height(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def size_text(image_size: int | Sequence[int]) -> str:
-    """An :data:`ImageSize` as the command line takes it: ``256``, or ``[512,256]`` (width, height)."""
+    """An :data:`ImageSize` as the command line takes it, such as ``256`` or ``[512,256]``."""
     width, height = width_height(image_size)
     return str(width) if width == height else f"[{width},{height}]"
 
