@@ -90,6 +90,12 @@ def width_height(size: int | Sequence[int]) -> tuple[int, int]:
     return width, height
 
 
+def size_text(image_size: int | Sequence[int]) -> str:
+    """An :data:`ImageSize` as the command line takes it, such as ``256`` or ``[512,256]``."""
+    width, height = width_height(image_size)
+    return str(width) if width == height else f"[{width},{height}]"
+
+
 def described(size: int | Sequence[int]) -> str:
     """An :data:`ImageSize` in words, such as "64 px" or "512 x 256 px"."""
     width, height = width_height(size)

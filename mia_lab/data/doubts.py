@@ -32,7 +32,7 @@ HALVES = (
 
 
 def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
-    """What makes one pair look misread: :data:`LABEL_IDS`, :data:`HALVES`, unused bits.
+    """What makes one pair look misread: :data:`LABEL_IDS`, :data:`HALVES`, unlikely ranges.
 
     Args:
         pair: the decoded pair.
@@ -43,22 +43,70 @@ def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
         found.append(LABEL_IDS)
     if len(files) == 1 and not has_usual_aspect(pair.x.height, pair.x.width):
         found.append(HALVES)
+    advised = _advised_ranges(pair.x, pair.y)
     for name, picture in (("input", pair.x), ("target", pair.y)):
         if bits := unused_bits(picture):
             top = 2**bits - 1
             found.append(
                 f"the {name} has no value above {top} in 16 bits; if {top} means 1, set "
-                f"data.value_range=[0,{top}]"
+                f"data.value_range={advised}"
+            )
+        elif is_range_too_wide(picture):
+            limits = np.iinfo(picture.pixels.dtype)
+            found.append(
+                f"the {name} has only values from {limits.min} to {limits.max} "
+                f"({picture.pixels.dtype}) of the declared range {_range(picture)}; give each side "
+                f"its own range, data.value_range={advised}"
             )
     return tuple(found)
 
 
 def unused_bits(picture: Picture) -> int:
-    """Of 9 to 14 bits the fewest that hold a picture of 16, whose range is not declared; else 0."""
+    """How many bits the values of a 16-bit picture need, if it may have been taken with fewer bits.
+
+    Returns:
+        The number of bits, from 9 to 14. 0 if the picture has another type, if its range is
+        declared, or if its values need fewer or more bits.
+    """
     if picture.pixels.dtype != np.uint16 or picture.high != 2**16 - 1:
         return 0
     bits = int(picture.pixels.max()).bit_length()
     return bits if 8 < bits < 15 else 0
+
+
+def is_range_too_wide(picture: Picture) -> bool:
+    """Whether whole numbers of the picture's type cannot fill its declared range.
+
+    It takes a picture whose values span less than a quarter of the range to say so.
+    """
+    if picture.pixels.dtype.kind not in "ui":
+        return False
+    limits = np.iinfo(picture.pixels.dtype)
+    if limits.min <= picture.low and picture.high <= limits.max:
+        return False
+    span = float(picture.pixels.max()) - float(picture.pixels.min())
+    return 4 * span < picture.high - picture.low
+
+
+def _advised_ranges(x: Picture, y: Picture) -> str:
+    """``data.value_range`` that gives the doubted sides other ranges, and keeps those of others."""
+    ranges = [_advised_range(picture) for picture in (x, y)]
+    return ranges[0] if ranges[0] == ranges[1] else f"[{ranges[0]},{ranges[1]}]"
+
+
+def _advised_range(picture: Picture) -> str:
+    has_natural = picture.pixels.dtype in (np.uint8, np.uint16)
+    if bits := unused_bits(picture):
+        return f"[0,{2**bits - 1}]"
+    if is_range_too_wide(picture):
+        return "null" if has_natural else "[LOW,HIGH]"
+    if has_natural and (picture.low, picture.high) == (0, np.iinfo(picture.pixels.dtype).max):
+        return "null"
+    return _range(picture)
+
+
+def _range(picture: Picture) -> str:
+    return f"[{picture.low:.15g},{picture.high:.15g}]"
 
 
 def looks_like_ids(picture: NDArray[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -28,9 +28,18 @@ from mia_lab.victims.program import (
     choose_output,
     declaring,
     losing,
+    natural_range,
     read_layouts,
 )
-from mia_lab.victims.value_range import SIGNED, ends_in_tanh, intervals
+from mia_lab.victims.value_range import (
+    CLIPS,
+    SIGNED,
+    UNIT,
+    Operation,
+    ends_in_tanh,
+    intervals,
+    plain_name,
+)
 
 ONNX_TYPES = {
     "tensor(float)": torch.float32,
@@ -206,8 +215,12 @@ class Onnx:
 
 
 def _undeclared(key: str, dtype: torch.dtype) -> UserError:
-    remedy = declaring(SIGNED, dtype)
-    return UserError(f"{key}: its answers come from tanh, so they are likely in {SIGNED}; {remedy}")
+    own = natural_range(dtype)
+    clipped = UNIT if own == UNIT else f"[{own},{UNIT}]"
+    return UserError(
+        f"{key}: its answers come from tanh, so they are likely in {SIGNED}; "
+        f"{declaring(SIGNED, dtype)}; or {clipped} if its answers are in [0, 1]"
+    )
 
 
 @contextmanager
@@ -307,17 +320,30 @@ def _leaves(answer: Any) -> list[Any]:
     return [answer]
 
 
-def _script_source(value: Any) -> tuple[str, Iterable[Any]]:
-    """Operation of TorchScript and its inputs; those of a branch are what its blocks give."""
+def _script_source(value: Any) -> Operation[Any]:
+    """The operation of TorchScript; inputs of a branch are what its blocks give."""
     node = value.node()
     inputs = [*node.inputs(), *(end for block in node.blocks() for end in block.outputs())]
-    return node.kind().rpartition("::")[2], inputs
+    name = node.kind().rpartition("::")[2]
+    return Operation(
+        name, inputs, _number(inputs[1].toIValue()) if _is_clip(name, inputs) else None
+    )
 
 
-def _export_source(node: Any) -> tuple[str, Iterable[Any]]:
-    """Operation of torch.export and its inputs."""
-    name = str(getattr(node.target, "__name__", node.target))
-    return name.partition(".")[0], node.all_input_nodes
+def _export_source(node: Any) -> Operation[Any]:
+    """The operation of torch.export."""
+    name = str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+    named = node.kwargs.get("min", node.kwargs.get("min_val"))
+    least = node.args[1] if _is_clip(name, node.args) else named
+    return Operation(name, node.all_input_nodes, _number(least))
+
+
+def _is_clip(name: str, arguments: Sequence[Any]) -> bool:
+    return plain_name(name) in CLIPS and len(arguments) > 1
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _most(program: torch.export.ExportedProgram, batch: Tensor) -> int | None:

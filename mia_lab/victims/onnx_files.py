@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from mia_lab.errors import UserError, one_line
 from mia_lab.store.content import file_state
-from mia_lab.victims.value_range import ends_in_tanh
+from mia_lab.victims.value_range import CLIPS, Operation, ends_in_tanh, plain_name
 
 Reference = tuple[str, str, str]
 """Location, offset and length, as the model states them; "" where it does not."""
@@ -135,11 +135,31 @@ def is_tanh(model: Path, output: str) -> bool:
         content = library("onnx.inliner").inline_local_functions(content)
     producers = {name: node for node in content.graph.node for name in node.output}
 
-    def source(name: str) -> tuple[str, Iterable[str]] | None:
+    def source(name: str) -> Operation[str] | None:
         node = producers.get(name)
-        return node and (node.op_type, node.input)
+        return node and Operation(node.op_type, node.input, _least(node, content.graph, producers))
 
     return ends_in_tanh([output], source)
+
+
+def _least(node: Any, graph: Any, producers: Mapping[str, Any]) -> float | None:
+    """The lower bound of a clip that is a constant of the graph; else None."""
+    if plain_name(node.op_type) not in CLIPS:
+        return None
+    given = [a.f for a in node.attribute if a.name == "min"]  # up to opset 10
+    if given or len(node.input) < 2:
+        return given[0] if given else None
+    name = node.input[1]
+    while (source := producers.get(name)) and source.op_type in ("Cast", "CastLike", "Identity"):
+        name = source.input[0]
+    tensors = [t for t in graph.initializer if t.name == name]
+    numbers = []
+    for attribute in source.attribute if source and source.op_type == "Constant" else ():
+        tensors += [attribute.t] if attribute.name == "value" else []
+        numbers += [attribute.f] if attribute.name == "value_float" else []
+    if tensors and tensors[0].data_location != tensors[0].EXTERNAL:
+        numbers = library("onnx.numpy_helper").to_array(tensors[0]).ravel().tolist()
+    return float(numbers[0]) if numbers else None
 
 
 @cache

@@ -6,21 +6,26 @@ import hashlib
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from PIL import ExifTags
 from torch import Tensor
 
 from mia_lab.data.pictures import pictures
-from mia_lab.data.reading import REFUSE, Reading, decode, opened
+from mia_lab.data.reading import MAX_MEGAPIXELS, REFUSE, Reading, decode, opened
 from mia_lab.errors import UserError
 from mia_lab.parameters import (
     RUNTIME,
     ImageSize,
+    NonNegativeInt,
     PathName,
+    Positive,
+    PositiveInt,
     Text,
     ValueRanges,
     both_ranges,
+    size_text,
     width_height,
 )
 from mia_lab.store import Contents
@@ -50,8 +55,10 @@ class Outputs:
     Args:
         folder: where they are.
         image_size: the size that they must have, in pixels.
-        value_range, alpha: as of :class:`mia_lab.data.pairs.FolderPairs`, whose targets they are
-            compared with.
+        out_channels: the number of channels that they must have; None: that of the first.
+        value_range, alpha, exif, page, max_megapixels: as of
+            :class:`mia_lab.data.pairs.FolderPairs`, whose targets they are compared with.
+        channels: to convert them to; grey becomes RGB, and RGB grey. None: they stay as they are.
 
     Attributes:
         transport: how the answers travelled.
@@ -71,6 +78,11 @@ class Outputs:
         image_size: ImageSize,
         value_range: ValueRanges | None = None,
         alpha: Text = REFUSE,
+        out_channels: PositiveInt | None = None,
+        channels: PositiveInt | None = None,
+        exif: Literal["refuse", "apply"] = "refuse",
+        page: NonNegativeInt | None = None,
+        max_megapixels: Annotated[Positive, RUNTIME] = MAX_MEGAPIXELS,
     ) -> None:
         self._folder = Path(folder)
         self._size = width_height(image_size)
@@ -78,14 +90,20 @@ class Outputs:
             raise UserError(f"victim.folder={folder}: no such folder")
         self._files = pictures(self._folder)
         self._contents = Contents()
-        self._reading = Reading(both_ranges(value_range)[1], alpha=alpha, section="victim")
+        self._out_channels = out_channels
+        span = both_ranges(value_range)[1]
+        self._reading = Reading(span, channels, alpha, exif, page, max_megapixels, "victim")
         self.transport = "pictures"
 
     def check(self, ids: Sequence[str]) -> None:
         """Make sure that there is one picture for each id, and of the right size.
 
+        The first picture is decoded. Of others this reads the header, which is enough for most
+        formats; :meth:`recall` checks the rest.
+
         Raises:
-            UserError: some have none or two, or two share one, or one has another size.
+            UserError: some have none or two, or two share one, or one has another size; or the
+                first one cannot be decoded, or has other channels.
         """
         missing = [i for i in ids if self._file(i) is None]
         if missing:
@@ -106,22 +124,25 @@ class Outputs:
                     "Keep the folders of the inputs"
                 )
         lossy = [self._is_lossy(path) for path in owners]
+        self.recall(ids[:1])
         if any(lossy):
             self.transport = "pictures, some of them lossy (JPEG or WebP, say)"
 
     def _is_lossy(self, path: Path) -> bool:
         if path.suffix.lower() in LOSSLESS:
             return False
-        with opened(path, self._contents.read) as picture:  # decodes the header only
-            self._check_size(*picture.size, path)
+        # This decodes the header only.
+        with opened(path, self._contents.read, self._reading.max_megapixels) as picture:
+            if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                self._check_size(*picture.size, path)
             return picture.format in LOSSY
 
     def _check_size(self, width: int, height: int, path: Path) -> None:
         if (width, height) != self._size:
-            wanted = width if width == height else f"[{width},{height}]"
             raise UserError(
                 f"{path}: {width} x {height} pixels, but the data have {self._size[0]} x "
-                f"{self._size[1]}; set data.image_size={wanted}, the size of the answers"
+                f"{self._size[1]}; set data.image_size={size_text([width, height])}, the size of "
+                "the answers"
             )
 
     def fingerprint(self, ids: Sequence[str]) -> str:
@@ -136,15 +157,31 @@ class Outputs:
         """The pictures of some ids: float32 (N, C, H, W) in [0, 1].
 
         Raises:
-            UserError: one cannot be decoded, or has another size; nothing is resized.
+            UserError: one cannot be decoded, or has another size or other channels; nothing is
+                resized.
         """
-        answers = []
+        answers: list[Tensor] = []
+        expected = self._out_channels
         for image_id in ids:
             path = self._path(image_id)
             picture = decode(path, self._contents.read, self._reading)
             self._check_size(picture.width, picture.height, path)
+            expected = expected or picture.channels
+            if picture.channels != expected:
+                raise self._other_channels(picture.channels, expected, path)
             answers.append(torch.from_numpy(picture.unit()))
         return torch.stack(answers)
+
+    def _other_channels(self, found: int, expected: int, path: Path) -> UserError:
+        whose = "the targets have" if self._out_channels else "the other answers have"
+        remedy = f"give answers and targets of {expected} (victim.channels, data.target_channels)"
+        if {found, expected} == {1, 3}:
+            kinds = {1: "RGB to grey", 3: "grey to RGB"}
+            remedy = (
+                f"set victim.channels={expected}, which converts {kinds[expected]}, or "
+                f"data.target_channels={expected} for answers and targets"
+            )
+        return UserError(f"{path}: number of channels is {found}, but {whose} {expected}; {remedy}")
 
     def _file(self, image_id: str) -> Path | None:
         names = dict.fromkeys((image_id, image_id.rpartition("/")[2]))

@@ -18,11 +18,11 @@ from mia_lab.parameters import (
     Positive,
     PositiveInt,
     UnitInterval,
+    size_text,
     width_height,
 )
 from mia_lab.victims.gan import LoadScale, TranslationGAN, check_epochs, check_size, frozen
 from mia_lab.victims.losses import discriminator_loss, feature_matching_loss, generator_loss
-from mia_lab.victims.networks import size_text
 from mia_lab.victims.networks.patchgan import MultiscaleDiscriminator
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.perceptual import PerceptualLoss

@@ -21,12 +21,13 @@ from mia_lab.parameters import (
     InputEncoding,
     QueryMode,
     Text,
+    size_text,
     width_height,
 )
 from mia_lab.victims.blackbox import TorchBlackBox
 from mia_lab.victims.checkpoints import Checkpoint, read
 from mia_lab.victims.layouts import ELSEWHERE, Generator, plain, recognise
-from mia_lab.victims.networks import RGB_AND_EDGES, UnitRange, misfit, size_text
+from mia_lab.victims.networks import RGB_AND_EDGES, UnitRange, misfit
 from mia_lab.victims.networks.local_enhancer import LocalEnhancer
 from mia_lab.victims.networks.resnet import ResNetGenerator
 from mia_lab.victims.networks.unet import UNet

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mia_lab.errors import UserError, listed, one_line
-from mia_lab.parameters import MIN_SIDE
+from mia_lab.parameters import MIN_SIDE, size_text
 from mia_lab.victims.value_range import LEVELS, SIGNED, UNIT, Interval
 
 log = logging.getLogger(__name__)
@@ -225,12 +225,10 @@ class Program:
         shape, (height, width) = self._format.shape, x.shape[2:]
         wanted = [shape.width or width, shape.height or height]
         if wanted != [width, height]:
-            size, found = (
-                s[0] if s[0] == s[1] else f"[{s[0]},{s[1]}]" for s in (wanted, [width, height])
-            )
             raise UserError(
                 f"{self._key}: takes images of width {wanted[0]} and height {wanted[1]}, but "
-                f"data.image_size={found}; set data.image_size={size}"
+                f"data.image_size={size_text([width, height])}; set data.image_size="
+                f"{size_text(wanted)}"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -64,14 +64,33 @@ KEEPING = {
 """Operations of ONNX, torch.export and TorchScript that keep the range of what they are given."""
 
 
-def ends_in_tanh(
-    ends: Iterable[Value], source: Callable[[Value], tuple[str, Iterable[Value]] | None]
-) -> bool:
+CLIPS = ("clip", "clamp", "hardtanh")
+"""Those of them whose results have a lower bound."""
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Value]):
+    """What a value of a graph comes from.
+
+    Attributes:
+        name: of the operation.
+        inputs: the values that it is given.
+        least: lower bound of its results, if it is one of `CLIPS` with a constant bound; else None.
+    """
+
+    name: str
+    inputs: Iterable[Value]
+    least: float | None = None
+
+
+def ends_in_tanh(ends: Iterable[Value], source: Callable[[Value], Operation[Value] | None]) -> bool:
     """Whether values of a graph come from tanh, with operations that keep a range at most.
+
+    Values that are clipped from below at 0 or more are in no range of tanh.
 
     Args:
         ends: the values.
-        source: name and inputs of the operation that a value comes from; None: of no operation.
+        source: the operation that a value comes from; None: of no operation.
     """
     waiting, seen = list(ends), set()
     while waiting:
@@ -79,9 +98,14 @@ def ends_in_tanh(
         if str(value) in seen or (found := source(value)) is None:
             continue
         seen.add(str(value))
-        operation = found[0].lower().rstrip("_")
-        if operation == "tanh":
+        name = plain_name(found.name)
+        if name == "tanh":
             return True
-        if operation in KEEPING:
-            waiting.extend(found[1])
+        if name in KEEPING and not (found.least is not None and found.least >= 0):
+            waiting.extend(found.inputs)
     return False
+
+
+def plain_name(operation: str) -> str:
+    """The name of an operation without the mark of those that work in place."""
+    return operation.lower().rstrip("_")

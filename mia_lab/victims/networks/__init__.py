@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mia_lab.parameters import width_height
+from mia_lab.parameters import size_text, width_height
 
 RGB_AND_EDGES = "rgb_edges"
 """Encoding of pix2pixHD's pictures with instances: RGB, then their boundaries in {0, 1}."""
@@ -38,12 +38,6 @@ def network_range(x: Tensor, input_encoding: str) -> Tensor:
     if input_encoding == RGB_AND_EDGES:
         return torch.cat([2 * x[:, :3] - 1, x[:, 3:]], dim=1)
     return 2 * x - 1 if input_encoding == "rgb" else x
-
-
-def size_text(image_size: int | Sequence[int]) -> str:
-    """A size as the command line takes it: ``256``, or ``[512,256]`` (width, height)."""
-    width, height = width_height(image_size)
-    return str(width) if width == height else f"[{width},{height}]"
 
 
 def misfit(image_size: int | Sequence[int], stride: int, smallest: int) -> str:

@@ -64,6 +64,32 @@ def test_values_of_fewer_bits_are_doubted() -> None:
     found = doubts(Pair(twelve, twelve), ["a", "b"])
     said = "has no value above 4095 in 16 bits; if 4095 means 1, set data.value_range=[0,4095]"
     assert found == (f"the input {said}", f"the target {said}")
+    eight = Picture.of(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    real = Picture(RNG.random((64, 64, 1)), -1, 1)
+    ten = Picture(twelve.pixels // 4, 0, 65535)
+    for other, spelled in ((eight, "null"), (real, "[-1,1]"), (ten, "[0,1023]")):
+        found = doubts(Pair(twelve, other), ["a", "b"])
+        assert found[0].endswith(f"set data.value_range=[[0,4095],{spelled}]")
+        found = doubts(Pair(other, twelve), ["a", "b"])
+        assert found[-1].endswith(f"set data.value_range=[{spelled},[0,4095]]")
     declared = Picture(twelve.pixels, 0, 4095)
     whole = Picture(RNG.integers(0, 65536, (64, 64, 1), dtype=np.uint16), 0, 65535)
     assert doubts(Pair(declared, whole), ["a", "b"]) == ()
+
+
+def test_a_range_that_the_type_of_a_side_cannot_fill_is_doubted() -> None:
+    """One range is declared for both sides, and one of them has 8 bits."""
+    pixels = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    counts = RNG.integers(-1024, 3072, (64, 64, 1), dtype=np.int16)
+    for low, high in ((0, 4095), (-1024, 3071)):
+        eight, twelve = Picture(pixels, low, high), Picture(counts.clip(low, high), low, high)
+        span = f"[{low},{high}]"
+        said = f"has only values from 0 to 255 (uint8) of the declared range {span}; give each side"
+        for pair, sides in ((Pair(eight, twelve), "null,{}"), (Pair(twelve, eight), "{},null")):
+            (found,) = doubts(pair, ["a", "b"])
+            assert said in found
+            assert found.endswith(f"its own range, data.value_range=[{sides.format(span)}]")
+        assert doubts(Pair(twelve, twelve), ["a", "b"]) == ()
+        both = doubts(Pair(eight, eight), ["a", "b"])
+        assert [text.rpartition("=")[2] for text in both] == ["null", "null"]
+    assert doubts(Pair(Picture(pixels, 0, 256), Picture(pixels, 0, 256)), ["a", "b"]) == ()

@@ -503,6 +503,69 @@ def test_answers_from_tanh_need_a_range(
             torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
 
 
+class Clipped(nn.Module):
+    """From [0, 1] to [0, 1], by a tanh whose values are clipped."""
+
+    def __init__(self, clip: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.clip(torch.tanh(3 * x - 1)).flip(1)
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        lambda y: y.clamp(0, 1),
+        lambda y: y.clamp(min=0),
+        lambda y: nn.functional.hardtanh(y, min_val=0.0, max_val=1.0),
+    ],
+)
+def test_clipped_answers_of_tanh_are_in_the_range_of_real_numbers(
+    tmp_path: Path, x: Tensor, clip: Callable[[Tensor], Tensor]
+) -> None:
+    """A tanh that is clipped at 0 gives 0 for black, not for grey."""
+    module = Clipped(clip)
+    for load in forms(module, tmp_path, x):
+        torch.testing.assert_close(load().translate(x), module(x), rtol=0, atol=1e-6)
+
+
+def test_tanh_that_is_clipped_elsewhere_needs_a_range(tmp_path: Path, x: Tensor) -> None:
+    for load in forms(Clipped(lambda y: y.clamp(-0.5, 1.0)), tmp_path, x):
+        with pytest.raises(UserError, match=r"come from tanh.*; or \[0,1\] if its answers are in"):
+            load()
+
+
+@pytest.mark.parametrize("least", ["attribute", "initializer", "constant", "cast", "input"])
+def test_clips_of_onnx(tmp_path: Path, least: str) -> None:
+    """The lower bound is a constant of the graph in all forms but the last."""
+    clip = onnx.helper.make_node("Clip", ["z", "k"], ["y"])
+    nodes = [node("Tanh", ["x"], ["z"])]
+    if least == "constant":
+        nodes.append(onnx.helper.make_node("Constant", [], ["k"], value_float=0.0))
+    if least == "cast":
+        nodes.append(onnx.helper.make_node("Cast", ["m"], ["k"], to=onnx.TensorProto.FLOAT))
+    if least == "input":
+        nodes.append(node("ReduceMin", ["x"], ["k"]))
+        nodes[-1].attribute.append(onnx.helper.make_attribute("keepdims", 0))
+    if least == "attribute":
+        clip = onnx.helper.make_node("Clip", ["z"], ["y"], min=0.0, max=1.0)
+    constants = {"initializer": {"k": 0}, "cast": {"m": 0}}.get(least, {})
+    path = onnx_graph(tmp_path / "v.onnx", [*nodes, clip], ["n", 1, 16, 16], **constants)
+    if least == "attribute":
+        model = onnx.load(path)
+        model.opset_import[0].version = 10
+        model.ir_version = 5
+        onnx.save(model, path)
+    if least == "input":
+        with pytest.raises(UserError, match="come from tanh"):
+            Onnx(path, "cpu")
+        return
+    x = torch.linspace(0, 1, 256).reshape(1, 1, 16, 16)
+    torch.testing.assert_close(Onnx(path, "cpu").translate(x), x.tanh(), rtol=0, atol=1e-6)
+
+
 def test_tanh_in_a_branch_or_a_function(tmp_path: Path) -> None:
     class Branch(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mia_lab.config import build
 from mia_lab.errors import UserError
 from mia_lab.victims.outputs import Outputs
+from support import composed
 
 
 def picture(path: Path, level: int = 51, size: int = 16, kind: str | None = None) -> Path:
@@ -121,7 +123,8 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "0001.png").unlink()
     np.save(tmp_path / "0001.npy", np.full((16, 16), 0.25, np.float32))
     outputs = Outputs(str(tmp_path), 16)
-    outputs.check(["0001"])
+    with pytest.raises(UserError, match=r"0001\.npy: holds float32 values, .* victim\.value_range"):
+        outputs.check(["0001"])
     with pytest.raises(UserError, match=r"0001\.npy: holds float32 values, .* victim\.value_range"):
         outputs.recall(["0001"])
     recalled = Outputs(str(tmp_path), 16, [0, 1]).recall(["0001"])
@@ -130,3 +133,59 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     Image.new("RGBA", (16, 16), (1, 2, 3, 4)).save(tmp_path / "0001.png")
     with pytest.raises(UserError, match="transparent pixels"):
         Outputs(str(tmp_path), 16).recall(["0001"])
+
+
+def test_answers_of_other_channels(tmp_path: Path) -> None:
+    """pix2pix writes grey answers as RGB."""
+    tiled = picture(tmp_path / "0001.png", 51)
+    ids = ["0001", "0002"]
+    Image.new("L", (16, 16), 102).save(tmp_path / "0002.png")
+    with pytest.raises(
+        UserError,
+        match=rf"{tiled}: number of channels is 3, but the targets have 1; set victim\.channels=1, "
+        r"which converts RGB to grey, or data\.target_channels=1 for",
+    ):
+        Outputs(str(tmp_path), 16, out_channels=1).check(ids)
+    found = Outputs(str(tmp_path), 16, out_channels=1, channels=1)
+    found.check(ids)
+    levels = torch.tensor([51.0, 102.0]).reshape(2, 1, 1, 1) / 255
+    assert torch.equal(found.recall(ids), levels.expand(2, 1, 16, 16))
+    for of_targets, whose in ((3, "the targets"), (None, "the other answers")):
+        mixed = Outputs(str(tmp_path), 16, out_channels=of_targets)
+        with pytest.raises(
+            UserError, match=rf"0002\.png: number of channels is 1, but {whose} have 3; set victim"
+        ):
+            mixed.recall(ids)
+    with pytest.raises(UserError, match=r"is 3, but the targets have 4; give answers and targets"):
+        Outputs(str(tmp_path), 16, out_channels=4).recall(ids)
+    converted = Outputs(str(tmp_path), 16, out_channels=3, channels=3).recall(ids)
+    assert torch.equal(converted, levels.expand(2, 3, 16, 16))
+
+
+def test_answers_are_read_as_the_targets(tmp_path: Path) -> None:
+    """Stored rotated, of several pages, or of many pixels."""
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (32, 16), (1, 2, 3)).save(tmp_path / "0001.png", exif=exif)
+    with pytest.raises(UserError, match=r"stored rotated .* set data\.exif=apply"):
+        Outputs(str(tmp_path), [16, 32]).check(["0001"])
+    victim = Outputs(str(tmp_path), [16, 32], exif="apply")
+    victim.check(["0001"])
+    assert victim.recall(["0001"]).shape == (1, 3, 32, 16)
+    (tmp_path / "0001.png").unlink()
+    pages = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in (51, 102)]
+    pages[0].save(tmp_path / "0001.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"has 2 pages; choose one with data\.page=0"):
+        Outputs(str(tmp_path), 16).check(["0001"])
+    assert Outputs(str(tmp_path), 16, page=1).recall(["0001"])[0, 0, 0, 0] == 102 / 255
+    with pytest.raises(UserError, match=r"16 x 16 pixels, more than data\.max_megapixels=0\.0001"):
+        Outputs(str(tmp_path), 16, page=1, max_megapixels=1e-4).check(["0001"])
+
+
+def test_settings_of_answers_follow_those_of_the_targets() -> None:
+    given = ("data.exif=apply", "data.page=1", "data.max_megapixels=5", "data.target_channels=1")
+    given += ("data.source=folder", "data.root=.", "data.alpha=white")
+    config = composed("victim=outputs", "victim.folder=x", *given)
+    found = build.victim(config, (3, 1)).arguments
+    names = ("exif", "page", "max_megapixels", "channels", "out_channels", "alpha")
+    assert [found[name] for name in names] == ["apply", 1, 5, 1, 1, "white"]
