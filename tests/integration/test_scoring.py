@@ -173,6 +173,7 @@ def test_gate(audited: Command) -> None:
         "value": area,
         "failed": True,
         "reversed": False,
+        "unrelated": False,
     }
     assert "report: " in ran.out
     assert "Gate failed" in _text(audited.folder / "outputs/latest")
