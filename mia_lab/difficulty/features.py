@@ -27,6 +27,24 @@ def input_size(preprocess: str, grid_size: int) -> int:
     return 4 * grid_size if preprocess == "aligned" else OFFICIAL_CROP
 
 
+def check_channels(preprocess: str, *channels: int) -> None:
+    """Refuse pictures that a preprocessing does not take.
+
+    Args:
+        preprocess: ``aligned`` or ``official``.
+        channels: of the pictures.
+
+    Raises:
+        UserError: ``official`` is for grey and RGB pictures, and these are others.
+    """
+    for count in channels:
+        if preprocess == "official" and count not in (1, 3):
+            raise UserError(
+                f"difficulty.preprocess=official: is for grey and RGB pictures; these have {count} "
+                "channels; set difficulty.preprocess=aligned"
+            )
+
+
 def prepare(images: Tensor, preprocess: str, grid_size: int) -> Tensor:
     """Resize images to the input size of the backbone.
 
@@ -127,11 +145,7 @@ def _official(image: Tensor) -> Tensor:
 
 
 def _as_picture(image: Tensor) -> Image.Image:
-    if len(image) not in (1, 3):
-        raise UserError(
-            f"difficulty.preprocess=official: is for grey and RGB pictures; these have {len(image)}"
-            " channels; set difficulty.preprocess=aligned"
-        )
+    check_channels("official", len(image))
     picture: Image.Image = transforms.to_pil_image((image.cpu() * 255).round().clamp(0, 255).byte())
     return picture
 

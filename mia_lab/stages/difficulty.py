@@ -57,7 +57,7 @@ class ProbeDifficulty(DifficultyStage):
         return {**self.features.probe.score_inputs(), "seed": self.seed}
 
     def check(self) -> None:
-        _ = self.features.probe.scorer
+        self.features.check()
 
     def compute(self, folder: Path, store: Store) -> None:
         factors = self._factors(store)  # extracting them draws a progress bar of its own

@@ -30,7 +30,7 @@ class FeaturesStage(Stage[Path]):
         return {**self.images.identity(encoded=False), **self.probe.feature_inputs()}
 
     def check(self) -> None:
-        _ = self.probe.scorer
+        self.probe.check(self.images)
 
     def compute(self, folder: Path, store: Store) -> None:
         scorer = self.probe.scorer

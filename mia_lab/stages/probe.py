@@ -10,6 +10,7 @@ from typing import Any, cast
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
+from mia_lab.difficulty.features import check_channels
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
@@ -82,6 +83,18 @@ class Probe:
                 "mia_lab.difficulty.single_image.SingleImageDifficulty"
             )
         return cast(SingleImageDifficulty, score)
+
+    def check(self, images: PairDataset) -> None:
+        """Refuse what cannot be scored, before anything is computed.
+
+        Raises:
+            UserError: a setting or a layer is wrong, the network cannot be had, or the images have
+                channels that ``preprocess`` does not take.
+        """
+        scorer = self.scorer
+        if scorer.preprocess == "official":
+            of_input = [images.x_channels] if scorer.features_from == "input" else []
+            check_channels(scorer.preprocess, *of_input, images.out_channels)
 
     def pairs(self, images: PairDataset) -> Iterator[PairBatch]:
         """The images, in the size and the batches that the estimator takes."""

@@ -306,6 +306,17 @@ def test_a_survey_scores_as_the_audit(cases: Callable[[str], Case], name: str) -
     assert (ran.folder / "outputs/latest/report.html").is_file()
 
 
+def test_what_is_for_grey_and_rgb_is_refused_before_any_training(
+    cases: Callable[[str], Case],
+) -> None:
+    case = cases("bands")
+    before = case.command.computed
+    asked = ("difficulty.preprocess=official", "victim.learning_rate=0.01")
+    error = case.command(*case.given(*QUICK, *asked)).error
+    assert "is for grey and RGB pictures; these have 4 channels; set difficulty.preprocess" in error
+    assert case.command.computed == before
+
+
 @pytest.mark.parametrize(
     ("name", "shown"), [("bands", "channels 1 to 3 of 4"), ("street", "Input,")]
 )
