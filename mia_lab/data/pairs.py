@@ -133,6 +133,7 @@ class FolderPairs:
             )
         )
         if layout == "image_label":
+            self._check_label_input()
             self._palette = checked_palette(palette, ignore_label)
             self._ignore_label = ignore_label
             if not self.listed and not self._dirs:
@@ -180,6 +181,25 @@ class FolderPairs:
             raise UserError(
                 f"data.ignore_label={ignore_label}: is a label id, and data.layout={self.layout} "
                 "has none; set data.layout=image_label"
+            )
+
+    def _check_label_input(self) -> None:
+        """Refuse settings of input pictures where the inputs are label ids."""
+        if self._input.channels is not None:
+            raise UserError(
+                f"data.input_channels={self._input.channels}: with data.layout=image_label the "
+                "input is label ids, which data.palette colours; leave it out"
+            )
+        if self._input.value_range is not None:
+            span = self._target.value_range
+            remedy = "leave it out"
+            if span is not None:
+                remedy = (
+                    f"set data.value_range=[null,[{span[0]:.15g},{span[1]:.15g}]] for the target"
+                )
+            raise UserError(
+                "data.value_range: gives the input a range, and with data.layout=image_label the "
+                f"input is label ids, which have none; {remedy}"
             )
 
     def ids(self, subset: str) -> Sequence[str]:
