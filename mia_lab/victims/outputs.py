@@ -78,7 +78,7 @@ class Outputs:
         image_size: ImageSize,
         value_range: ValueRanges | None = None,
         alpha: Text = REFUSE,
-        out_channels: PositiveInt | None = None,
+        out_channels: Annotated[PositiveInt | None, RUNTIME] = None,
         channels: PositiveInt | None = None,
         exif: Literal["refuse", "apply"] = "refuse",
         page: NonNegativeInt | None = None,
