@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from mia_lab.backbones.state import archive_members
 from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text, ValueRanges
+from mia_lab.store.content import unreadable
 from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
 from mia_lab.victims.program import (
     Format,
@@ -93,7 +95,7 @@ class Exported:
         except ValueError as error:
             raise UserError(f"{key}: {error}") from error
         if not names:
-            raise UserError(f"{key}: cannot be read (no such program, or cut off); copy it again")
+            raise UserError(f"{key}: {_other_kind(Path(checkpoint))}")
         declared = intervals(value_range)
         with _readable(key, "export it again, with the torch of this environment"):
             if any(name.endswith("/constants.pkl") for name in names):
@@ -212,6 +214,28 @@ class Onnx:
 
     def translate(self, x: Tensor) -> Tensor:
         return self._program(x)
+
+
+_PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]")
+"""The number of the format, and the next field of the message: how files of ONNX begin."""
+
+
+def _other_kind(path: Path) -> str:
+    """What a file is that is no archive, and what to do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if _ONNX.match(start):
+        return "is an ONNX model; set victim=onnx, which reads it"
+    if kind := next((k for mark, k in _PICTURES.items() if start.startswith(mark)), None):
+        return (
+            f"is a {kind} picture; give the file of a program, or read pictures that a model "
+            "generated with victim=outputs"
+        )
+    return "cannot be read (no program of torch.export or TorchScript, or cut off); copy it again"
 
 
 def _undeclared(key: str, dtype: torch.dtype) -> UserError:

@@ -302,9 +302,17 @@ def read_layouts(
     other side; if no size is fixed, channels come second.
 
     Raises:
-        UserError: the sizes leave it open.
+        UserError: the sizes leave it open, or do not fit the declared layout.
     """
     if declared is not None:
+        for sizes, what in ((inputs, "takes inputs"), (answers, "gives answers")):
+            sides = sizes[2:] if declared == "nchw" else sizes[1:3]
+            if len(sizes) == 4 and any(type(s) is int and 1 <= s < MIN_SIDE for s in sides):
+                raise UserError(
+                    f"{key}: {what} of shape {shown(sizes)}, which victim.layout={declared} does "
+                    f"not fit: height and width would be {' and '.join(map(str, sides))}, and "
+                    f"images have at least {MIN_SIDE} x {MIN_SIDE} pixels; leave it out"
+                )
         return declared, declared
     found = _layout(inputs), _layout(answers)
     takes = found[0] or found[1]
