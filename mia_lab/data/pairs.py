@@ -154,7 +154,7 @@ class FolderPairs:
         return self.root / input_dir, self.root / target_dir
 
     def _check_settings(self, ignore_label: int | None) -> None:
-        """Refuse what would not be followed."""
+        """Refuse settings that the layout ignores."""
         named = "data.manifest" if self.listed else "data.input_dir" if self._dirs else ""
         if self.direction != "AtoB" and named:
             raise UserError(
@@ -263,7 +263,7 @@ class FolderPairs:
         return Pair(self._input.declared(*x), self._target.declared(*y))
 
     def passed_over(self) -> dict[str, tuple[Path, ...]]:
-        """The files in the dataset's folders that are no pictures, by the reason."""
+        """The files in the dataset's folders that are not read, by the reason."""
         if self.listed:
             return {}
         found: dict[str, tuple[Path, ...]] = {}

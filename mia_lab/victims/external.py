@@ -222,7 +222,7 @@ _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]")
 
 
 def _other_kind(path: Path) -> str:
-    """What a file is that is no archive, and what to do."""
+    """Say what a file is if it is not an archive, and what to do."""
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -264,7 +264,7 @@ def _readable(key: str, remedy: str) -> Iterator[None]:
 
 
 class _TorchScript:
-    """A module of TorchScript, which states only what its code does.
+    """A module of TorchScript. It states neither the sizes nor the types of what it takes.
 
     Attributes:
         takes, gives: sizes of inputs and answers.
@@ -336,7 +336,7 @@ class _TorchExport:
 
 
 def _leaves(answer: Any) -> list[Any]:
-    """What a program returns, without the lists and dicts that it is in."""
+    """The values in the nested lists and dicts that a program returns."""
     if isinstance(answer, Mapping):
         answer = list(answer.values())
     if isinstance(answer, list | tuple):
