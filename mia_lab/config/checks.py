@@ -23,6 +23,7 @@ from mia_lab.config.choices import (
 from mia_lab.config.component import Component
 from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
+from mia_lab.config.signature import signature_of
 from mia_lab.data.manifest import names_files
 from mia_lab.errors import UserError, nearest
 
@@ -184,12 +185,9 @@ def _check_source(key: str, data: Data) -> None:
             f"{key}.source={data.source}: must be one of {', '.join(data.sources)}"
             f"{nearest(data.source, data.sources)}"
         )
+    if data.source == "procedural":
+        _check_generated(key, data)
     folders = [Path(d) for d in (data.input_dir, data.target_dir) if d is not None]
-    if folders and data.source != "folder":
-        raise UserError(
-            f"{key}.input_dir, {key}.target_dir: are folders, which {key}.source={data.source} "
-            f"does not read; set {key}.source=folder"
-        )
     is_elsewhere = folders != [] and all(folder.is_absolute() for folder in folders)
     if data.source == "folder" and not is_elsewhere:
         _check_root(key, data)
@@ -198,12 +196,30 @@ def _check_source(key: str, data: Data) -> None:
             f"{key}.resize=fit: adds borders, which have no class of {key}.input_encoding=one_hot; "
             "use crop or squash"
         )
-    if data.ignore_label is not None and data.source == "procedural":
-        raise UserError(
-            f"{key}.ignore_label={data.ignore_label}: generated pictures have no void pixels; "
-            "leave it out"
-        )
     build.source_component(data, key)
+
+
+READ_FROM_FILES = (
+    *("input_dir", "target_dir", "match", "value_range", "input_channels", "target_channels"),
+    *("alpha", "exif", "page", "max_megapixels", "ignore_label"),
+)
+"""Settings of pictures on disk. Datasets that can be generated as well set others, such as
+``layout``, for their pictures on disk."""
+
+
+def _check_generated(key: str, data: Data) -> None:
+    """Refuse settings of pictures on disk where pictures are generated."""
+    from mia_lab.data.pairs import FolderPairs  # imports decoders, which --help would wait for
+
+    defaults = signature_of(FolderPairs).parameters
+    for name in READ_FROM_FILES:
+        value = getattr(data, name)
+        if value != defaults[name].default:
+            raise UserError(
+                f"{key}.{name}={value}: is read with {key}.source=folder alone, and "
+                f"{key}.source=procedural generates pictures; set {key}.source=folder, or leave it "
+                "out"
+            )
 
 
 def _check_root(key: str, data: Data) -> None:

@@ -1,6 +1,6 @@
-"""Doubts about pairs that were read as their layout says: signs that it is another one.
+"""Doubts about pairs: signs that the configured layout or range is wrong.
 
-These are heuristics. What they find is told, and changes nothing.
+These are heuristics. Reports show what they find; it changes nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair
 
 HIGHEST_ID, MOST_IDS, VOID = 63, 32, 255
-"""What label ids are taken to be: at most 32 of them in a picture, up to 63, and 255 for void."""
+"""Pictures of label ids have at most 32 ids, from 0 to 63, and perhaps 255 for void pixels."""
 
 ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (8, 5), (16, 9), (2, 1))
 """Usual aspect ratios of pictures, the longer side first."""
@@ -32,7 +32,7 @@ HALVES = (
 
 
 def doubts(pair: Pair, files: Sequence[object]) -> tuple[str, ...]:
-    """What makes one pair look misread: :data:`LABEL_IDS`, :data:`HALVES`, unlikely ranges.
+    """Signs that one pair is misread: :data:`LABEL_IDS`, :data:`HALVES`, unlikely ranges.
 
     Args:
         pair: the decoded pair.

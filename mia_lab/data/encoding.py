@@ -217,7 +217,7 @@ def _colors(image_id: str, picture: Picture) -> NDArray[np.uint8]:
     """
     if not picture.is_eight_bit or picture.channels not in (1, 3):
         raise UserError(
-            f"{image_id}: its input ({picture.describe()}) is no picture of label colours; set "
+            f"{image_id}: its input ({picture.describe()}) is not a picture of label colours; set "
             "data.input_encoding=rgb"
         )
     return np.repeat(picture.pixels, 3 // picture.channels, axis=2)

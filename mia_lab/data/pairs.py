@@ -133,6 +133,7 @@ class FolderPairs:
             )
         )
         if layout == "image_label":
+            self._check_label_input()
             self._palette = checked_palette(palette, ignore_label)
             self._ignore_label = ignore_label
             if not self.listed and not self._dirs:
@@ -153,7 +154,7 @@ class FolderPairs:
         return self.root / input_dir, self.root / target_dir
 
     def _check_settings(self, ignore_label: int | None) -> None:
-        """Refuse what would not be followed."""
+        """Refuse settings that the layout ignores."""
         named = "data.manifest" if self.listed else "data.input_dir" if self._dirs else ""
         if self.direction != "AtoB" and named:
             raise UserError(
@@ -180,6 +181,25 @@ class FolderPairs:
             raise UserError(
                 f"data.ignore_label={ignore_label}: is a label id, and data.layout={self.layout} "
                 "has none; set data.layout=image_label"
+            )
+
+    def _check_label_input(self) -> None:
+        """Refuse settings of input pictures where the inputs are label ids."""
+        if self._input.channels is not None:
+            raise UserError(
+                f"data.input_channels={self._input.channels}: with data.layout=image_label the "
+                "input is label ids, which data.palette colours; leave it out"
+            )
+        if self._input.value_range is not None:
+            span = self._target.value_range
+            remedy = "leave it out"
+            if span is not None:
+                remedy = (
+                    f"set data.value_range=[null,[{span[0]:.15g},{span[1]:.15g}]] for the target"
+                )
+            raise UserError(
+                "data.value_range: gives the input a range, and with data.layout=image_label the "
+                f"input is label ids, which have none; {remedy}"
             )
 
     def ids(self, subset: str) -> Sequence[str]:
@@ -243,7 +263,7 @@ class FolderPairs:
         return Pair(self._input.declared(*x), self._target.declared(*y))
 
     def passed_over(self) -> dict[str, tuple[Path, ...]]:
-        """The files in the dataset's folders that are no pictures, by the reason."""
+        """The files in the dataset's folders that are not read, by the reason."""
         if self.listed:
             return {}
         found: dict[str, tuple[Path, ...]] = {}

@@ -58,7 +58,7 @@ def matched(folders: Sequence[Path], pattern: str | None = None) -> Matches:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """All pictures below a folder, by their paths there without extension; none that is hidden.
+    """All pictures below a folder, without hidden ones, by their relative paths without extension.
 
     Raises:
         UserError: there are none, two have one name, or see :func:`mia_lab.store.files_below`.
@@ -130,7 +130,7 @@ def _searched(files: Mapping[str, Path], pattern: str) -> dict[str, Path]:
 def _without_affixes(
     folders: Sequence[Path], found: Sequence[Mapping[str, Path]]
 ) -> tuple[list[dict[str, Path]], str]:
-    """Files by their names without the prefix and the suffix of their folder."""
+    """Files of each folder by their names, without a prefix and a suffix that these names share."""
     choices = [_shortened(files) for files in found]
 
     def rank(chosen: tuple[tuple[str, str], ...]) -> tuple[int, int]:
@@ -151,7 +151,7 @@ def _without_affixes(
 
 
 def _shortened(files: Mapping[str, Path]) -> dict[tuple[str, str], dict[str, Path]]:
-    """Files by their names without a prefix and a suffix, for all that the names have in common."""
+    """Files by their shortened names, for each prefix and suffix that all names share."""
     own = [name.rpartition("/")[2] for name in files]
     starts = [own[0][:i] for i in _cuts(own[0], after=True)]
     ends = [own[0][i:] for i in _cuts(own[0], after=False)]

@@ -121,7 +121,7 @@ def assign_official(train: Sequence[str], test: Sequence[str], counts: Counts, s
 
 
 class BuiltSplit(NamedTuple):
-    """What is known of the chosen pairs once all of them were decoded.
+    """Roles and properties of the chosen pairs, after all of them were decoded.
 
     Attributes:
         split: their roles.

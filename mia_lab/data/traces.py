@@ -57,7 +57,7 @@ def _levels(picture: Picture) -> NDArray[np.float32]:
 
 
 def _of_file(path: Path, content: bytes) -> Columns:
-    """Traces of a file; of one that Pillow does not open only its size."""
+    """Traces of a file; only its size if Pillow cannot open it."""
     try:
         with opened(path, lambda _: content, None) as picture:
             tables = {(JPEG, k): v for k, v in quantisation(picture).items()}

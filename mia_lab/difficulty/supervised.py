@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -15,10 +15,21 @@ from sklearn.preprocessing import StandardScaler
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
-from mia_lab.data.reading import decode
-from mia_lab.data.transforms import Resizing, in_unit
+from mia_lab.data.reading import MAX_MEGAPIXELS, REFUSE, Reading, decode
+from mia_lab.data.transforms import ResizeMode, Resizing, in_unit
 from mia_lab.errors import UserError
-from mia_lab.parameters import File, ImageSize, Side
+from mia_lab.parameters import (
+    RUNTIME,
+    File,
+    ImageSize,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Side,
+    Text,
+    ValueRanges,
+    both_ranges,
+)
 from mia_lab.store import files_below
 from mia_lab.types import Floats, PairBatch
 
@@ -40,21 +51,40 @@ class Supervised:
     Args:
         backbone: whose features.
         folder: holds ``labels.csv`` with the columns ``file`` and ``difficulty``, and the files.
-        image_size: of the pictures to score; labelled ones are reduced to it, so that they are as
-            sharp.
+        image_size, resize: of the pictures to score; labelled ones are resized likewise, so that
+            they are as sharp.
         of: which picture of a pair is scored.
+        value_range, input_channels, target_channels, alpha, exif, page, max_megapixels: as of
+            :class:`mia_lab.data.pairs.FolderPairs`; labelled pictures are read as those that are
+            scored.
 
     Raises:
-        UserError: the labels, or a picture, cannot be read.
+        UserError: the labels cannot be read; or, with the first score, a picture cannot.
     """
 
     version: ClassVar[int] = 1
     needs_backbone: ClassVar[bool] = True
 
     def __init__(
-        self, backbone: Backbone, folder: File, image_size: ImageSize, of: Side = "target"
+        self,
+        backbone: Backbone,
+        folder: File,
+        image_size: ImageSize,
+        of: Side = "target",
+        resize: ResizeMode = "squash",
+        value_range: ValueRanges | None = None,
+        input_channels: PositiveInt | None = None,
+        target_channels: PositiveInt | None = None,
+        alpha: Text = REFUSE,
+        exif: Literal["refuse", "apply"] = "refuse",
+        page: NonNegativeInt | None = None,
+        max_megapixels: Annotated[Positive, RUNTIME] = MAX_MEGAPIXELS,
     ) -> None:
-        self.backbone, self.image_size, self.of = backbone, image_size, of
+        self.backbone, self.of = backbone, of
+        self._resizing = Resizing.of(image_size, resize)
+        side = ("input", "target").index(of)
+        span, channels = both_ranges(value_range)[side], (input_channels, target_channels)[side]
+        self._reading = Reading(span, channels, alpha, exif, page, max_megapixels, "difficulty")
         self._labels = _read(Path(folder))
         self._weights: tuple[Floats, float] | None = None
 
@@ -70,7 +100,7 @@ class Supervised:
         """Weights of the features as they are, and intercept."""
         rows = []
         for path in self._labels:
-            small = Resizing.of(self.image_size)(decode(path))
+            small = self._resizing(decode(path, reading=self._reading))
             rows.append(pool(self.backbone, in_unit([small])))
         scaler = StandardScaler()
         x, y = scaler.fit_transform(np.concatenate(rows)), np.array([*self._labels.values()])

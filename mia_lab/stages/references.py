@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -123,14 +125,28 @@ def _check_elsewhere(config: Config, training: ReferenceTraining, images: RunIma
             f"reference.data.image_size={data.image_size}: the victim's images have "
             f"{ours.image_size} pixels, data.image_size; set both alike"
         )
+    if data.resize != config.data.resize:
+        raise UserError(
+            f"reference.data.resize={data.resize}: the victim's images have "
+            f"data.resize={config.data.resize}; set both alike"
+        )
     encodings = [None if d.encoding is None else d.encoding.identity() for d in (ours, theirs)]
     if encodings[0] != encodings[1]:
         raise UserError(
             "reference.data.input_encoding: reference models have to read inputs as the victim's "
             "are written, of the same classes and colours; use data.input_encoding=rgb for both"
         )
-    known = {ours.source.fingerprint([image]) for image in images.scored.ids}
-    if twin := next((i for i in theirs.ids if theirs.source.fingerprint([i]) in known), None):
+    for name, key, wanted, found in (
+        ("inputs", "input_channels", ours.in_channels, theirs.in_channels),
+        ("targets", "target_channels", ours.out_channels, theirs.out_channels),
+    ):
+        if wanted != found:
+            raise UserError(
+                f"reference.data.{key}: the {name} have {found} channels, and the victim's {name} "
+                f"have {wanted}; set it and data.{key} alike, to 1 or 3"
+            )
+    known = {_stored(ours, image) for image in images.scored.ids}
+    if twin := next((i for i in theirs.ids if _stored(theirs, i) in known), None):
         raise UserError(
             f"reference.data={data.name}: {twin} is among the images that attacks score, so a "
             "reference model might have been trained on it; leave reference.data out to train on "
@@ -142,3 +158,10 @@ def _check_elsewhere(config: Config, training: ReferenceTraining, images: RunIma
             "that attacks the reference models themselves, which takes images of the victim's "
             "kind; leave out shadow and learned, or reference.data"
         )
+
+
+def _stored(dataset: PairDataset, image_id: str) -> Hashable:
+    """What is stored of a pair, however it is called and read; equal for equal files."""
+    if files := dataset.files(image_id):
+        return frozenset(hashlib.sha256(dataset.read_file(path)).digest() for path in files)
+    return dataset.source.fingerprint([image_id])

@@ -20,13 +20,13 @@ from mia_lab.errors import UserError, one_line
 from mia_lab.victims.layouts import family, prefixes, unknown
 
 DEEPEST = 4
-"""Dicts in dicts in which state dicts are looked for."""
+"""State dicts are looked for in dicts that are nested up to this depth."""
 
 LISTED = 8
-"""Generators of one file that an error names."""
+"""Largest number of generators that an error names."""
 
 _WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What torch.compile, FSDP and activation checkpointing add to names, anywhere in them."""
+"""Parts that torch.compile, FSDP and activation checkpointing add to names, anywhere in them."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def read(path: Path, key: str | None = None) -> Checkpoint:
         key: name of the entry, or prefix of the names of tensors, where there are several.
 
     Raises:
-        UserError: the file is missing or damaged, the generator is none that is known or not made
-            of tensors, or there are several.
+        UserError: the file is missing or damaged, the generator is unknown or not made of tensors,
+            or there are several.
     """
     try:
         content, recipe = _content(path)
@@ -71,7 +71,7 @@ def read(path: Path, key: str | None = None) -> Checkpoint:
 
 
 def _content(path: Path) -> tuple[Mapping[Any, Any], Any]:
-    """What a file holds, or the generator's tensors and recipe of a file of mia_lab."""
+    """The content of a file; of a file of mia_lab the generator's tensors, and its recipe."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = _read_pickle(path)
@@ -105,7 +105,7 @@ class _Found:
 
     @property
     def name(self) -> str:
-        """What ``victim.key`` calls it."""
+        """The value of ``victim.key`` that chooses it."""
         prefix = (part for part in self.prefix.split(".") if part not in ("", "module"))
         return ".".join([*self.entry, *prefix])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from mia_lab.backbones.state import archive_members
 from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text, ValueRanges
+from mia_lab.store.content import unreadable
 from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
 from mia_lab.victims.program import (
     Format,
@@ -93,7 +95,7 @@ class Exported:
         except ValueError as error:
             raise UserError(f"{key}: {error}") from error
         if not names:
-            raise UserError(f"{key}: cannot be read (no such program, or cut off); copy it again")
+            raise UserError(f"{key}: {_other_kind(Path(checkpoint))}")
         declared = intervals(value_range)
         with _readable(key, "export it again, with the torch of this environment"):
             if any(name.endswith("/constants.pkl") for name in names):
@@ -214,6 +216,28 @@ class Onnx:
         return self._program(x)
 
 
+_PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]")
+"""The number of the format, and the next field of the message: how files of ONNX begin."""
+
+
+def _other_kind(path: Path) -> str:
+    """Say what a file is if it is not an archive, and what to do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if _ONNX.match(start):
+        return "is an ONNX model; set victim=onnx, which reads it"
+    if kind := next((k for mark, k in _PICTURES.items() if start.startswith(mark)), None):
+        return (
+            f"is a {kind} picture; give the file of a program, or read pictures that a model "
+            "generated with victim=outputs"
+        )
+    return "cannot be read (no program of torch.export or TorchScript, or cut off); copy it again"
+
+
 def _undeclared(key: str, dtype: torch.dtype) -> UserError:
     own = natural_range(dtype)
     clipped = UNIT if own == UNIT else f"[{own},{UNIT}]"
@@ -240,7 +264,7 @@ def _readable(key: str, remedy: str) -> Iterator[None]:
 
 
 class _TorchScript:
-    """A module of TorchScript, which states only what its code does.
+    """A module of TorchScript. It states neither the sizes nor the types of what it takes.
 
     Attributes:
         takes, gives: sizes of inputs and answers.
@@ -312,7 +336,7 @@ class _TorchExport:
 
 
 def _leaves(answer: Any) -> list[Any]:
-    """What a program returns, without the lists and dicts that it is in."""
+    """The values in the nested lists and dicts that a program returns."""
     if isinstance(answer, Mapping):
         answer = list(answer.values())
     if isinstance(answer, list | tuple):

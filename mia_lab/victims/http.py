@@ -83,8 +83,8 @@ class Http:
         transport: how answers travel, where that loses precision.
 
     Raises:
-        UserError: the URL is none, the variable of the token is not set, or the encoding holds no
-            pictures of so many channels.
+        UserError: the URL is malformed, the variable of the token is not set, or the encoding does
+            not hold pictures of so many channels.
     """
 
     version: ClassVar[int] = 1

@@ -20,7 +20,7 @@ Recognised = tuple[type[Generator], dict[str, Any], tuple[str, ...]]
 FOREIGN = ("pix2pix", "pix2pixhd")
 
 PUBLISHED_DROPOUT = 0.5
-"""Dropout of residual blocks, a constant of the published code."""
+"""Dropout of residual blocks; the published code has it as a constant."""
 
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
@@ -29,7 +29,7 @@ _MARKS = (
     (rf"model\.model\.0\.{_WEIGHT}", rf"model\.model\.1\.model\.1\.{_WEIGHT}"),  # U-Net
     (rf"model\.1\.{_WEIGHT}", r"model\.\d+\.conv_block\."),  # residual
 )
-"""Names of tensors, both of which a generator has."""
+"""Patterns of names of two tensors; a generator has both."""
 
 ELSEWHERE = "wrap it in a class (victim=custom), or export it (victim=onnx, victim=exported)"
 """Remedy for networks that are not built here."""
@@ -58,7 +58,7 @@ _FAMILIES = (
 
 
 def prefixes(names: Iterable[str]) -> list[str]:
-    """What stands before the names of the tensors of each published generator among others."""
+    """Find the prefixes of the names of tensors, one for each published generator among them."""
     names, found = list(names), set()
     for marks in _MARKS:
         places = [
@@ -70,7 +70,7 @@ def prefixes(names: Iterable[str]) -> list[str]:
 
 
 def family(names: Iterable[str]) -> str:
-    """What tensors of no published generator are, and what to do with them; "" if unknown."""
+    """Name the kind of a network that is not built here, and the remedy; "" if it is unknown."""
     names = list(names)
     for described, remedy, pattern in _FAMILIES:
         if any(re.search(rf"(^|\.)({pattern})", name) for name in names):
@@ -111,7 +111,7 @@ def recognise(tensors: Mapping[str, Tensor], dropout: float) -> Recognised:
 
 
 def unknown(names: Iterable[str]) -> str:
-    """Why no network of some tensors is built, and what to do."""
+    """Say why no network can be built from some tensors, and what to do."""
     return family(names) or (
         "is not a generator of mia_lab, pix2pix or pix2pixHD (no convolution is called "
         f"model.model.0 or model.1); {ELSEWHERE}"

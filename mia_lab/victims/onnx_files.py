@@ -1,4 +1,4 @@
-"""What the file of an ONNX model says: which files hold its tensors, and what its answers are."""
+"""Read from the file of an ONNX model which files hold its tensors, and if its answers are tanh."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _least(node: Any, graph: Any, producers: Mapping[str, Any]) -> float | None:
 
 @cache
 def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
-    """What a model states of the files that hold its tensors; read once while it stays the same."""
+    """The files that hold tensors of a model, as it states them; read once while it is unchanged."""
     found: dict[Reference, None] = {}
     for tensor in _messages(_read(model), library("onnx").TensorProto):
         if tensor.data_location == tensor.EXTERNAL:

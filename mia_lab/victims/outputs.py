@@ -34,11 +34,12 @@ PLACES = ("", "images/")
 """Sub-folders in which an answer may be."""
 
 ENDINGS = ("", "_fake_B", "_fake", "_synthesized_image")
-"""What an answer's name may have behind that of the input: nothing, or what the programs of pix2pix
-and pix2pixHD write. Their other pictures (``_real_A``, ``_input_label``) are answers to no id."""
+"""Suffixes that the name of an answer may add to the name of the input. The programs of pix2pix and
+pix2pixHD write those that are not empty; their other pictures (``_real_A``, ``_input_label``) are
+not answers."""
 
 LOSSY = ("JPEG", "WEBP", "JPEG2000", "AVIF")
-"""What Pillow calls formats that may change pixels."""
+"""Formats of Pillow that may change pixels."""
 
 LOSSLESS = (".npy", ".tif", ".tiff")
 """Endings of formats that keep pixels, some of which Pillow does not open."""
@@ -78,7 +79,7 @@ class Outputs:
         image_size: ImageSize,
         value_range: ValueRanges | None = None,
         alpha: Text = REFUSE,
-        out_channels: PositiveInt | None = None,
+        out_channels: Annotated[PositiveInt | None, RUNTIME] = None,
         channels: PositiveInt | None = None,
         exif: Literal["refuse", "apply"] = "refuse",
         page: NonNegativeInt | None = None,

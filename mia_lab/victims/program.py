@@ -18,18 +18,18 @@ from mia_lab.victims.value_range import LEVELS, SIGNED, UNIT, Interval
 log = logging.getLogger(__name__)
 
 LARGEST_SIDE = 2**14
-"""No program takes more images at once, larger ones, or ones of more channels."""
+"""Largest size that a file may state: of images at once, of channels, of height, and of width."""
 
 Layout = Literal["nchw", "nhwc"]
 """Whether the channels of a batch come before height and width, or last."""
 
 Sizes = Sequence[Any]
-"""Of a batch: whole numbers where they are fixed."""
+"""Sizes of a batch as a file states them; those that are whole numbers are fixed."""
 
 
 @dataclass(frozen=True)
 class InputShape:
-    """What a program takes; None where it takes any.
+    """Sizes of the batches that a program takes; None where it takes any.
 
     Attributes:
         batch: images at once.
@@ -87,7 +87,7 @@ class Format:
         """The range of the inputs.
 
         Raises:
-            UserError: inputs of this type are no images, or do not hold this range.
+            UserError: inputs of this type are not images, or cannot hold this range.
         """
         natural = natural_range(self.dtype)
         if natural is None:
@@ -121,7 +121,7 @@ class Format:
 
 
 class Program:
-    """A function of image batches behind the black-box protocol, whatever batches it takes.
+    """A black box that calls a function of image batches.
 
     Args:
         run: on the CPU, takes and gives batches of the format.
@@ -129,7 +129,7 @@ class Program:
         key: what to call it in errors.
 
     Raises:
-        UserError: the format is none of images.
+        UserError: inputs of the format's type are not images, or cannot hold its range.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], format: Format, key: str) -> None:
@@ -205,7 +205,7 @@ class Program:
         expected = declared or natural
         numbers = images.double()  # not all devices know the extremes of other types
         low, high = numbers.min().item(), numbers.max().item()
-        # Whoever asks tells of what is not finite.
+        # The caller refuses answers that are not finite.
         if not math.isnan(low) and not expected.contains(low, high):
             name = f"victim.value_range, {expected}" if declared else str(expected)
             remedy = "declare what the model gives" if declared else self._remedy(low, high)
@@ -233,14 +233,14 @@ class Program:
 
 
 def natural_range(dtype: torch.dtype) -> Interval | None:
-    """What stands for 0 and 1 in numbers of a type, unless declared; None: they are no images."""
+    """The undeclared range of images of a type; None: numbers of this type are not images."""
     if dtype.is_floating_point:
         return UNIT
     return LEVELS if dtype == torch.uint8 else None
 
 
 def declaring(answers: Interval, inputs: torch.dtype) -> str:
-    """How to declare the range of answers: remedy of an error."""
+    """Say how to declare the range of answers, as the remedy of an error."""
     own = natural_range(inputs)
     if own == answers:
         return f"set victim.value_range={answers}"
@@ -253,7 +253,7 @@ def declaring(answers: Interval, inputs: torch.dtype) -> str:
 
 
 def losing(dtype: torch.dtype | None) -> str | None:
-    """How answers of a type travel, where that loses precision; else None."""
+    """Name the type of answers, such as ``float16 numbers``, if it may round float32; else None."""
     is_exact = dtype in (None, torch.float32, torch.float64)
     return None if is_exact else f"{_name(dtype)} numbers"
 
@@ -298,13 +298,21 @@ def read_layouts(
     """The layouts of inputs and answers, from the sizes that a file states.
 
     The channels are the one of the second and the last size that is fixed, or that is below
-    `MIN_SIDE`, or that differs from the two others. Sizes that state none of it are those of the
-    other side; if no size is fixed, channels come second.
+    `MIN_SIDE`, or that differs from the two others. If the sizes of one side do not decide it,
+    those of the other side do; if no size is fixed, channels come second.
 
     Raises:
-        UserError: the sizes leave it open.
+        UserError: the sizes leave it open, or do not fit the declared layout.
     """
     if declared is not None:
+        for sizes, what in ((inputs, "takes inputs"), (answers, "gives answers")):
+            sides = sizes[2:] if declared == "nchw" else sizes[1:3]
+            if len(sizes) == 4 and any(type(s) is int and 1 <= s < MIN_SIDE for s in sides):
+                raise UserError(
+                    f"{key}: {what} of shape {shown(sizes)}, which victim.layout={declared} does "
+                    f"not fit: height and width would be {' and '.join(map(str, sides))}, and "
+                    f"images have at least {MIN_SIDE} x {MIN_SIDE} pixels; leave it out"
+                )
         return declared, declared
     found = _layout(inputs), _layout(answers)
     takes = found[0] or found[1]

@@ -1,4 +1,4 @@
-"""Weights that a file holds as what they are computed from: spectral norm and weight norm."""
+"""Weights under spectral norm or weight norm, of which files hold the parameters."""
 
 from __future__ import annotations
 

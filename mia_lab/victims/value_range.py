@@ -70,7 +70,7 @@ CLIPS = ("clip", "clamp", "hardtanh")
 
 @dataclass(frozen=True)
 class Operation(Generic[Value]):
-    """What a value of a graph comes from.
+    """The operation of a graph that gives a value.
 
     Attributes:
         name: of the operation.

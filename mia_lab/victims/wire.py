@@ -23,7 +23,7 @@ TRANSPORT = {"png": "8-bit PNG over HTTP", "npy": None}
 """The encodings; the value names the transport if it loses precision, else None."""
 
 PNG_MODES = {"L": 1, "RGB": 3, "RGBA": 4}
-"""What Pillow calls pictures of 8 bits, and their channels."""
+"""Numbers of channels of PNG files of 8 bits, by the modes of Pillow."""
 
 
 def encode_image(image: Tensor, encoding: str) -> str:

@@ -17,13 +17,14 @@ RUNTIME = {
         *("root", "input_dir", "target_dir", "manifest", "max_megapixels")
     },
     "mia_lab.difficulty.single_image.SingleImageDifficulty": {"batch_size", "keep_gb"},
+    "mia_lab.difficulty.supervised.Supervised": {"max_megapixels"},
     "mia_lab.victims.external.Exported": {"accelerator"},
     "mia_lab.victims.external.Onnx": {"accelerator", "threads"},
     "mia_lab.victims.http.Http": {
         *("in_channels", "out_channels"),
         *("token_variable", "timeout_s", "retries", "requests_per_s"),
     },
-    "mia_lab.victims.outputs.Outputs": {"folder"},
+    "mia_lab.victims.outputs.Outputs": {"folder", "out_channels", "max_megapixels"},
     "mia_lab.victims.pretrained.Pretrained": {"accelerator"},
 }
 FILES = {

@@ -220,6 +220,29 @@ def test_impossible_values_are_refused(overrides: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        *("input_channels=1", "target_channels=3", "alpha=white", "exif=apply", "page=0"),
+        *("value_range=[0,255]", "match=x", "max_megapixels=5", "ignore_label=255"),
+        *("input_dir=a", "target_dir=b"),
+    ],
+)
+def test_generated_pictures_are_read_from_no_file(given: str) -> None:
+    remedy = r"source=procedural generates pictures; set data\.source=folder, or leave"
+    with pytest.raises(UserError, match=rf"^data\.{re.escape(given[:5])}.*{remedy} it out$"):
+        check(f"data.{given}")
+
+
+def test_settings_of_files_that_are_the_default_are_no_error() -> None:
+    check("data.max_megapixels=100", "data.alpha=refuse", "data.input_channels=null")
+    elsewhere = ("+data@reference.data=maps", "reference.data.alpha=white")
+    with pytest.raises(
+        UserError, match=r"^reference\.data\.alpha=white: .* set reference\.data\.s"
+    ):
+        check(*elsewhere)
+
+
+@pytest.mark.parametrize(
     "size", ["0", "8193", "64.0", "true", "x", "null", "[64]", "[64, 8]", "[64, 32, 16]", "{a: 64}"]
 )
 def test_wrong_sizes_of_images(size: str) -> None:

@@ -161,6 +161,25 @@ def test_photo_of_another_shape(root: Path) -> None:
         load(root)
 
 
+def test_settings_of_input_pictures_are_refused(root: Path) -> None:
+    """Label ids have no range and no channels."""
+    for given, remedy in (
+        ({"input_channels": 1}, r"data\.input_channels=1: with data\.layout=image_label"),
+        ({"value_range": [0, 4095]}, r"set data\.value_range=\[null,\[0,4095\]\] for the target$"),
+        ({"value_range": [[0, 33], None]}, r"data\.value_range: gives the input .*; leave it out$"),
+    ):
+        with pytest.raises(UserError, match=remedy):
+            FolderPairs(str(root), "image_label", "AtoB", palette=PALETTE, **given)  # type: ignore[arg-type]
+    pairs = FolderPairs(
+        *(str(root), "image_label", "AtoB"),
+        palette=PALETTE,
+        value_range=[None, [0, 510]],
+        target_channels=1,
+    )
+    pair = pairs.load(pairs.ids("train")[0])
+    assert (pair.x.high, pair.y.high, pair.x.channels, pair.y.channels) == (255, 510, 3, 1)
+
+
 def test_settings(root: Path) -> None:
     with pytest.raises(UserError, match=r"set data.direction=AtoB"):
         FolderPairs(str(root), "image_label", "BtoA", palette=PALETTE)

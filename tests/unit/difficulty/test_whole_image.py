@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scipy.stats import entropy as scipy_entropy
 
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.backbones.pooling import pool
+from mia_lab.config import build
 from mia_lab.difficulty.multi_image import MultiImage
 from mia_lab.difficulty.statistics import STATISTICS, ImageStatistics
 from mia_lab.difficulty.supervised import Supervised
@@ -20,6 +23,7 @@ from mia_lab.difficulty.whole_image import NoDifficulty, WholeImageDifficulty
 from mia_lab.errors import UserError
 from mia_lab.store.content import content_sha256
 from mia_lab.types import PairBatch
+from support import composed
 from tables import answers
 
 PICTURE = (np.arange(24 * 20 * 3) ** 2 % 251).astype(np.uint8).reshape(24, 20, 3)
@@ -118,6 +122,88 @@ def test_supervised_learns_what_features_tell(tmp_path: Path, backbone: Backbone
     plain = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(np.stack(rows), labels)
     expected = plain.predict(pool(backbone, batch(pictures).y))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def relabelled(folder: Path, change: Callable[[np.ndarray], np.ndarray], ending: str) -> None:
+    """The same labels of pictures that are stored in another way."""
+    for path in folder.glob("*.png"):
+        pixels = change(np.asarray(Image.open(path)))
+        path.unlink()
+        if ending == "npy":
+            np.save(path.with_suffix(".npy"), pixels)
+        else:
+            Image.fromarray(pixels).save(path)
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace(".png", f".{ending}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "ending", "settings", "message"),
+    [
+        (
+            *(lambda p: p.astype(np.float32) * 16, "npy"),
+            *({"value_range": [None, [0, 4080]]}, r"difficulty\.value_range=\[LOW,HIGH\]"),
+        ),
+        (
+            *(lambda p: p.astype(np.int16) - 128, "npy"),
+            *({"value_range": [[-128, 127], None], "of": "input"}, r"difficulty\.value_range="),
+        ),
+        (
+            *(lambda p: np.dstack([p, np.full((48, 48), 254, np.uint8)]), "png"),
+            *({"alpha": "black"}, r"set difficulty\.alpha to the colour"),
+        ),
+        (
+            *(lambda p: np.pad(p, ((0, 0), (24, 24), (0, 0))), "png"),
+            *({"resize": "crop"}, ""),
+        ),
+    ],
+    ids=["reals", "signed", "alpha", "crop"],
+)
+def test_labelled_pictures_are_read_as_those_of_the_data(
+    tmp_path: Path,
+    backbone: Backbone,
+    change: Callable[[np.ndarray], np.ndarray],
+    ending: str,
+    settings: dict[str, Any],
+    message: str,
+) -> None:
+    labelled(tmp_path, 12)
+    few = np.stack([PICTURE, PICTURE // 2])
+    of = settings.get("of", "target")
+    expected = Supervised(backbone, str(tmp_path), 48, of).score_images(batch(few))
+    relabelled(tmp_path, change, ending)
+    found = Supervised(backbone, str(tmp_path), 48, **settings).score_images(batch(few))
+    np.testing.assert_allclose(found, expected, rtol=0.05)
+    if message:
+        with pytest.raises(UserError, match=message):
+            Supervised(backbone, str(tmp_path), 48).score_images(batch(few))
+
+
+def test_labelled_pictures_have_the_channels_of_the_side_that_is_scored(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    labelled(tmp_path, 12)
+    coloured = {f: np.asarray(Image.open(f)) * np.uint8([1, 0, 0]) for f in tmp_path.glob("*.png")}
+    for path, pixels in coloured.items():
+        Image.fromarray(pixels).save(path)
+    few = batch(np.stack([PICTURE, PICTURE // 2]))
+    in_colours = Supervised(backbone, str(tmp_path), 48, input_channels=1).score_images(few)
+    in_grey = Supervised(backbone, str(tmp_path), 48, target_channels=1).score_images(few)
+    for path in coloured:
+        Image.open(path).convert("L").save(path)
+    grey = Supervised(backbone, str(tmp_path), 48).score_images(few)
+    np.testing.assert_allclose(in_grey, grey, rtol=1e-6)
+    assert not np.allclose(in_colours, grey, rtol=0.01)
+
+
+def test_settings_of_labelled_pictures_follow_those_of_the_data() -> None:
+    given = ("data=custom", "data.root=.", "data.alpha=white", "data.exif=apply", "data.page=1")
+    given += ("data.resize=fit", "data.value_range=[null,[0,4095]]", "data.target_channels=1")
+    config = composed("difficulty=supervised", "difficulty.folder=x", *given)
+    found = build.difficulty(config).arguments
+    names = ("alpha", "exif", "page", "resize", "value_range", "target_channels")
+    expected = ["white", "apply", 1, "fit", [None, [0, 4095]], 1]
+    assert [found[name] for name in names] == expected
 
 
 @pytest.mark.parametrize(

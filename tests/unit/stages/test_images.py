@@ -155,5 +155,7 @@ def test_named_folders_need_no_layout(tmp_path: Path) -> None:
     source = run_stages(config, resolve=False).images.dataset.source
     assert source.matched_by == f"in_NAME in {tmp_path}/in, out_NAME in {tmp_path}/out"  # type: ignore[attr-defined]
     assert run_images(config, source).dataset.ids == ("0", "1", "2", "3")
-    with pytest.raises(UserError, match=r"data\.input_dir, .*: are folders, which"):
+    with pytest.raises(
+        UserError, match=r"data\.input_dir=\S+: is read with data\.source=folder alone"
+    ):
         images("data=maps", *given)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mia_lab.config.checks import check
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.data.splits import halves
+from mia_lab.errors import UserError
+from mia_lab.stages.graph import run_stages
 from mia_lab.stages.references import ReferenceTraining, reference_component
 from mia_lab.types import Role, Split, reference
 from support import composed
@@ -43,3 +50,67 @@ def test_groups_are_in_or_out_as_wholes(training: ReferenceTraining) -> None:
     for number, half in enumerate(training.members):
         assert split.ids(Role.MEMBER, model=reference(number)) == half
         assert set(split.candidates(reference(number))) == set(POOL)
+
+
+def pairs(root: Path, seed: int, mode: str = "RGB") -> Path:
+    """Twelve pairs, side by side; the last channel of RGBA is opaque."""
+    noise, shape = np.random.default_rng(seed), (32, 64, len(mode))
+    (root / "train").mkdir(parents=True)
+    for number in range(12):
+        pixels = noise.integers(0, 256, shape, np.uint8)
+        pixels[:, :, 3:] = 255
+        Image.fromarray(pixels.squeeze()).save(root / f"train/{number:02d}.png")
+    return root
+
+
+def elsewhere(ours: Path, theirs: Path, *more: str) -> str:
+    """What is said of reference models that are trained on pairs of another folder."""
+    given = ("data=custom", f"data.root={ours}", "scale.image_size=32", "trainer.accelerator=cpu")
+    given += ("+data@reference.data=custom", f"reference.data.root={theirs}")
+    config = composed(*given, "attack.names=[watson]", "reference.count=2", *more)
+    check(config)
+    try:
+        run_stages(config, resolve=False)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        [],
+        ["reference.data.alpha=white"],
+        ["data.alpha=keep", "reference.data.alpha=keep"],
+        ["data.value_range=[0,255]"],
+        ["reference.data.direction=BtoA", "reference.data.exif=apply"],
+    ],
+)
+def test_the_same_file_read_otherwise_is_no_other_image(tmp_path: Path, reading: list[str]) -> None:
+    ours, theirs = pairs(tmp_path / "ours", 0, "RGBA"), pairs(tmp_path / "theirs", 1, "RGBA")
+    assert elsewhere(ours, theirs, *reading) == ""
+    for number in range(12):  # under another name
+        shutil.copy(ours / f"train/{number:02d}.png", theirs / f"train/{90 + number}.png")
+    assert "is among the images that attacks score" in elsewhere(ours, theirs, *reading)
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "message"),
+    [
+        (
+            "L",
+            [],
+            r"reference\.data\.input_channels: the inputs have 1 .* victim's .* 3; set",
+        ),
+        ("L", ["reference.data.input_channels=3"], r"data\.target_channels: .* have 1 .* have 3"),
+        ("RGB", ["data.resize=crop"], r"reference\.data\.resize=squash: .* data\.resize=crop; set"),
+    ],
+)
+def test_images_elsewhere_are_like_the_victims(
+    tmp_path: Path, mode: str, more: list[str], message: str
+) -> None:
+    ours, theirs = pairs(tmp_path / "ours", 0), pairs(tmp_path / "theirs", 1, mode)
+    assert re.search(message, elsewhere(ours, theirs, *more))
+    as_ours = ("input_channels=3", "target_channels=3", "resize=crop")
+    alike = [f"reference.data.{setting}" for setting in as_ours]
+    assert elsewhere(ours, theirs, *alike, "data.resize=crop") == ""

@@ -8,13 +8,14 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto
+from PIL import Image
 from torch import Tensor, nn
 
 from mia_lab.config.component import Component
@@ -344,6 +345,34 @@ def test_channels_that_come_last(tmp_path: Path, shape: list[Any], gives: list[A
     assert victim.in_channels == shape[3]
     wanted = (x * x.mean((2, 3), keepdim=True))[:, :channels]
     torch.testing.assert_close(victim.translate(x), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [("nchw", ["n", 32, 32, 3]), ("nhwc", ["n", 3, 32, 32]), ("nchw", ["n", None, None, 3])],
+)
+def test_a_declared_layout_that_does_not_fit(
+    tmp_path: Path, layout: Literal["nchw", "nhwc"], shape: Sequence[object]
+) -> None:
+    path = onnx_graph(tmp_path / "v.onnx", [node("Identity", ["x"], ["y"])], shape)
+    wrong = (
+        rf"takes inputs of shape \(.*\), which victim\.layout={layout} does not fit: .* leave it"
+    )
+    with pytest.raises(UserError, match=wrong):
+        Onnx(path, "cpu", layout=layout)
+    assert Onnx(path, "cpu").in_channels == 3
+
+
+def test_files_of_another_kind(tmp_path: Path) -> None:
+    path = Path(onnx_graph(tmp_path / "v.onnx", [node("Identity", ["x"], ["y"])], ["n", 3, 32, 32]))
+    with pytest.raises(UserError, match=r"v\.onnx: is an ONNX model; set victim=onnx"):
+        Exported(str(path), "cpu")
+    with pytest.raises(UserError, match=r"v\.pt2: is an ONNX model; set victim=onnx"):
+        Exported(str(path.rename(tmp_path / "v.pt2")), "cpu")
+    for kind in ("PNG", "JPEG", "TIFF"):
+        Image.new("RGB", (16, 16)).save(tmp_path / "v.pt", kind)
+        with pytest.raises(UserError, match=rf"v\.pt: is a {kind} picture; .* victim=outputs"):
+            Exported(str(tmp_path / "v.pt"), "cpu")
 
 
 def test_channels_that_may_be_anywhere(tmp_path: Path) -> None:
