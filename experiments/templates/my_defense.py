@@ -10,7 +10,7 @@ class Grey:
         self.share = share
 
     def apply(self, answers: Tensor) -> Tensor:
-        """Changed answers, (N, 3, H, W) in [0, 1]; randomness comes from PyTorch's generator."""
+        """Changed answers, (N, C, H, W) in [0, 1]; randomness comes from PyTorch's generator."""
         return self.expected(answers)
 
     def expected(self, pictures: Tensor) -> Tensor:

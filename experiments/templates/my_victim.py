@@ -23,7 +23,7 @@ class MyBlackBox:
         self.brightness = brightness
 
     def translate(self, x: Tensor) -> Tensor:
-        """Translate float32 (N, C, H, W) to float32 (N, 3, H, W), both in [0, 1] and on the CPU."""
+        """Translate float32 (N, C, H, W) to float32 (N, C, H, W), both in [0, 1] and on the CPU."""
         return (x * self.brightness).clamp(0, 1)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Defense(Protocol):
-    """Changes answers; both methods take and return float32 (N, 3, H, W) in [0, 1]."""
+    """Changes answers; both methods take and return float32 (N, C, H, W) in [0, 1]."""
 
     def apply(self, answers: Tensor) -> Tensor:
         """What is shown; randomness comes from PyTorch's global generator."""

@@ -513,7 +513,7 @@ class Gallery:
     Attributes:
         ids: N image ids.
         captions: N short texts ("member, error 0.081").
-        x, y, reconstruction: float32 (N, 3, H, W) in [0, 1].
+        x, y, reconstruction: float32 (N, C, H, W) in [0, 1].
     """
 
     ids: tuple[str, ...]
@@ -661,7 +661,7 @@ class Extremes:
     Attributes:
         ids: K image ids.
         score: (K,) difficulty.
-        x, y: float32 (K, 3, H, W) in [0, 1].
+        x, y: float32 (K, C, H, W) in [0, 1].
         map: float32 (K, G, G) error of each pixel, or (K, 0, 0).
     """
 
