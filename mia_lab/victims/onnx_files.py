@@ -164,7 +164,7 @@ def _least(node: Any, graph: Any, producers: Mapping[str, Any]) -> float | None:
 
 @cache
 def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
-    """The files that hold tensors of a model, as it states them; read once while it is unchanged."""
+    """The files that hold tensors of a model, as it states them; read again after a change."""
     found: dict[Reference, None] = {}
     for tensor in _messages(_read(model), library("onnx").TensorProto):
         if tensor.data_location == tensor.EXTERNAL:

@@ -195,7 +195,9 @@ def test_a_typo_of_all_points_is_one_error(command: Command) -> None:
     ran = command(*TINY, "seed=0,1", "difficulty.rigde=3")
     assert 'did you mean "ridge"?' in ran.error
     ran = command(*TINY, "seed=0,1", "data.image_size=3")
-    assert "data.image_size=3: must be one side, or [width, height], of 16 to 8192 pixels" in ran.error
+    assert (
+        "data.image_size=3: must be one side, or [width, height], of 16 to 8192 pixels" in ran.error
+    )
 
 
 def test_a_bug_is_told_with_its_traceback(
