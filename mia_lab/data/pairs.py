@@ -86,7 +86,7 @@ class FolderPairs:
             missing.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(
         self,
