@@ -43,7 +43,7 @@ def test_split_version() -> None:
         for split in (rows, official)
         for role in (Role.MEMBER, Role.NONMEMBER)
     ]
-    assert (SplitStage.version, found) == (2, SPLIT)
+    assert (SplitStage.version, found) == (3, SPLIT)
 
 
 def test_difficulty_version() -> None:
