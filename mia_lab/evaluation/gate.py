@@ -15,7 +15,10 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": oper
 SWAPPED = "are the roles swapped, data.direction reversed, or the targets inverted?"
 """What to look for where an AUC is significantly below 0.5."""
 
-UNRELATED = "is data.direction reversed, or the size or the range of values wrong?"
+UNRELATED = (
+    "is data.direction reversed, the size or the range of values wrong, or the victim hardly "
+    "trained?"
+)
 """What to look for where the answers do not belong to their targets."""
 
 CLEARLY_REVERSED = 0.4

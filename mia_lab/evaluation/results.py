@@ -480,11 +480,17 @@ class Correspondence:
         share: of the targets of other images, those farther from an answer than its own target,
             on average; 0.5 if answers and targets have nothing to do with each other.
         p_value: of that null hypothesis.
+        asked_reversed: number of images with whose targets the victim was queried as well; 0 where
+            it cannot be, or every query has its price.
+        nearer_reversed: of these, the images whose answer was nearer to the input than the answer
+            to the input is to the target.
     """
 
     n: Annotated[int, Ge(1)]
     share: Share
     p_value: Share
+    asked_reversed: Count = 0
+    nearer_reversed: Count = 0
 
     @property
     def is_decidable(self) -> bool:
@@ -494,7 +500,13 @@ class Correspondence:
     @property
     def holds(self) -> bool:
         """Whether the answers belong to their targets."""
-        return bool(self.share >= CORRESPONDING and self.p_value <= SIGNIFICANT)
+        belong = self.share >= CORRESPONDING and self.p_value <= SIGNIFICANT
+        return bool(belong and not self.is_reversed)
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the victim translates targets to inputs: it does so better for 7 of 8 images."""
+        return self.asked_reversed >= 8 and 8 * self.nearer_reversed >= 7 * self.asked_reversed
 
 
 FEWEST = 5

@@ -53,7 +53,7 @@ def verdict(found: Check) -> str:
 
 
 def _problems(found: Check) -> list[str]:
-    lines = [*found.problems, *_identical(found)]
+    lines = [*dict.fromkeys(found.problems), *_identical(found)]
     more = len(lines) - LISTED
     return [*lines[:LISTED], *([f"and {more} more problems"] if more > 0 else [])]
 

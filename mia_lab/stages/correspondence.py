@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ from mia_lab.evaluation.correspondence import correspondence
 from mia_lab.evaluation.results import Correspondence
 from mia_lab.seeding import generator
 from mia_lab.stages.reconstructions import ReconstructionsStage
+from mia_lab.stages.victim import ForeignVictim
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
+from mia_lab.victims.blackbox import BlackBox
+from mia_lab.victims.query import reconstruction_error
 
 COMPARED = 64
 """Most images that are compared with each other."""
+
+REVERSED = 16
+"""Most images whose targets a victim is queried with, to see whether the direction is reversed."""
 
 FILE = "correspondence.json"
 
@@ -41,7 +47,7 @@ class CorrespondenceStage(Stage[Correspondence]):
     images: PairDataset
 
     def inputs(self) -> Mapping[str, Any]:
-        return {"compared": COMPARED, "libraries": versions("scipy", "torch")}
+        return {"compared": COMPARED, "reversed": REVERSED, "libraries": versions("scipy", "torch")}
 
     def compute(self, folder: Path, store: Store) -> None:
         ids = self.images.ids
@@ -54,7 +60,33 @@ class CorrespondenceStage(Stage[Correspondence]):
             targets,
             generator(0, "correspondence"),
         )
+        found = replace(found, **self._reversed(compared, store))
         (folder / FILE).write_text(json.dumps(vars(found)))
+
+    def _reversed(self, compared: PairDataset, store: Store) -> dict[str, int]:
+        """How often a foreign victim is better at translating the target to the input.
+
+        Two pictures of a pair share what they show, so that an answer in the wrong direction may
+        be nearer to its own target than to others.
+        """
+        stage = self.reconstructions
+        victim = stage.querying.open(stage.victim, store)
+        if (
+            not isinstance(stage.victim, ForeignVictim)
+            or not isinstance(victim, BlackBox)
+            or getattr(victim, "remote", False)
+            or compared.encoding is not None
+            or compared.x_channels != compared.out_channels
+        ):
+            return {}
+        some = compared.subset(compared.ids[:: max(1, len(compared) // REVERSED)][:REVERSED])
+        errors = store.result(stage).mean_error(some.ids)
+        back = [
+            reconstruction_error(victim.translate(batch.y).numpy(), batch.x.numpy())
+            for batch in some.batches(stage.batch_size(store))
+        ]
+        nearer = int(np.count_nonzero(np.concatenate(back) < errors))
+        return {"asked_reversed": len(some), "nearer_reversed": nearer}
 
     def load(self, folder: Path) -> Correspondence:
         return Correspondence(**json.loads((folder / FILE).read_text()))

@@ -233,6 +233,8 @@ class ForeignVictim(VictimStage):
                     "these are the classes of data.palette, and one more where instances are known "
                     "and data.instances is true"
                 )
+            elif wanted == queried.out_channels:
+                remedy = f"its targets have {wanted}: is data.direction reversed?"
             else:
                 remedy = f"{_converted('input', wanted, found)}; or, where it takes one channel a "
                 remedy += "class, set data.input_encoding=one_hot"

@@ -96,7 +96,7 @@ def _checked(config: Config) -> tuple[Check, Gallery | None]:
     roles = {image_id: row["role"] for image_id, row in rows.items()}
     checked = Check(
         name=config.name,
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
         roles=dict(Counter(map(str, roles.values()))),
         groups=len(set(images.groups.values())) if images else 0,
         dropped=images.dropped if images else (),

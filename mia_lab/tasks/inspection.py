@@ -44,7 +44,8 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
         for side, picture in zip(SIDES, (pair.x, pair.y), strict=True):
             kinds[side][f"{picture.width} x {picture.height} px, {picture.describe()}"] += 1
             values[side] = _widened(values.get(side), picture)
-        for doubt in doubts.doubts(pair, dataset.files(image_id)):
+        told = [*doubts.doubts(pair, dataset.files(image_id)), *_squashed(dataset, pair.x)]
+        for doubt in told:
             doubted.setdefault(doubt, []).append(image_id)
         if image_id in roles:
             hashes[image_id] = content_hash(pair)
@@ -59,6 +60,19 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
         identical=in_two_roles(hashes, roles),
         near_duplicates=near_duplicates([*perceptual], roles, perceptual),
     )
+
+
+def _squashed(dataset: PairDataset, picture: Picture) -> list[str]:
+    """That a picture is distorted, if it is."""
+    to = dataset.resizing
+    gap = abs(picture.width * to.height - picture.height * to.width)
+    if to.mode != "squash" or gap <= max(picture.width, picture.height, to.width, to.height):
+        return []
+    return [
+        f"pictures are distorted from {picture.width} x {picture.height} to {to.width} x "
+        f"{to.height} px; data.image_size=[width,height], or data.resize=crop or fit, keeps their "
+        "shape"
+    ]
 
 
 def by_kind(problems: Sequence[str]) -> tuple[str, ...]:

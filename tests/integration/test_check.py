@@ -37,6 +37,17 @@ class Memory:
 '''
 
 
+PALE = '''
+class Pale:
+    """Answers with a paler picture of what it is given."""
+
+    trainable = False
+
+    def translate(self, x):
+        return 0.6 * x + 0.4
+'''
+
+
 def texture(rng: np.random.Generator) -> NDArray[np.uint8]:
     coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC))
@@ -157,3 +168,38 @@ def test_costs_of_a_victim_that_is_trained(leaking: Command) -> None:
     assert {*costs} == {"training", "queries", "difficulty"}
     assert costs["queries"]["bytes"] == 4 * 3 * 32 * 32 * 14
     assert 0 <= costs["training"]["s"] < 60
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_a_reversed_direction_of_pictures_that_look_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    """An answer in the wrong direction is nearer to its own target, but a right one still more."""
+    command, rng, rows = Command(tmp_path), np.random.default_rng(0), ["id,role"]
+    for i in range(24):
+        picture = texture(rng)
+        for side, shown in (("A", picture), ("B", (0.6 * picture + 102).astype(np.uint8))):
+            path = tmp_path / f"data/train{side}/{i:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(shown).save(path)
+        rows.append(f"train/{i:02},{'member' if i % 2 else 'nonmember'}")
+    (tmp_path / "roles.csv").write_text("\n".join(rows))
+    (tmp_path / "pale.py").write_text(PALE)
+    command.environment["PYTHONPATH"] = str(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    victim = [v for v in VICTIM if not v.startswith(("victim._target_", "+victim.folder"))]
+    ran = command(
+        "task=check", *DATA, *victim, "victim._target_=pale.Pale", f"data.direction={direction}"
+    )
+    assert ran.code == 0, ran.err
+    related = found(command)["victim"]["correspondence"]
+    assert related["share"] > 0.6
+    assert related["asked_reversed"] == 16
+    assert related["holds"] is (direction == "AtoB")
+    assert ("data.direction seems to be reversed" in ran.out) is (direction == "BtoA")
+
+
+def test_distorted_pictures_are_told(leaking: Command) -> None:
+    counts = ("data.n_members=6", "data.n_nonmembers=6")
+    ran = leaking("task=check", *DATA, *counts, "data.image_size=[64,32]")
+    assert "pictures are distorted from 32 x 32 to 64 x 32 px" in ran.out

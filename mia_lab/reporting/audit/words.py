@@ -11,6 +11,7 @@ from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.evaluation.gate import SWAPPED, UNRELATED
 from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
+    CORRESPONDING,
     FEWEST,
     AuditReport,
     AuditResult,
@@ -242,8 +243,14 @@ def correspondence_sentence(found: Correspondence) -> str:
     """Whether the answers belong to their targets."""
     measured = (
         f"on average {100 * found.share:.0f} % of other images' targets are farther from an answer "
-        f"than its own (50 % by chance; {found.n} images, {p_text(found.p_value)})"
+        f"than its own (50 % by chance, from {100 * CORRESPONDING:.0f} % on they belong; {found.n} "
+        f"images, {p_text(found.p_value)})"
     )
+    if found.is_reversed:
+        return (
+            f"data.direction seems to be reversed: of {found.asked_reversed} images "
+            f"{found.nearer_reversed} are translated better from target to input"
+        )
     if not found.is_decidable:
         return (
             f"Whether the answers belong to their targets cannot be said of {found.n} images; "
