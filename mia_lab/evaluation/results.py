@@ -505,7 +505,10 @@ class Correspondence:
 
     @property
     def is_reversed(self) -> bool:
-        """Whether the victim translates targets to inputs: it does so better for 7 of 8 images."""
+        """Whether the victim translates targets to inputs: it does so better for 7 of 8 images.
+
+        Small generators on real data, trained for 8 epochs, do so for 0 of 32.
+        """
         return self.asked_reversed >= 8 and 8 * self.nearer_reversed >= 7 * self.asked_reversed
 
 
