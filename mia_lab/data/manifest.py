@@ -57,7 +57,7 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
         if image_id not in existing:
             raise UserError(
                 f"{where}: id {image_id!r} is not in the dataset; an example of an id is "
-                f"{known[0]!r}"
+                f"{known[0]!r}, a path below the root without the file's suffix"
             )
         role = row.get("role") or (Role.CANDIDATE if unknown else "")
         if role not in (*attacked, Role.AUXILIARY):
@@ -180,6 +180,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     choices = (*COLUMNS, *FILES)
+    if len(header) == 1 and ({";", "\t"} & {*header[0]}):
+        raise UserError(
+            f"data.manifest={path}: separate the columns by commas, not as {header[0]!r}"
+        )
     for name in header:
         if name and name not in choices:
             raise UserError(

@@ -66,7 +66,7 @@ def pictures(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise MissingPart(
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
-            "to match your files"
+            "to match your files (data.train='' where they lie in data.root itself)"
         )
     found: dict[str, Path] = {}
     for path in files_below(folder, lambda p: p.suffix.lower() in ENDINGS, hidden=False):

@@ -144,7 +144,9 @@ def draw(found: Check, sheet: Gallery | None) -> tuple[Picture, ...]:
     if sheet is not None:
         alt = f"Pairs, input above target: {', '.join(sheet.ids)}"
         image = png(contact_sheet(sheet))
-        pictures.append(Picture("contact_sheet", "Contact sheet", alt, image, private=True))
+        pictures.append(
+            Picture("contact_sheet", "Each input above its target", alt, image, private=True)
+        )
     gallery = found.victim and found.victim.gallery
     if gallery:
         image = png(samples_figure(gallery))

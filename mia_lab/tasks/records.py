@@ -34,6 +34,11 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
         "victim": settings_line(stages.victim.component.arguments, stages.victim.component.name),
         "query": settings_line(plain(config.query)),
     }
+    first = images.dataset.load(images.dataset.ids[0])
+    record |= {"inputs": first.x.describe(), "targets": first.y.describe()}
+    channels = {images.dataset.x_channels, images.dataset.out_channels}
+    if channels - {1, 3}:
+        record["backbone channels"] = "by timm's rule for in_chans, of weights for RGB"
     if data.group_by:
         record["groups"] = data.group_by
     checked = store.result(stages.split)

@@ -144,3 +144,9 @@ def test_a_written_split_lists_the_files_again(listing: Path, tmp_path: Path) ->
     split = Split(ids, np.array(["member", "nonmember"]), ids, np.array([VICTIM] * 2), ids)
     write_manifest(tmp_path / "elsewhere.csv", split, files)
     assert named_files(tmp_path / "elsewhere.csv", None) == files
+
+
+def test_other_separators_are_named(tmp_path: Path) -> None:
+    (tmp_path / "roles.csv").write_text("\ufeffid;role\na;member\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"roles\.csv: separate the columns by commas"):
+        read_manifest(tmp_path / "roles.csv", ["a"])
