@@ -70,10 +70,11 @@ class CorrespondenceStage(Stage[Correspondence]):
         be nearer to its own target than to others.
         """
         stage = self.reconstructions
-        victim = stage.querying.open(stage.victim, store)
+        if not isinstance(stage.victim, ForeignVictim):
+            return {}
+        victim = stage.victim.victim
         if (
-            not isinstance(stage.victim, ForeignVictim)
-            or not isinstance(victim, BlackBox)
+            not isinstance(victim, BlackBox)
             or getattr(victim, "remote", False)
             or compared.encoding is not None
             or compared.x_channels != compared.out_channels
