@@ -91,6 +91,11 @@ class PairDataset(Dataset[Item]):
         other.residuals, other._cache, other._firsts = self.residuals, self._cache, self._firsts
         return other
 
+    def spread(self, most: int) -> PairDataset:
+        """At most so many pairs, evenly spread over the dataset."""
+        rows = np.unique(np.linspace(0, len(self) - 1, most).round().astype(int))
+        return self.subset([self.ids[row] for row in rows])
+
     @property
     def in_channels(self) -> int:
         """Number of channels of the victim's input."""

@@ -173,13 +173,7 @@ def stored(path: Path, read: Reader = Path.read_bytes, reading: Reading = EXACT)
         UserError: the file cannot be decoded, has several pages, is too large, is stored rotated or
             has transparent pixels.
     """
-    content = read(path)
-    if content.startswith(_NPY):
-        found = _Stored(_array(path, content, reading))
-    elif content.startswith(_TIFF):
-        found = _tiff(path, content, reading)
-    else:
-        found = _pillow(path, content, reading)
+    found = _decoded(path, read(path), reading, _tiff, _pillow)
     if found.pixels.dtype.kind not in "uif" or found.pixels.dtype.itemsize > 8:
         raise UserError(f"{path}: holds {found.pixels.dtype} values; save whole or real numbers")
     found = replace(found, pixels=_upright(found, path, reading))
@@ -213,6 +207,18 @@ class _Stored:
             return self.levels
         dtype = self.pixels.dtype
         return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else float("nan")
+
+
+_Decoder = Callable[[Path, bytes, Reading], _Stored]
+
+
+def _decoded(
+    path: Path, content: bytes, reading: Reading, tiff: _Decoder, pillow: _Decoder
+) -> _Stored:
+    """What a file holds, by the decoder of its format."""
+    if content.startswith(_NPY):
+        return _Stored(_array(path, content, reading))
+    return (tiff if content.startswith(_TIFF) else pillow)(path, content, reading)
 
 
 def _array(path: Path, content: bytes, reading: Reading) -> NDArray[Any]:
@@ -387,25 +393,20 @@ def _pillow(path: Path, content: bytes, reading: Reading, page: int | None = Non
 
 def _deeper(path: Path, picture: Image.Image, content: bytes) -> _Stored | None:
     """What Pillow would reduce to 8 bits; None where it reads everything."""
-    kind = picture.format
-    if kind == "PNG" and content[24:25] == b"\x10":
-        if picture.mode.startswith("I"):
-            return None
-        if "transparency" in picture.info:
-            raise UserError(f"{path}: has a transparent colour in 16 bits; flatten it first")
-        pixels = imagecodecs.png_decode(content)
-    elif kind == "AVIF" and _is_deep_avif(content):
-        pixels = imagecodecs.avif_decode(content)
-    elif kind == "JPEG2000" and _is_deep_jpeg2000(content):
-        pixels = imagecodecs.jpeg2k_decode(content)
-    elif kind == "PPM" and picture.mode == "RGB" and _ppm_levels(content) > 255:
+    kind = str(picture.format)
+    if kind == "PPM" and picture.mode == "RGB" and _ppm_levels(content) > 255:
         raise UserError(f"{path}: has more than 8 bits per channel; save it as PNG or TIFF")
-    else:
+    if kind not in _DEEP or (kind == "PNG" and picture.mode.startswith("I")):
         return None
+    count_bits, decoder = _DEEP[kind]
+    if (bits := count_bits(content)) <= 8:
+        return None
+    if kind == "PNG" and "transparency" in picture.info:
+        raise UserError(f"{path}: has a transparent colour in 16 bits; flatten it first")
+    pixels = decoder(content)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint16:
         raise UserError(f"{path}: holds {pixels.dtype} values in {kind}; save it as TIFF")
-    bits = {"AVIF": _avif_bits, "JPEG2000": _jpeg2000_bits}.get(str(kind), lambda _: 16)(content)
     has_alpha = pixels.shape[2] in (2, 4)
     return _Stored(pixels, "straight" if has_alpha else "none", float(2**bits - 1))
 
@@ -423,10 +424,6 @@ def _avif_bits(content: bytes) -> int:
     return 12 if flags & 0x20 else 10 if flags & 0x40 else 8
 
 
-def _is_deep_avif(content: bytes) -> bool:
-    return _avif_bits(content) > 8
-
-
 def _jpeg2000_bits(content: bytes) -> int:
     """Bits per channel, from the marker SIZ of the codestream."""
     start = content.find(b"\xff\x4f\xff\x51")
@@ -434,8 +431,12 @@ def _jpeg2000_bits(content: bytes) -> int:
     return (content[place] & 0x7F) + 1 if 0 <= start < len(content) - 42 else 8
 
 
-def _is_deep_jpeg2000(content: bytes) -> bool:
-    return _jpeg2000_bits(content) > 8
+_DEEP: dict[str, tuple[Callable[[bytes], int], Callable[[bytes], NDArray[Any]]]] = {
+    "PNG": (lambda content: content[24], imagecodecs.png_decode),
+    "AVIF": (_avif_bits, imagecodecs.avif_decode),
+    "JPEG2000": (_jpeg2000_bits, imagecodecs.jpeg2k_decode),
+}
+"""Formats that Pillow reduces to 8 bits: their bits per channel, and what decodes all of them."""
 
 
 _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -515,13 +516,7 @@ def decode_ids(
         UserError: the file cannot be decoded, is not one channel of whole numbers, is a JPEG, or
             has ids that 32 bits do not hold.
     """
-    content = read(path)
-    if content.startswith(_NPY):
-        found = _Stored(_array(path, content, reading))
-    elif content.startswith(_TIFF):
-        found = _tiff_ids(path, content, reading)
-    else:
-        found = _pillow_ids(path, content, reading)
+    found = _decoded(path, read(path), reading, _tiff_ids, _pillow_ids)
     ids = _upright(found, path, reading)
     if ids.shape[2] != 1 or ids.dtype.kind not in "ui":
         raise UserError(

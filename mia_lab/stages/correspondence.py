@@ -50,9 +50,7 @@ class CorrespondenceStage(Stage[Correspondence]):
         return {"compared": COMPARED, "reversed": REVERSED, "libraries": versions("scipy", "torch")}
 
     def compute(self, folder: Path, store: Store) -> None:
-        ids = self.images.ids
-        chosen = np.unique(np.linspace(0, len(ids) - 1, COMPARED).round().astype(int))
-        compared = self.images.subset([ids[i] for i in chosen])
+        compared = self.images.spread(COMPARED)
         answers = store.result(self.reconstructions)
         targets = np.concatenate([batch.y.numpy() for batch in compared.batches(COMPARED)])
         found = correspondence(
@@ -80,7 +78,7 @@ class CorrespondenceStage(Stage[Correspondence]):
             or compared.x_channels != compared.out_channels
         ):
             return {}
-        some = compared.subset(compared.ids[:: max(1, len(compared) // REVERSED)][:REVERSED])
+        some = compared.spread(REVERSED)
         errors = store.result(stage).mean_error(some.ids)
         back = [
             reconstruction_error(victim.translate(batch.y).numpy(), batch.x.numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,12 +100,27 @@ def run_images(config: Config, source: PairSource) -> RunImages:
             f"evaluation.guesses={guesses}: there are {n} candidates; ask for fewer guesses, or "
             "raise data.n_members and data.n_nonmembers"
         )
-    encoding = build.encoding(config.data, source)
-    dataset = PairDataset(
-        source, sorted(rows), config.data.image_size, encoding=encoding, resize=config.data.resize
-    )
+    dataset = pair_dataset(config.data, source, sorted(rows))
     keeps = config.data.duplicates is Duplicates.keep
     return RunImages(dataset, rows, attacked, keeps, dropped)
+
+
+def pair_dataset(
+    data: Data, source: PairSource, ids: Sequence[str], key: str = "data"
+) -> PairDataset:
+    """Some pairs of a source, in the size and the encoding that victims are given.
+
+    Args:
+        data: the settings.
+        source: the dataset that they describe.
+        ids: of the pairs.
+        key: of the settings, for messages.
+
+    Raises:
+        UserError: labels are asked for, and there is no palette, or a wrong one.
+    """
+    encoding = build.encoding(data, source, key)
+    return PairDataset(source, ids, data.image_size, encoding=encoding, resize=data.resize)
 
 
 def _in_two_roles(source: PairSource, rows: manifest.Rows) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.splits import halves
 from mia_lab.errors import UserError
 from mia_lab.seeding import derive_seed, generator
-from mia_lab.stages.images import RunImages, SourceReader
+from mia_lab.stages.images import RunImages, SourceReader, pair_dataset
 from mia_lab.types import Role, Split, reference
 
 
@@ -112,8 +112,7 @@ def _pool_elsewhere(config: Config, read: SourceReader) -> PairDataset:
         )
     drawn = generator(config.seed, "reference pool").permutation(len(ids))
     chosen = [ids[row] for row in sorted(drawn[: data.n_auxiliary])]
-    encoding = build.encoding(data, source, "reference.data")
-    return PairDataset(source, chosen, data.image_size, encoding=encoding, resize=data.resize)
+    return pair_dataset(data, source, chosen, "reference.data")
 
 
 def _check_elsewhere(config: Config, training: ReferenceTraining, images: RunImages) -> None:

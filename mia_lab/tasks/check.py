@@ -10,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mia_lab.config import build
 from mia_lab.config.checks import check
 from mia_lab.config.choices import Task
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.source import PairSource, all_ids
+from mia_lab.data.source import all_ids
 from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Check, Gallery, VictimCheck
 from mia_lab.reporting import check as report
 from mia_lab.reporting.html import write_page
 from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.graph import RunStages, run_stages
-from mia_lab.stages.images import RunImages, run_images
+from mia_lab.stages.images import RunImages, pair_dataset, run_images
 from mia_lab.stages.victim import ForeignVictim
 from mia_lab.store import Store
 from mia_lab.store.permissions import permitted
@@ -79,7 +78,8 @@ def _checked(config: Config) -> tuple[Check, Gallery | None]:
         images = run_images(config, source)
     except UserError as error:
         problems.append(str(error))
-    dataset = images.dataset if images else _every_pair(config, source)
+    # Where no roles can be assigned, all pairs are checked.
+    dataset = images.dataset if images else pair_dataset(config.data, source, all_ids(source))
     rows = images.rows if images else {}
     with clock("images"):
         found = inspect(dataset, rows)
@@ -128,40 +128,30 @@ def _obstacles(config: Config, stages: RunStages) -> list[str]:
     return found
 
 
-def _every_pair(config: Config, source: PairSource) -> PairDataset:
-    """All pairs, where no roles can be assigned to them."""
-    encoding, data = build.encoding(config.data, source), config.data
-    return PairDataset(
-        source, all_ids(source), data.image_size, encoding=encoding, resize=data.resize
-    )
-
-
 def _ask(config: Config, stages: RunStages) -> VictimCheck:
     """Query the victim with a few images; of one that is yet to be trained only the costs."""
     victim, costs = stages.victim, estimate(config, stages)
     if not isinstance(victim, ForeignVictim):
         return VictimCheck(victim.component.name, None, None, None, None, costs)
-    scored = stages.images.scored
-    some = scored.subset([scored.ids[i] for i in _spread(len(scored), QUERIED)])
+    some = stages.images.scored.spread(QUERIED)
     answers = replace(stages.reconstructions, images=some)
     root = Path(config.paths.store)
     with permitted(root), Store(root) as store:
         found = store.result(answers)
         related = store.result(CorrespondenceStage(answers, some))
         repeated = answers.determinism and store.result(answers.determinism)
-    batch = next(some.batches(len(some)))
-    shown = _spread(len(some), ANSWERS)
-    error = found.mean_error(some.ids)
+    shown = next(some.spread(ANSWERS).batches(ANSWERS))
     gallery = Gallery(
-        ids=tuple(some.ids[i] for i in shown),
-        captions=tuple(f"error {error[i]:.3f}" for i in shown),
-        x=batch.x.numpy()[shown],
-        y=batch.y.numpy()[shown],
-        reconstruction=np.asarray(found.images)[shown],
+        ids=shown.ids,
+        captions=tuple(f"error {error:.3f}" for error in found.mean_error(shown.ids)),
+        x=shown.x.numpy(),
+        y=shown.y.numpy(),
+        reconstruction=np.stack([found.images[found.row(i)] for i in shown.ids]),
     )
+    targets = next(some.batches(len(some))).y
     levels = tuple(
         (float(side.min()), float(side.max()), float(side.mean()))
-        for side in (np.asarray(found.images), batch.y.numpy())
+        for side in (np.asarray(found.images), targets.numpy())
     )
     return VictimCheck(
         name=victim.component.name,
@@ -176,9 +166,9 @@ def _ask(config: Config, stages: RunStages) -> VictimCheck:
 def _sheet(dataset: PairDataset, roles: Mapping[str, str]) -> Gallery | None:
     """Some pairs that can be read, evenly spread over the dataset."""
     pairs = []
-    for i in _spread(len(dataset), SHOWN):
+    for image_id in dataset.spread(SHOWN).ids:
         try:
-            pairs.append(next(dataset.subset([dataset.ids[i]]).batches(1)))
+            pairs.append(next(dataset.subset([image_id]).batches(1)))
         except UserError:
             continue
     if not pairs:
@@ -186,9 +176,3 @@ def _sheet(dataset: PairDataset, roles: Mapping[str, str]) -> Gallery | None:
     ids = tuple(image_id for pair in pairs for image_id in pair.ids)
     x, y = (np.concatenate([getattr(pair, side).numpy() for pair in pairs]) for side in "xy")
     return Gallery(ids, tuple(roles.get(i, "") for i in ids), x, y, np.empty((0,), np.float32))
-
-
-def _spread(n: int, most: int) -> list[int]:
-    """At most so many of n rows, evenly spread."""
-    rows: list[int] = np.unique(np.linspace(0, n - 1, most).round().astype(int)).tolist()
-    return rows
