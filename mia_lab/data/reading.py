@@ -300,6 +300,8 @@ def _page_pixels(page: Any) -> NDArray[Any]:
     Raises:
         ValueError: there are fewer than its header says; tifffile leaves the others undefined.
     """
+    if page.planarconfig not in (1, 2):
+        raise ValueError(f"its planar configuration is {int(page.planarconfig)}, not 1 or 2")
     segments = len(page.dataoffsets)
     if not segments == len(page.databytecounts) == math.prod(page.chunked):
         raise ValueError(f"it has {segments} of {math.prod(page.chunked)} strips or tiles")

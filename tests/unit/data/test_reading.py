@@ -436,3 +436,16 @@ def test_what_is_no_map_of_ids(tmp_path: Path, array: NDArray[Any]) -> None:
     np.save(tmp_path / "1.npy", array)
     with pytest.raises(UserError, match="but a map of ids has one channel of whole numbers"):
         decode_ids(tmp_path / "1.npy")
+
+
+def test_channels_of_no_known_arrangement_are_refused(tmp_path: Path) -> None:
+    """tifffile takes them for planes, and leaves planes that are missing undefined."""
+    path = tmp_path / "1.tif"
+    tifffile.imwrite(path, DEEP[..., :3], photometric="rgb")
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags["PlanarConfiguration"].valueoffset  # type: ignore[union-attr]
+    content = bytearray(path.read_bytes())
+    content[place] = 255
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"its planar configuration is 255, not 1 or 2"):
+        decode(path)
