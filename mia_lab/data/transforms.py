@@ -58,18 +58,17 @@ class Resizing:
             (channels, height, width): uint8 levels if the picture has 8 bits, as the published
             training code resizes; else float32 in [0, 1].
         """
-        width, height = self._inside(picture.width, picture.height)
+        size = width, height = self._whole(picture.width, picture.height)
         if picture.is_eight_bit and picture.channels == 3:
-            planes = self._resized(Image.fromarray(picture.pixels), (width, height))
-            planes = planes.transpose(2, 0, 1)
+            planes = _resized(picture.pixels, size).transpose(2, 0, 1)
         else:
             values = picture.pixels.transpose(2, 0, 1) if picture.is_eight_bit else picture.unit()
-            images = (Image.fromarray(np.ascontiguousarray(plane)) for plane in values)
-            planes = np.stack([self._resized(image, (width, height)) for image in images])
+            planes = np.stack([_resized(plane, size) for plane in values])
         if planes.dtype != np.uint8:
             planes = planes.clip(0, 1)  # interpolation overshoots
-        left, top = (self.width - width) // 2, (self.height - height) // 2
-        rest = (self.width - width - left, self.height - height - top)
+        planes = planes[:, _middle(height, self.height), _middle(width, self.width)]
+        left, top = (self.width - planes.shape[2]) // 2, (self.height - planes.shape[1]) // 2
+        rest = self.width - planes.shape[2] - left, self.height - planes.shape[1] - top
         return np.pad(planes, ((0, 0), (top, rest[1]), (left, rest[0])))
 
     def sample(self, ids: NDArray[Any]) -> NDArray[Any]:
@@ -79,36 +78,39 @@ class Resizing:
         """
         if self.mode == "fit":
             raise ValueError("borders have no value that could be sampled; use squash or crop")
-        left, top, right, bottom = self._box(ids.shape[1], ids.shape[0])
-        rows, columns = _centres(top, bottom, self.height), _centres(left, right, self.width)
+        width, height = self._whole(ids.shape[1], ids.shape[0])
+        rows = _nearest(ids.shape[0], height)[_middle(height, self.height)]
+        columns = _nearest(ids.shape[1], width)[_middle(width, self.width)]
         sampled: NDArray[Any] = ids[rows[:, None], columns]
         return sampled
 
-    def _resized(self, image: Image.Image, size: tuple[int, int]) -> NDArray[Any]:
-        small = image.resize(size, Image.Resampling.BICUBIC, self._box(*image.size))
-        return np.asarray(small)
-
-    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a picture that is used: left, top, right, bottom."""
-        if self.mode != "crop":
-            return 0, 0, width, height
-        scale = max(self.width / width, self.height / height)
-        across, down = min(width, self.width / scale), min(height, self.height / scale)
-        left, top = (width - across) / 2, (height - down) / 2
-        return left, top, left + across, top + down
-
-    def _inside(self, width: int, height: int) -> tuple[int, int]:
-        """The size that the used part takes in the result."""
-        if self.mode != "fit":
+    def _whole(self, width: int, height: int) -> tuple[int, int]:
+        """The size of the whole picture, before its centre is cut out or borders are added."""
+        if self.mode == "squash":
             return self.width, self.height
-        scale = min(self.width / width, self.height / height)
-        return max(1, round(width * scale)), max(1, round(height * scale))
+        across, down = self.width / width, self.height / height
+        if self.mode == "fit":
+            scale = min(across, down)
+            return max(1, round(width * scale)), max(1, round(height * scale))
+        scale = max(across, down)
+        return max(self.width, round(width * scale)), max(self.height, round(height * scale))
 
 
-def _centres(start: float, stop: float, size: int) -> NDArray[np.int64]:
-    """The pixels of an axis that lie nearest to the centres of `size` pixels over a part of it."""
-    # Products of whole numbers are exact where a whole side is used.
-    return ((2 * np.arange(size) + 1) * (stop - start) / (2 * size) + start).astype(np.int64)
+def _resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, 3) in another size, (width, height)."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+
+
+def _middle(size: int, kept: int) -> slice:
+    """The pixels of an axis that remain where at most some of them are kept."""
+    start = max(0, size - kept) // 2
+    return slice(start, start + kept)
+
+
+def _nearest(side: int, size: int) -> NDArray[np.int64]:
+    """The pixels of an axis that lie nearest to the centres of `size` pixels over all of it."""
+    return (2 * np.arange(size) + 1) * side // (2 * size)
 
 
 def in_unit(pictures: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Tensor:
