@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class UserError(Exception):
@@ -23,6 +25,52 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(map(_escaped, message)))
+
+
+_noted: ContextVar[list[str] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def all_problems() -> Iterator[list[str]]:
+    """A list of all problems that :func:`refuse` is given within, which then does not raise.
+
+    Example:
+        >>> with all_problems() as problems:
+        ...     refuse("1.png: has no partner")
+        ...     refuse("2.png: has no partner")
+        >>> problems
+        ['1.png: has no partner', '2.png: has no partner']
+    """
+    problems: list[str] = []
+    token = _noted.set(problems)
+    try:
+        yield problems
+    finally:
+        _noted.reset(token)
+
+
+def refuse(message: str) -> None:
+    """Say what is wrong with something that can be left out.
+
+    Args:
+        message: see :class:`UserError`.
+
+    Raises:
+        UserError: except within :func:`all_problems`; there the caller goes on without it.
+    """
+    error, noted = UserError(message), _noted.get()
+    if noted is None:
+        raise error
+    noted.append(str(error))
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Hand the error that ends the block to :func:`refuse`."""
+    try:
+        yield
+    except UserError as error:
+        refuse(str(error))
 
 
 def _escaped(character: str) -> str:

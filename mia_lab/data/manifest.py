@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mia_lab.data.csv_text import defused, restored
-from mia_lab.errors import UserError, nearest
+from mia_lab.errors import UserError, nearest, refuse
 from mia_lab.store.disk import write_file
 from mia_lab.types import VICTIM, Role, Split
 
@@ -55,13 +55,16 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
                 "auxiliary, or use task=score"
             )
         if image_id not in existing:
-            raise UserError(
-                f"{where}: id {image_id!r} is not in the dataset; an example of an id is "
-                f"{known[0]!r}, a path below the root without the file's suffix"
-            )
+            if "input" not in row:  # or else its files are missing
+                refuse(
+                    f"{where}: id {image_id!r} is not in the dataset; an example of an id is "
+                    f"{known[0]!r}, a path below the root without the file's suffix"
+                )
+            continue
         role = row.get("role") or (Role.CANDIDATE if unknown else "")
         if role not in (*attacked, Role.AUXILIARY):
-            raise UserError(f"{where}: {_wrong_role(role, attacked)}")
+            refuse(f"{where}: {_wrong_role(role, attacked)}")
+            continue
         named[image_id] = {"role": str(role)}
         named[image_id] |= {k: row[k] for k in ("group", "content") if row.get(k)}
     for wanted in attacked:
@@ -93,7 +96,7 @@ def named_files(path: Path, root: Path | None) -> dict[str, tuple[Path, Path]]:
         UserError: the file is missing or malformed, or a pair's file is not there.
     """
     found: dict[str, tuple[Path, Path]] = {}
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     folders = [folder for folder in (root, path.parent) if folder is not None]
     for where, row in _of_victim(path) if names_files(path) else ():
         files = []
@@ -103,15 +106,19 @@ def named_files(path: Path, root: Path | None) -> dict[str, tuple[Path, Path]]:
             there = next(filter(os.path.isfile, places), None)
             if there is None:
                 either = " or ".join(dict.fromkeys(map(str, places)))
-                missing.append(f"{where}: {column} {row[column]!r}: there is no file {either}")
+                problem = f"{where}: {column} {row[column]!r}: there is no file {either}"
+                missing.setdefault(row["id"], problem)
             files.append(there or places[0])
         found[row["id"]] = (files[0], files[1])
     if missing:
-        raise UserError(
-            f"{missing[0]} ({len(missing)} of {2 * len(found)} files are missing); give paths that "
-            "are absolute, or relative to data.root or to the manifest"
+        problem = (
+            f"{next(iter(missing.values()))} ({len(missing)} of {len(found)} pairs lack a file); "
+            "give paths that are absolute, or relative to data.root or to the manifest"
         )
-    return found
+        if len(missing) == len(found):
+            raise UserError(problem)
+        refuse(problem)
+    return {image_id: files for image_id, files in found.items() if image_id not in missing}
 
 
 def write_manifest(

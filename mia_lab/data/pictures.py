@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mia_lab.data.reading import ENDINGS
 from mia_lab.data.source import MissingPart
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, refuse
 from mia_lab.store import files_below
 from mia_lab.store.content import is_hidden
 
@@ -53,8 +53,8 @@ def matched(folders: Sequence[Path], pattern: str | None = None) -> Matches:
         rule = ""
     else:
         found, rule = _without_affixes(folders, found)
-    _check_partners(folders, found)
-    return Matches({name: tuple(files[name] for files in found) for name in found[0]}, rule)
+    names = _with_partners(folders, found)
+    return Matches({name: tuple(files[name] for files in found) for name in names}, rule)
 
 
 def pictures(folder: Path) -> dict[str, Path]:
@@ -72,7 +72,8 @@ def pictures(folder: Path) -> dict[str, Path]:
     for path in files_below(folder, lambda p: p.suffix.lower() in ENDINGS, hidden=False):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise UserError(f"{path}: two pictures named {name} ({found[name].name}); remove one")
+            refuse(f"{path}: two pictures named {name} ({found[name].name}); remove one")
+            continue
         found[name] = path
     if not found:
         raise UserError(f"{folder}: contains no pictures; put the pairs there or set data.root")
@@ -96,15 +97,21 @@ def passed_over(folder: Path) -> dict[str, tuple[Path, ...]]:
     return {reason: tuple(paths) for reason, paths in found.items()}
 
 
-def _check_partners(folders: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> None:
+def _with_partners(folders: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> list[str]:
+    """The names that all folders have; the others are refused."""
+    common = set.intersection(*(set(files) for files in found))
     for files in found:
         for other, folder in zip(found, folders, strict=True):
             if missing := sorted(files.keys() - other.keys()):
-                raise UserError(
+                problem = (
                     f"{files[missing[0]]}: has no partner {missing[0]}.* in {folder} "
                     f"({len(missing)} of {len(files)} have none); "
                     "add the partners, or remove these files"
                 )
+                if not common:
+                    raise UserError(problem)
+                refuse(problem)
+    return [name for name in found[0] if name in common]
 
 
 def _searched(files: Mapping[str, Path], pattern: str) -> dict[str, Path]:
@@ -117,13 +124,17 @@ def _searched(files: Mapping[str, Path], pattern: str) -> dict[str, Path]:
     for name, path in files.items():
         match = compiled.search(name)
         if match is None or not (common := match[1] if compiled.groups else match[0]):
-            raise UserError(f"{path}: data.match={pattern} finds nothing in the name {name!r}")
-        if common in found:
-            raise UserError(
+            refuse(
+                f"{path}: data.match={pattern} finds nothing in the name {name!r}; remove the "
+                "file, or change the expression"
+            )
+        elif common in found:
+            refuse(
                 f"{path}: data.match={pattern} finds {common!r}, as in {found[common].name}; "
                 "give an expression that tells them apart"
             )
-        found[common] = path
+        else:
+            found[common] = path
     return found
 
 

@@ -717,7 +717,8 @@ class Inspection:
     """What the pairs of a dataset are like.
 
     Attributes:
-        problems: what makes pairs unusable, a line for each kind; the first of each.
+        problems: what makes pairs unusable, a line each.
+        unreadable: ids of the pairs that cannot be decoded or resized.
         kinds: how many pictures there are of each size and type, by side.
         values: the smallest and the largest stored value, by side.
         doubts: signs that pairs were misread, see :mod:`mia_lab.data.doubts`.
@@ -726,6 +727,7 @@ class Inspection:
     """
 
     problems: tuple[str, ...]
+    unreadable: tuple[str, ...]
     kinds: Mapping[str, Mapping[str, int]]
     values: Mapping[str, tuple[float, float]]
     doubts: tuple[str, ...]
@@ -760,7 +762,7 @@ class VictimCheck:
             recorded answers.
         levels: smallest, largest and mean value of the answers, and of their targets.
         gallery: some answers.
-        costs: of an audit.
+        costs: of an audit; empty if something keeps it from running.
     """
 
     name: str
@@ -785,7 +787,7 @@ class Check:
         passed_over: files that are no pictures, by the reason.
         matched_by: what the names of partners have in common; "" if they are equal.
         duplicates: ``data.duplicates``.
-        victim: None if the data have problems.
+        victim: None if it cannot be queried.
         timing_s, record: as in :class:`AuditReport`.
     """
 

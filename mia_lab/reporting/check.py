@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def sentences(found: Check) -> dict[str, list[str]]:
         "Problems": _problems(found),
         "Data": _data(found),
         "Victim": _victim(victim) if victim else [],
-        "Costs": [costs_sentence(victim.costs)] if victim else [],
+        "Costs": [costs_sentence(victim.costs)] if victim and victim.costs else [],
     }
     return {title: lines for title, lines in sections.items() if lines}
 
@@ -53,7 +54,7 @@ def verdict(found: Check) -> str:
 
 
 def _problems(found: Check) -> list[str]:
-    lines = [*dict.fromkeys(found.problems), *_identical(found)]
+    lines = [*by_kind(found.problems), *_identical(found)]
     more = len(lines) - LISTED
     return [*lines[:LISTED], *([f"and {more} more problems"] if more > 0 else [])]
 
@@ -99,7 +100,7 @@ def _data(found: Check) -> list[str]:
 
 def _victim(found: VictimCheck) -> list[str]:
     if found.correspondence is None:
-        return [f"{found.name} is trained by the audit; only its costs can be told now."]
+        return [f"{found.name} is trained by the audit; it cannot be queried before."]
     assert found.levels is not None
     (low, high, mean), (target_low, target_high, target_mean) = found.levels
     lines = [
@@ -131,6 +132,27 @@ def _duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = seconds / 60
     return f"{round(minutes)} min" if minutes < SLOW else f"{minutes / 60:.1f} h"
+
+
+def by_kind(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first of those problems that differ only by file and numbers, with their number.
+
+    Examples:
+        >>> by_kind(["1.png: has 3 pages", "2.png: has 5 pages", "3.png: is empty"])
+        ('1.png: has 3 pages (and 1 other likewise)', '3.png: is empty')
+    """
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(_NUMBER.sub("", problem.partition(": ")[2] or problem), []).append(problem)
+    return tuple(
+        f"{alike[0]} (and {len(alike) - 1} other{'s' if len(alike) > 2 else ''} likewise)"
+        if len(alike) > 1
+        else alike[0]
+        for alike in kinds.values()
+    )
+
+
+_NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 
 
 def draw(found: Check, sheet: Gallery | None) -> tuple[Picture, ...]:

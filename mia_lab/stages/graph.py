@@ -103,15 +103,16 @@ def run_stages(
         UserError: the data, the attacks or the reference models are not what it says.
     """
     images = run_images(config, read(config.data))
+    return stages_of(config, images, read, resolve=resolve)
+
+
+def stages_of(
+    config: Config, images: RunImages, read: SourceReader = build.source, *, resolve: bool = True
+) -> RunStages:
+    """The stages of a run whose images are known; see :func:`run_stages`."""
     split = SplitStage(images)
-    training = _training(config, resolve)
-    victim = victim_stage(config, images, training)
-    reconstructions = ReconstructionsStage(
-        victim,
-        images.scored,
-        _querying(config, victim),
-        determinism_stage(victim) if isinstance(victim, ForeignVictim) else None,
-    )
+    reconstructions = answers_stage(config, images, resolve=resolve)
+    victim = reconstructions.victim
     ends_early = config.until in (Until.split, Until.victim, Until.reconstructions)
     if config.task is Task.export or ends_early:
         needs = build.needs(config) if config.until is Until.reconstructions else Needs()
@@ -126,6 +127,7 @@ def run_stages(
             seed=config.seed,
         )
         return RunStages(images, split, victim, reconstructions, attack, None)
+    training = _training(config, resolve)
     attack = _attack_inputs(config, images, split, reconstructions, training, read)
     verdict = None
     if config.until in (None, Until.attacks):
@@ -134,13 +136,18 @@ def run_stages(
     return RunStages(images, split, victim, reconstructions, attack, verdict)
 
 
-def victim_stage(config: Config, images: RunImages, training: TrainingSettings) -> VictimStage:
-    """The model under audit."""
+def answers_stage(
+    config: Config, images: RunImages, *, resolve: bool = True
+) -> ReconstructionsStage:
+    """The answers of the model under audit; ``resolve`` as in :func:`run_stages`."""
     component = build.victim(config, _channels(images))
     if kinds.is_trainable(component):
-        members = images.dataset.subset(images.members)
-        return TrainedVictim(component, members, training, config.trainer.threads)
-    return ForeignVictim(component, images.scored)
+        training, members = _training(config, resolve), images.dataset.subset(images.members)
+        trained = TrainedVictim(component, members, training, config.trainer.threads)
+        return ReconstructionsStage(trained, images.scored, _querying(config, trained))
+    foreign = ForeignVictim(component, images.scored)
+    determinism = determinism_stage(foreign)
+    return ReconstructionsStage(foreign, images.scored, _querying(config, foreign), determinism)
 
 
 def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultyStage, ...]:

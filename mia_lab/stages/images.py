@@ -15,7 +15,7 @@ from mia_lab.config.schema import Config, Data
 from mia_lab.data import groups, manifest, splits
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, noting
 from mia_lab.types import Role
 
 SourceReader = Callable[[Data], PairSource]
@@ -128,9 +128,10 @@ def _in_two_roles(source: PairSource, rows: manifest.Rows) -> tuple[str, ...]:
     hashes = {}
     for image_id in tqdm(sorted(rows), "comparing", unit=" images", delay=2, leave=False):
         stored = source.fingerprint([image_id])
-        if stored not in _hashes:
-            _hashes[stored] = splits.content_hash(source.load(image_id))
-        hashes[image_id] = _hashes[stored]
+        with noting():
+            if stored not in _hashes:
+                _hashes[stored] = splits.content_hash(source.load(image_id))
+            hashes[image_id] = _hashes[stored]
     roles = {image_id: row["role"] for image_id, row in rows.items()}
     return tuple(sorted(i for ids in splits.in_two_roles(hashes, roles) for i in ids))
 

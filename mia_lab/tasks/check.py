@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +16,16 @@ from mia_lab.config.choices import Task
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import all_ids
-from mia_lab.errors import UserError
-from mia_lab.evaluation.results import Check, Gallery, VictimCheck
+from mia_lab.errors import UserError, all_problems, noting
+from mia_lab.evaluation.results import Check, Estimated, Gallery, VictimCheck
 from mia_lab.reporting import check as report
 from mia_lab.reporting.html import write_page
 from mia_lab.stages.correspondence import CorrespondenceStage
-from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.graph import RunStages, answers_stage, stages_of
 from mia_lab.stages.images import RunImages, pair_dataset, run_images
+from mia_lab.stages.reconstructions import ReconstructionsStage
 from mia_lab.stages.victim import ForeignVictim
-from mia_lab.store import Store
+from mia_lab.store import Stage, Store
 from mia_lab.store.permissions import permitted
 from mia_lab.store.software import software
 from mia_lab.tasks import common, records
@@ -32,6 +34,7 @@ from mia_lab.tasks.estimate import estimate
 from mia_lab.tasks.goals import Sources
 from mia_lab.tasks.inspection import inspect
 from mia_lab.tasks.latest import print_location
+from mia_lab.types import Role
 
 SHOWN = 24
 """Pairs on the contact sheet."""
@@ -71,28 +74,26 @@ def run(config: Config, folder: Path, group: str) -> None:
 
 def _checked(config: Config) -> tuple[Check, Gallery | None]:
     """What is found, and the pairs of the contact sheet."""
-    read, clock, problems = Sources(), Clock(), list[str]()
-    source = read(config.data)
+    read, clock = Sources(), Clock()
     images: RunImages | None = None
-    try:
-        images = run_images(config, source)
-    except UserError as error:
-        problems.append(str(error))
-    # Where no roles can be assigned, all pairs are checked.
-    dataset = images.dataset if images else pair_dataset(config.data, source, all_ids(source))
-    rows = images.rows if images else {}
-    with clock("images"):
-        found = inspect(dataset, rows)
-    problems += found.problems
-    victim = None
-    if not problems:
-        try:
-            with clock("victim"):
-                stages = run_stages(config, read)
-                problems += _obstacles(config, stages)
-                victim = _ask(config, stages)
-        except UserError as error:
-            problems.append(str(error))
+    victim: VictimCheck | None = None
+    with all_problems() as problems:
+        source = read(config.data)
+        with noting():
+            images = run_images(config, source)
+        # Where no roles can be assigned, all pairs are checked.
+        dataset = images.dataset if images else pair_dataset(config.data, source, all_ids(source))
+        rows = images.rows if images else {}
+        with clock("images"):
+            found = inspect(dataset, rows)
+        problems += found.problems
+        with noting():
+            check(config.model_copy(update={"task": Task.audit}))
+        broken = set(found.unreadable)
+        readable = dataset.subset([i for i in dataset.ids if i not in broken])
+        if readable.ids:
+            with clock("victim"), noting():
+                victim = _check_victim(config, images, readable, read, problems)
     roles = {image_id: row["role"] for image_id, row in rows.items()}
     checked = Check(
         name=config.name,
@@ -108,38 +109,46 @@ def _checked(config: Config) -> tuple[Check, Gallery | None]:
         timing_s=clock.seconds,
         record=records.common_record(config) | software(),
     )
-    return checked, _sheet(dataset, roles)
+    return checked, _sheet(readable, roles)
 
 
-def _obstacles(config: Config, stages: RunStages) -> list[str]:
-    """What an audit with these settings would refuse."""
-    found = []
-    try:
-        check(config.model_copy(update={"task": Task.audit}))
-    except UserError as error:
-        found.append(str(error))
+def _check_victim(
+    config: Config,
+    images: RunImages | None,
+    readable: PairDataset,
+    read: Sources,
+    problems: Sequence[str],
+) -> VictimCheck:
+    """Check the stages of an audit of the pairs that can be read, and query the victim."""
+    stages: RunStages | None = None
+    if images:
+        rows = {image_id: images.rows[image_id] for image_id in readable.ids}
+        some = replace(images, dataset=readable, rows=rows)
+        with noting():
+            stages = stages_of(config, some, read)
+    else:
+        rows = {image_id: {"role": Role.CANDIDATE} for image_id in readable.ids}
+        some = RunImages(readable, rows, (Role.CANDIDATE,))
+    answers = stages.reconstructions if stages else answers_stage(config, some)
+    goals: Sequence[Stage[Any]] = stages.goals(None) if stages else (answers,)
     root = Path(config.paths.store)
     with permitted(root), Store(root) as store:
-        for stage in store.missing(*stages.goals(None)):
-            try:
+        for stage in store.missing(*goals):
+            with noting():
                 stage.check()
-            except UserError as error:
-                found.append(str(error))
-    return found
+        costs = () if problems or not stages else estimate(config, stages)
+        if not isinstance(answers.victim, ForeignVictim):
+            return VictimCheck(answers.victim.component.name, None, None, None, None, costs)
+        return _ask(answers, costs, store)
 
 
-def _ask(config: Config, stages: RunStages) -> VictimCheck:
-    """Query the victim with a few images; of one that is yet to be trained only the costs."""
-    victim, costs = stages.victim, estimate(config, stages)
-    if not isinstance(victim, ForeignVictim):
-        return VictimCheck(victim.component.name, None, None, None, None, costs)
-    some = stages.images.scored.spread(QUERIED)
-    answers = replace(stages.reconstructions, images=some)
-    root = Path(config.paths.store)
-    with permitted(root), Store(root) as store:
-        found = store.result(answers)
-        related = store.result(CorrespondenceStage(answers, some))
-        repeated = answers.determinism and store.result(answers.determinism)
+def _ask(answers: ReconstructionsStage, costs: tuple[Estimated, ...], store: Store) -> VictimCheck:
+    """Query the victim with a few images."""
+    some = answers.images.spread(QUERIED)
+    answers = replace(answers, images=some)
+    found = store.result(answers)
+    related = store.result(CorrespondenceStage(answers, some))
+    repeated = answers.determinism and store.result(answers.determinism)
     shown = next(some.spread(ANSWERS).batches(ANSWERS))
     gallery = Gallery(
         ids=shown.ids,
@@ -154,7 +163,7 @@ def _ask(config: Config, stages: RunStages) -> VictimCheck:
         for side in (np.asarray(found.images), targets.numpy())
     )
     return VictimCheck(
-        name=victim.component.name,
+        name=answers.victim.component.name,
         correspondence=related,
         determinism=str(repeated) if repeated else None,
         levels=(levels[0], levels[1]),
@@ -163,16 +172,11 @@ def _ask(config: Config, stages: RunStages) -> VictimCheck:
     )
 
 
-def _sheet(dataset: PairDataset, roles: Mapping[str, str]) -> Gallery | None:
-    """Some pairs that can be read, evenly spread over the dataset."""
-    pairs = []
-    for image_id in dataset.spread(SHOWN).ids:
-        try:
-            pairs.append(next(dataset.subset([image_id]).batches(1)))
-        except UserError:
-            continue
-    if not pairs:
+def _sheet(readable: PairDataset, roles: Mapping[str, str]) -> Gallery | None:
+    """Some pairs, evenly spread over the dataset."""
+    if not readable.ids:
         return None
+    pairs = [*readable.spread(SHOWN).batches(1)]
     ids = tuple(image_id for pair in pairs for image_id in pair.ids)
     x, y = (np.concatenate([getattr(pair, side).numpy() for pair in pairs]) for side in "xy")
     return Gallery(ids, tuple(roles.get(i, "") for i in ids), x, y, np.empty((0,), np.float32))

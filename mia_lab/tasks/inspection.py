@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
 
 import imagehash
 from tqdm import tqdm
@@ -30,6 +28,7 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
     """
     roles = {image_id: row["role"] for image_id, row in rows.items()}
     problems: list[str] = []
+    unreadable: list[str] = []
     kinds: dict[str, Counter[str]] = {side: Counter() for side in SIDES}
     values: dict[str, tuple[float, float]] = {}
     doubted: dict[str, list[str]] = {}
@@ -40,6 +39,7 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
             pair = dataset.load(image_id)
         except UserError as error:
             problems.append(str(error))
+            unreadable.append(image_id)
             continue
         for side, picture in zip(SIDES, (pair.x, pair.y), strict=True):
             kinds[side][f"{picture.width} x {picture.height} px, {picture.describe()}"] += 1
@@ -53,7 +53,8 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
                 problems.append(f"{image_id}: its content differs from data.manifest")
             perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
     return Inspection(
-        problems=by_kind(problems),
+        problems=tuple(problems),
+        unreadable=tuple(unreadable),
         kinds={side: dict(found.most_common()) for side, found in kinds.items()},
         values=values,
         doubts=doubts.told(doubted, len(dataset)),
@@ -73,27 +74,6 @@ def _squashed(dataset: PairDataset, picture: Picture) -> list[str]:
         f"{to.height} px; data.image_size=[width,height], or data.resize=crop or fit, keeps their "
         "shape"
     ]
-
-
-def by_kind(problems: Sequence[str]) -> tuple[str, ...]:
-    """The first of those problems that differ only by file and numbers, with their number.
-
-    Examples:
-        >>> by_kind(["1.png: has 3 pages", "2.png: has 5 pages", "3.png: is empty"])
-        ('1.png: has 3 pages (and 1 other likewise)', '3.png: is empty')
-    """
-    kinds: dict[str, list[str]] = {}
-    for problem in problems:
-        kinds.setdefault(_NUMBER.sub("", problem.partition(": ")[2] or problem), []).append(problem)
-    return tuple(
-        f"{alike[0]} (and {len(alike) - 1} other{'s' if len(alike) > 2 else ''} likewise)"
-        if len(alike) > 1
-        else alike[0]
-        for alike in kinds.values()
-    )
-
-
-_NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 
 
 def _widened(span: tuple[float, float] | None, picture: Picture) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -143,20 +144,62 @@ def test_all_problems_in_one_pass(leaking: Command, tmp_path: Path) -> None:
     (tmp_path / "data/trainB/04.png").write_bytes(b"junk")
     Image.new("RGBA", (32, 32), (1, 2, 3, 4)).save(tmp_path / "data/trainA/05.png")
     Image.new("L", (32, 32)).save(tmp_path / "data/trainB/06.png")
-    ran = command("task=check", *DATA, "data.n_members=6", "data.n_nonmembers=4")
+    (tmp_path / "data/trainA/07.png").rename(tmp_path / "data/trainA/alone.png")
+    ran = command("task=check", *DATA, "data.n_members=6", "data.n_nonmembers=3")
     assert ran.code == 2
-    assert ran.err.startswith("error: 3 problems keep an audit from running; first: data/trainA/03")
+    assert ran.err.startswith("error: 6 problems keep an audit from running; first: data/trainA/al")
+    assert ran.out.count("(and 1 other likewise)") == 1
     checked = found(command)
     assert [problem.partition(": ")[0] for problem in checked["problems"]] == [
+        "data/trainA/alone.png",
+        "data/trainB/07.png",
         "data/trainA/03.png",
+        "data/trainB/04.png",
         "data/trainA/05.png",
         "train/06",
     ]
-    assert "(and 1 other likewise)" in checked["problems"][0]
-    assert checked["roles"] == {"member": 6, "nonmember": 4, "auxiliary": 2}
+    assert checked["roles"] == {"member": 6, "nonmember": 3, "auxiliary": 2}
     passed_over = {reason: len(paths) for reason, paths in checked["passed_over"].items()}
     assert passed_over == {"hidden": 1, "no picture (.pdf)": 1, "no picture (.db)": 1}
-    assert checked["victim"] is None
+    assert checked["victim"] == {
+        "name": "pix2pix", "correspondence": None, "determinism": None, "levels": None, "costs": {}
+    }  # fmt: skip
+
+
+def test_problems_of_the_data_do_not_hide_those_of_the_victim(
+    leaking: Command, tmp_path: Path
+) -> None:
+    """Rows of a manifest, pairs and the victim: all are told of in one pass."""
+    command = Command(tmp_path)
+    shutil.copytree(leaking.folder / "data", tmp_path / "data")
+    (tmp_path / "data/trainB/03.png").write_bytes(b"junk")
+    (tmp_path / "data/trainB/04.png").unlink()
+    roles = (leaking.folder / "roles.csv").read_text().splitlines()
+    wrong = ["train/99,member", "train/00,trained"]
+    (tmp_path / "roles.csv").write_text("\n".join([*roles, *wrong[:1]]).replace(roles[1], wrong[1]))
+    given = ("task=check", *DATA, *(v for v in VICTIM if v != "+victim.folder=."))
+    data = (
+        "data/trainA/04.png: has no partner",
+        "roles.csv:2: unknown role 'trained'",
+        "roles.csv:6: id 'train/04' is not in the dataset",
+        "roles.csv:26: id 'train/99' is not in the dataset",
+        "data/trainB/03.png: ",
+    )
+    ran = command(*given, f"+victim.folder={leaking.folder}", "data.direction=BtoA")
+    assert ran.code == 2, ran.err
+    checked = found(command)
+    assert len(checked["problems"]) == len(data)
+    for told, expected in zip(checked["problems"], data, strict=True):
+        assert told.startswith(expected)
+    assert checked["roles"] == {"member": 10, "nonmember": 12}
+    assert not checked["victim"]["correspondence"]["holds"]
+    assert checked["victim"]["costs"] == {}
+    without = [v for v in given if v not in ROLES]
+    ran = command(*without, "+victim.folder=nowhere", "data.n_members=100")
+    assert ran.code == 2, ran.err
+    told = " ".join(found(command)["problems"])
+    for expected in (data[0], data[4], "nowhere", "data.n_members=100"):
+        assert expected in told
 
 
 def test_costs_of_a_victim_that_is_trained(leaking: Command) -> None:

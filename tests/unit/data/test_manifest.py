@@ -124,7 +124,7 @@ def test_files_that_a_manifest_lists(listing: Path) -> None:
     [
         (
             "input,target\nin/1.png,out/a.png\nin/9.png,out/a.png\nin/8.png,out/a.png\n",
-            r":3: input 'in/9\.png': there is no file \S+ or \S+ \(2 of 6 files are missing\)",
+            r":3: input 'in/9\.png': there is no file \S+ or \S+ \(2 of 3 pairs lack a file\)",
         ),
         ("input,role\nin/1.png,member\n", "has the column input alone; name both files"),
         ("input,target\nin/1.png,\n", ":2: the column target is empty"),
