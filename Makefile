@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := mia_lab tests experiments
+PACKAGES := mia_lab tests experiments docs
 unexport PYTHONDONTWRITEBYTECODE  # else each of the many processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-slow test-slurm studies studies-check lint format typecheck clean
+.PHONY: help setup demo docs test coverage test-slow test-slurm studies studies-check lint format typecheck clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## Audit a small model on generated facades, in about a minute
 	$(BIN)/python -m mia_lab +experiment=facades_pix2pix
+
+docs: $(READY) ## Build the documentation into docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 QUICK := -m "not slow and not slurm" -n 2 --dist worksteal --durations 25
 
@@ -63,4 +66,4 @@ format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff format $(PACKAGES)
 
 clean: ## Remove .venv and caches; outputs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* docs/_build dist build

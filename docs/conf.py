@@ -1,0 +1,45 @@
+"""Settings of Sphinx; `make docs` builds the site into docs/_build/html."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "extensions"))
+
+project = "mia_lab"
+author = "The mia_lab authors"
+copyright = author
+release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "mathml",
+    "reference",
+    "repository",
+]
+exclude_patterns = ["_build", "extensions"]
+nitpicky = True
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 4
+nb_execution_mode = "auto"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+
+html_theme = "furo"
+html_title = "mia_lab"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["mia_lab.css"]
+html_copy_source = False
+html_show_sphinx = False
