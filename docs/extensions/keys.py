@@ -25,9 +25,8 @@ from sphinx.ext.napoleon import GoogleDocstring
 from mia_lab.cli import CONF, prepare
 from mia_lab.config.build import ATTACK_ARGUMENTS
 from mia_lab.config.component import _located
-from mia_lab.config.schema import Config, Data, Section
+from mia_lab.config.schema import Config, Section
 from mia_lab.config.signature import signature_of
-from mia_lab.data.pairs import FolderPairs
 from mia_lab.parameters import LARGEST
 from yaml_comments import comments, heading
 
@@ -36,6 +35,7 @@ PROVIDED = {"difficulty": ("backbone", "device"), "attack.available": ATTACK_ARG
 
 DEFAULT_FILES = (
     "config",
+    "data/facades",
     "data/_base",
     "difficulty/grid/none",
     "scale/demo",
@@ -102,7 +102,7 @@ def written() -> dict[str, str]:
     for name in DEFAULT_FILES:
         group = name.rpartition("/")[0].replace("/", ".")
         for key, comment in comments(CONF / f"{name}.yaml").items():
-            found[f"{group}.{key}" if group else key] = comment
+            found[f"{group}.{key}" if group else key.removeprefix("defaults.")] = comment
     return found
 
 
@@ -116,9 +116,7 @@ def schema_keys(section: type[Section] = Config, prefix: str = "") -> list[Key]:
             found += schema_keys(inner, f"{key}.")
             continue
         type_ = in_words(_json_schema(field.rebuild_annotation()))
-        on_disk = documented_arguments(FolderPairs).get(name, "") if section is Data else ""
-        meaning = fuller(written().get(key, ""), on_disk)
-        found.append(Key(key, type_, *_default(key), meaning))
+        found.append(Key(key, type_, *_default(key), written().get(key, "")))
     return found
 
 
@@ -189,21 +187,24 @@ def _component(
         default = None if parameter.is_required and argument not in node else _shown(value)
         if default == f"${{...{argument}}}":  # of a source of data: the key of all datasets
             continue
-        said_of_it = (arguments.get(argument, ""), said.get(f"{prefix}{argument}", ""))
+        text = fuller(arguments.get(argument, ""), said.get(f"{prefix}{argument}", ""))
         type_ = in_words(_json_schema(parameter.annotation))
-        found.append(Key(f"{key}.{argument}", type_, default, None, fuller(*said_of_it)))
+        found.append(Key(f"{key}.{argument}", type_, default, None, text))
     return Choice(name, meaning, target, summary(kind), tuple(found))
 
 
-def fuller(*texts: str) -> str:
-    """The longest text; one that only refers to another place counts if there is no other."""
-    return max(texts, key=lambda text: (not text.startswith(("see ", "as of ")), len(text)))
+def fuller(argument: str, comment: str) -> str:
+    """What a docstring says of an argument, or a comment if it says more."""
+    refers = argument.startswith(("see ", "as of "))
+    return comment if comment and (refers or len(comment) >= len(argument)) else argument
 
 
 def summary(kind: Callable[..., Any]) -> str:
     """The text of a docstring before its sections."""
     text = inspect.cleandoc(kind.__doc__ or "")
-    return re.split(r"^(?:Args|Attributes|Raises|Returns):\s*$", text, flags=re.MULTILINE)[0].strip()
+    return re.split(r"^(?:Args|Attributes|Raises|Returns):\s*$", text, flags=re.MULTILINE)[
+        0
+    ].strip()
 
 
 def documented_arguments(kind: Callable[..., Any]) -> dict[str, str]:

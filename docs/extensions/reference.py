@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +15,27 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import mia_lab
-from keys import Choice, Key, attack_choices, choices, in_words, schema_keys, schema_sections
-from keys import source_choices, written
+from keys import (
+    Choice,
+    Key,
+    attack_choices,
+    choices,
+    in_words,
+    schema_keys,
+    schema_sections,
+    source_choices,
+    written,
+)
 from mia_lab.errors import one_line
 
 COMPONENTS = ("victim", "difficulty", "defense", "backbone")
 OPTION = re.compile(r"`?([\w.-]+)`?(?:[:,] (.+))?")
 """One of several values, and what it does."""
+
+CODE = re.compile(
+    r"(?<![\w`'\"/.-])(?:'[^']+'|[+]?[\w.@/]+=(?:'[^']*'|[^\s,;)|]*[^\s,;).:|'])|[a-z_]\w*(?:\.[a-z_]\w*)+(?:\(\))?|\w*[a-z]_[a-z_]\w*|_\w+_)(?![\w/])"
+)
+"""A setting, a key or a name of code in plain text."""
 
 SCHEMA = Path(mia_lab.__file__).parent / "reporting/metrics.schema.json"
 
@@ -36,7 +51,7 @@ def configuration() -> str:
     for name, keys in found.items():
         parts += [f"## {name or 'Keys of the root'}\n"]
         if name:
-            parts += [f"{one_line(sections[name].__doc__ or '')}\n"]
+            parts += [f"{in_markdown(one_line(sections[name].__doc__ or ''))}\n"]
         parts += [entry(key) for key in keys]
     return "\n".join(parts)
 
@@ -45,13 +60,13 @@ def components() -> str:
     """Every choice of victim, difficulty, defence, backbone, attack and source, and its keys."""
     groups = {
         **{group: choices(group) for group in COMPONENTS},
-        "attack": attack_choices(),
-        "data.source": source_choices(),
+        "attack.available": attack_choices(),
+        "data.sources": source_choices(),
     }
     seen: set[str] = set()
     parts = []
     for group, found in groups.items():
-        parts.append(f"## {group}\n")
+        parts += [f"## {group}\n", f"{_sentence(in_markdown(written()[group]))}\n"]
         for choice in found:
             parts += [f"### {choice.name}\n", *_described(choice)]
             for key in choice.keys:
@@ -88,7 +103,7 @@ def described(meaning: str) -> str:
     first, *others = in_markdown(meaning).split(" | ")
     if not others:
         return _sentence(first)
-    lead = "" if OPTION.fullmatch(first) else re.match(r".*[.:] (?=`?[\w.-]+`?(:|$))", first)
+    lead = "" if OPTION.fullmatch(first) else re.match(r".*?[.:] (?=`?[\w.-]+`?(:|$))", first)
     begin = lead[0] if lead else ""
     options = [first.removeprefix(begin), *others]
     found = [OPTION.fullmatch(option) for option in options]
@@ -102,12 +117,29 @@ def described(meaning: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """A docstring's reStructuredText, as far as ours use it, as Markdown."""
-    text = re.sub(r":\w+:`~[\w.]*?(\w+)`", r"`\1`", text)
+    """A comment, or a docstring's reStructuredText as far as ours use it, as Markdown."""
+    text = re.sub(r"(?::py)?:\w+:`~[\w.]*?(\w+)`", r"`\1`", text)
     text = re.sub(r"(?::py)?:\w+:`([^`]+)`", r"`\1`", text)
     text = re.sub(r"``(.+?)``", r"`\1`", text)
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(part if part.startswith("`") else _marked(part) for part in parts)
+
+
+def _marked(text: str) -> str:
+    """Text outside code; settings, keys and names of code become code."""
     text = re.sub(r"\bNone\b", "null", text)
-    return re.sub(r"(?<!`)\*(?!`)", r"\\*", text)
+    text = CODE.sub(lambda match: _code(match[0]), text)
+    return re.sub(r"(?<!`)\*(?!`)", r"\*", text)
+
+
+def _code(word: str) -> str:
+    return f"{{confval}}`{word}`" if word in _names() else f"`{word}`"
+
+
+@cache
+def _names() -> frozenset[str]:
+    """The keys that have an entry."""
+    return frozenset(key.name for key in schema_keys())
 
 
 def _sentence(text: str) -> str:
@@ -189,6 +221,7 @@ PARTS = {
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
     for name, write in PARTS.items():
         app.add_directive(name, type(name, (Written,), {"write": staticmethod(write)}))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -59,6 +59,7 @@ def link_studies(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
     app.connect("builder-inited", lambda app: write_studies(Path(app.srcdir) / "studies"))
     app.connect("source-read", link_studies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -38,8 +38,9 @@ def _keys(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, int]]:
     for key, value in node.value:
         name = f"{prefix}{key.value}"
         yield name, key.start_mark.line
-        if isinstance(value, yaml.MappingNode):
-            yield from _keys(value, f"{name}.")
+        for inner in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if isinstance(inner, yaml.MappingNode):
+                yield from _keys(inner, f"{name}.")
 
 
 def _beside(lines: list[str], line: int) -> str:
@@ -68,6 +69,7 @@ def _above(lines: list[str], line: int) -> str:
 
 def _without_quotes(line: str) -> str:
     """A line with quoted texts blanked, which may hold a ``#``."""
-    return re.sub(r"'[^']*'|\"[^\"]*\"", lambda m: " " * len(m[0]), line.partition(" #")[0]) + (
-        line[len(line.partition(" #")[0]) :]
+    return (
+        re.sub(r"'[^']*'|\"[^\"]*\"", lambda m: " " * len(m[0]), line.partition(" #")[0])
+        + (line[len(line.partition(" #")[0]) :])
     )

@@ -1,0 +1,29 @@
+"""The code of the documentation does what its pages say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pages import ROOT, PageRun, blocks
+from reader import served, write_files
+from support import Command
+
+RUN = {"bash", "python"}
+PAGES = sorted(
+    path
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    if not {"_build", "studies"} & set(path.relative_to(ROOT).parts)
+    and RUN & {block.language for block in blocks(path)}
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def test_page(page: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page.read_text(encoding="utf-8")
+    write_files(command.folder, text)
+    with served(text, monkeypatch) as service:
+        run = PageRun(page, command, service)
+        run.run()
+    assert run.ran
