@@ -4,8 +4,8 @@ All blocks of a page share a folder, a Python namespace and an environment, in t
 
 - ``python``: executed, or tested as a doctest if it holds ``>>>``;
 - ``bash``: commands. ``python -m mia_lab`` runs in this process with few and small images, a small
-  network and few permutations; of a sweep, two points. Bash runs the commands of :data:`IN_BASH`.
-  Other commands are not run;
+  network and few permutations; of a sweep, two points. ``python FILE.py ... &`` is a server that
+  runs until the page ends. Bash runs the commands of :data:`IN_BASH`. Other commands are not run;
 - ``python`` and ``yaml`` whose first line is a comment with a file's name: written to that file.
 
 A comment before a block says what is special: ``<!-- not run: needs SLURM -->``: its commands are
@@ -20,10 +20,12 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -42,8 +44,8 @@ ROOT = Path(__file__).parents[1]
 
 IN_BASH = {"cat", "cp", "head", "ls", "mkdir", "mv", "sort", "tail"}
 
-SERVICE = "http://host:8000"
-"""Address of the service in the pages."""
+SERVICE, PORT = "http://host:", "8000"
+"""Address of the service in the pages, and the port of any server."""
 
 SMALL = {
     "data.image_size": "32",
@@ -114,13 +116,14 @@ class PageRun:
     """The execution of a page in a folder that holds what its reader has.
 
     Attributes:
-        service: address of a victim that is served, in place of the pages' :data:`SERVICE`.
+        port: takes the place of the pages' :data:`PORT`.
     """
 
     page: Path
     command: Command
-    service: str = ""
+    port: int
     namespace: dict[str, object] = field(default_factory=lambda: {"__name__": "__main__"})
+    stack: ExitStack = field(default_factory=ExitStack)
     ran: int = 0
 
     @property
@@ -135,10 +138,10 @@ class PageRun:
         """
         self.command.environment |= {"HOME": str(self.folder), "PWD": str(self.folder)}
         (self.folder / "experiments").symlink_to(ROOT / "experiments")
-        with patch.object(sys, "path", [str(self.folder), *sys.path]):
+        with self.stack, patch.object(sys, "path", [str(self.folder), *sys.path]):
             for block in blocks(self.page):
-                text = block.text.replace(SERVICE, self.service) if self.service else block.text
-                self._run(replace(block, text=text))
+                text = block.text.replace(SERVICE, "http://127.0.0.1:")
+                self._run(replace(block, text=text.replace(PORT, str(self.port))))
 
     def _run(self, block: Block) -> None:
         if block.language in ("python", "yaml") and (name := FILE_NAME.match(block.text)):
@@ -183,6 +186,8 @@ class PageRun:
                 sys.path[:0] = words[1].partition("=")[2].split(os.pathsep)
         elif words[:3] == ["python", "-m", "mia_lab"]:
             self._mia_lab(words[3:], block)
+        elif words[0] == "python" and words[-1] == "&":
+            self._serve(words[1:-1])
         elif words[0] in IN_BASH and not block.not_run:
             environment = {**os.environ, **self.command.environment}
             subprocess.run(
@@ -203,6 +208,20 @@ class PageRun:
             assert ran.code == block.exit_code, f"{place}\n{ran.out}{ran.err}"
             assert "Traceback" not in ran.err, f"{place}\n{ran.err}"
         self.ran += 1
+
+    def _serve(self, words: Sequence[str]) -> None:
+        """Start a server, and wait until it listens."""
+        with (self.folder / "server.log").open("w") as log:
+            server = self.stack.enter_context(
+                subprocess.Popen([sys.executable, *words], cwd=self.folder, stderr=log)
+            )
+        self.stack.callback(server.terminate)
+        for _ in range(600):
+            assert server.poll() is None, (self.folder / "server.log").read_text()
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{self.page.name}: python {' '.join(words)} does not listen")
 
     def _configuration(self, options: list[str]) -> Path:
         """The tests' folder of settings, with those of ``--config-dir``, which is taken out."""

@@ -67,12 +67,13 @@ def _save(picture: Picture, path: Path) -> None:
 
 
 @contextmanager
-def served(text: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a service; "" if the page speaks of none."""
-    if SERVICE not in text:
-        yield ""
-        return
+def served(text: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a service, if the page speaks of one, or else a port that is free."""
     for module in (http_server, server):
         monkeypatch.setattr(module, "log", logging.Logger("server", logging.CRITICAL + 1))
     with serving(Server(Blurred().forward, 0)) as running:
-        yield running.url.removesuffix("/translate")
+        port = running.server_address[1]
+        if SERVICE in text:
+            yield port
+            return
+    yield port

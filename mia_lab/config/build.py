@@ -39,7 +39,7 @@ def source(data: Data, key: str = "data") -> PairSource:
         if not callable(getattr(built, method, None)):
             raise UserError(
                 f"{component.key}.{TARGET}={component.target}: has no method {method}; see "
-                "CONTRIBUTING.md for what a dataset needs"
+                "docs/extend.md for what a dataset needs"
             )
     return built
 

@@ -40,7 +40,7 @@ class PairSource(Protocol):
     """A dataset of (input, target) pairs.
 
     To add a dataset, write a class with these three methods and name it in ``data.sources``; see
-    CONTRIBUTING.md. The optional attribute ``has_instances``, a bool, states whether the pairs have
+    docs/extend.md. The optional attribute ``has_instances``, a bool, states whether the pairs have
     instance ids; the default is False. The optional method ``files(image_id)`` returns the paths of
     a pair's files, from which :mod:`mia_lab.data.traces` reads metadata. The optional method
     ``read_file(path)`` returns the content of such a file, and raises a :class:`UserError` if it is

@@ -139,7 +139,7 @@ class TrainedVictim(VictimStage):
         if not isinstance(module, pl.LightningModule):
             raise UserError(
                 f"{self.component.key}._target_={self.component.target}: says that it is trained "
-                "here, but is no LightningModule; see CONTRIBUTING.md"
+                "here, but is no LightningModule; see docs/extend.md"
             )
         return module
 
@@ -218,7 +218,7 @@ class ForeignVictim(VictimStage):
         if not isinstance(victim, BlackBox):
             raise UserError(
                 f"victim._target_={self.component.target}: has no method translate(x); "
-                "see CONTRIBUTING.md"
+                "see docs/extend.md"
             )
         self._check_channels(victim)
         self.check_unchanged()  # it has read the files that the key is of

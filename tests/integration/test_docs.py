@@ -23,7 +23,7 @@ PAGES = sorted(
 def test_page(page: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     write_files(command.folder, text)
-    with served(text, monkeypatch) as service:
-        run = PageRun(page, command, service)
+    with served(text, monkeypatch) as port:
+        run = PageRun(page, command, port)
         run.run()
     assert run.ran

@@ -1,4 +1,4 @@
-"""The templates of CONTRIBUTING.md work as they are."""
+"""The templates of docs/extend.md work as they are."""
 
 from __future__ import annotations
 
