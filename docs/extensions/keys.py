@@ -287,6 +287,8 @@ def in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = 
         return f"[{', '.join(in_words(item, definitions) for item in schema['prefixItems'])}]"
     if schema.get("type") == "array":
         item = in_words(schema.get("items", {}), definitions)
+        if item == "any value":
+            return "list"
         return f"list of ({item})" if " or " in item else f"list of {_plural(item)}"
     if isinstance(values := schema.get("additionalProperties"), dict):
         return f"mapping to {in_words(values, definitions)}"
