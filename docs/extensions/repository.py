@@ -1,65 +1,66 @@
-"""Pages for the studies, and links to files of the repository."""
+"""Pages of the site that are Markdown files elsewhere in the repository, and links to them."""
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
-STUDIES = ROOT / "experiments"
+DOCS = ROOT / "docs"
 
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 """A link or a figure whose address is a path."""
 
 
-def write_studies(folder: Path) -> None:
-    """A page for each study, and their table: the READMEs of ``experiments/``, links adapted."""
-    folder.mkdir(exist_ok=True)
-    readmes = {"index": STUDIES / "README.md"}
-    readmes |= {path.parent.name: path for path in sorted(STUDIES.glob("*/README.md"))}
-    for name, readme in readmes.items():
-        text = _absolute(readme.read_text(encoding="utf-8"), readme.parent)
-        if name == "index":
-            pages = "\n".join(page for page in readmes if page != "index")
-            text += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
-        page = folder / f"{name}.md"
+def sources() -> dict[Path, Path]:
+    """The page of each file: the READMEs of studies, and the files about the project."""
+    found = {ROOT / "experiments/README.md": DOCS / "studies/index.md"}
+    for readme in sorted(ROOT.glob("experiments/*/README.md")):
+        found[readme] = DOCS / f"studies/{readme.parent.name}.md"
+    for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
+        found[ROOT / f"{name}.md"] = DOCS / f"project/{name.casefold()}.md"
+    return found
+
+
+def write_pages() -> None:
+    """Write the page of each file, with its links adapted; delete pages of files that are gone."""
+    pages = sources()
+    for source, page in pages.items():
+        text = source.read_text(encoding="utf-8")
+        text = LINK.sub(lambda m, s=source, p=page: _moved(m, s.parent, p.parent), text)
+        if page.name == "index.md":
+            names = "\n".join(p.stem for p in pages.values() if p.parent == page.parent and p != page)
+            text += f"\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+        page.parent.mkdir(exist_ok=True)
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
-    for page in folder.glob("*.md"):
-        if page.stem not in readmes:
+    for folder in {page.parent for page in pages.values()}:
+        for page in set(folder.glob("*.md")) - set(pages.values()):
             page.unlink()
 
 
-def _absolute(text: str, folder: Path) -> str:
-    """A README's links, as a page of ``docs/studies/`` needs them."""
-
-    def link(match: re.Match[str]) -> str:
-        path = (folder / match[2]).resolve()
-        return f"{match[1]}../../{path.relative_to(ROOT).as_posix()}{match[3]}"
-
-    return LINK.sub(link, text)
+def link_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Links of a page to files that have a page lead there."""
+    folder = (DOCS / docname).parent
+    source[0] = LINK.sub(lambda match: _moved(match, folder, folder), source[0])
 
 
-def link_studies(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Links to studies of the repository lead to their pages."""
-    up = PurePosixPath(*[".."] * docname.count("/"))
-
-    def link(match: re.Match[str]) -> str:
-        path = (ROOT / "docs" / docname).parent.joinpath(match[2]).resolve()
-        if path.is_dir() and (path / "README.md").exists():
-            path /= "README.md"
-        if path.name != "README.md" or not path.is_relative_to(STUDIES):
-            return match[0]
-        name = "index" if path.parent == STUDIES else path.parent.name
-        return f"{match[1]}{up / 'studies' / name}.md{match[3]}"
-
-    source[0] = LINK.sub(link, source[0])
+def _moved(match: re.Match[str], before: Path, after: Path) -> str:
+    """A link of a file in one folder as a file in another needs it."""
+    target = (before / match[2]).resolve()
+    if target.is_dir() and (target / "README.md").exists():
+        target /= "README.md"
+    if target == ROOT / "README.md":
+        target = DOCS / "index.md"
+    target = sources().get(target, target)
+    return f"{match[1]}{os.path.relpath(target, after)}{match[3]}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.connect("builder-inited", lambda app: write_studies(Path(app.srcdir) / "studies"))
-    app.connect("source-read", link_studies)
+    app.connect("builder-inited", lambda app: write_pages())
+    app.connect("source-read", link_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

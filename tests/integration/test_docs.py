@@ -14,7 +14,7 @@ RUN = {"bash", "python"}
 PAGES = sorted(
     path
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    if not {"_build", "studies"} & set(path.relative_to(ROOT).parts)
+    if not {"_build", "project", "studies"} & set(path.relative_to(ROOT).parts)
     and RUN & {block.language for block in blocks(path)}
 )
 

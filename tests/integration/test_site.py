@@ -97,7 +97,7 @@ def test_links_of_the_site_lead_somewhere(site: list[Path]) -> None:
 
 def test_links_of_markdown_lead_somewhere(site: list[Path]) -> None:
     pages = [ROOT / name for name in FRONT]
-    pages += [p for p in (ROOT / "docs").rglob("*.md") if not {"_build", "studies"} & {*p.parts}]
+    pages += [p for p in (ROOT / "docs").rglob("*.md") if not {"_build", "project", "studies"} & {*p.parts}]
     pages += (ROOT / "experiments").rglob("README.md")
     found = []
     for page in pages:
