@@ -38,14 +38,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 from tqdm import tqdm
 
 import shared
-from mia_lab.cli import CONF, prepare
-from mia_lab.config.load import load as load_config
+from mia_lab.config.compose import composed
 from mia_lab.errors import UserError
 from mia_lab.reporting.canvas import png
 from mia_lab.reporting.frames import attack_rows
@@ -97,9 +95,7 @@ def expanded(line: str) -> list[tuple[str, ...]]:
 
 
 def _point(overrides: tuple[str, ...]) -> Point:
-    prepare()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = load_config(compose("config", [*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}"]))
+    config = composed(*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}")
     (verdict,) = run_stages(config).goals(config.until)
     return Point(overrides, verdict.key, _device(config.trainer.accelerator))
 

@@ -7,30 +7,21 @@ import logging
 import os
 import shutil
 import sys
-import time
-import uuid
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from mia_lab.config.choices import Layout, Protocol, Task
+from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.overrides import hydra_arguments
 from mia_lab.config.schema import Config
 from mia_lab.errors import GateFailedError, SweepFailedError, UserError
-from mia_lab.store import sha256_of
 from mia_lab.store.disk import enough_room, full_disk
-
-PACKAGE = Path(__file__).resolve().parent
-
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-"""The configuration tree: inside an installed wheel, beside the package in a checkout."""
 
 GATE_FAILED = 3
 """Exit code of an audit whose ``fail_if`` holds."""
@@ -40,7 +31,7 @@ def main() -> None:
     """Run the command; errors that a user can mend end in one line, not a traceback."""
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
-    prepare()
+    register_resolvers()
     started = False
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -83,45 +74,6 @@ def main() -> None:
             raise
         reason = f"{error.filename}: {error.strerror}"
         sys.exit(_refuse(f"{reason}; is paths.outputs a folder you may write to?"))
-
-
-def prepare() -> None:
-    """Register the resolvers that ``conf/`` uses."""
-    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
-    OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
-    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
-    OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
-    OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
-    OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
-
-
-def _run_name(task: str, data: str, victim: str) -> str:
-    """An audit is named after its victim, another task after itself."""
-    return f"{data}_{victim if task == Task.audit.value else task}"
-
-
-def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
-    """Datasets on disk lie side by side unless they say where."""
-    return str(Path(parent) / name) if source == "folder" and parent else None
-
-
-def _pair_layout(input_dir: str | None) -> str:
-    """How pairs lie on disk unless a dataset says it."""
-    return Layout.side_by_side.value if input_dir is None else Layout.two_folders.value
-
-
-def _drawn(protocol: str, count: int | None) -> int | None:
-    """The default number of images of a role; none are drawn where a manifest gives the roles."""
-    return None if protocol == Protocol.manifest.value else count
-
-
-def _sweep_name(overrides: Sequence[str]) -> str:
-    """Name of a sweep's folder: the same for the same command, whatever launches it."""
-    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
-    title = words.get("sweep") or words.get("experiment") or "sweep"
-    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
-    return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
 
 
 def run_task(config: Config) -> None:

@@ -23,7 +23,8 @@ from unittest.mock import patch
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from mia_lab.cli import CONF, main, prepare
+from mia_lab.cli import main
+from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.config.load import parse
 from mia_lab.config.schema import Config
 
@@ -32,7 +33,7 @@ TEST_CONF = Path(__file__).parent / "conf"
 
 def composed(*overrides: str) -> Config:
     """The configuration a command line composes, typed but not checked."""
-    prepare()
+    register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return parse(compose("config", list(overrides)))
 

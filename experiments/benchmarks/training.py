@@ -31,7 +31,8 @@ from mia_lab.hardware import resolve_precision
 from mia_lab.types import PairBatch
 from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
-from mia_lab.victims.training import TrainingSettings, train
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import train
 
 PEAK_TFLOPS = {"H200": (989.0, 495.0), "H100": (989.0, 495.0), "A100": (312.0, 156.0)}
 """Of dense 16-bit and of TF32 products, by a part of the device's name (its maker's figures)."""

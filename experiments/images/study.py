@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import shared
-from mia_lab.cli import CONF, prepare
 from mia_lab.config import build
-from mia_lab.config.load import parse
+from mia_lab.config.compose import composed
 from mia_lab.data.source import PairSource
 
 HERE = Path(__file__).parent
@@ -33,9 +31,7 @@ def ordered(data: str) -> list[shared.Row]:
 
 
 def _source(data: str) -> PairSource:
-    prepare()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build.source(parse(compose("config", RUNS[data].split())).data)
+    return build.source(composed(*RUNS[data].split()).data)
 
 
 LOOKS = {

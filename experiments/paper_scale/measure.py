@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
 import shared
-from mia_lab.cli import CONF, prepare
-from mia_lab.config.load import load
+from mia_lab.config.compose import composed
 from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Store
@@ -34,15 +32,13 @@ def measurements() -> Iterator[shared.Measurement]:
 
 def measure(victim: str) -> list[dict[str, Any]]:
     """Time of ten steps of batch 1 at 256 px; the first ten and checkpoints are left out."""
-    prepare()
     asked = f"+experiment=facades_{victim} data.source=folder scale=paper scale.perceptual=lite0"
     few = f"{PER_EPOCH} victim.epochs=2 trainer.checkpoint_every_s=3600 until=victim"
     where = f"trainer.accelerator=cpu trainer.threads={os.cpu_count()}"
     overrides = f"{asked} {few} {where}".split()
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = load(compose("config", [*overrides, f"paths.outputs={folder}"]))
+        config = composed(*overrides, f"paths.outputs={folder}")
         torch.set_num_threads(config.trainer.threads)
         with Store(Path(folder)) as store:
             victim = run_stages(config).victim

@@ -43,7 +43,7 @@ from mia_lab.stages.verdict import VerdictStage
 from mia_lab.stages.victim import ForeignVictim, TrainedVictim, VictimStage
 from mia_lab.store import Stage
 from mia_lab.types import ADAPTIVE
-from mia_lab.victims.training import TrainingSettings
+from mia_lab.victims.settings import TrainingSettings
 
 
 @dataclass(frozen=True)

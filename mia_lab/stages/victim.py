@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import pytorch_lightning as pl
 from safetensors.torch import load_file
 from torch import nn
 
@@ -24,7 +23,10 @@ from mia_lab.hardware import torch_device
 from mia_lab.store import Stage, Store
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, TorchBlackBox, Victim, transport
 from mia_lab.victims.files import GENERATOR_FILE, LOSSES_FILE, snapshot_file
-from mia_lab.victims.training import EpochHook, TrainingSettings, train
+from mia_lab.victims.settings import EpochHook, TrainingSettings
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,8 @@ class TrainedVictim(VictimStage):
         self._build().prepare_data()
 
     def compute(self, folder: Path, store: Store) -> None:
+        from mia_lab.victims.training import train
+
         if self.description:
             log.info("%s", self.description)
         self._warn_of_other_precisions(store)
@@ -135,6 +139,9 @@ class TrainedVictim(VictimStage):
         return replace(self, training=replace(self.training, precision=precision))
 
     def _build(self) -> pl.LightningModule:
+        # Auditing other people's models needs no Lightning, which takes seconds to import.
+        import pytorch_lightning as pl
+
         module = self.component.build()
         if not isinstance(module, pl.LightningModule):
             raise UserError(

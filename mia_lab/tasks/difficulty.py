@@ -21,6 +21,7 @@ from mia_lab.stages.difficulty import side_by_side
 from mia_lab.stages.graph import difficulty_stages
 from mia_lab.tasks import common, records
 from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.tracked import make_tracker
 from mia_lab.types import DifficultyTable
 
 SHOWN = 6
@@ -42,7 +43,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     stages = difficulty_stages(config, images)
     with (
         common.started(config, folder, stages) as store,
-        common.make_tracker(config, stages, folder, group) as tracker,
+        make_tracker(config, stages, folder, group) as tracker,
     ):
         table = side_by_side([store.result(stage) for stage in stages])
         record = records.common_record(config) | records.software_record(store, stages)

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +17,12 @@ from torch import nn
 from tqdm import tqdm
 
 from mia_lab.victims.files import export, snapshot_file
+from mia_lab.victims.settings import EpochHook
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 20
 """Least ratio between the interval of checkpoints and the time that writing one takes."""
-
-EpochHook = Callable[[int, Mapping[str, float], pl.LightningModule], None]
 
 
 class History(Callback):

@@ -10,7 +10,6 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,19 +24,11 @@ from mia_lab.data.dataset import Item, PairDataset, training_loader
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.store.disk import write_file
-from mia_lab.victims.callbacks import EpochHook, History, Preemption, Snapshots, TimedCheckpoint
+from mia_lab.victims.callbacks import History, Preemption, Snapshots, TimedCheckpoint
 from mia_lab.victims.distributed import GlobalBatchNorm, launch
-from mia_lab.victims.files import (
-    CHECKPOINT_FILE,
-    GENERATOR_FILE,
-    LOSSES_FILE,
-    WholeCheckpoints,
-    export,
-    intact_checkpoint,
-    recipe,
-)
-
-__all__ = ["EpochHook", "TrainingSettings", "train"]
+from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, export, recipe
+from mia_lab.victims.resume import WholeCheckpoints, intact_checkpoint
+from mia_lab.victims.settings import EpochHook, TrainingSettings
 
 CHECKPOINTS = "resume"
 """Folder of the checkpoints that an interrupted training resumes from."""
@@ -54,23 +45,6 @@ _HARMLESS_WARNINGS = (
     ".*a Tensor that is not a leaf.*",  # torch.compile inspects the inputs of a network
     ".*did not find any unused parameters.*",  # a victim with a single network
 )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of a training that do not belong to the victim; see ``conf/trainer``."""
-
-    accelerator: str = "auto"
-    precision: str = "32-true"
-    checkpoint_every_s: float = 2.0
-    strategy: str = "auto"
-    devices: int = 1
-    workers: int | None = None
-    compile: bool = False
-
-    @property
-    def processes(self) -> int:
-        return self.devices if self.strategy == "ddp" else 1
 
 
 def train(

@@ -31,7 +31,8 @@ from mia_lab.stages.split import SplitStage
 from mia_lab.stages.victim import VictimStage
 from mia_lab.types import Role
 from mia_lab.victims.pix2pix import Pix2Pix
-from mia_lab.victims.training import TrainingSettings, train
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import train
 
 
 def test_split_version() -> None:

@@ -277,9 +277,9 @@ def test_a_gate_fails_its_points(command: Command) -> None:
 def test_named_sweeps_compose(command: Command) -> None:
     from hydra import compose, initialize_config_dir
 
-    from mia_lab.cli import CONF, prepare
+    from mia_lab.config.compose import CONF, register_resolvers
 
-    prepare()
+    register_resolvers()
     for file in (CONF / "sweep").glob("*.yaml"):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", [f"+sweep={file.stem}"], return_hydra_config=True)

@@ -13,7 +13,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mia_lab.cli import CONF, prepare
+from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.sweeps.composition import PointConfigLoader, interpolations_parsed_once
 
 Loaders = tuple[ConfigLoaderImpl, PointConfigLoader]
@@ -65,7 +65,7 @@ WRONG = [
 
 @pytest.fixture
 def loaders() -> Iterator[Loaders]:
-    prepare()
+    register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         original = GlobalHydra.instance().config_loader()
         assert isinstance(original, ConfigLoaderImpl)

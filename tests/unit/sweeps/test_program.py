@@ -18,7 +18,7 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from mia_lab.cli import CONF
+from mia_lab.config.compose import CONF
 from mia_lab.sweeps.point import Point
 from mia_lab.sweeps.program import Program, _restored_process, exit_reason
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from made_stages import MadeStage
-from mia_lab.tasks import common
+from mia_lab.tasks import tracked
 from support import composed
 
 
@@ -18,12 +18,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def arguments(*overrides: str, identity: str = "x") -> dict[str, Any]:
         config = composed(*overrides)
-        found: dict[str, Any] = common.make_tracker(  # type: ignore[assignment]
+        found: dict[str, Any] = tracked.make_tracker(  # type: ignore[assignment]
             config, [MadeStage(identity)], Path("outputs/runs/n/1"), "group"
         )
         return found
 
-    monkeypatch.setattr(common, "Tracker", lambda mode, **options: {"mode": mode, **options})
+    monkeypatch.setattr(tracked, "Tracker", lambda mode, **options: {"mode": mode, **options})
     return arguments
 
 

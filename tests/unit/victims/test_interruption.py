@@ -18,7 +18,8 @@ from mia_lab.errors import UserError
 from mia_lab.store import Store
 from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
-from mia_lab.victims.training import TrainingSettings, train
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import train
 from small_disk import SmallDisk, pages
 
 CPU = TrainingSettings("cpu", checkpoint_every_s=0)

@@ -151,7 +151,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 
 def test_training_is_repeatable_and_leaves_a_plain_generator(members, tmp_path: Path) -> None:
-    from mia_lab.victims.training import TrainingSettings, train
+    from mia_lab.victims.settings import TrainingSettings
+    from mia_lab.victims.training import train
 
     weights = []
     for name in ("a", "b"):

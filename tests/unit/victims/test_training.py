@@ -16,17 +16,11 @@ from safetensors.torch import load_file
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.victims.files import (
-    CHECKPOINT_FILE,
-    GENERATOR_FILE,
-    LAST,
-    LOSSES_FILE,
-    WholeCheckpoints,
-    intact_checkpoint,
-    snapshot_file,
-)
+from mia_lab.victims.files import CHECKPOINT_FILE, GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.pix2pix import Pix2Pix
-from mia_lab.victims.training import TrainingSettings, prepared, train
+from mia_lab.victims.resume import LAST, WholeCheckpoints, intact_checkpoint
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import prepared, train
 
 CPU = TrainingSettings("cpu", checkpoint_every_s=0)
 

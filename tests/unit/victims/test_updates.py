@@ -22,7 +22,8 @@ from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pix2pixhd import Pix2PixHD
 from mia_lab.victims.private import PrivateUNet
-from mia_lab.victims.training import TrainingSettings, train
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import train
 
 Build = Callable[..., Pix2Pix]
 

@@ -1,0 +1,80 @@
+"""The configuration tree ``conf/``, composed from overrides."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from omegaconf import OmegaConf
+
+from mia_lab.config.choices import Layout, Protocol, Task
+from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+from mia_lab.config.load import load
+from mia_lab.config.overrides import readable
+from mia_lab.config.schema import Config
+from mia_lab.errors import UserError
+from mia_lab.store import sha256_of
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+"""The configuration tree: inside an installed wheel, beside the package in a checkout."""
+
+
+def composed(*overrides: str) -> Config:
+    """The configuration of a command line, typed and checked.
+
+    Args:
+        overrides: as on the command line, without the shell's quotes.
+
+    Raises:
+        UserError: an override or a value is wrong; the message is the command's.
+    """
+    register_resolvers()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return load(hydra.compose("config", [readable(override) for override in overrides]))
+    except CONFIGURATION_ERRORS as error:
+        raise UserError(explain(error)) from error
+
+
+def register_resolvers() -> None:
+    """Register the resolvers that ``conf/`` uses."""
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
+    OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
+    OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
+    OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+
+
+def _run_name(task: str, data: str, victim: str) -> str:
+    """An audit is named after its victim, another task after itself."""
+    return f"{data}_{victim if task == Task.audit.value else task}"
+
+
+def _dataset_root(source: str, parent: str | None, name: str) -> str | None:
+    """Datasets on disk lie side by side unless they say where."""
+    return str(Path(parent) / name) if source == "folder" and parent else None
+
+
+def _pair_layout(input_dir: str | None) -> str:
+    """How pairs lie on disk unless a dataset says it."""
+    return Layout.side_by_side.value if input_dir is None else Layout.two_folders.value
+
+
+def _drawn(protocol: str, count: int | None) -> int | None:
+    """The default number of images of a role; none are drawn where a manifest gives the roles."""
+    return None if protocol == Protocol.manifest.value else count
+
+
+def _sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the same for the same command, whatever launches it."""
+    words = dict(str(o).lstrip("+").partition("=")[::2] for o in overrides)
+    title = words.get("sweep") or words.get("experiment") or "sweep"
+    plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
+    return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
