@@ -27,18 +27,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 
-from mia_lab.cli import CONF, prepare
-from mia_lab.config.load import parse
+from mia_lab.config.compose import CONF
 from mia_lab.config.overrides import readable
-from support import TEST_CONF, Command
+from support import TEST_CONF, Command, composed
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +61,7 @@ SMALL = {
     "trainer.threads": "1",
     "victim.batch_size": "3",
     "victim.epochs": "2",
+    "victim.keep_epochs": "[1,2]",
 }
 """Values of keys that a command sets, in place of its own."""
 
@@ -117,11 +117,13 @@ class PageRun:
 
     Attributes:
         port: takes the place of the pages' :data:`PORT`.
+        store: one that pages share; a page that speaks of the store has its own.
     """
 
     page: Path
     command: Command
     port: int
+    store: Path
     namespace: dict[str, object] = field(default_factory=lambda: {"__name__": "__main__"})
     stack: ExitStack = field(default_factory=ExitStack)
     ran: int = 0
@@ -201,10 +203,11 @@ class PageRun:
         place = f"{self._place(block)}: python -m mia_lab {' '.join(arguments)}"
         config = self._configuration(options)
         if block.not_run:
-            composed(config, small(overrides))
+            check(config, small(overrides))
         else:
             self.command.conf = config
-            ran = self.command(*options, *small(overrides))
+            shared = [] if self._has_store else [f"paths.store={self.store}"]
+            ran = self.command(*options, *small(overrides), *shared)
             assert ran.code == block.exit_code, f"{place}\n{ran.out}{ran.err}"
             assert "Traceback" not in ran.err, f"{place}\n{ran.err}"
         self.ran += 1
@@ -232,6 +235,11 @@ class PageRun:
             shutil.copytree(self.folder / options[at + 1], folder, dirs_exist_ok=True)
             del options[at : at + 2]
         return folder
+
+    @cached_property
+    def _has_store(self) -> bool:
+        text = self.page.read_text(encoding="utf-8")
+        return "outputs/store" in text or "task=store" in text
 
     def _place(self, block: Block) -> str:
         return f"{self.page.relative_to(ROOT)}:{block.line}"
@@ -284,11 +292,12 @@ def small(overrides: Sequence[str]) -> list[str]:
     return found if any("page=tiny" in one for one in found) else [*found, "+page=tiny"]
 
 
-def composed(config: Path, overrides: Sequence[str]) -> None:
-    """Check that keys and choices exist, and the types of values."""
-    prepare()
-    one = [o for o in overrides if not o.startswith("hydra/")]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        given = [f"hydra.searchpath=[file://{config}]", *one]
-        settings = compose("config", given)
-        parse(settings)
+def check(config: Path, overrides: Sequence[str]) -> None:
+    """Check that keys and choices exist, and the types of values, of the first point of a sweep."""
+    first = []
+    for override in OverridesParser.create().parse_overrides([*map(readable, overrides)]):
+        text = override.input_line or ""
+        if override.is_sweep_override():
+            text = f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+        first.append(text)
+    composed(f"hydra.searchpath=[file://{config}]", *first)

@@ -22,9 +22,9 @@ from pydantic.json_schema import PydanticInvalidForJsonSchema
 from sphinx.ext.napoleon import Config as NapoleonConfig
 from sphinx.ext.napoleon import GoogleDocstring
 
-from mia_lab.cli import CONF, prepare
 from mia_lab.config.build import ATTACK_ARGUMENTS
 from mia_lab.config.component import _located
+from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.config.schema import Config, Section
 from mia_lab.config.signature import signature_of
 from mia_lab.parameters import LARGEST
@@ -90,7 +90,7 @@ class Choice:
 @cache
 def defaults() -> DictConfig:
     """The configuration without any override; references to other keys are kept."""
-    prepare()
+    register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config")
 

@@ -78,7 +78,7 @@ def components() -> str:
 def metrics() -> str:
     """The fields of ``metrics.json``, a table for each object of its schema."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    objects = {"metrics.json": schema, **schema["$defs"]}
+    objects = {"The file": schema, **schema["$defs"]}
     return "\n".join(line for name, found in objects.items() for line in _object(name, found))
 
 

@@ -32,7 +32,9 @@ def write_pages() -> None:
         text = source.read_text(encoding="utf-8")
         text = LINK.sub(lambda m, s=source, p=page: _moved(m, s.parent, p.parent), text)
         if page.name == "index.md":
-            names = "\n".join(p.stem for p in pages.values() if p.parent == page.parent and p != page)
+            names = "\n".join(
+                p.stem for p in pages.values() if p.parent == page.parent and p != page
+            )
             text += f"\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
         page.parent.mkdir(exist_ok=True)
         if not page.exists() or page.read_text(encoding="utf-8") != text:

@@ -130,6 +130,9 @@ class AttackMetrics:
         fixed_threshold: by the requested false positive rate; null where the auxiliaries are too
             few for this rate, empty without auxiliaries.
         calibration: quality of cross-fitted probabilities.
+        hindsight: the best threshold on these images.
+        epsilon: a lower bound of the privacy loss.
+        knowledge: what the attacker needs.
     """
 
     metrics: Mapping[str, Measured]
@@ -211,6 +214,8 @@ class GridRow:
     """The membership attack under one setting of the difficulty.
 
     Attributes:
+        layers, ridge, alpha, features_from, backbone: the setting.
+        auc, auc_ci95_low, auc_ci95_high: AUC of the membership attack with its 95 % interval.
         note: whether the setting is the configured one, or the best.
     """
 
@@ -230,6 +235,15 @@ class AuditMetrics:
     """metrics.json of an audit: how well each attack tells members from non-members.
 
     Attributes:
+        schema: names the version of this content.
+        name: of the run.
+        n_members, n_nonmembers: how many images of the role the attacks scored.
+        attacks: by name.
+        blind: the check of the split.
+        slices: attacks on parts of the candidates.
+        alpha_curve: of the membership attack; null without it.
+        grid: the membership attack under the settings of difficulty.grid; empty without a grid.
+        claim: what a differentially private training guarantees; null for any other.
         comparisons: each attack against the plain reconstruction error.
         excess: each attack against the best blind baseline.
         near_duplicates: pairs of images in different roles that look alike.

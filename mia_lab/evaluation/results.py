@@ -35,7 +35,12 @@ Count = Annotated[int, Ge(0)]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % confidence interval."""
+    """A number with its 95 % confidence interval.
+
+    Attributes:
+        value: the estimate.
+        ci95: lower and upper end of the interval.
+    """
 
     value: float
     ci95: Interval

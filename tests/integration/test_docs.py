@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,18 @@ PAGES = sorted(
 )
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store for all pages and all worker processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "store"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
-def test_page(page: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(page: Path, command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     write_files(command.folder, text)
     with served(text, monkeypatch) as port:
-        run = PageRun(page, command, port)
+        run = PageRun(page, command, port, store)
         run.run()
     assert run.ran
