@@ -187,7 +187,8 @@ def _component(
         default = None if parameter.is_required and argument not in node else _shown(value)
         if default == f"${{...{argument}}}":  # of a source of data: the key of all datasets
             continue
-        text = fuller(arguments.get(argument, ""), said.get(f"{prefix}{argument}", ""))
+        said_here = said.get(f"{prefix}{argument}", "")
+        text = fuller(_followed(argument, arguments.get(argument, "")), said_here)
         type_ = in_words(_json_schema(parameter.annotation))
         found.append(Key(f"{key}.{argument}", type_, default, None, text))
     return Choice(name, meaning, target, summary(kind), tuple(found))
@@ -197,6 +198,12 @@ def fuller(argument: str, comment: str) -> str:
     """What a docstring says of an argument, or a comment if it says more."""
     refers = argument.startswith(("see ", "as of "))
     return comment if comment and (refers or len(comment) >= len(argument)) else argument
+
+
+def _followed(argument: str, text: str) -> str:
+    """What the class says of an argument that a text refers to, if it refers to one."""
+    match = re.match(r"(?:see|as of) :class:`~?(mia_lab\.[\w.]+)`", text)
+    return documented_arguments(_located(argument, match[1])).get(argument, text) if match else text
 
 
 def summary(kind: Callable[..., Any]) -> str:

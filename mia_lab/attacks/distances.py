@@ -83,7 +83,7 @@ def distance(
         metric: ``l2``, mean squared error | ``ssim``, one minus the structural similarity (Wang et
             al. 2004) | ``perceptual``, mean squared distance of unit-length features of all blocks
             (Zhang et al. 2018, arXiv:1801.03924, without their learned weights).
-        backbone: of the perceptual one.
+        backbone: network of the metric ``perceptual``; else unused.
 
     Raises:
         KeyError: the model was never queried with one of the ids.

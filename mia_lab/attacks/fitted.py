@@ -57,9 +57,10 @@ def quantile(
 
     Args:
         evidence, ids, model: as for every attack.
-        fpr: the level.
+        fpr: level of the quantile: the false positive rate of "member where the score is
+            positive".
         components: of the features; 0: the difficulty alone.
-        penalty: of the coefficients' absolute values.
+        penalty: weight of the sum of the coefficients' absolute values.
 
     Raises:
         UserError: there are fewer than 20 auxiliaries, or too few for the level.
@@ -179,7 +180,7 @@ def shadow(
     Args:
         evidence, ids, model: as for every attack.
         patch: side of the patches, which do not overlap, in pixels.
-        epochs: passes over them.
+        epochs: passes over the patches when the classifier is trained.
         references: how many reference victims are the shadow models; one as published.
 
     Raises:

@@ -18,7 +18,7 @@ class Jpeg(Deterministic):
     """Compression and decompression; other pictures than grey and RGB channel by channel.
 
     Args:
-        quality: Pillow's.
+        quality: as Pillow counts it.
     """
 
     version: ClassVar[int] = 1

@@ -15,7 +15,7 @@ class OutputNoise:
     """Gaussian noise on every channel of every pixel, clipped to [0, 1].
 
     Args:
-        sigma: its standard deviation, in units of the range of a channel.
+        sigma: standard deviation of the noise, in units of the range of a channel.
     """
 
     version: ClassVar[int] = 1

@@ -14,7 +14,7 @@ class Quantisation(Deterministic):
     """Channels rounded to a few evenly spaced levels.
 
     Args:
-        levels: how many; 2 is black and white.
+        levels: number of levels of a channel; 2 is black and white.
     """
 
     version: ClassVar[int] = 1

@@ -59,7 +59,7 @@ class Exported:
 
     Args:
         checkpoint: path of the file.
-        accelerator: where it computes.
+        accelerator: where the program computes, see ``trainer.accelerator``.
         value_range: what stands for 0 and 1: [low, high], or one range for inputs and one for
             answers; None: [0, 1] for real numbers, [0, 255] for bytes. Answers outside are
             refused, except for rounding (`ROUNDING` of :mod:`mia_lab.victims.value_range`).
@@ -130,11 +130,11 @@ class Onnx:
 
     Args:
         checkpoint: path of the file; its model has one input without a default.
-        accelerator: where it computes; a GPU needs the package onnxruntime-gpu.
-        threads: of the CPU.
-        value_range: see :class:`Exported`.
+        accelerator: where the model computes; a GPU needs the package onnxruntime-gpu.
+        threads: CPU threads that the model computes with.
+        value_range: see :class:`mia_lab.victims.external.Exported`.
         output: name of the output that holds the images; None: the only one that can.
-        layout: see :class:`Exported`.
+        layout: see :class:`mia_lab.victims.external.Exported`.
 
     Attributes:
         in_channels, out_channels: of what it takes and gives; None where the file does not say.

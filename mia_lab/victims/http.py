@@ -72,7 +72,7 @@ class Http:
         version: the user's name for the model behind the URL; it changes no request.
         encoding: of the pictures in a request and its answer.
         in_channels: channels of the inputs; None: not known yet.
-        out_channels: channels of the answers.
+        out_channels: channels of the answers, those of the targets.
         token_variable: environment variable whose value is sent as a bearer token.
         timeout_s: for one request, from connecting to the last byte of the answer; a day at most.
         retries: how often a request is sent again.

@@ -54,12 +54,13 @@ class Outputs:
     pictures could be the answer.
 
     Args:
-        folder: where they are.
-        image_size: the size that they must have, in pixels.
-        out_channels: the number of channels that they must have; None: that of the first.
+        folder: where the pictures are.
+        image_size: the size that the pictures must have, in pixels.
+        out_channels: the number of channels that the pictures must have; None: that of the first.
         value_range, alpha, exif, page, max_megapixels: as of
             :class:`mia_lab.data.pairs.FolderPairs`, whose targets they are compared with.
-        channels: to convert them to; grey becomes RGB, and RGB grey. None: they stay as they are.
+        channels: to convert the pictures to; grey becomes RGB, and RGB grey. None: they stay as
+            they are.
 
     Attributes:
         transport: how the answers travelled.

@@ -33,22 +33,26 @@ class Pix2Pix(TranslationGAN):
     Args:
         image_size: side of square images, or [width, height]: for a U-Net multiples of 32, and
             it has as many levels as both can be halved; for a ResNet multiples of 4.
-        in_channels, out_channels: channels of inputs and of targets.
-        width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
+        in_channels: channels of the inputs.
+        out_channels: channels of the targets.
+        width: channels of the generator's first level, ``ngf`` of the paper's code.
+        discriminator_width: channels of the discriminator's first layer, ``ndf`` of the paper's
+            code.
         dropout: probability in the U-Net's decoder levels next to the innermost, or in all blocks
             of a ResNet.
         lambda_l1: weight of the L1 term.
-        learning_rate, beta1: Adam.
+        learning_rate: learning rate of Adam.
+        beta1: decay of Adam's mean of gradients.
         epochs: passes over the members.
         decay_fraction: share of the epochs, at the end, over which the learning rate falls
             linearly to zero.
-        batch_size: images a step.
+        batch_size: images per training step.
         load_scale: jitter enlarges by this factor before it crops back to ``image_size``.
-        flip: mirror at random.
-        seed: of weights, order, jitter and dropout.
-        input_encoding: what the generator is given.
+        flip: mirror training images at random.
+        seed: of the weights, the order of images, jitter and dropout.
+        input_encoding: what the generator is given, see ``data.input_encoding``.
         generator: a U-Net, or a ResNet with 6 or 9 blocks.
-        norm: of all layers.
+        norm: kind of normalisation of all layers.
         gan_loss: see :mod:`mia_lab.victims.losses`.
         keep_epochs: epochs whose weights are kept.
         epoch: the one of them that is audited; None: the last.

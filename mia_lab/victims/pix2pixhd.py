@@ -37,12 +37,17 @@ class Pix2PixHD(TranslationGAN):
     Args:
         image_size: side of square images, or [width, height]: multiples of
             ``2**n_downsamplings``.
-        in_channels, out_channels: channels of inputs and of targets.
-        width, discriminator_width: ``ngf`` and ``ndf`` of the paper's code.
-        n_downsamplings, n_blocks: of the generator, 4 and 9 as published.
-        n_discriminators: scales.
+        in_channels: channels of the inputs.
+        out_channels: channels of the targets.
+        width: channels of the generator's first level, ``ngf`` of the paper's code.
+        discriminator_width: channels of the discriminator's first layer, ``ndf`` of the paper's
+            code.
+        n_downsamplings: downsamplings of the generator, 4 as published.
+        n_blocks: residual blocks of the generator, 9 as published.
+        n_discriminators: discriminators, each at half the scale of the one before.
         perceptual: network of the perceptual loss.
-        lambda_feature, lambda_perceptual: weights of the two terms.
+        lambda_feature: weight of the feature matching.
+        lambda_perceptual: weight of the perceptual loss.
         learning_rate, beta1, epochs, decay_fraction, batch_size, load_scale, flip, seed,
             input_encoding, keep_epochs, epoch: see :class:`~mia_lab.victims.pix2pix.Pix2Pix`.
         perceptual_weights: a file with the weights of the perceptual loss's network.

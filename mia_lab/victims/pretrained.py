@@ -51,13 +51,13 @@ class Pretrained:
         checkpoint: path of the file.
         image_size: of the images it will be queried with: the side of squares, or
             [width, height].
-        accelerator: where it computes.
+        accelerator: where the network computes, see ``trainer.accelerator``.
         mode: see :class:`~mia_lab.victims.blackbox.TorchBlackBox`.
         format: ``mia_lab``: ``victim.safetensors`` or ``victim.ckpt`` of ours; ``pix2pix`` or
             ``pix2pixhd``: a generator's state dict as the published code saves it
             (``latest_net_G.pth``), or the same tensors as ``.safetensors``, in a dict, or among
             other networks. Spectral norm and weight norm are folded into the weights.
-        input_encoding: what the generator is given.
+        input_encoding: what the generator is given, see ``data.input_encoding``.
         dropout: of a U-Net of the format ``pix2pix``, whose file does not say.
         key: name of the entry, or prefix of the names of tensors, of the generator to read, where
             the file holds several.

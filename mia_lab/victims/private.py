@@ -46,15 +46,18 @@ class PrivateUNet(pl.LightningModule):
     Args:
         image_size: side of square images, or [width, height], multiples of 32; the U-Net has as
             many levels as both can be halved.
-        in_channels, out_channels: channels of inputs and of targets.
+        in_channels: channels of the inputs.
+        out_channels: channels of the targets.
         width: channels of the first level.
-        learning_rate, beta1: Adam.
+        learning_rate: learning rate of Adam.
+        beta1: decay of Adam's mean of gradients.
         epochs: passes over the members, on average.
         batch_size: expected images a step.
-        epsilon, delta: what is promised; the noise follows from them.
+        epsilon: guaranteed epsilon at ``delta``; the noise follows from both.
+        delta: guaranteed probability that the bound ``epsilon`` does not hold.
         max_grad_norm: bound of an image's gradient.
-        seed: of weights, batches and noise.
-        input_encoding: what the generator is given.
+        seed: of the weights, the batches and the noise.
+        input_encoding: what the generator is given, see ``data.input_encoding``.
         keep_epochs: epochs whose weights are kept.
         epoch: the one of them that is audited; None: the last.
 

@@ -22,7 +22,8 @@ class ProceduralPairs:
         direction: as in the dataset that the style imitates: in facades and maps the photo is A,
             in streets the label map is.
         seed: of the whole dataset.
-        n_train, n_test: how many ids the two parts have.
+        n_train: how many pairs the train part has.
+        n_test: how many pairs the test part has.
 
     Attributes:
         has_instances: whether pairs come with instance ids.
