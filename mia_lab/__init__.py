@@ -1,0 +1,51 @@
+"""Audit image-translation models for membership leakage.
+
+:func:`audit` measures whether a model reveals its training images, :func:`score` tells which of
+some images it was probably trained on, :func:`difficulty_scores` gives the difficulty of images,
+and :func:`compare` sets audits side by side. ``python -m mia_lab`` is the command.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mia_lab.api.auditing import Audit, audit
+    from mia_lab.api.comparing import Comparison, compare
+    from mia_lab.api.difficulty import difficulty_scores
+    from mia_lab.api.scoring import Scores, score
+    from mia_lab.errors import UserError
+
+__all__ = [
+    "Audit",
+    "Comparison",
+    "Scores",
+    "UserError",
+    "audit",
+    "compare",
+    "difficulty_scores",
+    "score",
+]
+
+_MODULES = {
+    "Audit": "mia_lab.api.auditing",
+    "Comparison": "mia_lab.api.comparing",
+    "Scores": "mia_lab.api.scoring",
+    "UserError": "mia_lab.errors",
+    "audit": "mia_lab.api.auditing",
+    "compare": "mia_lab.api.comparing",
+    "difficulty_scores": "mia_lab.api.difficulty",
+    "score": "mia_lab.api.scoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: PyTorch takes seconds."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mia_lab' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -46,21 +46,13 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
     """
     attacked = (Role.CANDIDATE,) if unknown else CANDIDATE_ROLES
     named: Rows = {}
-    existing = set(known)
-    for where, row in _of_victim(path):
+    for where, row in _of_images(path, known):
         image_id = row["id"]
         if not unknown and "role" not in row:
             raise UserError(
                 f"data.manifest={path}: has no column role; add it, of member, nonmember and "
                 "auxiliary, or use task=score"
             )
-        if image_id not in existing:
-            if "input" not in row:  # or else its files are missing
-                refuse(
-                    f"{where}: id {image_id!r} is not in the dataset; an example of an id is "
-                    f"{known[0]!r}, a path below the root without the file's suffix"
-                )
-            continue
         role = row.get("role") or (Role.CANDIDATE if unknown else "")
         if role not in (*attacked, Role.AUXILIARY):
             refuse(f"{where}: {_wrong_role(role, attacked)}")
@@ -74,6 +66,19 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
                 f"{'add ids to score' if unknown else 'an audit needs members and non-members'}"
             )
     return named
+
+
+def listed_ids(path: Path, known: Sequence[str]) -> tuple[str, ...]:
+    """The ids that a manifest lists, sorted, whatever their roles.
+
+    Args:
+        path: path of the file.
+        known: ids of all images.
+
+    Raises:
+        UserError: the file is missing or malformed, or names an unknown image or column.
+    """
+    return tuple(sorted(row["id"] for _, row in _of_images(path, known)))
 
 
 def names_files(path: Path) -> bool:
@@ -143,6 +148,28 @@ def write_manifest(
     writer.writerow([*COLUMNS, *(FILES if files else ())])
     writer.writerows(zip(*columns, strict=True))
     write_file(path, text.getvalue())
+
+
+def write_roles(path: Path, rows: Rows) -> None:
+    """Save roles as CSV, for ``data.protocol=manifest data.manifest=<path>``."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["id", "role"])
+    writer.writerows([defused(image_id), row["role"]] for image_id, row in rows.items())
+    write_file(path, text.getvalue())
+
+
+def _of_images(path: Path, known: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """The rows of the model under audit whose images are known; the others are refused."""
+    existing = set(known)
+    for where, row in _of_victim(path):
+        if row["id"] in existing:
+            yield where, row
+        elif "input" not in row:  # or else its files are missing
+            refuse(
+                f"{where}: id {row['id']!r} is not in the dataset; an example of an id is "
+                f"{known[0]!r}, a path below the root without the file's suffix"
+            )
 
 
 def _of_victim(path: Path) -> Iterator[tuple[str, Row]]:

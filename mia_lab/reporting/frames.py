@@ -127,6 +127,17 @@ def audit_frames(audit: AuditReport) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in tables.items() if len(table)}
 
 
+def full_roc_frame(result: AuditResult) -> pd.DataFrame:
+    """``attack``, ``fpr``, ``tpr`` and ``threshold`` of all points of all curves."""
+    return pd.concat(
+        [
+            pd.DataFrame({"attack": e.name} | vars(e.roc))
+            for e in (*result.evaluations, *result.blind.baselines)
+        ],
+        ignore_index=True,
+    )
+
+
 def roc_frame(result: AuditResult) -> pd.DataFrame:
     """``attack``, ``fpr`` and ``tpr`` of all curves, at most :data:`CHART_POINTS` each."""
     return pd.concat(

@@ -49,28 +49,49 @@ def run(config: Config, folder: Path, group: str) -> None:
     Raises:
         UserError: a run's folder is not what an audit of this version leaves behind.
     """
-    clock = Clock()
-    with clock("reading"):
-        folders = run_folders(config.compare.runs)
-        labels, common = run_labels([_configuration(f) for f in folders], folders)
-        runs = tuple(read_run(*run) for run in zip(folders, labels, strict=True))
+    folders = run_folders(config.compare.runs)
+    labels, common = run_labels([_configuration(f) for f in folders], folders)
+    named = dict(zip(labels, folders, strict=True))
+    found = compared(config.name, named, common, command_line())
     write_file(folder / "config.yaml", as_yaml(config))
-    with clock("paired tests"):
-        paired = paired_tests(runs)
-    found = RunComparison(
-        name=config.name,
-        runs=runs,
-        common=common,
-        paired=paired,
-        timing_s=clock.seconds,
-        record=software(),
-        command=command_line(),
-    )
     pictures = draw(found)
     write_files(found, pictures, folder)
     path = write_page("compare", page(found, pictures), folder)
     print(text(found))
     print_location(config, folder, path)
+
+
+def compared(
+    name: str, folders: Mapping[str, Path], common: str = "", command: str = ""
+) -> RunComparison:
+    """Read finished audits and test them in pairs.
+
+    Args:
+        name: of the comparison.
+        folders: of the audits, by their labels.
+        common: the settings that the labels leave out.
+        command: what reproduces the comparison.
+
+    Raises:
+        UserError: there are fewer than two, or a folder is not what an audit of this version leaves
+            behind.
+    """
+    if len(folders) < 2:
+        raise UserError(f"a comparison takes two audits at least, not {len(folders)}")
+    clock = Clock()
+    with clock("reading"):
+        runs = tuple(read_run(folder, label) for label, folder in folders.items())
+    with clock("paired tests"):
+        paired = paired_tests(runs)
+    return RunComparison(
+        name=name,
+        runs=runs,
+        common=common,
+        paired=paired,
+        timing_s=clock.seconds,
+        record=software(),
+        command=command,
+    )
 
 
 def paired_tests(runs: Sequence[FinishedRun]) -> tuple[PairedTest, ...]:

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mia_lab.config import build
-from mia_lab.config.choices import Protocol
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
-from mia_lab.data.manifest import read_manifest
-from mia_lab.data.source import PairSource, all_ids
 from mia_lab.evaluation.agreement import rank_correlation, reliability
 from mia_lab.evaluation.results import Extremes, Survey
 from mia_lab.parameters import described
@@ -21,6 +18,7 @@ from mia_lab.stages.difficulty import side_by_side
 from mia_lab.stages.graph import difficulty_stages
 from mia_lab.tasks import common, records
 from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.surveyed import surveyed_images
 from mia_lab.tasks.tracked import make_tracker
 from mia_lab.types import DifficultyTable
 
@@ -62,17 +60,6 @@ def run(config: Config, folder: Path, group: str) -> None:
     page = write_survey_html(found, sentences, pictures, folder)
     print("\n".join(sentences))
     print_location(config, folder, page)
-
-
-def surveyed_images(config: Config, source: PairSource) -> PairDataset:
-    """All pairs of a source, or those of the manifest."""
-    ids = all_ids(source)
-    if config.data.protocol is Protocol.manifest:
-        ids = tuple(sorted(read_manifest(Path(str(config.data.manifest)), ids)))
-    # Each pair is read once, so a cache would only take memory.
-    return PairDataset(
-        source, ids, config.data.image_size, cache_bytes=0, resize=config.data.resize
-    )
 
 
 def _survey(

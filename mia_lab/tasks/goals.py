@@ -12,7 +12,7 @@ from mia_lab.data.source import PairSource
 from mia_lab.stages.graph import difficulty_stages, run_stages
 from mia_lab.stages.images import SourceReader
 from mia_lab.store import Stage, canonical_json, sha256_of
-from mia_lab.tasks.difficulty import surveyed_images
+from mia_lab.tasks.surveyed import surveyed_images
 
 
 class Sources:

@@ -13,6 +13,7 @@ from mia_lab.config import build
 from mia_lab.config.component import Component
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
+from mia_lab.data.traces import FILE
 from mia_lab.parameters import described
 from mia_lab.reporting.audit.words import duplicates
 from mia_lab.stages.difficulty import DifficultyStage, ProbeDifficulty, side_by_side
@@ -48,6 +49,8 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
         record["left out, identical to another role"] = ", ".join(images.dropped)
     if checked.doubts:
         record["doubts"] = "; ".join(checked.doubts)
+    if not images.dataset.files(images.dataset.ids[0]):
+        record["blind baselines left out"] = f"{FILE}, which needs files"
     if matched_by := getattr(images.dataset.source, "matched_by", ""):
         record["partners matched by"] = matched_by
     if data.ignore_label is not None:

@@ -195,14 +195,7 @@ def comparison_sentence(c: Comparison) -> str:
 def text_table(audit: AuditReport) -> str:
     """The attacks with their intervals as aligned plain text, for the terminal."""
     result = audit.result
-    header = ["attack", *_headings(), "excess over blind"]
-    excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
-    rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
-    rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
-    if needs := knowledge_by_attack(result):
-        header.append("the attacker has")
-        rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
-    lines = _ruled([header, *rows])
+    lines = _ruled(table_rows(result))
     counts = result.evaluations[0]
     lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
     lines += [comparison_sentence(c) for c in result.comparisons]
@@ -212,6 +205,18 @@ def text_table(audit: AuditReport) -> str:
     lines += [headline(result), details(result)]
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
+
+
+def table_rows(result: AuditResult) -> list[list[str]]:
+    """The attacks and the blind baselines as rows of texts, below a header."""
+    header = ["attack", *_headings(), "excess over blind"]
+    excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
+    rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
+    rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
+    if needs := knowledge_by_attack(result):
+        header.append("the attacker has")
+        rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
+    return [header, *rows]
 
 
 def knowledge_by_attack(result: AuditResult) -> dict[str, str]:

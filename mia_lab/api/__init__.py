@@ -1,0 +1,1 @@
+"""The Python API; import its names from :mod:`mia_lab`."""

@@ -1,0 +1,198 @@
+"""An audit as a function call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mia_lab.api.call import Settings, call
+from mia_lab.api.images import Images
+from mia_lab.api.victims import Victim
+from mia_lab.data.manifest import write_manifest
+from mia_lab.data.traces import FILE
+from mia_lab.evaluation.results import AuditReport, AuditResult
+from mia_lab.reporting.audit import words
+from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.canvas import Picture
+from mia_lab.reporting.files import write_files
+from mia_lab.reporting.frames import audit_frames, full_roc_frame, score_frame
+from mia_lab.reporting.html import render, write_html
+from mia_lab.stages.graph import run_stages
+from mia_lab.store.disk import write_file
+from mia_lab.tasks import common
+from mia_lab.tasks.audit_report import audit_report
+from mia_lab.types import Role
+
+
+def audit(
+    victim: Victim | None = None,
+    members: Images | None = None,
+    nonmembers: Images | None = None,
+    auxiliaries: Images | None = None,
+    *,
+    attacks: Sequence[str] = ("reconstruction", "membership"),
+    difficulty: str = "single_image",
+    backbone: str | None = None,
+    image_size: int | Sequence[int] | None = None,
+    value_range: Any = None,
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Measure how well attacks tell a model's training images from others.
+
+    It does what the command does: ``python -m mia_lab`` with ``data.protocol=manifest`` on the same
+    files gives the same numbers. Without ``members`` and ``nonmembers``, the overrides say what the
+    data are.
+
+    Args:
+        victim: the model. A function or a ``torch.nn.Module`` from inputs float32 (N, C, H, W) in
+            [0, 1] to answers of the targets' shape; or the path of a file (``.pt2``, ``.onnx``,
+            ``.pth``, ``.safetensors``) or of a folder of answers; or a URL; or the name of a kind
+            of victim, such as ``"pix2pix"``, which is then trained on the members; None: as the
+            overrides say. A file may be a program: load only what you trust.
+        members: images that the model was trained on: (inputs, targets) as arrays or tensors
+            (N, C, H, W), in [0, 1] or of type uint8; or a sequence of pairs, such as a
+            ``torch.utils.data.Dataset``; or a folder, ``"pairs/train"``.
+        nonmembers: images that it was not trained on, of the same kind.
+        auxiliaries: further images that it was not trained on, which fix thresholds.
+        attacks: names of attacks; see ``attack.available``.
+        difficulty: one of the choices of ``difficulty=``.
+        backbone: one of the choices of ``backbone=``, or the name of a network of timm.
+        image_size: side, or (width, height), to which images are resized; None: the size of the
+            arrays; the command's default for folders.
+        value_range: what stands for 0 and 1 in the model's inputs and answers, such as (-1, 1).
+        overrides: of the configuration, as on the command line: ``["data.layout=two_folders"]``.
+        folder: keeps the results of all stages in ``folder/store``, so that a second call computes
+            only what is new. The answers of a function or a module are always computed. None:
+            everything is in a temporary folder, which is deleted.
+        seed: of all random choices.
+
+    Raises:
+        UserError: an argument or an image is not as described.
+
+    Examples:
+        >>> import numpy as np
+        >>> x, y = np.random.default_rng(0).random((2, 40, 3, 32, 32)).astype(np.float32)
+        >>> known = {picture.tobytes(): target for picture, target in zip(x[:20], y[:20])}
+        >>> def model(batch):  # remembers the first 20 targets
+        ...     return np.stack([known.get(a.tobytes(), a) for a in batch.numpy()])
+        >>> found = audit(model, members=(x[:20], y[:20]), nonmembers=(x[20:], y[20:]))
+        >>> found.table().loc["reconstruction", "auc"]
+        np.float64(1.0)
+        >>> found.verdict
+        'undecidable'
+    """
+    settings = Settings(difficulty, backbone, image_size, overrides, folder, seed)
+    images = {
+        Role.MEMBER.value: ("members", members),
+        Role.NONMEMBER.value: ("nonmembers", nonmembers),
+        Role.AUXILIARY.value: ("auxiliaries", auxiliaries),
+    }
+    chosen = f"attack.names=[{','.join(attacks)}]"
+    with call("audit", settings, images, chosen, victim=victim, value_range=value_range) as (
+        config,
+        temporary,
+    ):
+        stages = run_stages(config)
+        goals = stages.goals(None)
+        with common.started(config, temporary, goals) as store:
+            common.checked_split(stages, store, temporary)
+            result = store.result(goals[0])
+            assert isinstance(result, AuditResult)
+            report = audit_report(config, stages, store, result)
+            return Audit(replace(report, command=""))
+
+
+class Audit:
+    """What an audit found; :func:`mia_lab.audit` returns it.
+
+    Args:
+        found: the numbers, and what the pages show of them.
+    """
+
+    def __init__(self, found: AuditReport) -> None:
+        self._found = found
+
+    def __repr__(self) -> str:
+        return words.text_table(self._found)
+
+    def _repr_html_(self) -> str:
+        header, *rows = words.table_rows(self._found.result)
+        html: str = pd.DataFrame(rows, columns=header).to_html(index=False)
+        return f"<p>{escape(self.summary)}</p>{html}"
+
+    def table(self) -> pd.DataFrame:
+        """One row per attack and blind baseline, by its name: AUC, rates and excess."""
+        return audit_frames(self._found)["attacks"].set_index("attack")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per candidate: ``is_member``, each attack's error, difficulty, probabilities.
+
+        A low error means: probably a member. The index is the image's id.
+        """
+        return score_frame(self._found).set_index("id")
+
+    @property
+    def verdict(self) -> str:
+        """Whether the split is fair: ``sound``, ``confounded`` or ``undecidable``.
+
+        In a confounded split members and non-members differ without any model, so that AUCs are not
+        about membership alone.
+        """
+        return self._found.result.blind.verdict.value
+
+    @property
+    def summary(self) -> str:
+        """The verdict in sentences."""
+        return words.verdict(self._found.result)
+
+    @property
+    def missing_baselines(self) -> tuple[str, ...]:
+        """Blind baselines that the images do not allow: ``file`` needs files."""
+        names = [baseline.name for baseline in self._found.result.blind.baselines]
+        return () if FILE in names else (FILE,)
+
+    @cached_property
+    def roc(self) -> pd.DataFrame:
+        """All points of all ROC curves: ``attack``, ``fpr``, ``tpr``, ``threshold``.
+
+        A score, minus the error, of at least the threshold means "member".
+        """
+        return full_roc_frame(self._found.result)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report.
+
+        Args:
+            path: of a page, ``report.html``; or of a folder, which gets all files that the command
+                writes, so that ``task=compare`` reads it.
+
+        Returns:
+            The path of the page.
+        """
+        path = Path(path).expanduser()
+        if path.suffix.lower() in (".html", ".htm"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, render(self._found, self._pictures))
+            return path
+        self.write_run(path, self._pictures)
+        return write_html(self._found, self._pictures, path)
+
+    def write_run(self, folder: Path, pictures: Sequence[Picture] = ()) -> None:
+        """Write what the command leaves in a run's folder, but the page."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "config.yaml", self._found.config)
+        write_manifest(folder / "split.csv", self._found.split)
+        write_files(self._found, pictures, folder)
+
+    @cached_property
+    def _pictures(self) -> tuple[Picture, ...]:
+        return draw(self._found)

@@ -1,0 +1,283 @@
+"""Images that a caller gives, as a dataset: arrays, sequences of pairs, and folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_lab.config import build
+from mia_lab.config.compose import composed
+from mia_lab.config.signature import signature_of
+from mia_lab.data.pairs import FolderPairs
+from mia_lab.data.picture import Picture
+from mia_lab.data.source import MissingPart, Pair, PairSource
+from mia_lab.errors import UserError
+
+Images = str | Path | tuple[Any, Any] | Sequence[tuple[Any, Any]]
+"""A folder; inputs and targets as two arrays or tensors (N, C, H, W); or a sequence of pairs.
+
+Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The parts of a pair have the shape
+(C, H, W) or (H, W), or are pictures of Pillow. A ``torch.utils.data.Dataset`` is a sequence.
+"""
+
+LAST = 4
+"""Most channels of an array that seems to have its channels last."""
+
+
+class ArrayPairs:
+    """Pairs in memory, or in a sequence that loads them.
+
+    Args:
+        name: of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
+        images: see :data:`Images`.
+
+    Raises:
+        UserError: there are none, or inputs and targets differ in number. While reading: a pair
+            has another shape or type than described, or changes between two reads.
+    """
+
+    def __init__(self, name: str, images: Any) -> None:
+        self._name = name
+        self._pairs: Sequence[Any] = _Stacked(name, *images) if _is_stacked(images) else images
+        if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+            raise UserError(
+                f"{name}: is a {type(images).__name__}; give a folder, (inputs, targets) of shape "
+                "(N, C, H, W), or a sequence of pairs"
+            )
+        if not len(self._pairs):
+            raise UserError(f"{name}: has no images")
+        digits = len(str(len(self._pairs) - 1))
+        self._rows = {f"{name}/{i:0{digits}d}": i for i in range(len(self._pairs))}
+        self._contents: dict[str, str] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first target."""
+        target = self.load(next(iter(self._rows))).y
+        return target.width, target.height
+
+    def ids(self, subset: str) -> Sequence[str]:
+        if subset != "train":
+            raise MissingPart(f"{self._name}: has one part")
+        return tuple(self._rows)
+
+    def load(self, image_id: str) -> Pair:
+        item = self._pairs[self._rows[image_id]]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise UserError(f"{image_id}: is no pair; give (input, target)")
+        x, y = (_picture(f"{image_id}: its {side}", picture) for side, picture in _sides(item))
+        content = hashlib.sha256(x.content() + y.content()).hexdigest()
+        if self._contents.setdefault(image_id, content) != content:
+            raise UserError(
+                f"{image_id}: has other pixels each time it is read; switch off augmentation"
+            )
+        return Pair(x, y)
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        for image_id in ids:
+            if image_id not in self._contents:
+                self.load(image_id)
+        lines = (f"{image_id}\t{self._contents[image_id]}\n" for image_id in ids)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class _Stacked(Sequence[tuple[Any, Any]]):
+    """Two arrays (N, ...) as N pairs."""
+
+    def __init__(self, name: str, x: Any, y: Any) -> None:
+        if len(x) != len(y):
+            raise UserError(f"{name}: has {len(x)} inputs and {len(y)} targets; give pairs")
+        self._x, self._y = x, y
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._x[row], self._y[row]
+
+
+def _is_stacked(images: Any) -> bool:
+    return (
+        isinstance(images, tuple)
+        and len(images) == 2
+        and all(len(getattr(side, "shape", ())) == 4 for side in images)
+    )
+
+
+def _sides(pair: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+    return zip(("input", "target"), pair, strict=True)
+
+
+def _picture(what: str, given: Any) -> Picture:
+    """One side of a pair."""
+    if hasattr(given, "getbands"):  # Pillow's
+        levels = np.asarray(given)
+        return _checked(what, levels[..., None] if levels.ndim == 2 else levels)
+    if hasattr(given, "detach"):  # a tensor, perhaps of bfloat16, which NumPy does not have
+        given = given.detach().cpu()
+        given = given.float() if given.is_floating_point() else given
+    planes = np.asarray(given)
+    planes = planes[None] if planes.ndim == 2 else planes
+    if planes.ndim != 3:
+        raise UserError(f"{what} has the shape {planes.shape}; give (C, H, W) or (H, W)")
+    if planes.shape[2] <= LAST < planes.shape[0]:
+        raise UserError(
+            f"{what} has the shape {planes.shape}: its channels come last; give (C, H, W), such as "
+            "array.transpose(2, 0, 1)"
+        )
+    return _checked(what, planes.transpose(1, 2, 0))
+
+
+def _checked(what: str, pixels: NDArray[Any]) -> Picture:
+    """Pixels (H, W, C) with the values that mean 0 and 1."""
+    if pixels.dtype in (np.uint8, np.uint16):
+        return Picture(pixels, 0, float(np.iinfo(pixels.dtype).max))
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise UserError(
+            f"{what} is of type {pixels.dtype}; give uint8 or uint16, or floating-point numbers "
+            "in [0, 1]"
+        )
+    pixels = pixels.astype(np.float32, copy=False)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not 0 <= low <= high <= 1:
+        raise UserError(
+            f"{what} has values from {low:g} to {high:g}; scale them to [0, 1], such as "
+            "(x + 1) / 2 from [-1, 1]"
+        )
+    return Picture(pixels, 0, 1)
+
+
+class JoinedPairs:
+    """Several datasets as one, each with a role of its own.
+
+    Args:
+        parts: the datasets by their role.
+
+    Attributes:
+        sources: the datasets.
+        roles: of each image, by its id.
+
+    Raises:
+        UserError: an image is in two of them.
+    """
+
+    def __init__(self, parts: Mapping[str, PairSource]) -> None:
+        self.sources = tuple(parts.values())
+        self.roles: dict[str, str] = {}
+        self._source: dict[str, PairSource] = {}
+        self._readers: dict[Path, PairSource] = {}
+        for role, source in parts.items():
+            for image_id in source.ids("train"):
+                if image_id in self.roles:
+                    raise UserError(
+                        f"{image_id}: is both {self.roles[image_id]} and {role}; give folders with "
+                        "other names that do not overlap"
+                    )
+                self.roles[image_id] = role
+                self._source[image_id] = source
+        self.has_instances = all(getattr(s, "has_instances", False) for s in parts.values())
+        matched = [getattr(source, "matched_by", "") for source in parts.values()]
+        self.matched_by = "; ".join(dict.fromkeys(filter(None, matched)))
+
+    def ids(self, subset: str) -> Sequence[str]:
+        if subset != "train":
+            raise MissingPart("the images have one part")
+        return tuple(sorted(self.roles))
+
+    def load(self, image_id: str) -> Pair:
+        return self._source[image_id].load(image_id)
+
+    def files(self, image_id: str) -> Sequence[Path]:
+        """The files of one pair; none if it is in memory."""
+        source = self._source[image_id]
+        files: Sequence[Path] = source.files(image_id) if hasattr(source, "files") else ()
+        self._readers |= dict.fromkeys(files, source)
+        return files
+
+    def read_file(self, path: Path) -> bytes:
+        """The content of a file that :meth:`files` named."""
+        content: bytes = self._readers[path].read_file(path)  # type: ignore[attr-defined]
+        return content
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        digest = hashlib.sha256()
+        for source in dict.fromkeys(self._source[image_id] for image_id in ids):
+            own = [image_id for image_id in ids if self._source[image_id] is source]
+            digest.update(source.fingerprint(own).encode())
+        return digest.hexdigest()
+
+
+def joined(images: Mapping[str, tuple[str, Images]], overrides: Sequence[str]) -> JoinedPairs:
+    """The images that a caller gives, with their roles.
+
+    Args:
+        images: by role, the name of the argument and its value.
+        overrides: of the configuration, which say how folders are read.
+
+    Raises:
+        UserError: folders and arrays are mixed, or see :class:`ArrayPairs`, :class:`JoinedPairs`
+            and :class:`~mia_lab.data.pairs.FolderPairs`.
+    """
+    names = {name: isinstance(given, str | Path) for name, given in images.values()}
+    if len({*names.values()}) > 1:
+        folder = next(name for name, is_folder in names.items() if is_folder)
+        raise UserError(
+            f"{folder}: is a folder, the others are not; files and arrays have other traces, which "
+            "tell them apart without any model; give folders for all, or arrays for all"
+        )
+    if not any(names.values()):
+        _check_unread(overrides)
+    return JoinedPairs(
+        {
+            role: folder_pairs(name, given, overrides)
+            if isinstance(given, str | Path)
+            else ArrayPairs(name, given)
+            for role, (name, given) in images.items()
+        }
+    )
+
+
+def _check_unread(overrides: Sequence[str]) -> None:
+    """Refuse overrides that only the reading of files heeds."""
+    read = signature_of(FolderPairs).parameters
+    for override in overrides:
+        section, _, key = override.lstrip("+~").partition("=")[0].partition(".")
+        if section == "data" and key in read:
+            raise UserError(
+                f"{override}: says how files are read, and the images are no folders; leave it out"
+            )
+
+
+def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> PairSource:
+    """The pairs of a folder, with the ids that the command gives them.
+
+    Args:
+        name: of the argument.
+        folder: it is ``data.root`` and ``data.train`` in one: ``pairs/train`` holds the pictures
+            with ``data.layout=side_by_side``; with ``two_folders`` they lie in ``pairs/trainA``
+            and ``pairs/trainB``.
+        overrides: of the configuration, such as the layout.
+
+    Raises:
+        UserError: see :class:`~mia_lab.data.pairs.FolderPairs`.
+    """
+    path = Path(folder).expanduser()
+    if path.name in ("", ".."):
+        path = path.resolve()
+    try:
+        config = composed(
+            "data=custom",
+            *(override for override in overrides if override.lstrip("+~").startswith("data.")),
+            f"data.root={path.parent}",
+            f"data.train={path.name}",
+        )
+        source = build.source(config.data)
+        source.ids("train")
+        return source
+    except UserError as error:
+        raise UserError(f"{name}={folder}: {error}") from error

@@ -1,0 +1,112 @@
+"""The model that a caller gives, as a victim: a function, a module, a file or a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mia_lab.config.compose import CONF
+from mia_lab.errors import UserError, nearest
+from mia_lab.parameters import ValueRanges
+from mia_lab.victims.value_range import UNIT, intervals
+
+Victim = Callable[[Tensor], Any] | nn.Module | str | Path
+"""A function or a module from a batch float32 (N, C, H, W) in [0, 1] to the answers, the same of
+the targets' channels; or the path of a file or of a folder of answers; or a URL; or the name of a
+kind of victim that is trained on the members, such as ``pix2pix``."""
+
+LOADERS = {
+    ".onnx": "onnx",
+    ".pt2": "exported",
+    ".pt": "exported",
+    ".ts": "exported",
+    ".pth": "pretrained",
+    ".ckpt": "pretrained",
+    ".safetensors": "pretrained",
+}
+"""The kind of victim that loads a file, by the end of its name."""
+
+HELD = "mia_lab.api.held.thing"
+
+
+class CalledVictim:
+    """A function or a module in this process, as a black box.
+
+    A module is queried in evaluation mode, on the device where its first parameter lies, and is
+    left in the mode in which it was.
+
+    Args:
+        model: the function or module.
+        value_range: what stands for 0 and 1 in its inputs and answers, such as [-1, 1].
+
+    Raises:
+        UserError: when queried, it answers with no array.
+    """
+
+    def __init__(
+        self, model: Callable[[Tensor], Any] | nn.Module, value_range: ValueRanges | None = None
+    ) -> None:
+        self._model = model
+        inputs, answers = intervals(value_range)
+        self._inputs, self._answers = inputs or UNIT, answers or UNIT
+
+    def translate(self, x: Tensor) -> Tensor:
+        """Answers float32 (N, C, H, W) in [0, 1] of inputs float32 (N, C, H, W) in [0, 1]."""
+        with torch.inference_mode():
+            answer = self._asked(self._inputs.scaled(x).to(x.dtype))
+        if isinstance(answer, np.ndarray):
+            answer = torch.from_numpy(np.ascontiguousarray(answer))
+        if not isinstance(answer, Tensor):
+            raise UserError(
+                f"victim: answers with a {type(answer).__name__}; return one tensor "
+                "(N, C, H, W), such as lambda x: model(x)[0]"
+            )
+        found = answer.detach().float().cpu()
+        low, high = float(found.min()), float(found.max())
+        if self._answers == UNIT and low < 0:
+            raise UserError(
+                f"victim: answers with values from {low:.3g} to {high:.3g}, not in [0, 1]; give "
+                "value_range=(-1, 1) if the model takes and gives [-1, 1]"
+            )
+        return self._answers.unit(found).float() if self._answers != UNIT else found
+
+    def _asked(self, x: Tensor) -> Any:
+        model = self._model
+        if not isinstance(model, nn.Module):
+            return model(x)
+        weights = next(model.parameters(), None)
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
+        try:
+            return model(x if weights is None else x.to(weights.device))
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def victim_overrides(victim: str | Path) -> list[str]:
+    """The overrides that choose a victim by its file, its folder of answers, its URL or its name.
+
+    Raises:
+        UserError: there is none.
+    """
+    text = str(victim)
+    if text.startswith(("http://", "https://")):
+        return ["victim=http", f"victim.url={text}"]
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return ["victim=outputs", f"victim.folder={path}"]
+    if loader := LOADERS.get(path.suffix.lower()):
+        return [f"victim={loader}", f"victim.checkpoint={path}"]
+    names = sorted(file.stem for file in (CONF / "victim").glob("*.yaml"))
+    if text in names:
+        return [f"victim={text}"]
+    raise UserError(
+        f"victim={text}: is no file that ends in {', '.join(LOADERS)}, no folder of answers, no "
+        f"URL, and none of {', '.join(names)}{nearest(text, names)}"
+    )

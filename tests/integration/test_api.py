@@ -1,0 +1,330 @@
+"""The Python API: the command's numbers from objects, and one line for wrong arguments."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import mia_lab
+from mia_lab import UserError, audit, compare, difficulty_scores, score
+from support import Command
+
+FEW = ("evaluation.permutations=20", "trainer.accelerator=cpu", "trainer.threads=1")
+"""Overrides of a short audit."""
+
+N = 10
+"""Members, and as many non-members."""
+
+
+class Brighter(nn.Module):
+    """Answers with a brighter picture of what it is given, more so in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (1 - x) * (1.0 if self.training else self.weight)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs in two folders, side by side, of different content."""
+    root = tmp_path_factory.mktemp("api")
+    rng = np.random.default_rng(0)
+    for part in ("seen", "unseen"):
+        (root / "pairs" / part).mkdir(parents=True)
+        for i in range(N):
+            pixels = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+            if part == "seen":
+                pixels[:, 32:] = 255 - (255 - pixels[:, :32]) // 2
+            Image.fromarray(pixels).save(root / "pairs" / part / f"{i}.png")
+    model = torch.export.export(
+        Brighter().eval(), (torch.rand(2, 3, 32, 32),), dynamic_shapes=({0: torch.export.Dim("n")},)
+    )
+    torch.export.save(model, root / "model.pt2")
+    return root
+
+
+def arrays(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of a folder as uint8 (N, 3, 32, 32), twice."""
+    pixels = [np.asarray(Image.open(path)) for path in sorted((folder / "pairs" / part).iterdir())]
+    both = np.stack(pixels).transpose(0, 3, 1, 2)
+    return both[..., :32], both[..., 32:]
+
+
+def pillow(planes: np.ndarray) -> Image.Image:
+    return Image.fromarray(planes.transpose(1, 2, 0))
+
+
+def images(folder: Path) -> dict[str, Any]:
+    return {"members": arrays(folder, "seen"), "nonmembers": arrays(folder, "unseen")}
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> mia_lab.Audit:
+    return audit(Brighter(), **images(folder), overrides=FEW)
+
+
+def test_an_audit_of_folders_is_the_commands(folder: Path) -> None:
+    """Every score and every number of metrics.json, whichever way the model is given."""
+    command = Command(folder)
+    ran = command(
+        *("data=custom", "data.root=pairs", "data.train=seen", "data.test=unseen", *FEW),
+        *("data.protocol=official", "victim=exported", "victim.checkpoint=model.pt2"),
+        *("data.image_size=32", "tracking.mode=disabled", "report.images=false"),
+    )
+    expected = ran.metrics
+    scores = pd.read_csv(folder / "outputs/latest/scores.csv").set_index("id")
+    parts = {"members": folder / "pairs/seen", "nonmembers": str(folder / "pairs/unseen")}
+    for victim in (folder / "model.pt2", Brighter(), Brighter().eval().forward):
+        ours = audit(victim, **parts, image_size=32, overrides=FEW)
+        for name, attack in expected["attacks"].items():
+            assert ours.table().loc[name, "auc"] == pytest.approx(attack["auc"], abs=1e-12)
+        pd.testing.assert_frame_equal(ours.scores, scores, atol=1e-9, rtol=0)
+        assert ours.verdict == expected["blind"]["verdict"]
+        assert not ours.missing_baselines
+    path = ours.report(folder / "ours")
+    assert path == folder / "ours/report.html"
+    written = json.loads((folder / "ours/metrics.json").read_text())
+    same = set(expected) - {"name", "timing_s", "record", "command"}
+    assert {k: written[k] for k in same} == {k: expected[k] for k in same}
+
+
+def test_arrays_tensors_pictures_and_datasets_are_the_same(
+    folder: Path, found: mia_lab.Audit
+) -> None:
+    x, y = arrays(folder, "seen")
+    forms: list[Any] = [
+        (torch.from_numpy(x.copy()), torch.from_numpy(y.copy())),
+        (x / np.float32(255), torch.from_numpy(y / np.float32(255))),
+        [(a / np.float32(255), b) for a, b in zip(x, y, strict=True)],
+        [tuple(map(pillow, pair)) for pair in zip(x, y, strict=True)],
+        torch.utils.data.StackDataset(torch.from_numpy(x.copy()), torch.from_numpy(y.copy())),
+    ]  # fmt: skip
+    for form in forms:
+        same = audit(
+            Brighter(), members=form, nonmembers=arrays(folder, "unseen"), overrides=FEW,
+            attacks=["reconstruction"], difficulty="none",
+        )  # fmt: skip
+        error = same.scores["reconstruction_error"]
+        assert error.to_numpy() == pytest.approx(found.scores["reconstruction_error"], abs=1e-7)
+
+
+def test_reconstruction_errors_are_those_of_a_direct_formula(
+    folder: Path, found: mia_lab.Audit
+) -> None:
+    for part, name in (("seen", "members"), ("unseen", "nonmembers")):
+        x, y = (side.astype(np.float64) / 255 for side in arrays(folder, part))
+        answers = x + (1 - x) * float(np.float32(0.3))
+        expected = np.abs(answers - y).mean((1, 2, 3))
+        ours = found.scores.loc[[f"{name}/{i}" for i in range(N)], "reconstruction_error"]
+        assert ours.to_numpy() == pytest.approx(expected, abs=1e-6)
+    assert found.missing_baselines == ("file",)
+
+
+def test_tables_of_an_audit(found: mia_lab.Audit) -> None:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    for name in ("reconstruction", "membership"):
+        truth, guess = found.scores["is_member"], -found.scores[f"{name}_error"]
+        assert found.table().loc[name, "auc"] == pytest.approx(roc_auc_score(truth, guess))
+        ours = found.roc[found.roc["attack"] == name]
+        rates = roc_curve(truth, guess, drop_intermediate=False)
+        for column, expected in zip(("fpr", "tpr", "threshold"), rates, strict=True):
+            assert ours[column].to_numpy() == pytest.approx(expected)
+    assert "<table" in found._repr_html_()
+    assert "features (blind)" in found._repr_html_()
+    assert found.summary in repr(found).replace("\n", " ")
+
+
+def test_a_page_alone(found: mia_lab.Audit, tmp_path: Path) -> None:
+    path = found.report(tmp_path / "pages/audit.html")
+    assert path == tmp_path / "pages/audit.html"
+    assert [*path.parent.iterdir()] == [path]
+    assert "Most exposed members" in path.read_text()
+
+
+def test_the_model_and_the_threads_are_left_as_they_were(folder: Path) -> None:
+    model, threads = Brighter().train(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        trained = audit(model, **images(folder), overrides=FEW, difficulty="none",
+                        attacks=["reconstruction"])  # fmt: skip
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert model.training
+    assert trained.scores["reconstruction_error"].iloc[0] < 0.2  # evaluation mode
+
+
+def test_a_value_range(folder: Path, found: mia_lab.Audit) -> None:
+    def signed(x: Tensor) -> Tensor:
+        return 2 * Brighter().eval()((x + 1) / 2) - 1
+
+    again = audit(signed, **images(folder), overrides=FEW, value_range=(-1, 1))
+    ours, expected = (a.scores["reconstruction_error"].to_numpy() for a in (again, found))
+    assert ours == pytest.approx(expected, abs=1e-6)
+
+
+def test_candidates_are_scored(folder: Path) -> None:
+    x, y = arrays(folder, "seen")
+    scored = score(
+        Brighter(), (x, y), arrays(folder, "unseen"), fpr=0.1, overrides=FEW, difficulty="none",
+        attacks=["reconstruction"],
+    )  # fmt: skip
+    table = scored.table()
+    assert set(table["reconstruction_decision"]) == {"member"}
+    assert table["reconstruction_p_value"].to_numpy() == pytest.approx(1 / (N + 1))
+    assert scored.report(folder / "scored").is_file()
+    assert "<table" in scored._repr_html_()
+
+
+def test_difficulty_is_the_commands(folder: Path) -> None:
+    command = Command(folder)
+    ran = command(
+        *("task=difficulty", "data=custom", "data.root=pairs", "data.image_size=32", *FEW),
+        *("data.train=unseen", "tracking.mode=disabled", "difficulty.ridge=10"),
+    )
+    assert ran.code == 0, ran.err
+    x, y = arrays(folder, "unseen")
+    ours = difficulty_scores(x, y, overrides=[*FEW, "difficulty.ridge=10"])
+    table = pd.read_csv(folder / "outputs/latest/difficulty.csv").set_index("id")
+    expected = table["difficulty"][[f"unseen/{i}" for i in range(N)]]
+    # Another id draws other pixels to hold out.
+    assert ours == pytest.approx(expected.to_numpy(), rel=0.1)
+    assert difficulty_scores(x, y, overrides=[*FEW, "difficulty.ridge=10"]).tolist() == [*ours]
+
+
+def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path) -> None:
+    plain = audit(lambda x: x, **images(folder), overrides=FEW)
+    plain.report(tmp_path / "plain")
+    together = compare({"brighter": found, "plain": tmp_path / "plain"})
+    table = together.table().set_index(["run", "attack"])
+    for name, one in (("brighter", found), ("plain", plain)):
+        assert table.loc[(name, "membership"), "auc"] == one.table().loc["membership", "auc"]
+    assert together.tests()["p_value"].notna().any()
+    assert together.report(tmp_path / "page").is_file()
+    with pytest.raises(UserError, match="takes two audits"):
+        compare({"one": found})
+
+
+def test_results_are_kept_only_in_the_folder_given(folder: Path, tmp_path: Path) -> None:
+    given = images(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        (tmp_path / "cwd").mkdir()
+        patch.chdir(tmp_path / "cwd")
+        for _ in range(2):
+            audit(Brighter(), **given, overrides=FEW, folder=tmp_path / "kept")
+        assert not [*Path.cwd().iterdir()]
+    log = (tmp_path / "kept/store/log.jsonl").read_text().splitlines()
+    computed = [e["stage"] for e in map(json.loads, log) if e["event"] == "computed"]
+    assert computed.count("features") == 1
+    assert computed.count("reconstructions") == 2  # what a function answers is not known before
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"store"}
+
+
+def small(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape).astype(np.float32)
+
+
+PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda: {"members": (small(4, 32, 32, 3), small(4, 32, 32, 3))}, "channels come last"),
+        (lambda: {"members": (PAIRS[0] * 2 - 1, PAIRS[1])}, r"values from -\S+ to \S+; scale"),
+        (lambda: {"members": (PAIRS[0], PAIRS[1][:3])}, "4 inputs and 3 targets"),
+        (lambda: {"members": (PAIRS[0].astype(int), PAIRS[1])}, "of type int64; give uint8"),
+        (lambda: {"members": []}, "members: has no images"),
+        (lambda: {"members": [PAIRS[0][0]]}, "members/0: is no pair"),
+        (lambda: {"members": 3}, "members: is a int; give a folder"),
+        (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: .*no such"),
+        (lambda: {"nonmembers": Path("/tmp")}, "nonmembers: is a folder, the others are not"),
+        (lambda: {"nonmembers": (small(4, 3, 32, 48), small(4, 3, 32, 48))}, "give image_size"),
+        (lambda: {"nonmembers": None}, "no row has the role nonmember"),
+        (lambda: {"victim": "pix2pixx"}, 'victim=pix2pixx: .* did you mean "pix2pix"'),
+        (lambda: {"victim": 7}, "victim: is a int; give a function"),
+        (lambda: {"victim": lambda x: [x]}, "victim: answers with a list"),
+        (lambda: {"victim": lambda x: 2 * x - 1}, r"value_range=\(-1, 1\)"),
+        (lambda: {"victim": lambda x: x[:, :1]}, r"expected \(4, 3, 32, 32\)|shape"),
+        (lambda: {"attacks": ["membershp"]}, "membershp"),
+        (lambda: {"difficulty": "single"}, "single"),
+        (lambda: {"value_range": (1, 0)}, "value_range"),
+        (lambda: {"overrides": ["data.layot=two_folders"]}, "data.layot"),
+        (lambda: {"overrides": ["data.direction=BtoA"]}, "BtoA: says how files are read"),
+        (lambda: {"image_size": 7}, "image_size"),
+        (lambda: {"seed": "x"}, "seed"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_told_in_one_line(
+    change: Callable[[], dict[str, Any]], said: str
+) -> None:
+    given = {"victim": lambda x: x, "members": PAIRS, "nonmembers": PAIRS[::-1]} | change()
+    overrides = [*FEW, *given.pop("overrides", ())]
+    with pytest.raises(UserError, match=said) as raised:
+        audit(**given, overrides=overrides)
+    assert "\n" not in str(raised.value)
+
+
+def test_pixels_that_change_are_noticed() -> None:
+    class Augmented:
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+            return np.random.default_rng().random((2, 3, 32, 32)).astype(np.float32)[0], PAIRS[1][0]
+
+    with pytest.raises(UserError, match="switch off augmentation"):
+        audit(lambda x: x, Augmented(), PAIRS, overrides=FEW)
+
+
+def test_an_import_costs_nothing_before_it_is_used() -> None:
+    heavy = {"torch", "numpy", "hydra", "pytorch_lightning", "wandb", "pandas"}
+    code = (
+        "import sys, mia_lab; assert not sys.modules.keys() & " + repr(heavy) + "\n"
+        "assert 'audit' in dir(mia_lab)\n"
+        "import numpy as np\n"
+        "x, y = np.random.default_rng(0).random((2, 16, 3, 32, 32)).astype('float32')\n"
+        f"mia_lab.audit(lambda b: b, (x[:8], y[:8]), (x[8:], y[8:]), overrides={[*FEW]!r})\n"
+        "assert not sys.modules.keys() & {'pytorch_lightning', 'submitit', 'mia_lab.cli'}"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()[-2000:]
+
+
+@pytest.mark.parametrize(
+    "module", sorted({getattr(mia_lab, n).__module__ for n in mia_lab.__all__})
+)
+def test_examples_run(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(module))
+    assert found.attempted > 1
+    assert found.failed == 0
+
+
+def test_every_public_name_has_an_example() -> None:
+    for name in mia_lab.__all__:
+        example = inspect.getdoc(getattr(mia_lab, name)) or ""
+        returned = {"Audit": "audit", "Comparison": "compare", "Scores": "score"}
+        if name in returned:  # the example is that of the function which returns it
+            assert f"mia_lab.{returned[name]}" in example
+        else:
+            assert ">>>" in example, name
