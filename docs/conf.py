@@ -17,7 +17,7 @@ release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
+    "sphinx.ext.autosummary",
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
@@ -26,6 +26,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "extensions"]
 nitpicky = True
+# Names of other libraries, and those that mia_lab does not export, have no page here.
+nitpick_ignore_regex = [("py:.*", r"(?!mia_lab\.\w+$).*")]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
@@ -33,8 +35,11 @@ nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 60
 
-autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"Images": "Images", "Victim": "Victim"}
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
 
 html_theme = "furo"
 html_title = "mia_lab"

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon import Config as NapoleonConfig
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.docutils import SphinxDirective
 
 import mia_lab
@@ -84,8 +86,14 @@ def metrics() -> str:
 
 def public_names() -> str:
     """The names that ``mia_lab`` exports, each described by its docstring."""
-    names = [n for n in getattr(mia_lab, "__all__", ()) if not n.startswith("_")]
-    return _api("mia_lab", names)
+    lines = ["```{eval-rst}", ".. currentmodule:: mia_lab", ""]
+    functions = [name for name in mia_lab.__all__ if not isinstance(getattr(mia_lab, name), type)]
+    classes = [name for name in mia_lab.__all__ if name not in functions]
+    lines += [".. autosummary::", "", *(f"   {name}" for name in [*functions, *classes]), ""]
+    lines += [f".. autofunction:: {name}" for name in functions]
+    for name in classes:
+        lines += [f".. autoclass:: {name}()", "   :members:", ""]
+    return "\n".join([*lines, "```"])
 
 
 def entry(key: Key, *, is_indexed: bool = True) -> str:
@@ -189,15 +197,6 @@ def anchor(name: str) -> str:
     return f"metrics-{name.casefold().replace('.', '-')}"
 
 
-def _api(module: str, names: list[str]) -> str:
-    lines = [f".. currentmodule:: {module}", ""]
-    for name in names:
-        found = getattr(mia_lab, name)
-        kind = "autoclass" if isinstance(found, type) else "autofunction"
-        lines += [f".. {kind}:: {name}", "   :members:" if kind == "autoclass" else "", ""]
-    return "```{eval-rst}\n" + "\n".join(lines) + "\n```\n"
-
-
 class Written(SphinxDirective):
     """A part of a page, written as MyST text when the page is read."""
 
@@ -212,6 +211,22 @@ class Written(SphinxDirective):
         return container.children
 
 
+def read_docstring(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Google's style; napoleon itself takes a colon in a property's first line for a type."""
+    if what != "property":
+        google = NapoleonConfig(napoleon_use_rtype=False)
+        lines[:] = GoogleDocstring([*lines], google, app, what, name, obj).lines()
+
+
+def name_aliases(
+    app: Sphinx, what: str, name: str, obj: object, options: object, given: str, returned: str
+) -> tuple[str, str] | None:
+    """Names of ``autodoc_type_aliases``, which Sphinx shows as calls within a union."""
+    return given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given), returned
+
+
 PARTS = {
     "configuration-keys": configuration,
     "component-keys": components,
@@ -222,6 +237,9 @@ PARTS = {
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-signature", name_aliases)
     for name, write in PARTS.items():
         app.add_directive(name, type(name, (Written,), {"write": staticmethod(write)}))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
