@@ -1,4 +1,4 @@
-"""``task=compare``: several finished audits side by side, tested where they share a split."""
+"""``task=compare``: compare finished audits; those that share their candidates are tested in pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over all pairs of a dataset, which collects what is wrong instead of ending there."""
+"""One pass over all pairs of a dataset that collects all problems instead of ending at the first."""
 
 from __future__ import annotations
 
