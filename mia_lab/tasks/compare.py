@@ -1,4 +1,4 @@
-"""``task=compare``: compare finished audits; those that share their candidates are tested in pairs."""
+"""``task=compare``: compare finished audits, in pairs where they share their candidates."""
 
 from __future__ import annotations
 

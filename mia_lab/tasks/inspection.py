@@ -1,4 +1,4 @@
-"""One pass over all pairs of a dataset that collects all problems instead of ending at the first."""
+"""One pass over all pairs of a dataset that collects all problems, not only the first."""
 
 from __future__ import annotations
 
