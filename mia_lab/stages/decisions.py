@@ -1,4 +1,4 @@
-"""Which of some unknown images a victim was probably trained on."""
+"""Ranks of candidates, and decisions whether each of them was a member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model answers the same query in the same way, found by asking it again."""
+"""Whether a model answers the same query in the same way; found by repeated queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The difficulty of every image, which no victim is queried for."""
+"""The difficulty of every image; computing it does not query the victim."""
 
 from __future__ import annotations
 

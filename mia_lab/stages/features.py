@@ -1,4 +1,4 @@
-"""Compact features of every image: extracted once, whatever layers and penalties are tried."""
+"""Compact features of every image, extracted once for all layers and penalties."""
 
 from __future__ import annotations
 

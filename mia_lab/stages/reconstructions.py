@@ -1,4 +1,4 @@
-"""The answers of a model to all scored images, and how far they are from the targets."""
+"""The answers of a model to all scored images, and their reconstruction errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference models: what the attacker trains them on, without looking at a candidate's role."""
+"""Training sets of reference models, drawn without looking at the roles of candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The split: which image plays which role, with content hashes and what the files give away."""
+"""The split: the role of each image, content hashes, and traces of files and pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Libraries whose versions are inputs of what they compute."""
+"""Libraries whose versions are part of the keys of the stages that use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``task=check``: look at the data and ask the victim a few times, before an audit."""
+"""``task=check``: check the data, and query the victim a few times, before an audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``task=collect``: the results of a sweep's points, finished or not, in one place."""
+"""``task=collect``: collect the results of a sweep's points, also before all are finished."""
 
 from __future__ import annotations
 

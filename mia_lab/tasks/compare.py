@@ -1,4 +1,4 @@
-"""``task=compare``: several finished audits side by side, tested where they share a split."""
+"""``task=compare``: compare finished audits, in pairs where they share their candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``task=export``: a victim as files that other programs read, and that can be audited again."""
+"""``task=export``: write a victim to files that other programs read and that can be audited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a run done: the stages that it ends in."""
+"""The stages that a run ends in; their keys decide whether it is done."""
 
 from __future__ import annotations
 

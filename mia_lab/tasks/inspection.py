@@ -1,4 +1,4 @@
-"""One pass over all pairs of a dataset, which collects what is wrong instead of ending there."""
+"""One pass over all pairs of a dataset that collects all problems, not only the first."""
 
 from __future__ import annotations
 

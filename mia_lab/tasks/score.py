@@ -1,4 +1,4 @@
-"""``task=score``: which of some unknown images was a victim trained on?"""
+"""``task=score``: score candidates, images of which nobody knows whether they are members."""
 
 from __future__ import annotations
 

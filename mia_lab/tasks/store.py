@@ -1,4 +1,4 @@
-"""``task=store``: what the store holds, whether it is intact, and room made in it."""
+"""``task=store``: list, verify or prune the stored results."""
 
 from __future__ import annotations
 

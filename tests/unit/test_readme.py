@@ -1,4 +1,4 @@
-"""The README's Python example prints what it says."""
+"""The README is short; examples in docstrings print what they say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
+LONGEST = 8192  # bytes; guides, method and reference are in docs/
+
 DOCUMENTED = (
     "mia_lab.attacks.membership",
     "mia_lab.victims.query",
@@ -16,10 +18,8 @@ DOCUMENTED = (
 )
 
 
-def test_readme_example() -> None:
-    results = doctest.testfile(str(README), module_relative=False, optionflags=doctest.ELLIPSIS)
-    assert results.attempted >= 10
-    assert results.failed == 0
+def test_readme_is_short() -> None:
+    assert README.stat().st_size <= LONGEST
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
