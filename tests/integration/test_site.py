@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from filelock import FileLock
 from markdown_it import MarkdownIt
 
+import mia_lab
 from keys import attack_choices, choices, schema_keys, source_choices
 from pages import ROOT
 
@@ -122,3 +123,7 @@ def test_every_key_has_an_entry(site: list[Path]) -> None:
             assert {f"confval-{key.name}" for key in choice.keys} <= components
     for choice in [*attack_choices(), *source_choices()]:
         assert {f"confval-{key.name}" for key in choice.keys} <= components
+
+
+def test_every_public_name_has_an_entry(site: list[Path]) -> None:
+    assert {f"mia_lab.{name}" for name in mia_lab.__all__} <= anchors(SITE / "reference/api.html")
