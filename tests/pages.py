@@ -289,6 +289,8 @@ def small(overrides: Sequence[str]) -> list[str]:
         elif (key := override.key_or_group) in SMALL:
             text = f"{key}={SMALL[key]}"
         found.append(text)
+    if "attack=all" in overrides:  # the attack quantile needs them
+        found.append("data.n_auxiliary=20")
     return found if any("page=tiny" in one for one in found) else [*found, "+page=tiny"]
 
 
