@@ -41,7 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with the real datasets, see README."""
+    """The folder with the real datasets, see docs/get_started.md."""
     root = os.environ.get("MIA_LAB_DATA")
     if not root:
         pytest.skip("MIA_LAB_DATA is not set: no real data to test on")

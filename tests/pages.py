@@ -265,7 +265,7 @@ def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     options, overrides = [], []
     rest = iter(arguments)
     for argument in rest:
-        if argument in ("--cfg", "--config-dir"):
+        if argument in ("--config-dir", "--cfg"):
             options += [argument, next(rest)]
         else:
             (options if argument.startswith("-") else overrides).append(argument)

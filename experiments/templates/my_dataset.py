@@ -1,6 +1,6 @@
 """Template of a dataset that no folder layout describes: copy it, rename it, and fill it in.
 
-Pictures in folders need no code, see `data=custom` in the README.
+Pictures in folders need no code, see `data=custom` in docs/guides/own_data.md.
 """
 
 from __future__ import annotations
