@@ -158,6 +158,21 @@ def _label(settings: Settings, keys: Sequence[str], usual: Mapping[str, str]) ->
     return " ".join([*parts[:MOST], *more]) or COMMON
 
 
+def short_overrides(overrides: Sequence[str]) -> str:
+    """Overrides of a sweep's point in few characters: ``layers=1,2 ridge=10``.
+
+    A key is cut to its last part, unless another key ends alike.
+    """
+    typed = [override.lstrip("+~").partition("=") for override in overrides]
+    last = Counter(key.rpartition(".")[2] for key, _, _ in typed)
+    parts = []
+    for key, _, value in typed:
+        end = key.rpartition(".")[2]
+        value = value.strip("'\"").strip("[]")
+        parts.append(f"{end if last[end] == 1 else key}={_cut(value)}")
+    return " ".join(parts)
+
+
 def short_key(key: str) -> str:
     """A group's name is chosen by the group itself: ``victim=pix2pix``."""
     group, _, rest = key.partition(".")
@@ -165,7 +180,10 @@ def short_key(key: str) -> str:
 
 
 def _value(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else as_typed(value)
+    return _cut(f"{value:g}" if isinstance(value, float) else as_typed(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 

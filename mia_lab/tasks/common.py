@@ -21,13 +21,18 @@ from mia_lab.data.manifest import write_manifest
 from mia_lab.evaluation.results import Gallery
 from mia_lab.reporting.audit import words
 from mia_lab.reporting.canvas import Picture
+from mia_lab.reporting.labels import short_overrides
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.graph import RunStages
 from mia_lab.store import Stage, Store, sha256_of
 from mia_lab.store.disk import write_file
 from mia_lab.store.permissions import permitted
+from mia_lab.sweeps.point import read_point
 
 log = logging.getLogger(__name__)
+
+LONGEST_NAME = 128
+"""Characters of the display name of a W&B run; W&B cuts longer ones."""
 
 
 @contextmanager
@@ -85,12 +90,20 @@ def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, grou
         project=tracking.project,
         group=tracking.group or group,
         job_type=task,
-        name=f"{config.name}-{folder.name}",
+        name=_display_name(config, folder),
         config=plain(config) | {"layers": _layers(config)},
         tags=names,
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
         log_images=tracking.images and config.report.images,
     )
+
+
+def _display_name(config: Config, folder: Path) -> str:
+    """The run's name and its time, or for a point of a sweep what varies within the sweep."""
+    point = read_point(folder) if is_sweep_point() else None
+    if point is None or not point.overrides:
+        return f"{config.name}-{folder.name}"
+    return f"{config.name} {short_overrides(point.overrides)}"[:LONGEST_NAME]
 
 
 def _layers(config: Config) -> str:

@@ -96,6 +96,8 @@ def test_runs_side_by_side(command: Command) -> None:
     assert "attack.alpha=0.5" in page
     assert "candidates are in both splits" in page
     assert "compare.runs=[runs/base,runs/other,runs/seeded]" in page
+    assert folder.resolve().parent.name == "compare"
+    assert "<h1>Comparison of 3 audits: procedural facades, 32 px</h1>" in page
 
 
 def numbers(values: list[float] | list[bool]) -> np.ndarray:

@@ -54,6 +54,12 @@ def metrics(found: RunComparison) -> dict[str, Any]:
     }
 
 
+def title(found: RunComparison) -> str:
+    """How many audits are compared, and of which data."""
+    data = f": {'; '.join(found.data)}" if found.data else ""
+    return f"Comparison of {len(found.runs)} audits{data}"
+
+
 def excess_of(run: FinishedRun, attack: str) -> Estimate | None:
     """AUC minus that of the best blind baseline."""
     return paired(run.metrics.excess, attack)
@@ -208,6 +214,7 @@ def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
     heads = ["AUC [95 %]", *(f"TPR at {percent(r)} FPR" for r in rates)]
     return {
         "found": found,
+        "title": title(found),
         "summary": summary(found),
         "common": common_sentence(found) if found.common else "",
         "pictures": list(pictures),

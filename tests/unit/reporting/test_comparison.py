@@ -39,7 +39,7 @@ def finished(audit: AuditReport, label: str, seed: int) -> FinishedRun:
 def found(audit: AuditReport) -> RunComparison:
     runs = tuple(finished(audit, label, 2 * seed) for seed, label in enumerate(LABELS))
     return RunComparison(
-        name="facades_compare",
+        name="compare",
         runs=runs,
         common="seed=0 attack.alpha=0.5",
         paired=paired_tests(runs),
@@ -101,6 +101,22 @@ def test_words(found: RunComparison) -> None:
     assert "Confounded splits, where an attack's AUC is not about membership alone: common" in text
     assert text.index("Confounded splits") < text.index("Highest AUC")
     assert "No two runs could be tested against each other." in text
+
+
+def test_the_title_names_the_data_that_were_compared(found: RunComparison, tmp_path: Path) -> None:
+    runs = [
+        _on(run, data) for run, data in zip(found.runs, ("maps", "facades", "maps"), strict=True)
+    ]
+    compared = dataclasses.replace(found, runs=tuple(runs))
+    assert report.title(compared) == "Comparison of 3 audits: folder maps; folder facades"
+    assert report.title(found) == "Comparison of 3 audits"  # their records do not say it
+    page = write_page("compare", report.page(compared, ()), tmp_path).read_text()
+    assert "<h1>Comparison of 3 audits: folder maps; folder facades</h1>" in page
+
+
+def _on(run: FinishedRun, data: str) -> FinishedRun:
+    record = {**run.metrics.record, "data": f"folder {data}"}
+    return dataclasses.replace(run, metrics=dataclasses.replace(run.metrics, record=record))
 
 
 def test_a_contrast_leaves_out_what_two_labels_share(found: RunComparison) -> None:
