@@ -73,6 +73,36 @@ def panels(points: Sequence[Point], shown: tuple[str, str] | None = None) -> lis
     return sorted(found, key=lambda panel: 0 not in panel.points)
 
 
+def colour_limits(values: Floats, widths: Floats) -> tuple[float, float]:
+    """Ends of a colour scale: at least as far apart as the median confidence interval is wide.
+
+    So differences that may be noise look alike.
+
+    Args:
+        values: what is drawn; finite.
+        widths: of the 95 % intervals of the values; NaN where there is none.
+    """
+    middle, half = (values.min() + values.max()) / 2, np.ptp(values) / 2
+    known = widths[np.isfinite(widths)]
+    half = max(half, float(np.median(known)) / 2 if len(known) else 0.0)
+    return float(middle - half), float(middle + half)
+
+
+def colour_note(values: Floats, widths: Floats) -> str:
+    """What the colours of a map with :func:`colour_limits` span, for its caption."""
+    known = widths[np.isfinite(widths)]
+    spread = f"The values differ by at most {np.ptp(values):.3f}"
+    if not len(known):
+        return f"{spread}."
+    typical = float(np.median(known))
+    if typical > np.ptp(values):
+        return (
+            f"{spread}, less than the median 95 % interval is wide ({typical:.3f}): the colour "
+            "scale has that width, so that noise does not look like a pattern."
+        )
+    return f"{spread}; the median 95 % interval is {typical:.3f} wide."
+
+
 def heatmap(
     panel: Panel,
     values: Floats,

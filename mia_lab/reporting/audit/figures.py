@@ -19,7 +19,7 @@ from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scat
 from mia_lab.reporting.audit.dossiers import dossier_pictures
 from mia_lab.reporting.audit.words import verdict
 from mia_lab.reporting.canvas import Picture, png
-from mia_lab.reporting.heatmap import heatmap, panels
+from mia_lab.reporting.heatmap import colour_limits, colour_note, heatmap, panels
 from mia_lab.reporting.numbers import interval, p_text, rate
 
 
@@ -32,7 +32,7 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     """
     result = audit.result
     return (
-        *_roc_pictures(result),
+        *_roc_pictures(audit),
         *_distribution_pictures(audit),
         *_alpha_pictures(result),
         *_reliability_pictures(result),
@@ -42,7 +42,8 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     )
 
 
-def _roc_pictures(result: AuditResult) -> list[Picture]:
+def _roc_pictures(audit: AuditReport) -> list[Picture]:
+    result = audit.result
     curves = result.evaluations, result.blind.baselines
     n = result.evaluations[0].n_nonmembers
     rates = "; ".join(
@@ -54,7 +55,7 @@ def _roc_pictures(result: AuditResult) -> list[Picture]:
         Picture(
             "roc",
             "ROC curves",
-            "True positive rate against false positive rate. " + verdict(result),
+            "True positive rate against false positive rate. " + verdict(audit),
             png(roc_figure(*curves)),
         ),
         Picture(
@@ -176,9 +177,8 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
     values = np.array([point.auc for point in grid])
     best = best_point(grid)
     marks = {CONFIGURED_NOTE: 0, BEST_NOTE: best}
-    # Never narrower than 0.1, or differences that mean nothing would look like much.
-    middle, half = (values.min() + values.max()) / 2, max(np.ptp(values) / 2, 0.05)
-    limits = float(middle - half), float(middle + half)
+    widths = np.array([high - low for low, high in (point.auc_ci95 for point in grid)])
+    limits, caption = colour_limits(values, widths), colour_note(values, widths)
     found = []
     for number, panel in enumerate(panels(settings), start=1):
         figure = heatmap(
@@ -193,5 +193,6 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
             f"AUC of the membership error for each {panel.rows[0]} and {panel.columns[0]}: "
             f"{values[0]:.3f} as configured, at most {values[best]:.3f}"
         )
-        found.append(Picture("grid" if number == 1 else f"grid-{number}", title, alt, png(figure)))
+        name = "grid" if number == 1 else f"grid-{number}"
+        found.append(Picture(name, title, alt, png(figure), caption=caption))
     return found

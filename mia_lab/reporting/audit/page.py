@@ -25,6 +25,7 @@ from mia_lab.evaluation.results import (
 from mia_lab.reporting import numbers
 from mia_lab.reporting.audit import words
 from mia_lab.reporting.canvas import Picture, attack_colours
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.frames import score_frame
 from mia_lab.types import Role
 
@@ -129,9 +130,10 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "dossiers": [p for name, p in drawn.items() if name.partition("-")[0] == "dossiers"],
         "has_maps": any(found.difficulty.size for found in audit.dossiers),
         "headline": words.headline(result),
-        "details": words.details(result),
+        "details": words.details(audit),
         "gate": gate.sentence(audit.gate) if audit.gate else "",
-        "facts": facts(result),
+        "counts": Counts.of(audit.split),
+        "facts": facts(audit),
         "interval": numbers.interval,
         "bracket": bracket,
         "headings": metric_headings,
@@ -167,8 +169,9 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
     }
 
 
-def facts(result: AuditResult) -> list[Fact]:
+def facts(audit: AuditReport) -> list[Fact]:
     """The headline numbers of the best attack, and those to compare them with."""
+    result = audit.result
     best = max(
         result.evaluations,
         key=lambda e: (e.is_separating, e.is_reversed, -e.auc if e.is_reversed else e.auc),
@@ -195,8 +198,14 @@ def facts(result: AuditResult) -> list[Fact]:
             f"{result.blind.max:.3f}",
             f"AUC of {result.blind.best}, the best attack that never sees the victim",
         ),
-        Fact(f"{best.n_members} + {best.n_nonmembers}", "members and non-members"),
+        _sizes(Counts.of(audit.split)),
     ]
+
+
+def _sizes(counts: Counts) -> Fact:
+    members, nonmembers = counts.images
+    in_groups = f", in {counts.groups[0]} + {counts.groups[1]} groups" if counts.groups else ""
+    return Fact(f"{members} + {nonmembers}", f"images: members and non-members{in_groups}")
 
 
 def metric_headings(but: str = "") -> list[str]:

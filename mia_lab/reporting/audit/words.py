@@ -24,6 +24,7 @@ from mia_lab.evaluation.results import (
     Utility,
     Verdict,
 )
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.numbers import (
     NOT_RESOLVABLE,
     aligned,
@@ -46,9 +47,9 @@ HEADLINE_ATTACKS = 4
 """Most attacks that the headline names."""
 
 
-def verdict(result: AuditResult) -> str:
+def verdict(audit: AuditReport) -> str:
     """The answer in a few sentences: can members be told, by which attack, can it be believed."""
-    return f"{headline(result)} {details(result)}"
+    return f"{headline(audit.result)} {details(audit)}"
 
 
 def headline(result: AuditResult) -> str:
@@ -56,18 +57,19 @@ def headline(result: AuditResult) -> str:
     return CONFOUNDED if result.blind.verdict is Verdict.CONFOUNDED else finding(result)
 
 
-def details(result: AuditResult) -> str:
+def details(audit: AuditReport) -> str:
     """What follows the headline."""
-    related = result.correspondence
+    related = audit.result.correspondence
     unrelated = [] if related.holds else [correspondence_sentence(related)]
-    return " ".join([*unrelated, _beliefs(result)])
+    return " ".join([*unrelated, _beliefs(audit)])
 
 
-def _beliefs(result: AuditResult) -> str:
+def _beliefs(audit: AuditReport) -> str:
+    result = audit.result
     if result.blind.verdict is not Verdict.CONFOUNDED:
-        return belief(result)
+        return belief(audit)
     attacks = f"Measured on this split: {_aucs(_by_auc(result))}."
-    return " ".join(filter(None, (belief(result), attacks, _wrong_direction(result))))
+    return " ".join(filter(None, (belief(audit), attacks, _wrong_direction(result))))
 
 
 def finding(result: AuditResult) -> str:
@@ -106,9 +108,9 @@ def _aucs(attacks: Sequence[Evaluation]) -> str:
     return ", ".join(found)
 
 
-def belief(result: AuditResult) -> str:
+def belief(audit: AuditReport) -> str:
     """Whether the finding is about the victim: what attacks say that never saw it."""
-    blind, counts = result.blind, result.evaluations[0]
+    result, blind = audit.result, audit.result.blind
     shown = next((e.auc for e in blind.baselines if e.name == blind.best), blind.max)
     side = " reversed," if shown < 0.5 < blind.max else ""
     best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
@@ -122,9 +124,9 @@ def belief(result: AuditResult) -> str:
             f"{SOUND_BELOW:.2f} ({best}; 95 % upper bound {blind.upper95:.3f})."
         )
     return (
-        f"Whether the split is fair is undecidable with {counts.n_members} + {counts.n_nonmembers} "
-        f"images: attacks that never see the victim found no difference ({best}), but could have "
-        f"missed one up to AUC {blind.upper95:.2f}."
+        f"Whether the split is fair is undecidable with {Counts.of(audit.split)}: attacks that "
+        f"never see the victim found no difference ({best}), but could have missed one up to AUC "
+        f"{blind.upper95:.2f}."
     )
 
 
@@ -203,13 +205,13 @@ def text_table(audit: AuditReport) -> str:
         header.append("the attacker has")
         rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
     lines = _ruled([header, *rows])
-    counts = result.evaluations[0]
-    lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
+    counts = Counts.of(audit.split)
+    lines.insert(0, f"{counts.members}, {counts.nonmembers}")
     lines += [comparison_sentence(c) for c in result.comparisons]
     lines += [correspondence_sentence(result.correspondence)]
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
-    lines += [headline(result), details(result)]
+    lines += [headline(result), details(audit)]
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
 

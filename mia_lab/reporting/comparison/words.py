@@ -11,6 +11,7 @@ from typing import Any
 from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison
 from mia_lab.evaluation.results import Estimate, Verdict
 from mia_lab.reporting.canvas import Picture, attack_colours
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import paired, paired_frame, records, run_frame
 from mia_lab.reporting.numbers import aligned, interval, p_text, percent, rate_interval
@@ -235,5 +236,6 @@ def _about(run: FinishedRun) -> str:
     metrics, record = run.metrics, run.metrics.record
     parts = [record["data"]] if "data" in record else []
     parts += [f"seed {record['seed']}"] if "seed" in record else []
-    parts.append(f"{metrics.n_members} members, {metrics.n_nonmembers} non-members")
+    counts = Counts.of(run.split)
+    parts.append(f"{counts.members}, {counts.nonmembers}")
     return "; ".join([*parts, f"split {metrics.blind.verdict}"])

@@ -91,7 +91,7 @@ def test_the_answer_comes_first(
 ) -> None:
     path = write_html(audit, (), tmp_path)
     assert path == tmp_path / "report.html"
-    for sentence in (headline(result), details(result)):
+    for sentence in (headline(result), details(audit)):
         assert sentence in page.text
         assert page.text.index(sentence) < page.text.index("AUC [95 %]")
     best = max(result.evaluations, key=lambda e: e.auc)

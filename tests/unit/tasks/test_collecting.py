@@ -184,6 +184,40 @@ def test_victims_by_layers_too_and_never_too_many(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("seeds", "width"), [(1, 0.15), (3, 0.143)])
+def test_colours_are_scaled_by_the_intervals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, width: float
+) -> None:
+    """Of the points, or of the means over seeds."""
+    for number, (layers, ridge, seed) in enumerate(product(((1,), (2,)), (1, 10), range(seeds))):
+        add(
+            tmp_path,
+            number,
+            0.7 + 0.001 * ridge + 0.05 * (seed == 1),
+            layers=layers,
+            ridge=ridge,
+            seed=seed,
+        )
+    drawn = []
+    monkeypatch.setattr(figures, "png", lambda figure: drawn.append(figure) or b"")
+    auc, gain = draw(gather(tmp_path))
+    low, high = drawn[0].axes[0].images[0].get_clim()
+    assert high - low == pytest.approx(width, abs=0.001)
+    assert f"less than the median 95 % interval is wide ({width:.3f})" in auc.caption
+    if seeds == 1:
+        assert "differ by at most 0.000, less than" in gain.caption
+    found = collect(tmp_path)
+    assert found.done
+    assert auc.caption.partition("(")[0] in (tmp_path / "report.html").read_text()
+
+
+def test_points_link_to_their_pages(sweep: Path) -> None:
+    (sweep / "3" / "report.html").write_text("")
+    collect(sweep)
+    page = (sweep / "report.html").read_text()
+    assert re.findall('<a href="([^"]*report.html)">(.*?)</a>', page) == [("3/report.html", "3")]
+
+
 def test_a_half_finished_sweep(sweep: Path) -> None:
     add(sweep, 12, state=State.FAILED, reason="out of memory", seed=1)
     add(sweep, 13, state=State.RUNNING)
