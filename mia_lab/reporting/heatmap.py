@@ -82,10 +82,10 @@ def colour_limits(values: Floats, widths: Floats) -> tuple[float, float]:
         values: what is drawn; finite.
         widths: of the 95 % intervals of the values; NaN where there is none.
     """
-    middle, half = (values.min() + values.max()) / 2, np.ptp(values) / 2
     known = widths[np.isfinite(widths)]
-    half = max(half, float(np.median(known)) / 2 if len(known) else 0.0)
-    return float(middle - half), float(middle + half)
+    typical = float(np.median(known)) if len(known) else 0.0
+    middle, half = float(values.min() + values.max()) / 2, max(float(np.ptp(values)), typical) / 2
+    return middle - half, middle + half
 
 
 def colour_note(values: Floats, widths: Floats) -> str:

@@ -27,6 +27,7 @@ from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.attack import AttackInputs
 from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty
 from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.overfitting import Course
 from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
@@ -62,29 +63,47 @@ def run(config: Config, folder: Path, group: str) -> None:
             common.stopped(config)
             return
         with common.make_tracker(config, goals, folder, group) as tracker:
-            _train(stages, config, store, tracker)
+            course = _course(stages, config)
+            _train(stages, config, store, tracker, course)
             results = [store.result(goal) for goal in goals]
             if not isinstance(result := results[-1], AuditResult):
                 common.stopped(config)
                 return
-            report = _report(config, stages, store, result)
+            report = _report(config, stages, store, result, course)
             _write(config, report, tracker, folder)
     if report.gate is not None and report.gate.failed:
         raise GateFailedError(f"fail_if: {sentence(report.gate)}")
 
 
-def _train(stages: RunStages, config: Config, store: Store, tracker: Tracker) -> None:
+def _course(stages: RunStages, config: Config) -> Course | None:
+    """The course of the victim's training; None if it is not trained here."""
+    if not isinstance(stages.victim, TrainedVictim):
+        return None
+    querying = stages.reconstructions.querying
+    accelerator, batch_size = querying.accelerator, querying.batch_size
+    return Course.of(stages.victim, stages.images, accelerator, batch_size)
+
+
+def _train(
+    stages: RunStages, config: Config, store: Store, tracker: Tracker, course: Course | None
+) -> None:
     """Train the victim if a goal needs it, with its losses on their way to the tracker."""
-    victim = stages.victim
-    if not isinstance(victim, TrainedVictim) or config.until is Until.references:
+    if course is None or config.until is Until.references:
         return
-    training = _TrainingLog(tracker, stages)
+    victim, training = course.victim, _TrainingLog(tracker, stages, course)
     if victim.path in {stage.path for stage in store.missing(*stages.goals(config.until))}:
-        store.folder(replace(victim, on_epoch=training))
+        try:
+            store.folder(replace(victim, on_epoch=training))
+        except (SystemExit, KeyboardInterrupt):
+            course.keep(store)  # the training resumes, and does not come back to these epochs
+            raise
+        course.keep(store)
     training.log_missing_epochs(victim.losses(store))
 
 
-def _report(config: Config, stages: RunStages, store: Store, result: AuditResult) -> AuditReport:
+def _report(
+    config: Config, stages: RunStages, store: Store, result: AuditResult, course: Course | None
+) -> AuditReport:
     condition = config.fail_if
     # A victim that was trained here cannot have been trained in another direction.
     related = result.correspondence if isinstance(stages.victim, ForeignVictim) else None
@@ -93,6 +112,7 @@ def _report(config: Config, stages: RunStages, store: Store, result: AuditResult
         result=result,
         split=store.result(stages.split).split,
         dossiers=_dossiers(config, stages.attack, store, result),
+        overfitting=course.result(store) if course else None,
         gate=decide(condition, summary(result), related) if condition else None,
         timing_s=common.timing(store),
         record=records.audit_record(config, stages, store),
@@ -114,10 +134,11 @@ def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) 
 
 
 class _TrainingLog:
-    """Sends the losses of each epoch, and some translations of members, to the tracker."""
+    """Follows a training: losses and some translations go to the tracker, errors to its course."""
 
-    def __init__(self, tracker: Tracker, stages: RunStages) -> None:
+    def __init__(self, tracker: Tracker, stages: RunStages, course: Course) -> None:
         self._tracker = tracker
+        self._course = course
         self._images = stages.images
         self._epochs = stages.victim.component.arguments.get("epochs", 1)
         self._logged: set[int] = set()
@@ -125,6 +146,7 @@ class _TrainingLog:
     def __call__(self, epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
         self._tracker.log_epoch(epoch, losses)
         self._logged.add(epoch)
+        self._course.measure(epoch, module)
         every = max(1, self._epochs // SAMPLED_EPOCHS)
         if self._tracker.wants_images and (epoch % every == 0 or epoch == self._epochs):
             self._log_samples(epoch, module)

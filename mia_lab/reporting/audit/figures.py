@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from mia_lab.evaluation.metrics_file import BEST_NOTE, CONFIGURED_NOTE, best_point
-from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint
+from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint, Overfitting
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
     normality_figure,
+    overfitting_figure,
     reliability_figure,
     roc_figure,
     roc_log_figure,
 )
 from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
 from mia_lab.reporting.audit.dossiers import dossier_pictures
-from mia_lab.reporting.audit.words import verdict
+from mia_lab.reporting.audit.words import overfitting_sentence, verdict
 from mia_lab.reporting.canvas import Picture, png
 from mia_lab.reporting.heatmap import colour_limits, colour_note, heatmap, panels
 from mia_lab.reporting.numbers import interval, p_text, rate
@@ -27,13 +28,15 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     """All pictures of an audit.
 
     ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
-    difficulty; ``alpha``, ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and
-    ``dossiers-1``, ... where the audit has what they show.
+    difficulty; ``overfitting`` of a victim that was trained here; ``alpha``, ``reliability``,
+    ``normality``, ``grid``, ``grid-2``, ... and ``dossiers-1``, ... where the audit has what they
+    show.
     """
     result = audit.result
     return (
         *_roc_pictures(audit),
         *_distribution_pictures(audit),
+        *_overfitting_pictures(audit.overfitting),
         *_alpha_pictures(result),
         *_reliability_pictures(result),
         *_normality_pictures(result),
@@ -109,6 +112,20 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; 0 where one of them does not vary."""
     spread = float(a.std() * b.std())
     return float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread else 0.0
+
+
+def _overfitting_pictures(found: Overfitting | None) -> list[Picture]:
+    if found is None:
+        return []
+    return [
+        Picture(
+            "overfitting",
+            "Errors in the course of the training",
+            "Mean error of members and of non-members, and the training loss, by epoch. "
+            + overfitting_sentence(found),
+            png(overfitting_figure(found)),
+        )
+    ]
 
 
 def _alpha_pictures(result: AuditResult) -> list[Picture]:

@@ -142,6 +142,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
         "utility": words.utility_sentence(result.utility) if result.utility else "",
+        "overfitting": words.overfitting_sentence(audit.overfitting) if audit.overfitting else "",
         "correspondence": words.correspondence_sentence(result.correspondence),
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},

@@ -21,6 +21,7 @@ from mia_lab.evaluation.results import (
     Evaluation,
     GridPoint,
     Knowledge,
+    Overfitting,
     Utility,
     Verdict,
 )
@@ -261,6 +262,17 @@ def correspondence_sentence(found: Correspondence) -> str:
     if found.holds:
         return f"The answers belong to their targets: {measured}."
     return f"The answers do not belong to their targets: {measured}; {UNRELATED}"
+
+
+def overfitting_sentence(found: Overfitting) -> str:
+    """How far the errors of members and of non-members have parted at the end of the training."""
+    last = found.means[-1]
+    members, nonmembers = last.members, last.nonmembers
+    return (
+        f"After epoch {last.epoch} the mean reconstruction error is "
+        f"{interval(members.value, members.ci95)} for {found.n_members} members and "
+        f"{interval(nonmembers.value, nonmembers.ci95)} for {found.n_nonmembers} non-members."
+    )
 
 
 def claim_sentence(result: AuditResult) -> str:

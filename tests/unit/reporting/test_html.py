@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audits import changed, make_audit
+from audits import changed, make_audit, make_overfitting
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
 from mia_lab.reporting.audit.figures import draw
@@ -331,7 +331,7 @@ def test_page_loads_nothing_and_runs_its_own_script_alone(
     assert inside <= page.ids
     assert all(load.startswith(("data:", "#")) for load in page.loads)
     assert not re.search(r"@import|url\(|https?://", html)
-    assert [bool(image["alt"]) for image in page.images] == [True] * 7
+    assert [bool(image["alt"]) for image in page.images] == [True] * len(pictures)
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
@@ -377,6 +377,22 @@ def test_page_escapes_what_it_is_given() -> None:
     assert "https://x" not in "".join(Page(html).loads)
     assert "&lt;b&gt;a" in html
     assert "b&amp;c" in html
+
+
+def test_the_course_of_the_training(audit, pictures) -> None:
+    html = render(audit, pictures)
+    page = Page(html)
+    assert (
+        "After epoch 8 the mean reconstruction error is 0.042 [0.032, 0.052] for 32 members and "
+        "0.140 [0.120, 0.160] for 30 non-members." in page.text
+    )
+    assert "Only the last epoch" not in page.text
+    assert '<a href="#training">' in html
+    alone = changed(audit, overfitting=make_overfitting((8,)))
+    assert "Only the last epoch is measured" in render(alone, draw(alone))
+    foreign = render(changed(audit, overfitting=None), ())
+    assert "#training" not in foreign
+    assert "Training" not in Page(foreign).text
 
 
 def test_grid_is_listed_and_the_best_is_named_for_what_it_is(audit, grid) -> None:
