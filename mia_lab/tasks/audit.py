@@ -23,6 +23,7 @@ from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.audit.words import text_table
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
+from mia_lab.reporting.index import audit_facts
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.attack import AttackInputs
 from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty
@@ -32,7 +33,7 @@ from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 from mia_lab.tasks.command import command_line
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.ending import end_run
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) 
     if common.is_sweep_point():  # the sweep prints a table of all points
         return
     print(text_table(report))
-    print_location(config, folder, shown)
+    end_run(config, shown, **audit_facts(report))
 
 
 class _TrainingLog:

@@ -17,7 +17,7 @@ from mia_lab.stages.decisions import DecisionsStage
 from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.ending import end_run
 
 GALLERY_ROWS = 6
 """Images shown: the most likely members."""
@@ -47,7 +47,7 @@ def run(config: Config, folder: Path, group: str) -> None:
             tracker.log_scoring(found, pictures)
     page = write_scores_html(found, pictures, folder)
     print(report.text(found))
-    print_location(config, folder, page)
+    end_run(config, page, report.summary(found)[0])
 
 
 def _check_resolution(fpr: float, n_auxiliary: int) -> None:

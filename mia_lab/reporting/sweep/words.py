@@ -91,13 +91,22 @@ def states(sweep: Sweep) -> str:
 
 def summary(sweep: Sweep) -> list[str]:
     """The findings in sentences: the state of the sweep, confounded splits, and the AUCs."""
-    total = len(sweep.points) + len(sweep.missing)
-    more = f" ({states(sweep)})" if len(sweep.done) < total else ""
-    lines = [f"{len(sweep.done)} of {total} points are done{more}."]
+    lines = [_progress(sweep)]
     if sweep.missing:
         lines.append(f"No folder: {listed(sweep.missing, NAMED)}.")
     lines += _confounded(sweep)
     return [*lines, _best(sweep), *_best_setting(sweep), _usual(sweep), *_split(sweep)]
+
+
+def finding(sweep: Sweep) -> str:
+    """How far the sweep has come, and its highest AUC."""
+    return f"{_progress(sweep)} {_best(sweep)}"
+
+
+def _progress(sweep: Sweep) -> str:
+    total = len(sweep.points) + len(sweep.missing)
+    more = f" ({states(sweep)})" if len(sweep.done) < total else ""
+    return f"{len(sweep.done)} of {total} points are done{more}."
 
 
 def _best(sweep: Sweep) -> str:
