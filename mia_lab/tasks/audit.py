@@ -185,8 +185,8 @@ def _dossiers(
     members, nonmembers = order[truth[order]], order[~truth[order]]
     chosen = {
         "Most exposed members": members,
-        "Members missed most": members[::-1],
-        "Non-members mistaken most": nonmembers,
+        "Least exposed members": members[::-1],
+        "Non-members most like members": nonmembers,
         "Easiest images": easy,
         "Hardest images": easy[::-1],
     }

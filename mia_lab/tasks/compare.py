@@ -35,7 +35,7 @@ from mia_lab.tasks.command import Clock, command_line
 from mia_lab.tasks.ending import end_run
 from mia_lab.types import VICTIM, Role, ScoreTable, Split, Strings
 
-SAME_ORDER = "same order of all images, nothing to test"
+SAME_ORDER = "both runs rank all images in the same order"
 
 
 def run(config: Config, folder: Path, group: str) -> None:

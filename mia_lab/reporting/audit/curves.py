@@ -247,8 +247,8 @@ def normality_figure(found: Normality) -> Figure:
 def _roc_axes(n_curves: int) -> tuple[Figure, Axes]:
     figure = new_figure(4.6 + 0.18 * (n_curves + 2))
     axes = figure.add_subplot()
-    axes.set_xlabel("false positive rate (non-members accused)")
-    axes.set_ylabel("true positive rate (members found)")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
     tidy(axes)
     return figure, axes
 

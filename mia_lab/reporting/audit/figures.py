@@ -160,7 +160,7 @@ def _reliability_pictures(result: AuditResult) -> list[Picture]:
     return [
         Picture(
             "reliability",
-            "Predicted probabilities against what came true",
+            "Predicted probabilities and shares of members",
             f"Share of members in bins of predicted probability. Brier scores: {scores}.",
             png(reliability_figure(found)),
         )
@@ -174,7 +174,7 @@ def _normality_pictures(result: AuditResult) -> list[Picture]:
     return [
         Picture(
             "normality",
-            "Are the references' log errors Gaussian?",
+            "Distribution of the log errors of reference models",
             f"Quantiles of {found.n} residuals of log errors from each image's mean: skewness "
             f"{found.skewness:.2f}, excess kurtosis {found.excess_kurtosis:.2f}, "
             f"{p_text(found.p_value)} by Shapiro and Wilk's test.",

@@ -33,11 +33,11 @@ LISTED = 200
 """Candidates listed on the page; ``scores.csv`` lists all of them."""
 
 BASELINES = {
-    "difficulty": "the difficulty alone, from whichever side tells more",
+    "difficulty": "the difficulty alone, in the direction that separates better",
     "features": "deep features of input and target, averaged over the image",
     "statistics": "colours, brightness and sharpness",
     "jpeg": "traces of JPEG compression",
-    "file": "the files: size, format, what is written beside the pixels",
+    "file": "the files: size, format and metadata",
 }
 """Descriptions of the known blind baselines."""
 
@@ -183,21 +183,21 @@ def facts(audit: AuditReport) -> list[Fact]:
     rates = [
         Fact(
             numbers.rate(tpr),
-            f"of the members found by it while at most {numbers.percent(fpr)} of the non-members "
-            "are accused",
+            f"of the members are found by this attack at a false positive rate of "
+            f"{numbers.percent(fpr)}",
         )
         for fpr, tpr in known[:1]
     ]
     return [
         Fact(
             f"{best.auc:.3f}",
-            f"AUC of the {best.name} attack, {low:.3f} to {high:.3f} with 95 % confidence; 0.5 is "
-            f"guessing{', less is the wrong direction' if best.is_reversed else ''}",
+            f"AUC of the {best.name} attack, 95 % interval {low:.3f} to {high:.3f}; 0.5 is "
+            f"guessing{', and less is the wrong direction' if best.is_reversed else ''}",
         ),
         *rates,
         Fact(
             f"{result.blind.max:.3f}",
-            f"AUC of {result.blind.best}, the best attack that never sees the victim",
+            f"AUC of {result.blind.best}, the best blind baseline, which never sees the victim",
         ),
         _sizes(Counts.of(audit.split)),
     ]

@@ -89,11 +89,12 @@ def summary(found: RunComparison) -> list[str]:
     lines = []
     if confounded:
         lines.append(
-            "Confounded splits, where an attack's AUC is not about membership alone: "
+            "Runs with a confounded split, where the AUC of an attack does not measure membership "
+            "alone: "
             f"{_some(confounded)}."
         )
     best = "; ".join(_best(found, attack) for attack in attacks_of(found))
-    lines.append(f"{len(found.runs)} runs. Highest AUC, chosen in hindsight: {best}.")
+    lines.append(f"Highest AUC of {len(found.runs)} runs, chosen in hindsight: {best}.")
     lines.append(_tested(found))
     for reason, pairs in untested(found).items():
         wholly = [runs for runs, attacks in pairs if not attacks]
@@ -123,7 +124,7 @@ def _tested(found: RunComparison) -> str:
         return "No two runs could be tested against each other."
     significant = [sentence(p) for p in tests if holm_p(p) < SIGNIFICANCE]
     start = (
-        f"Paired tests that find a difference, at Holm-adjusted p < {SIGNIFICANCE}: "
+        f"Paired tests with a significant difference (Holm-adjusted p < {SIGNIFICANCE}): "
         f"{len(significant)} of {len(tests)}"
     )
     return f"{start}: {_some(significant)}." if significant else f"{start}."
@@ -191,7 +192,7 @@ def text(found: RunComparison) -> str:
 
 def common_sentence(found: RunComparison) -> str:
     """What the labels don't repeat."""
-    return f"Common settings, where a label does not say otherwise: {found.common}."
+    return f"Settings of a run, unless its label says otherwise: {found.common}."
 
 
 def _rates(found: RunComparison) -> list[str]:
