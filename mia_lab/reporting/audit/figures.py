@@ -195,7 +195,8 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
     best = best_point(grid)
     marks = {CONFIGURED_NOTE: 0, BEST_NOTE: best}
     widths = np.array([high - low for low, high in (point.auc_ci95 for point in grid)])
-    limits, caption = colour_limits(values, widths), colour_note(values, widths)
+    limits = colour_limits(values, widths, (0, 1))
+    caption = colour_note(values, widths, limits)
     found = []
     for number, panel in enumerate(panels(settings), start=1):
         figure = heatmap(

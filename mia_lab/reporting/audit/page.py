@@ -24,6 +24,7 @@ from mia_lab.evaluation.results import (
 )
 from mia_lab.reporting import numbers
 from mia_lab.reporting.audit import words
+from mia_lab.reporting.audit.curves import BANDS
 from mia_lab.reporting.canvas import Picture, attack_colours
 from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.frames import score_frame
@@ -132,6 +133,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "headline": words.headline(result),
         "details": words.details(audit),
         "gate": gate.sentence(audit.gate) if audit.gate else "",
+        "bands": BANDS,
         "counts": Counts.of(audit.split),
         "facts": facts(audit),
         "interval": numbers.interval,

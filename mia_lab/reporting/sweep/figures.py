@@ -64,12 +64,14 @@ class Measure:
         words: what it is called on the page.
         value: of a setting.
         column: of the sweep's rows that holds its value at each point.
+        bounds: its smallest and its largest possible value.
     """
 
     name: str
     words: str
     value: Callable[[Setting], Mean | None]
     column: str
+    bounds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,10 @@ def draw(sweep: Sweep) -> tuple[Picture, ...]:
 
 def _measures(sweep: Sweep) -> list[Measure]:
     name = main_attack(sweep)
-    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc, "auc")]
+    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc, "auc", (0, 1))]
     if any(s.gain is not None for s in settings(sweep, name)):
         words = f"AUC gain, {name} over reconstruction"
-        measures.append(Measure("gain", words, lambda s: s.gain, "difference"))
+        measures.append(Measure("gain", words, lambda s: s.gain, "difference", (-1, 1)))
     return measures
 
 
@@ -125,7 +127,8 @@ def _pair(sweep: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture
     notes = [f"±{m.half_width:.3f}".replace("0.", ".", 1) if m.ci95 else "" for m in known]
     laid = panels([s.at for s in means], pair)
     widths = _widths(sweep, measure, means)
-    limits, caption = colour_limits(values, widths), colour_note(values, widths)
+    limits = colour_limits(values, widths, measure.bounds)
+    caption = colour_note(values, widths, limits)
     pictures = []
     for number, panel in enumerate(laid[:MOST], start=1):
         figure = heatmap(

@@ -151,7 +151,7 @@ def _usual(sweep: Sweep) -> str:
     more = (
         ""
         if usual is None
-        else f" {setting_text(sweep, usual).capitalize()} has the most common settings; its AUC is "
+        else f" The point with the most common settings, {setting_text(sweep, usual)}, has "
         f"{_area(usual)}."
     )
     return (

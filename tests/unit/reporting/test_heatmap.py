@@ -90,17 +90,21 @@ def test_numbers_have_three_decimals_and_no_leading_zero() -> None:
 
 def test_colours_span_at_least_a_typical_interval() -> None:
     """So that noise is not stretched over the whole scale."""
-    noise, nan = np.array([0.70, 0.71, 0.72]), np.nan
-    low, high = colour_limits(noise, np.array([0.1, 0.2, 0.9]))
-    assert (low, high) == pytest.approx((0.61, 0.81))
-    assert "differ by at most 0.020, less than the median 95 % interval is wide (0.200)" in (
-        colour_note(noise, np.array([0.1, 0.2, 0.9]))
+    noise, widths = np.array([0.70, 0.71, 0.72]), np.array([0.1, 0.2, 0.9])
+    limits = colour_limits(noise, widths, (0, 1))
+    assert limits == pytest.approx((0.61, 0.81))
+    assert colour_note(noise, widths, limits) == (
+        "The values differ by at most 0.020, but the median 95 % interval is 0.200 wide. So that "
+        "noise does not look like a pattern, the colours run from 0.61 to 0.81."
     )
-    wide = np.array([0.5, 0.9])
-    assert colour_limits(wide, np.array([0.1, nan])) == pytest.approx((0.5, 0.9))
-    assert colour_note(wide, np.array([0.1, nan])).endswith("95 % interval is 0.100 wide.")
-    assert colour_limits(wide, np.array([nan, nan])) == pytest.approx((0.5, 0.9))
-    assert colour_note(wide, np.array([nan, nan])) == "The values differ by at most 0.400."
+    assert colour_limits(noise, 10 * widths, (0, 1)) == (0, 1)
+    wide, widths = np.array([0.5, 0.9]), np.array([0.1, np.nan])
+    limits = colour_limits(wide, widths, (0, 1))
+    assert limits == pytest.approx((0.5, 0.9))
+    assert colour_note(wide, widths, limits).endswith("median 95 % interval is 0.100 wide.")
+    unknown = np.array([np.nan, np.nan])
+    assert colour_limits(wide, unknown, (0, 1)) == pytest.approx((0.5, 0.9))
+    assert colour_note(wide, unknown, limits) == "The values differ by at most 0.400."
 
 
 def test_notes_are_second_lines_and_axes_may_be_chosen() -> None:
