@@ -100,8 +100,8 @@ def colour_note(values: Floats, widths: Floats, limits: Limits) -> str:
     if typical <= spread:
         return f"{differ}; the median 95 % interval is {typical:.3f} wide."
     return (
-        f"{differ}, but the median 95 % interval is {typical:.3f} wide. So that noise does not look "
-        f"like a pattern, the colours run from {limits[0]:.2f} to {limits[1]:.2f}."
+        f"{differ}, but the median 95 % interval is {typical:.3f} wide. So that noise does not "
+        f"look like a pattern, the colours run from {limits[0]:.2f} to {limits[1]:.2f}."
     )
 
 

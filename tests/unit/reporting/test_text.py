@@ -59,7 +59,7 @@ def test_table_is_aligned(audit, result):
     assert header.endswith("excess over blind")
     has = {**result.knowledge, "membership": Knowledge(100, "pix2pix", 16, 8)}
     _, header, _, *rows = text_table(changed(audit, knowledge=has)).splitlines()
-    assert header.endswith("  the attacker has")
+    assert header.endswith("  the attacker needs")
     assert rows[0].endswith("  1 query")
     assert rows[1].endswith("  16 queries, 100 images, 8 trainings of pix2pix")
     assert rows[1].split()[0] == "membership"
@@ -147,9 +147,9 @@ def test_a_confounded_split_where_nothing_is_beyond_the_baseline(audit, result):
         dataclasses.replace(c, difference=-0.467, ci95=(-0.6, 0.0)) for c in result.excess
     )
     text = belief(changed(audit, blind=blind, excess=nothing))
-    assert "What it finds" not in text
+    assert "Excess of the attacks" not in text
     assert text.endswith(
-        "No attack finds anything beyond that baseline (AUC difference: reconstruction "
+        "No attack exceeds that baseline (AUC difference: reconstruction "
         "-0.467 [-0.600, +0.000], membership -0.467 [-0.600, +0.000])."
     )
 

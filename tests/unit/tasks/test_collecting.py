@@ -136,7 +136,7 @@ def test_heat_maps_and_words(sweep: Path) -> None:
     assert "12 of 12 points are done." in words
     assert "chosen in hindsight: 0.820 [0.720, 0.870] at point 10 (seed 1; layers 1,2; ridge auto)"
     half = stats.t.ppf(0.975, 2) * np.std(AREAS, ddof=1) / math.sqrt(3)
-    mean = f"0.770 [{0.77 - half:.3f}, {0.77 + half:.3f}] (n = 3), layers 1,2; ridge auto"
+    mean = f"0.770 [{0.77 - half:.3f}, {0.77 + half:.3f}] (n = 3) at layers 1,2; ridge auto"
     assert mean in words
     assert "The median of all 12 is 0.735, from 0.650 to 0.820." in words
     page = (sweep / "report.html").read_text()
@@ -277,8 +277,8 @@ def test_confounded_points_and_the_usual_one_are_named(tmp_path: Path) -> None:
         add(tmp_path, number, found=metrics(0.58 + number / 10, verdict), alpha=alpha, seed=number)
     words = " ".join(report.summary(gather(tmp_path)))
     assert "Splits: 3 sound, 1 confounded." in words
-    assert "not about membership alone: points 3. Highest AUC" in words
-    assert "the usual point, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
+    assert "does not measure membership alone: 3. Highest AUC" in words
+    assert "most common settings, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
     assert "at 3 of 4 points" in words
 
 
