@@ -205,7 +205,7 @@ def test_calibration_and_the_privacy_bound(
     }
     text = Page(render(changed(audit, decisions=decisions), ())).text
     assert "for any epsilon below 1.234 at delta 1e-05; 40 of 50 guesses are correct" in text
-    assert text.count("too few images") == 2
+    assert text.count("too few images to fit a sigmoid") == 2
 
 
 def test_blind_baselines_and_duplicates(

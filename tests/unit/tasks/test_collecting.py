@@ -138,7 +138,7 @@ def test_heat_maps_and_words(sweep: Path) -> None:
     half = stats.t.ppf(0.975, 2) * np.std(AREAS, ddof=1) / math.sqrt(3)
     mean = f"0.770 [{0.77 - half:.3f}, {0.77 + half:.3f}] (n = 3) at layers 1,2; ridge auto"
     assert mean in words
-    assert "The median of all 12 is 0.735, from 0.650 to 0.820." in words
+    assert "The median AUC of all 12 points is 0.735 (range 0.650 to 0.820)." in words
     page = (sweep / "report.html").read_text()
     assert "12 of 12 points are done." in page
     assert page.count("data:image/png") == 2
