@@ -89,7 +89,8 @@ def update_index(outputs: Path) -> int:
     Raises:
         OSError: the page cannot be written.
     """
-    written = None
+    # An empty list is written only in the place of another one.
+    written: dict[str, RunNote] | None = None if (outputs / INDEX).exists() else {}
     while (found := read_notes(outputs)) != written:
         partial = outputs / f".index-{uuid.uuid4().hex}"
         try:

@@ -64,8 +64,18 @@ def test_deleted_runs_vanish_and_unreadable_ones_are_skipped(tmp_path: Path) -> 
     (broken / "run.json").write_text("{")
     (other / "run.json").write_text('{"task": 1}')
     assert update_index(tmp_path) == 1
+    shutil.rmtree(tmp_path / "runs/kept")
+    assert update_index(tmp_path) == 0
+    assert "<a href=" not in page(tmp_path)
+    add(tmp_path, "kept")
+    assert update_index(tmp_path) == 1
     assert "kept" in page(tmp_path)
     assert not {"gone", "broken", "other"} & set(re.findall(">([a-z]+)</a>", page(tmp_path)))
+
+
+def test_no_list_of_no_runs(tmp_path: Path) -> None:
+    assert update_index(tmp_path) == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_ends_meanwhile_is_listed(
