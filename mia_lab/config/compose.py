@@ -53,7 +53,12 @@ def register_resolvers() -> None:
 
 
 def _run_name(task: str, data: str, victim: str) -> str:
-    """An audit is named after its victim, another task after itself."""
+    """An audit is named after data and victim, another task after data and itself.
+
+    A comparison reads no data.
+    """
+    if task == Task.compare.value:
+        return task
     return f"{data}_{victim if task == Task.audit.value else task}"
 
 

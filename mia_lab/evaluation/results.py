@@ -602,6 +602,37 @@ class AuditResult:
     grid: tuple[GridPoint, ...]
 
 
+@dataclass(frozen=True)
+class EpochMeans:
+    """Mean reconstruction errors after one epoch of a training.
+
+    Attributes:
+        epoch: from 1.
+        members, nonmembers: the means, with Student's intervals over images.
+    """
+
+    epoch: Annotated[int, Ge(1)]
+    members: Estimate
+    nonmembers: Estimate
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """The course of a victim's training.
+
+    Attributes:
+        n_members, n_nonmembers: images that the victim was queried with, in evaluation mode.
+        means: of their errors after some epochs, the last one included.
+        loss: float64 (E,), mean absolute error in the training step, of every epoch; empty if the
+            training does not tell it.
+    """
+
+    n_members: Count
+    n_nonmembers: Count
+    means: tuple[EpochMeans, ...]
+    loss: Floats
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
     """An audit's result, with everything else that its files, page and tracker show.
@@ -611,6 +642,7 @@ class AuditReport:
         result: the measured numbers.
         split: the roles of all images.
         dossiers: images to look at; empty with ``report.images=false``.
+        overfitting: the course of the victim's training; None if it was not trained here.
         gate: the outcome of ``fail_if``; None without a condition.
         timing_s: seconds that each part of this run took.
         record: what was run: versions, weights, seeds, data fingerprint (plain strings).
@@ -622,6 +654,7 @@ class AuditReport:
     result: AuditResult
     split: Split
     dossiers: tuple[Dossiers, ...]
+    overfitting: Overfitting | None
     gate: Gate | None
     timing_s: Mapping[str, float]
     record: Mapping[str, str]

@@ -20,6 +20,14 @@ from mia_lab.reporting.files import write_json, write_pictures
 LISTED = 20
 """Most problems, kinds of pictures and pairs of near-duplicates that are listed."""
 
+ROLES = {
+    "member": "members",
+    "nonmember": "non-members",
+    "auxiliary": "auxiliaries",
+    "candidate": "candidates",
+}
+"""Roles in the plural."""
+
 COLUMNS = 6
 """Pairs in one row of the contact sheet."""
 
@@ -71,7 +79,7 @@ def _identical(found: Check) -> list[str]:
 
 def _data(found: Check) -> list[str]:
     seen = found.inspection
-    counts = ", ".join(f"{n} {role}" for role, n in found.roles.items())
+    counts = ", ".join(f"{n} {ROLES.get(role, role)}" for role, n in found.roles.items())
     lines = [f"Roles: {counts}" + (f"; {found.groups} groups" if found.groups else "")]
     lines = lines if counts else []
     if found.dropped:
@@ -87,7 +95,7 @@ def _data(found: Check) -> list[str]:
             low, high = seen.values[side]
             lines.append(f"{side.capitalize()}s: {shown}; stored values from {low:g} to {high:g}")
     for reason, paths in found.passed_over.items():
-        lines.append(f"Passed over, {reason}: {len(paths)}, such as {paths[0]}")
+        lines.append(f"Skipped, {reason}: {len(paths)}, such as {paths[0]}")
     lines += seen.doubts
     if alike := seen.near_duplicates:
         pairs = listed([f"{one} and {other}" for one, other, _ in alike], 3)
@@ -100,7 +108,7 @@ def _data(found: Check) -> list[str]:
 
 def _victim(found: VictimCheck) -> list[str]:
     if found.correspondence is None:
-        return [f"{found.name} is trained by the audit; it cannot be queried before."]
+        return [f"The audit trains {found.name}, so a check cannot query it."]
     assert found.levels is not None
     (low, high, mean), (target_low, target_high, target_mean) = found.levels
     lines = [

@@ -28,15 +28,15 @@ from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
-from mia_lab.reporting.sweep.words import text
+from mia_lab.reporting.sweep.words import finding, text
 from mia_lab.store.disk import enough_room
 from mia_lab.store.session import Session
 from mia_lab.sweeps.composition import interpolations_parsed_once
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.goals import Sources, goal_key
-from mia_lab.tasks.latest import print_location
 
 log = logging.getLogger(__name__)
 
@@ -285,11 +285,12 @@ def _collect(
     command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
     try:
         with enough_room(folder), sweep_tracker(config, folder) as tracker:
-            print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
+            found = collect(folder, tracker, pictures=config.collect.pictures, command=command)
+        print(text(found))
     except (UserError, OSError) as error:
         log.error("the points cannot be collected: %s", reason_of(error))
         return error
-    print_location(config, folder, folder / "report.html")
+    end_run(config, folder / "report.html", finding(found), task="sweep", name=found.name)
     return None
 
 

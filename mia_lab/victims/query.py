@@ -106,6 +106,20 @@ def query(
     )
 
 
+def errors_of(victim: BlackBox, dataset: PairDataset, batch_size: int) -> Floats:
+    """Reconstruction errors of a victim that does not answer at random: float64 (len(dataset),).
+
+    Raises:
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+    """
+    return np.concatenate(
+        [
+            reconstruction_error(_check(victim.translate(batch.condition), batch), batch.y.numpy())
+            for batch in dataset.batches(batch_size)
+        ]
+    )
+
+
 def repeat_queries(victim: BlackBox, dataset: PairDataset) -> Determinism:
     """Query a victim with the same images again, alone and in company.
 
