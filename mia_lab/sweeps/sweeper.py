@@ -21,13 +21,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
-from tqdm import tqdm
 
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
+from mia_lab.progress import progress
 from mia_lab.reporting.sweep.words import text
 from mia_lab.store.disk import enough_room
 from mia_lab.store.session import Session
@@ -64,8 +64,8 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     if not grid:
         raise UserError("the grid has no points: one of the keys is given an empty range")
     with interpolations_parsed_once():
-        progress = tqdm(grid, "checking points", delay=2, leave=False)
-        checked = [_checked(sweeper, overrides) for overrides in progress]
+        points_checked = progress(grid, "checking points", "points", is_brief=True)
+        checked = [_checked(sweeper, overrides) for overrides in points_checked]
     asked = len(grid)
     grid, checked = _distinct(grid, checked)
     configs = [found for found in checked if isinstance(found, Config)]
@@ -207,7 +207,7 @@ def _plan(
     _refuse_foreign_folders(folder)
     sources = Sources()
     points = []
-    for number, found in enumerate(tqdm(checked, "checking data", delay=2, leave=False)):
+    for number, found in enumerate(progress(checked, "checking data", "points", is_brief=True)):
         point = _planned(folder / str(number), overrides[number], found, sources)
         with point_locked(session, point.folder, _known(point.folder)):
             before = _known(point.folder)
