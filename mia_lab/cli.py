@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import textwrap
 import time
 import uuid
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +33,9 @@ PACKAGE = Path(__file__).resolve().parent
 
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """The configuration tree: inside an installed wheel, beside the package in a checkout."""
+
+HELP_COLUMN = 19
+"""Where the words begin that ``conf/hydra/help`` explains a group with."""
 
 GATE_FAILED = 3
 """Exit code of an audit whose ``fail_if`` holds."""
@@ -65,7 +70,7 @@ def main() -> None:
             _tidy(folder)
 
     try:
-        sys.argv[1:] = hydra_arguments(sys.argv[1:])
+        sys.argv[1:] = hydra_arguments(sys.argv[1:] or ["--help"])
         job()
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -94,6 +99,7 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
     OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("choices", _choices, replace=True)
 
 
 def _run_name(task: str, data: str, victim: str) -> str:
@@ -122,6 +128,14 @@ def _sweep_name(overrides: Sequence[str]) -> str:
     title = words.get("sweep") or words.get("experiment") or "sweep"
     plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
     return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
+
+
+def _choices(group: str, *, _root_: DictConfig) -> str:
+    """The choices of a config group for ``--help``, the chosen one in brackets."""
+    names = GlobalHydra.instance().config_loader().get_group_options(group)
+    chosen = _root_.hydra.runtime.choices.get(group)
+    words = [f"[{n}]" if n == chosen else n for n in names if not n.startswith("_")]
+    return textwrap.indent(textwrap.fill(", ".join(words), 80), " " * HELP_COLUMN)
 
 
 def run_task(config: Config) -> None:
