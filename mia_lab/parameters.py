@@ -84,6 +84,22 @@ ImageSize = Annotated[int | list[int], BeforeValidator(_one_or_two_sides)]
 """Size of pictures, in pixels: the side of a square, or [width, height]."""
 
 
+def _colours(palette: object) -> object:
+    """Their levels and their number are checked with what reads them."""
+    for colour in palette if isinstance(palette, list) else [palette]:
+        is_list = isinstance(colour, list) and len(colour) == 3
+        if not is_list or not all(type(level) is int for level in colour):
+            raise ValueError(
+                "must be a list of colours [red, green, blue], one for each class, such as "
+                "[[0,0,0],[255,0,0]]"
+            )
+    return palette
+
+
+Palette = Annotated[list[list[int]], BeforeValidator(_colours)]
+"""Colours of classes: [red, green, blue] each."""
+
+
 def width_height(size: int | Sequence[int]) -> tuple[int, int]:
     """Width and height of an :data:`ImageSize`."""
     width, height = (size, size) if isinstance(size, int) else size

@@ -32,6 +32,7 @@ from mia_lab.parameters import (
     NonNegative,
     NonNegativeInt,
     OpenUnitInterval,
+    Palette,
     PathName,
     Positive,
     PositiveInt,
@@ -99,7 +100,7 @@ class Data(Section):
     target_dir: PathName | None
     match: Text | None
     input_encoding: InputEncoding
-    palette: list[list[int]] | None
+    palette: Palette | None
     ignore_label: int | None
     instances: bool
     image_size: ImageSize
