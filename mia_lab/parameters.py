@@ -86,7 +86,8 @@ ImageSize = Annotated[int | list[int], BeforeValidator(_one_or_two_sides)]
 
 def _colours(palette: object) -> object:
     """Their levels and their number are checked with what reads them."""
-    for colour in palette if isinstance(palette, list) else [palette]:
+    colours: list[object] = palette if isinstance(palette, list) else [palette]
+    for colour in colours:
         is_list = isinstance(colour, list) and len(colour) == 3
         if not is_list or not all(type(level) is int for level in colour):
             raise ValueError(
