@@ -88,8 +88,8 @@ def _colours(palette: object) -> object:
     """Their levels and their number are checked with what reads them."""
     colours: list[object] = palette if isinstance(palette, list) else [palette]
     for colour in colours:
-        is_list = isinstance(colour, list) and len(colour) == 3
-        if not is_list or not all(type(level) is int for level in colour):
+        levels: list[object] = colour if isinstance(colour, list) else []
+        if len(levels) != 3 or not all(type(level) is int for level in levels):
             raise ValueError(
                 "must be a list of colours [red, green, blue], one for each class, such as "
                 "[[0,0,0],[255,0,0]]"

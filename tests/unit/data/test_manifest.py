@@ -23,8 +23,8 @@ POOL = [f"train/{i}" for i in range(20)]
         ("", "needs a header"),
         (
             "id,role\nnowhere,member\n",
-            r":2: id 'nowhere' is not in the dataset: it lacks the folder and no image has the name "
-            r"'nowhere'; the nearest id is 'train/",
+            r":2: id 'nowhere' is not in the dataset: it lacks the folder and no image has the "
+            r"name 'nowhere'; the nearest id is 'train/",
         ),
         ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
         ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
