@@ -14,6 +14,22 @@ T = TypeVar("T")
 BRIEF_S = 2.0
 """A brief step shows nothing until it has taken this long."""
 
+SLOW = 90
+"""From this many seconds on, a duration is told in minutes; from as many minutes, in hours."""
+
+
+def duration(seconds: float) -> str:
+    """A duration in words.
+
+    Example:
+        >>> duration(0.2), duration(300), duration(7000)
+        ('1 s', '5 min', '1.9 h')
+    """
+    if seconds < SLOW:
+        return f"{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"{round(minutes)} min" if minutes < SLOW else f"{minutes / 60:.1f} h"
+
 
 def progress(
     steps: Iterable[T], name: str, unit: str = "images", *, is_brief: bool = False

@@ -173,6 +173,8 @@ TASKS: dict[Task, Callable[[Config], None]] = {
 
 def _check_ranges(config: Config, *sections: str) -> None:
     """Types and ranges of components of this package; their signatures are checked later."""
+    if "difficulty" in sections:
+        build.grid(config)  # a section of its own
     for section in sections:
         check_stated_types(section, getattr(config, section))
 
