@@ -74,7 +74,7 @@ def main() -> None:
         job()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on with what is stored")
+        sys.exit("interrupted; the same command continues from the stored results")
     except SweepFailedError as error:
         sys.exit(GATE_FAILED if error.by_gate else 1)  # the table has said it
     except CONFIGURATION_ERRORS as error:

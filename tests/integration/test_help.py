@@ -64,3 +64,15 @@ def test_the_examples_compose(text: str) -> None:
         arguments = hydra_arguments(shlex.split(line))
         plain = [a for a in arguments if a not in ("-m", "hydra/launcher=local", "seed=1,2,3")]
         composed(*plain)
+
+
+def test_options_that_name_nothing(command: Command) -> None:
+    assert "--config-name gone: no such configuration" in command("--config-name", "gone").error
+    command.conf = Path("gone")
+    assert "gone: no such folder" in command("seed=1").error
+
+
+def test_only_launchers_are_proposed(command: Command) -> None:
+    ran = command("-m", "hydra/launcher=locl", "seed=1")
+    assert 'did you mean "local"?' in ran.error
+    assert "slurm_settings" not in ran.error
