@@ -456,11 +456,11 @@ class DecisionQuality:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The outcome of ``fail_if``.
+class Outcome:
+    """The outcome of one condition of ``fail_if``.
 
     Attributes:
-        condition: as it was given, such as ``auc/membership > 0.6``.
+        condition: such as ``auc/membership > 0.6``.
         value: of its metric; None where the audit could not measure it.
         failed: whether the condition holds or cannot be decided, the attack is reversed, or the
             answers do not belong to their targets.
@@ -474,6 +474,21 @@ class Gate:
     failed: bool
     reversed: bool = False
     unrelated: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The outcome of ``fail_if``.
+
+    Attributes:
+        condition: as it was given: conditions joined by ``or``.
+        failed: whether one of the conditions failed.
+        outcomes: of each condition, in order.
+    """
+
+    condition: str
+    failed: bool
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True)

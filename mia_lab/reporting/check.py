@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mia_lab.data.picture import visible
 from mia_lab.errors import listed
 from mia_lab.evaluation.results import Check, Estimated, Gallery, VictimCheck
+from mia_lab.progress import duration
 from mia_lab.reporting.audit.dossiers import gallery_alt, samples_figure
 from mia_lab.reporting.audit.words import correspondence_sentence
 from mia_lab.reporting.canvas import Picture, png, shortened
@@ -30,9 +31,6 @@ ROLES = {
 
 COLUMNS = 6
 """Pairs in one row of the contact sheet."""
-
-SLOW = 90
-"""Seconds from which a time is told in minutes."""
 
 
 def sentences(found: Check) -> dict[str, list[str]]:
@@ -124,8 +122,8 @@ def _victim(found: VictimCheck) -> list[str]:
 def costs_sentence(costs: Sequence[Estimated]) -> str:
     """Time and disk of an audit."""
     known = [cost for cost in costs if cost.seconds is not None]
-    parts = ", ".join(f"{cost.part} {_duration(cost.seconds or 0.0)}" for cost in known)
-    total = _duration(sum(cost.seconds or 0.0 for cost in known))
+    parts = ", ".join(f"{cost.part} {duration(cost.seconds or 0.0)}" for cost in known)
+    total = duration(sum(cost.seconds or 0.0 for cost in known))
     unknown = [cost.part for cost in costs if cost.seconds is None]
     without = f"; {', '.join(unknown)} could not be timed" if unknown else ""
     megabytes = sum(cost.stored for cost in costs) / 1e6
@@ -133,13 +131,6 @@ def costs_sentence(costs: Sequence[Estimated]) -> str:
         f"An audit as configured takes about {total} on this machine ({parts}){without}, and "
         f"{megabytes:.0f} MB in the store. Attacks and statistics take some seconds more."
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < SLOW:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{round(minutes)} min" if minutes < SLOW else f"{minutes / 60:.1f} h"
 
 
 def by_kind(problems: Sequence[str]) -> tuple[str, ...]:

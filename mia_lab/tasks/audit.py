@@ -65,8 +65,10 @@ def run(config: Config, folder: Path, group: str) -> None:
             overfitting = course.result(store) if course else None
             report = audit_report(config, stages, store, result, overfitting)
             _write(config, report, tracker, folder)
-    if report.gate is not None and report.gate.failed:
-        raise GateFailedError(f"fail_if: {sentence(report.gate)}")
+    if report.gate is not None:
+        if report.gate.failed:
+            raise GateFailedError(f"fail_if: {sentence(report.gate)}")
+        print(f"fail_if: passed, {sentence(report.gate)}")
 
 
 def _train(

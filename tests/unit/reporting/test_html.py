@@ -14,7 +14,14 @@ import pytest
 
 from audits import changed, make_audit, make_overfitting
 from mia_lab.evaluation import gate
-from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
+from mia_lab.evaluation.results import (
+    AuditReport,
+    AuditResult,
+    EpsilonBound,
+    Gate,
+    Outcome,
+    Verdict,
+)
 from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.audit.words import details, headline
 from mia_lab.reporting.canvas import Picture
@@ -110,7 +117,8 @@ def test_the_verdict_on_the_split_is_said_in_words(
 
 @pytest.mark.parametrize("failed", [True, False])
 def test_the_gate_is_reported(audit: AuditReport, failed: bool) -> None:
-    found = Gate("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
+    outcome = Outcome("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
+    found = Gate(outcome.condition, failed, (outcome,))
     text = Page(render(changed(audit, gate=found), ())).text
     assert ("Gate failed" if failed else "Gate passed") in text
     assert gate.sentence(found) in text
