@@ -24,9 +24,8 @@ def test_the_time_left_is_that_of_the_points_so_far(
     now = 1000.0
     monkeypatch.setattr(course.time, "monotonic", lambda: now)
     running, points = Course(4), [Point(Path(str(number)), ()) for number in range(4)]
-    for point, done, seconds in zip(
-        points, (DONE, FAILED, DONE, DONE), (100, 20, 0, 5), strict=True
-    ):
+    outcomes = ((DONE, 100), (FAILED, 20), (DONE, 0), (DONE, 5))
+    for point, (done, seconds) in zip(points, outcomes, strict=True):
         now += seconds
         running.ended(point, done, Path("log"))
     assert caplog.messages == [
