@@ -40,11 +40,11 @@ import numpy as np
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
-from tqdm import tqdm
 
 import shared
 from mia_lab.config.compose import composed
 from mia_lab.errors import UserError
+from mia_lab.progress import progress
 from mia_lab.reporting.canvas import png
 from mia_lab.reporting.frames import attack_rows
 from mia_lab.reporting.sweep.settings import SETTINGS
@@ -205,7 +205,7 @@ def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
     tables = by_measurement(read(file), every)
     wanted = [place for place, rows in enumerate(tables) if not rows]
     print(f"{study.name}/{name}: {len(every) - len(wanted)} of {len(every)} measurements are there")
-    for place in tqdm(wanted, "measuring", unit=" measurements", leave=False, disable=not wanted):
+    for place in progress(wanted, "measuring", "measurements", is_brief=True):
         what, work = every[place]
         made, threads = [*work()], torch.get_num_threads()
         origin = {

@@ -56,17 +56,20 @@ def main() -> None:
             _tidy(folder)
 
     try:
-        sys.argv[1:] = hydra_arguments(sys.argv[1:])
+        sys.argv[1:] = hydra_arguments(sys.argv[1:] or ["--help"])
         job()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on with what is stored")
+        sys.exit("interrupted; the same command continues from the stored results")
     except SweepFailedError as error:
         sys.exit(GATE_FAILED if error.by_gate else 1)  # the table has said it
     except CONFIGURATION_ERRORS as error:
         sys.exit(_refuse(explain(error), traceback_wanted))
     except UserError as error:
         sys.exit(_refuse(str(error), traceback_wanted))
+    except BrokenPipeError:  # of `| head`; what is left to print goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if full := full_disk(error, _log_folder()):
             sys.exit(_refuse(str(full), traceback_wanted))

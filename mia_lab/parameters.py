@@ -84,6 +84,23 @@ ImageSize = Annotated[int | list[int], BeforeValidator(_one_or_two_sides)]
 """Size of pictures, in pixels: the side of a square, or [width, height]."""
 
 
+def _colours(palette: object) -> object:
+    """Their levels and their number are checked with what reads them."""
+    colours: list[object] = palette if isinstance(palette, list) else [palette]
+    for colour in colours:
+        levels: list[object] = colour if isinstance(colour, list) else []
+        if len(levels) != 3 or not all(type(level) is int for level in levels):
+            raise ValueError(
+                "must be a list of colours [red, green, blue], one for each class, such as "
+                "[[0,0,0],[255,0,0]]"
+            )
+    return palette
+
+
+Palette = Annotated[list[list[int]], BeforeValidator(_colours)]
+"""Colours of classes: [red, green, blue] each."""
+
+
 def width_height(size: int | Sequence[int]) -> tuple[int, int]:
     """Width and height of an :data:`ImageSize`."""
     width, height = (size, size) if isinstance(size, int) else size

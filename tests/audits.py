@@ -18,12 +18,14 @@ from mia_lab.evaluation.results import (
     Correspondence,
     DecisionQuality,
     Dossiers,
+    EpochMeans,
     EpsilonBound,
     Estimate,
     Evaluation,
     Gallery,
     GridPoint,
     Knowledge,
+    Overfitting,
 )
 from mia_lab.evaluation.slices import slices
 from mia_lab.types import ScoreTable, Split
@@ -98,12 +100,23 @@ def make_audit(
             content=np.array([f"{i:064x}" for i in range(len(names))]),
         ),
         dossiers=(make_dossiers(names, size),),
+        overfitting=make_overfitting(),
         gate=None,
         timing_s={"victim": 61.25, "attacks": 0.5},
         record={"mia_lab": "0.1.0", "seed": "0"},
         command="python -m mia_lab +experiment=facades_pix2pix",
         config="seed: 0\n",
     )
+
+
+def make_overfitting(epochs: tuple[int, ...] = (1, 2, 4, 8)) -> Overfitting:
+    """Of a training whose members are learned, and non-members are not."""
+    members = {epoch: 0.12 / epoch**0.5 for epoch in epochs}
+    means = tuple(
+        EpochMeans(epoch, Estimate(low, (low - 0.01, low + 0.01)), Estimate(0.14, (0.12, 0.16)))
+        for epoch, low in members.items()
+    )
+    return Overfitting(32, 30, means, np.linspace(0.2, 0.1, epochs[-1]))
 
 
 def make_dossiers(names: np.ndarray, size: int) -> Dossiers:

@@ -23,7 +23,10 @@ from mia_lab.store import Stage
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "tests" / "golden" / "versions.json"
 
-LEFT_OUT = ("config", "stages", "tasks", "sweeps", "reporting", "store", "cli", "parameters")
+LEFT_OUT = (
+    *("config", "stages", "tasks", "sweeps", "reporting", "store", "cli", "parameters"),
+    "progress",
+)
 """Parts of the package that compute no number of a component."""
 
 

@@ -22,7 +22,6 @@ from PIL import Image
 from scipy.linalg import lstsq
 from skimage.transform import resize as skimage_resize
 from sklearn.linear_model import Ridge
-from tqdm import tqdm
 
 import shared
 from mia_lab.backbones.backbone import Backbone
@@ -33,6 +32,7 @@ from mia_lab.difficulty.features import extract, prepare, target_pixels
 from mia_lab.difficulty.protocol import PixelProtocol, pixel_order
 from mia_lab.difficulty.score import FactorBatch, Setting, score_batch
 from mia_lab.errors import UserError
+from mia_lab.progress import progress
 from mia_lab.types import PairBatch
 
 IMAGES = 20
@@ -140,7 +140,7 @@ def grid_by_sklearn(maps: list[torch.Tensor], target: np.ndarray, image_id: str)
     train, test = training_rows(image_id)
     seconds = 0.0
     points = list(itertools.product(SUBSETS, PENALTIES))
-    for subset, ridge in tqdm(points, desc="refitting with scikit-learn", unit=" points"):
+    for subset, ridge in progress(points, "refitting with scikit-learn", "points"):
         columns = np.concatenate([blocks[k - 1] for k in subset], axis=1)
         start = time.perf_counter()
         model = Ridge(alpha=ridge).fit(columns[train], target[train])
@@ -187,7 +187,7 @@ def timed(pairs: list[PairBatch]) -> Iterator[tuple[str, float, str]]:
     # In turns, but several images a turn, as each would be used: the threads of one library spin
     # for a while after a call, and would slow the first image of the next rival.
     turns = [pairs[start : start + TURN] for start in range(0, len(pairs), TURN)]
-    for turn in tqdm(turns, desc="timing", unit=" turns"):
+    for turn in progress(turns, "timing", "turns"):
         for number, rival in enumerate(rivals):
             rival(Stopwatch(), turn[0])  # warming up
             scores.setdefault(number, []).extend(rival(watch, pair) for pair in turn)

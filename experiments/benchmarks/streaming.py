@@ -7,11 +7,15 @@ stored, and with a budget that they exceed.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections import deque
@@ -57,19 +61,21 @@ def run(images: int, keep_gb: float, folder: Path) -> dict[str, float]:
         "tracking.mode=disabled", f"paths.outputs={folder}",
     ]  # fmt: skip
     start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, bufsize=1
-    )
+    terminal, its_end = pty.openpty()  # bars, which tell the rates, are drawn on a terminal only
+    termios.tcsetwinsize(terminal, (24, 100))
+    process = subprocess.Popen(command, stderr=its_end, stdout=subprocess.DEVNULL, text=True)
+    os.close(its_end)
     peak = [0.0]
     watcher = threading.Thread(target=peak_memory, args=(process, peak))
     watcher.start()
     seen: dict[str, list[tuple[int, float]]] = {}
-    assert process.stderr is not None
     told: deque[str] = deque(maxlen=20)
-    for line in process.stderr:  # universal newlines: the bar's carriage returns end lines
-        told.append(line)
-        if match := re.search(rf"^(\w+ \w+):.*?(\d+)/{images} ", line):
-            seen.setdefault(match[1], []).append((int(match[2]), time.perf_counter()))
+    # The process closes its end with an error. A bar's carriage returns end lines.
+    with contextlib.suppress(OSError), os.fdopen(terminal, encoding="utf-8") as lines:
+        for line in lines:
+            told.append(line)
+            if match := re.search(rf"^(\w+ \w+):.*?(\d+)/{images} ", line):
+                seen.setdefault(match[1], []).append((int(match[2]), time.perf_counter()))
     watcher.join()
     if process.wait():
         raise RuntimeError(f"{shlex.join(command)}\n{''.join(told)}")

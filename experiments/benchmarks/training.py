@@ -22,12 +22,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 import shared
 from mia_lab.data.dataset import PairDataset, collate
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.hardware import resolve_precision
+from mia_lab.progress import progress
 from mia_lab.types import PairBatch
 from mia_lab.victims.files import LOSSES_FILE
 from mia_lab.victims.pix2pix import Pix2Pix
@@ -215,7 +215,7 @@ def timed(asked: Settings) -> Iterator[tuple[str, float, str]]:
         pass  # decoded
     rates: dict[str, list[float]] = {name: [] for name in RIVALS}
     last: dict[str, list[list[float]]] = {name: [] for name in RIVALS}
-    for turn in tqdm(range(asked.turns), "training in turns", leave=False):
+    for turn in progress(range(asked.turns), "training in turns", "turns"):
         for name in RIVALS if turn % 2 else reversed(RIVALS):
             rate, losses = RIVALS[name](dataset, asked)
             rates[name].append(rate)

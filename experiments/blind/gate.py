@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
-from tqdm import tqdm
 
 import shared
 from mia_lab.backbones.backbone import Backbone
@@ -25,6 +24,7 @@ from mia_lab.data.splits import Counts, assign_official, assign_resplit
 from mia_lab.difficulty.single_image import SingleImageDifficulty
 from mia_lab.evaluation.blind import judge_split
 from mia_lab.evaluation.results import Blind
+from mia_lab.progress import progress
 from mia_lab.stages.pooled import BASELINE
 
 IMAGE_SIZE = 64
@@ -55,10 +55,10 @@ class Seen:
     def __call__(self, source: PairSource, ids: Sequence[str]) -> View:
         files = getattr(source, "files", lambda _: ())
         dataset = PairDataset(source, ids, IMAGE_SIZE)
-        told = tqdm(ids, "reading", unit=" images", leave=False)
+        told = progress(ids, "reading", is_brief=True)
         rows = {i: traces.traces(dataset.load(i), files(i)) for i in told}
         difficulty, pooled = [], []
-        for batch in tqdm(dataset.batches(16), "scoring", unit=" batches", leave=False):
+        for batch in progress(dataset.batches(16), "scoring", "batches", is_brief=True):
             difficulty += self._scorer.score(self._scorer.factors([batch]), 0).mean()[:, 0].tolist()
             pooled.append(np.concatenate([pool(self._backbone, b) for b in (batch.x, batch.y)], 1))
         features = {BASELINE: np.concatenate(pooled)} | traces.table(rows).sets(list(ids))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from tqdm import tqdm
 
 import shared
 from mia_lab.evaluation import auc_interval
 from mia_lab.evaluation.bootstrap import auc_bootstrap_interval, tpr_draws, tpr_interval
+from mia_lab.progress import progress
 
 DRAWS = 2000
 AREAS = (0.5, 0.8, 0.95, 0.98)
@@ -46,7 +46,7 @@ def independent(n: int, area: float) -> Iterator[Row]:
     true = {"AUC, DeLong": area, "AUC, bootstrap": area}
     true |= {f"TPR at {100 * f:g} % FPR": float(ndtr(shift + ndtri(f))) for f in fprs}
     limits: dict[str, list[tuple[float, float]]] = {name: [] for name in true}
-    for _ in tqdm(range(DRAWS), f"n {n}, AUC {area}", leave=False):
+    for _ in progress(range(DRAWS), f"n {n}, AUC {area}", "draws", is_brief=True):
         scores = rng.normal(size=2 * n) + shift * is_member
         found = [auc_interval(scores, is_member), auc_bootstrap_interval(scores, is_member, rng)]
         found += [*tpr_interval(tpr_draws(scores, is_member, fprs, rng)).T]
@@ -66,7 +66,8 @@ def clustered(clusters: int, size: int, rho: float, area: float) -> Iterator[Row
     groups = code.astype(str)
     limits: dict[str, list[tuple[float, float]]] = {}
     fprs, true = (0.1,), float(ndtr(shift + ndtri(0.1)))
-    for _ in tqdm(range(DRAWS), f"clusters {clusters}, rho {rho}, AUC {area}", leave=False):
+    name = f"clusters {clusters}, rho {rho}, AUC {area}"
+    for _ in progress(range(DRAWS), name, "draws", is_brief=True):
         shared = rng.normal(size=2 * clusters)[code]
         own = rng.normal(size=2 * n)
         scores = np.sqrt(rho) * shared + np.sqrt(1 - rho) * own + shift * is_member

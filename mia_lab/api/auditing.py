@@ -26,7 +26,7 @@ from mia_lab.reporting.html import render, write_html
 from mia_lab.stages.graph import run_stages
 from mia_lab.store.disk import write_file
 from mia_lab.tasks import common
-from mia_lab.tasks.audit_report import audit_report
+from mia_lab.tasks.audit_report import audit_report, training_course
 from mia_lab.types import Role
 
 
@@ -104,9 +104,12 @@ def audit(
         goals = stages.goals(None)
         with common.started(config, temporary, goals) as store:
             common.checked_split(stages, store, temporary)
+            if course := training_course(stages):
+                course.train(store)
             result = store.result(goals[0])
             assert isinstance(result, AuditResult)
-            report = audit_report(config, stages, store, result)
+            overfitting = course.result(store) if course else None
+            report = audit_report(config, stages, store, result, overfitting)
             return Audit(replace(report, command=""))
 
 
@@ -152,7 +155,7 @@ class Audit:
     @property
     def summary(self) -> str:
         """The verdict in sentences."""
-        return words.verdict(self._found.result)
+        return words.verdict(self._found)
 
     @property
     def missing_baselines(self) -> tuple[str, ...]:

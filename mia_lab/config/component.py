@@ -14,13 +14,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mia_lab.config.messages import missing_value, unknown_key
 from mia_lab.config.signature import Parameter, signature_of
-from mia_lab.errors import UserError, one_line
+from mia_lab.errors import UserError, nearest, one_line
 from mia_lab.store.content import content_sha256, source_sha256
 
 TARGET, PARTIAL, NAME = "_target_", "_partial_", "name"
@@ -220,7 +221,7 @@ def _located(key: str, target: str) -> Any:
         found: Any = _imported(target)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{key}.{TARGET}={target}: cannot be imported ({reason})") from error
+        raise UserError(f"{key}.{TARGET}={target}: cannot be imported: {reason}") from error
     if not callable(found):
         raise UserError(f"{key}.{TARGET}={target}: is no class or function")
     # Such as os.system, which would be called before its result turns out to be no component.
@@ -251,8 +252,22 @@ def _imported(target: str) -> Any:
             is_no_module = error.name is not None and f"{name}.".startswith(f"{error.name}.")
             if is_no_module and length > 1:
                 continue
+            if is_no_module:
+                raise ImportError(
+                    f"there is no module {name}; add the folder that holds it to PYTHONPATH: "
+                    "export PYTHONPATH=FOLDER"
+                ) from error
             raise
         for attribute in path[length:]:
-            found = getattr(found, attribute)
+            found = _attribute(found, attribute)
         return found
-    raise ImportError("give module.Name")
+    raise ImportError("write module.Name")
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """What a module or class has under a name; the error proposes the name that is most like it."""
+    if hasattr(owner, name):
+        return getattr(owner, name)
+    modules = [module.name for module in iter_modules(getattr(owner, "__path__", []))]
+    hint = nearest(name, [*dir(owner), *modules])
+    raise ImportError(f"{owner.__name__} has no {name}{hint}")

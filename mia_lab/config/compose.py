@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from omegaconf import OmegaConf
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config.choices import Layout, Protocol, Task
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
@@ -22,6 +24,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """The configuration tree: inside an installed wheel, beside the package in a checkout."""
+
+HELP_COLUMN = 19
+"""Where the words begin that ``conf/hydra/help`` explains a group with."""
 
 
 def composed(*overrides: str) -> Config:
@@ -50,10 +55,16 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
     OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("choices", _choices, replace=True)
 
 
 def _run_name(task: str, data: str, victim: str) -> str:
-    """An audit is named after its victim, another task after itself."""
+    """An audit is named after data and victim, another task after data and itself.
+
+    A comparison reads no data.
+    """
+    if task == Task.compare.value:
+        return task
     return f"{data}_{victim if task == Task.audit.value else task}"
 
 
@@ -78,3 +89,11 @@ def _sweep_name(overrides: Sequence[str]) -> str:
     title = words.get("sweep") or words.get("experiment") or "sweep"
     plain = "".join(c if c.isalnum() or c in "_-" else "+" for c in title)[:60]
     return f"{plain}_{sha256_of([str(o) for o in overrides])[:8]}"
+
+
+def _choices(group: str, *, _root_: DictConfig) -> str:
+    """The choices of a config group for ``--help``, the chosen one in brackets."""
+    names = GlobalHydra.instance().config_loader().get_group_options(group)
+    chosen = _root_.hydra.runtime.choices.get(group)
+    words = [f"[{n}]" if n == chosen else n for n in names if not n.startswith("_")]
+    return textwrap.indent(textwrap.fill(", ".join(words), 80), " " * HELP_COLUMN)

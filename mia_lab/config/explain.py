@@ -26,6 +26,8 @@ _MESSAGES: tuple[tuple[str, Callable[[str], str]], ...] = (
         r"Multiple values for (.*?)\. ",
         "{}: is chosen already; leave out the +, or one of two choices".format,
     ),
+    (r"Additional config directory '(.*)' not found", "--config-dir {}: no such folder".format),
+    (r"Cannot find primary config '(.*?)'", "--config-name {}: no such configuration".format),
     (r"Could not delete from config\. '(.*)' does not", "~{}: there is no such key".format),
 )
 """Messages of Hydra's that have no class of their own: their form, and what is said instead of the

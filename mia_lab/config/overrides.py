@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from mia_lab.config.choices import Task
+from mia_lab.config.schema import is_text
 from mia_lab.errors import UserError, nearest
 
 
@@ -34,15 +35,22 @@ def hydra_arguments(typed: Sequence[str]) -> list[str]:
     options = [*typed]
     for override in parsed.overrides:
         options.remove(override)
-    return [*options, *map(readable, parsed.overrides)]
+    is_sweep = parsed.multirun or any(o.lstrip("+").startswith("sweep=") for o in parsed.overrides)
+    return [*options, *(readable(override, is_sweep) for override in parsed.overrides)]
 
 
-def readable(override: str) -> str:
-    """An override in Hydra's grammar: a value that the grammar has no form for becomes a text.
+def readable(override: str, is_sweep: bool = False) -> str:
+    """An override in Hydra's grammar, with a value in quotes that only makes sense as a text.
 
-    Such as ``victim.checkpoint=epoch=3.pth``, ``data.root=/data/Straße (2)`` and
-    ``fail_if=auc/membership > 0.6``. A value with commas may be several values, and one in brackets
-    a list; these stay as they are, since only the user knows.
+    Any value of a key whose type is text is one, except null, interpolations, and the values of a
+    sweep: ``fail_if=auc/membership > 0.6``, ``data.group_by=^([a-z]{2,3})_``, ``data.train=1.10``.
+    So is a value of another key that the grammar has no form for, such as
+    ``victim.checkpoint=/data/Straße (2)``, unless it has commas or brackets: it may be several
+    values, or a list.
+
+    Args:
+        override: as it was typed.
+        is_sweep: whether values with commas between them may be those of a sweep.
 
     Raises:
         UserError: the override has no key, or is not in UTF-8.
@@ -52,10 +60,23 @@ def readable(override: str) -> str:
         raise UserError(f"{override}: is not encoded in UTF-8; rename the file or folder")
     if equals and not key:
         raise UserError(unreadable(override))
-    if not equals or "," in value or _is_enclosed(value) or _parses(override):
+    if not equals:
         return override
+    parsed = _parsed(override)
+    if is_text(key.lstrip("+")):
+        may_be_several = is_sweep and "," in value
+        is_read = may_be_several if parsed is None else _is_text_or_sweep(parsed)
+    else:
+        is_read = parsed is not None or "," in value or _is_enclosed(value)
     quoted = f"{key}={_quoted(value)}"
-    return quoted if _parses(quoted) else override
+    return override if is_read or not _parses(quoted) else quoted
+
+
+def _is_text_or_sweep(override: Override) -> bool:
+    if override.is_sweep_override():
+        return True
+    value = override.value()
+    return value is None or isinstance(value, str | QuotedString)
 
 
 def quoted_twice(key: str, value: str) -> str:
@@ -114,8 +135,12 @@ def _is_enclosed(value: str) -> bool:
 
 
 def _parses(override: str) -> bool:
+    return _parsed(override) is not None
+
+
+def _parsed(override: str) -> Override | None:
+    """What the grammar reads; None if it cannot."""
     try:
-        OverridesParser.create().parse_override(override)
+        return OverridesParser.create().parse_override(override)
     except HydraException:
-        return False
-    return True
+        return None

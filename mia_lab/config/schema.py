@@ -6,10 +6,12 @@ mappings here: the signature of their target is their schema, see :mod:`mia_lab.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from mia_lab.config.choices import (
     Assignment,
@@ -32,6 +34,7 @@ from mia_lab.parameters import (
     NonNegative,
     NonNegativeInt,
     OpenUnitInterval,
+    Palette,
     PathName,
     Positive,
     PositiveInt,
@@ -99,7 +102,7 @@ class Data(Section):
     target_dir: PathName | None
     match: Text | None
     input_encoding: InputEncoding
-    palette: list[list[int]] | None
+    palette: Palette | None
     ignore_label: int | None
     instances: bool
     image_size: ImageSize
@@ -253,3 +256,31 @@ class Config(Section):
     score: ScoreTask
     fail_if: Text | None
     store: StoreTask
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds, perhaps an optional one."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def is_text(key: str) -> bool:
+    """Whether the value of a key is any text, or null. Keys of components are not known here."""
+    section: type[BaseModel] | None = Config
+    *parents, name = key.split(".")
+    for parent in parents:
+        field = section.model_fields.get(parent) if section else None
+        section = section_of(field) if field else None
+    field = section.model_fields.get(name) if section else None
+    return field is not None and _kinds(field.annotation) <= {str, NoneType}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types of a union, without what is annotated to them."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    parts = get_args(annotation)
+    is_union = NoneType in parts
+    return {kind for part in parts for kind in _kinds(part)} if is_union else {annotation}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from mia_lab.config.messages import unknown_key, wrong_value
+from mia_lab.config.schema import section_of
 from mia_lab.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -47,16 +48,8 @@ def _first_error(model: type[BaseModel], node: Any, key: str, error: ValidationE
         if depth == len(loc) and kind == "missing":
             return UserError(f"{full_key}: no value given; add +{full_key}=... to the command")
         value = value[part]
-        section = _section(section.model_fields[str(part)].annotation) if section else None
+        section = section_of(section.model_fields[str(part)]) if section else None
     if section is not None and section.__name__ == "Grid":
         choose = "has keys of its own; name a prepared one by difficulty/grid=NAME"
         return UserError(f"{full_key}={value}: {choose}")
     return wrong_value(full_key, value, [e for e in errors if e["loc"][:depth] == loc[:depth]])
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field, perhaps an optional one."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None

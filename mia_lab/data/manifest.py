@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import os
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +23,9 @@ FILES = ("input", "target")
 
 CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
 """Roles of the images that an audit attacks and whose membership is known."""
+
+NEIGHBOURS = 200
+"""Ids before and after an unknown one that it is compared with."""
 
 Rows = dict[str, dict[str, str]]
 """For each chosen id: its role, and its group and content hash if given."""
@@ -161,15 +166,58 @@ def write_roles(path: Path, rows: Rows) -> None:
 
 def _of_images(path: Path, known: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """The rows of the model under audit whose images are known; the others are refused."""
-    existing = set(known)
+    existing, ids = set(known), None
     for where, row in _of_victim(path):
         if row["id"] in existing:
             yield where, row
         elif "input" not in row:  # or else its files are missing
-            refuse(
-                f"{where}: id {row['id']!r} is not in the dataset; an example of an id is "
-                f"{known[0]!r}, a path below the root without the file's suffix"
-            )
+            ids = ids or _Ids(known)
+            refuse(f"{where}: id {row['id']!r} is not in the dataset: {ids.fault(row['id'])}")
+
+
+class _Ids:
+    """The ids of a dataset, which tell what is wrong with another one.
+
+    Args:
+        ids: all of them.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._sorted = sorted(ids)
+        self._all = set(self._sorted)
+        parts = {image_id: _folder_and_name(image_id) for image_id in reversed(self._sorted)}
+        self._folders = {folder for folder, _ in parts.values()}
+        self._of_name = {name: image_id for image_id, (_, name) in parts.items()}
+
+    def fault(self, unknown: str) -> str:
+        """Which parts of an unknown id are wrong, and the id that is nearest."""
+        folder, name = _folder_and_name(unknown)
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - of a text
+        has_suffix = name not in self._of_name and stem in self._of_name
+        name = stem if has_suffix else name
+        wanted = f"{folder}/{name}" if folder else name
+        faults = []
+        if folder not in self._folders:
+            faults.append(f"there is no folder {folder!r}" if folder else "it lacks the folder")
+        if name not in self._of_name:
+            faults.append(f"no image has the name {name!r}")
+        elif folder in self._folders and wanted not in self._all:
+            faults.append(f"the folder {folder!r} has no image {name!r}")
+        if has_suffix:
+            faults.append(f"the suffix {suffix!r} is no part of an id")
+        near = wanted if wanted in self._all else self._of_name.get(name) or self._nearest(wanted)
+        return f"{' and '.join(faults)}; the nearest id is {near!r}"
+
+    def _nearest(self, unknown: str) -> str:
+        """The id most like another one, among those that it is sorted with."""
+        place = bisect(self._sorted, unknown)
+        near = self._sorted[max(0, place - NEIGHBOURS) : place + NEIGHBOURS]
+        return difflib.get_close_matches(unknown, near, n=1, cutoff=0)[0]
+
+
+def _folder_and_name(image_id: str) -> tuple[str, str]:
+    folder, _, name = image_id.rpartition("/")
+    return folder, name
 
 
 def _of_victim(path: Path) -> Iterator[tuple[str, Row]]:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from tqdm import tqdm
-
 from mia_lab.data import labels
 from mia_lab.data.encoding import checked_palette
 from mia_lab.data.manifest import named_files
@@ -31,6 +29,7 @@ from mia_lab.parameters import (
     ValueRanges,
     both_ranges,
 )
+from mia_lab.progress import progress
 from mia_lab.store import Contents
 
 log = logging.getLogger(__name__)
@@ -285,7 +284,7 @@ class FolderPairs:
         digest = hashlib.sha256(f"{self.layout} {self.direction} {json.dumps(readings)}".encode())
         if self.layout == "image_label":  # the palette colours the inputs
             digest.update(json.dumps(self._palette.tolist()).encode())
-        for image_id in tqdm(ids, "fingerprint", unit=" images", delay=2, leave=False):
+        for image_id in progress(ids, "fingerprint", is_brief=True):
             for path in self._files[image_id]:
                 digest.update(f"{image_id}\t{self._contents.sha256(path)}\n".encode())
         return digest.hexdigest()

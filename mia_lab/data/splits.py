@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import imagehash
 import numpy as np
-from tqdm import tqdm
 
 from mia_lab.data import doubts, traces
 from mia_lab.data.manifest import Rows
 from mia_lab.data.reading import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+from mia_lab.progress import progress
 from mia_lab.seeding import generator
 from mia_lab.types import VICTIM, BlindFeatures, Role, Split
 
@@ -166,7 +166,7 @@ def build_split(
     perceptual: dict[str, int] = {}
     features: dict[str, traces.Columns] = {}
     doubted: dict[str, list[str]] = {}
-    for image_id in tqdm(ids, "checking images", unit=" images", delay=2, leave=False):
+    for image_id in progress(ids, "checking images", is_brief=True):
         pair = load(image_id)
         hashes[image_id] = content_hash(pair)
         perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)

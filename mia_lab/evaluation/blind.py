@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 from sklearn.linear_model import LogisticRegression
-from tqdm import tqdm
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
 from mia_lab.evaluation.cross_fit import cross_fit
@@ -21,6 +20,7 @@ from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.results import Blind, Comparison, Estimate, Evaluation, Verdict
 from mia_lab.evaluation.roc import auc, midranks, split_classes
 from mia_lab.evaluation.uncertainty import Interval, auc_interval
+from mia_lab.progress import progress
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import VICTIM, BlindFits, Floats, ScoreTable, Strings
 
@@ -270,9 +270,7 @@ def _permuted_areas(
     codes, rng = cluster_codes(groups), generator(seed, "blind", "permutations")
     null: list[list[float]] = []
     beyond = 0
-    for number in tqdm(
-        range(permutations), "permuting labels", unit=" times", delay=2, leave=False
-    ):
+    for number in progress(range(permutations), "permuting labels", "times", is_brief=True):
         labels = permuted(is_member, codes, rng)
         areas = [_better_side(DIFFICULTY, auc(difficulty, labels))]
         for columns in fitted.values():

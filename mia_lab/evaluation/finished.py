@@ -74,6 +74,12 @@ class RunComparison:
     record: Mapping[str, str]
     command: str
 
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data of the runs, each once: ``procedural facades, 64 px``."""
+        records = (run.metrics.record for run in self.runs)
+        return tuple(dict.fromkeys(r["data"] for r in records if "data" in r))
+
 
 @dataclass(frozen=True)
 class SweepPoint:

@@ -1,4 +1,4 @@
-"""``fail_if``: a condition on an audit's numbers under which the audit fails."""
+"""``fail_if``: conditions on an audit's numbers, each of which fails the audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mia_lab.errors import UserError, listed, nearest
-from mia_lab.evaluation.results import Correspondence, Gate
+from mia_lab.evaluation.results import Correspondence, Gate, Outcome
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
@@ -27,8 +27,18 @@ CLEARLY_REVERSED = 0.4
 _CONDITION = re.compile(r"\s*(?P<metric>[^<>=]*[^<>=\s])\s*(?P<sign>[<>]=?)\s*(?P<bound>\S+)\s*")
 
 
+def conditions(fail_if: str) -> list[str]:
+    """Split ``fail_if`` into its conditions.
+
+    Example:
+        >>> conditions("auc/membership > 0.6 or epsilon/membership > 1")
+        ['auc/membership > 0.6', 'epsilon/membership > 1']
+    """
+    return re.split(r"\s+or\s+", fail_if.strip())
+
+
 def parse(condition: str) -> tuple[str, str, float]:
-    """Metric, comparison and bound of ``auc/membership > 0.6``.
+    """Metric, comparison and bound of one condition, such as ``auc/membership > 0.6``.
 
     Raises:
         UserError: it is not of this form.
@@ -41,49 +51,57 @@ def parse(condition: str) -> tuple[str, str, float]:
     if found is None or not math.isfinite(bound):
         raise UserError(
             f"fail_if={condition}: is not a metric, one of {' '.join(COMPARISONS)} and a number; "
-            "write fail_if='auc/membership > 0.6'"
+            "write fail_if='auc/membership > 0.6', and join several conditions by or"
         )
     return found["metric"], found["sign"], bound
 
 
-def check(condition: str, metrics: Sequence[str]) -> None:
-    """Refuse a condition on a metric that the audit does not have.
+def check(fail_if: str, metrics: Sequence[str]) -> None:
+    """Refuse conditions on metrics that the audit does not have.
 
     Raises:
-        UserError: it is malformed, or its metric is unknown.
+        UserError: a condition is malformed, or its metric is unknown.
     """
-    metric = parse(condition)[0]
-    if metric not in metrics:
-        values = [name for name in metrics if "_ci95_" not in name]
-        raise UserError(
-            f"fail_if={condition}: this audit has no {metric}; there are {listed(values)}"
-            f"{nearest(metric, metrics)}"
-        )
+    for condition in conditions(fail_if):
+        metric = parse(condition)[0]
+        if metric not in metrics:
+            values = [name for name in metrics if "_ci95_" not in name]
+            raise UserError(
+                f"fail_if={condition}: this audit has no {metric}; there are {listed(values)}"
+                f"{nearest(metric, metrics)}"
+            )
 
 
 def decide(
-    condition: str, numbers: Mapping[str, float], correspondence: Correspondence | None = None
+    fail_if: str, numbers: Mapping[str, float], correspondence: Correspondence | None = None
 ) -> Gate:
-    """Whether the condition holds; a condition whose number is missing counts as if it held.
+    """Whether one of the conditions holds; one whose number is missing counts as if it held.
 
     A limit from above passes no attack that would exceed it in the other direction: with roles
     swapped, ``auc/membership = 0.02`` is 0.98. Its interval has to lie below 0.5; for the rates and
     the excess of an attack, below `CLEARLY_REVERSED`.
 
     Args:
-        condition: as in :func:`parse`.
+        fail_if: conditions as in :func:`parse`, joined by ``or``.
         numbers: of the audit, see :func:`mia_lab.evaluation.summary.summary`.
         correspondence: of answers and targets, without which nothing passes; None: not asked for.
 
     Raises:
-        UserError: the condition is malformed.
+        UserError: a condition is malformed.
     """
+    outcomes = tuple(_outcome(c, numbers, correspondence) for c in conditions(fail_if))
+    return Gate(fail_if, any(outcome.failed for outcome in outcomes), outcomes)
+
+
+def _outcome(
+    condition: str, numbers: Mapping[str, float], correspondence: Correspondence | None
+) -> Outcome:
     metric, sign, bound = parse(condition)
     value = numbers.get(metric)
     holds = value is None or math.isnan(value) or COMPARISONS[sign](value, bound)
     is_reversed = sign in (">", ">=") and _exceeds_if_mirrored(metric, sign, bound, numbers)
     is_unrelated = correspondence is not None and not correspondence.holds
-    return Gate(
+    return Outcome(
         condition,
         value,
         bool(holds or is_reversed or is_unrelated),
@@ -106,21 +124,26 @@ def _exceeds_if_mirrored(
 
 
 def sentence(gate: Gate) -> str:
-    """The outcome as text: ``auc/membership = 0.841 > 0.6``."""
-    metric, sign, bound = parse(gate.condition)
-    if gate.value is None:
+    """The outcome as text: ``auc/membership = 0.841 > 0.6``; only what failed, if anything did."""
+    decisive = [outcome for outcome in gate.outcomes if outcome.failed is gate.failed]
+    return "; ".join(map(_sentence, decisive))
+
+
+def _sentence(outcome: Outcome) -> str:
+    metric, sign, bound = parse(outcome.condition)
+    if outcome.value is None:
         few = metric.startswith("tpr_at_fpr_")
         reason = "the non-members are too few to measure this rate" if few else "not measured here"
         return f"{metric} {sign} {bound:g} cannot be decided, which counts as failed: {reason}"
-    if gate.reversed:
+    if outcome.reversed:
         return (
-            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the attack's AUC is "
+            f"{metric} = {outcome.value:.6g} is not {sign} {bound:g}, but the attack's AUC is "
             "significantly below 0.5, which counts as failed: it tells members from non-members in "
             f"the wrong direction; {SWAPPED}"
         )
-    if gate.unrelated:
+    if outcome.unrelated:
         return (
-            f"{metric} = {gate.value:.6g} is not {sign} {bound:g}, but the answers were not "
+            f"{metric} = {outcome.value:.6g} is not {sign} {bound:g}, but the answers were not "
             f"found to belong to their targets, which counts as failed: {UNRELATED}"
         )
-    return f"{metric} = {gate.value:.6g}{'' if gate.failed else ', not'} {sign} {bound:g}"
+    return f"{metric} = {outcome.value:.6g}{'' if outcome.failed else ', not'} {sign} {bound:g}"

@@ -44,6 +44,7 @@ from mia_lab.evaluation.results import (
     Knowledge,
     Measured,
     OperatingPoint,
+    Overfitting,
     Share,
     Slice,
     Utility,
@@ -249,6 +250,7 @@ class AuditMetrics:
         near_duplicates: pairs of images in different roles that look alike.
         correspondence: how much nearer answers lie to their own targets than to others.
         utility: quality of the victim's outputs; null if it was not measured.
+        overfitting: the course of the victim's training; null if it was not trained by mia_lab.
         gate: the outcome of fail_if; null without a condition.
         timing_s: seconds that each part of the run took.
         record: what was run.
@@ -270,6 +272,7 @@ class AuditMetrics:
     claim: PrivacyClaim | None
     correspondence: Correspondence
     utility: Utility | None
+    overfitting: Overfitting | None = None
     gate: Gate | None
     timing_s: Mapping[str, Annotated[float, Ge(0)]]
     record: Mapping[str, str]
@@ -295,6 +298,7 @@ def audit_metrics(report: AuditReport) -> AuditMetrics:
         claim=result.claim,
         correspondence=result.correspondence,
         utility=result.utility,
+        overfitting=report.overfitting,
         gate=report.gate,
         timing_s=report.timing_s,
         record=report.record,

@@ -456,11 +456,11 @@ class DecisionQuality:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The outcome of ``fail_if``.
+class Outcome:
+    """The outcome of one condition of ``fail_if``.
 
     Attributes:
-        condition: as it was given, such as ``auc/membership > 0.6``.
+        condition: such as ``auc/membership > 0.6``.
         value: of its metric; None where the audit could not measure it.
         failed: whether the condition holds or cannot be decided, the attack is reversed, or the
             answers do not belong to their targets.
@@ -474,6 +474,21 @@ class Gate:
     failed: bool
     reversed: bool = False
     unrelated: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The outcome of ``fail_if``.
+
+    Attributes:
+        condition: as it was given: conditions joined by ``or``.
+        failed: whether one of the conditions failed.
+        outcomes: of each condition, in order.
+    """
+
+    condition: str
+    failed: bool
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True)
@@ -602,6 +617,37 @@ class AuditResult:
     grid: tuple[GridPoint, ...]
 
 
+@dataclass(frozen=True)
+class EpochMeans:
+    """Mean reconstruction errors after one epoch of a training.
+
+    Attributes:
+        epoch: from 1.
+        members, nonmembers: the means, with Student's intervals over images.
+    """
+
+    epoch: Annotated[int, Ge(1)]
+    members: Estimate
+    nonmembers: Estimate
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """The course of a victim's training.
+
+    Attributes:
+        n_members, n_nonmembers: images that the victim was queried with, in evaluation mode.
+        means: of their errors after some epochs, the last one included.
+        loss: float64 (E,), mean absolute error in the training step, of every epoch; empty if the
+            training does not tell it.
+    """
+
+    n_members: Count
+    n_nonmembers: Count
+    means: tuple[EpochMeans, ...]
+    loss: Floats
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
     """An audit's result, with everything else that its files, page and tracker show.
@@ -611,6 +657,7 @@ class AuditReport:
         result: the measured numbers.
         split: the roles of all images.
         dossiers: images to look at; empty with ``report.images=false``.
+        overfitting: the course of the victim's training; None if it was not trained here.
         gate: the outcome of ``fail_if``; None without a condition.
         timing_s: seconds that each part of this run took.
         record: what was run: versions, weights, seeds, data fingerprint (plain strings).
@@ -622,6 +669,7 @@ class AuditReport:
     result: AuditResult
     split: Split
     dossiers: tuple[Dossiers, ...]
+    overfitting: Overfitting | None
     gate: Gate | None
     timing_s: Mapping[str, float]
     record: Mapping[str, str]

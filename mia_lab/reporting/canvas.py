@@ -50,6 +50,7 @@ class Picture:
         alt: what it shows, in words.
         png: the encoded image.
         private: whether it shows images of the data, not numbers alone.
+        caption: printed below it on a page; "" for none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Picture:
     alt: str
     png: bytes
     private: bool = False
+    caption: str = ""
 
 
 def attack_colours(names: Iterable[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mia_lab.data.picture import visible
 from mia_lab.errors import listed
 from mia_lab.evaluation.results import Check, Estimated, Gallery, VictimCheck
+from mia_lab.progress import duration
 from mia_lab.reporting.audit.dossiers import gallery_alt, samples_figure
 from mia_lab.reporting.audit.words import correspondence_sentence
 from mia_lab.reporting.canvas import Picture, png, shortened
@@ -20,11 +21,16 @@ from mia_lab.reporting.files import write_json, write_pictures
 LISTED = 20
 """Most problems, kinds of pictures and pairs of near-duplicates that are listed."""
 
+ROLES = {
+    "member": "members",
+    "nonmember": "non-members",
+    "auxiliary": "auxiliaries",
+    "candidate": "candidates",
+}
+"""Roles in the plural."""
+
 COLUMNS = 6
 """Pairs in one row of the contact sheet."""
-
-SLOW = 90
-"""Seconds from which a time is told in minutes."""
 
 
 def sentences(found: Check) -> dict[str, list[str]]:
@@ -71,7 +77,7 @@ def _identical(found: Check) -> list[str]:
 
 def _data(found: Check) -> list[str]:
     seen = found.inspection
-    counts = ", ".join(f"{n} {role}" for role, n in found.roles.items())
+    counts = ", ".join(f"{n} {ROLES.get(role, role)}" for role, n in found.roles.items())
     lines = [f"Roles: {counts}" + (f"; {found.groups} groups" if found.groups else "")]
     lines = lines if counts else []
     if found.dropped:
@@ -87,7 +93,7 @@ def _data(found: Check) -> list[str]:
             low, high = seen.values[side]
             lines.append(f"{side.capitalize()}s: {shown}; stored values from {low:g} to {high:g}")
     for reason, paths in found.passed_over.items():
-        lines.append(f"Passed over, {reason}: {len(paths)}, such as {paths[0]}")
+        lines.append(f"Skipped, {reason}: {len(paths)}, such as {paths[0]}")
     lines += seen.doubts
     if alike := seen.near_duplicates:
         pairs = listed([f"{one} and {other}" for one, other, _ in alike], 3)
@@ -100,7 +106,7 @@ def _data(found: Check) -> list[str]:
 
 def _victim(found: VictimCheck) -> list[str]:
     if found.correspondence is None:
-        return [f"{found.name} is trained by the audit; it cannot be queried before."]
+        return [f"The audit trains {found.name}, so a check cannot query it."]
     assert found.levels is not None
     (low, high, mean), (target_low, target_high, target_mean) = found.levels
     lines = [
@@ -116,8 +122,8 @@ def _victim(found: VictimCheck) -> list[str]:
 def costs_sentence(costs: Sequence[Estimated]) -> str:
     """Time and disk of an audit."""
     known = [cost for cost in costs if cost.seconds is not None]
-    parts = ", ".join(f"{cost.part} {_duration(cost.seconds or 0.0)}" for cost in known)
-    total = _duration(sum(cost.seconds or 0.0 for cost in known))
+    parts = ", ".join(f"{cost.part} {duration(cost.seconds or 0.0)}" for cost in known)
+    total = duration(sum(cost.seconds or 0.0 for cost in known))
     unknown = [cost.part for cost in costs if cost.seconds is None]
     without = f"; {', '.join(unknown)} could not be timed" if unknown else ""
     megabytes = sum(cost.stored for cost in costs) / 1e6
@@ -125,13 +131,6 @@ def costs_sentence(costs: Sequence[Estimated]) -> str:
         f"An audit as configured takes about {total} on this machine ({parts}){without}, and "
         f"{megabytes:.0f} MB in the store. Attacks and statistics take some seconds more."
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < SLOW:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{round(minutes)} min" if minutes < SLOW else f"{minutes / 60:.1f} h"
 
 
 def by_kind(problems: Sequence[str]) -> tuple[str, ...]:

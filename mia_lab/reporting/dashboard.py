@@ -24,7 +24,17 @@ NAME = "mia_lab"
 VERDICT = ("auc/membership", "auc/reconstruction", "excess/membership", "blind/max")
 """The first charts: an attack's AUC counts as far as it exceeds that of the blind baselines."""
 
-PICTURES = ("roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "grid", "grid-2")
+PICTURES = (
+    "roc",
+    "roc-log",
+    "histogram",
+    "scatter",
+    "overfitting",
+    "alpha",
+    "reliability",
+    "grid",
+    "grid-2",
+)
 """Pictures of numbers that every audit may have."""
 
 PRIVATE_PICTURES = tuple(f"dossiers-{number}" for number in range(1, 6))
@@ -161,7 +171,11 @@ def _settings() -> Panels:
 
 def _training() -> Panels:
     return [
-        wr.LinePlot(title="L1 on members", x="epoch", y=["train/l1"]),
+        wr.LinePlot(
+            title="Over-fitting: training loss, error of members and of non-members",
+            x="epoch",
+            y=["train/l1", "overfitting/members", "overfitting/nonmembers"],
+        ),
         wr.LinePlot(title="All losses", x="epoch", metric_regex="^train/.*"),
     ]
 

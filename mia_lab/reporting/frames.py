@@ -24,6 +24,7 @@ from mia_lab.evaluation.results import (
     Estimate,
     GridPoint,
     OperatingPoint,
+    Overfitting,
     Roc,
     Scoring,
     Survey,
@@ -123,8 +124,21 @@ def audit_frames(audit: AuditReport) -> dict[str, pd.DataFrame]:
             for first, second, distance in result.near_duplicates
         ),
         "grid": grid_frame(result.grid),
+        "overfitting": overfitting_frame(audit.overfitting),
     }
     return {name: table for name, table in tables.items() if len(table)}
+
+
+def overfitting_frame(found: Overfitting | None) -> pd.DataFrame:
+    """One row per epoch after which errors were measured; empty for a victim of somebody else."""
+    return frame(
+        {
+            "epoch": mean.epoch,
+            **estimate_columns("members", mean.members),
+            **estimate_columns("nonmembers", mean.nonmembers),
+        }
+        for mean in (found.means if found else ())
+    )
 
 
 def full_roc_frame(result: AuditResult) -> pd.DataFrame:

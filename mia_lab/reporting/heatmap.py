@@ -17,6 +17,9 @@ from mia_lab.types import Floats
 Point = Mapping[str, str]
 """A point of a grid: a value for each axis, as in ``{"layers": "1,2", "ridge": "10"}``."""
 
+Limits = tuple[float, float]
+"""Values at the ends of a colour scale."""
+
 INK = "#222222"
 SMALL_PRINT = 7.5
 
@@ -71,6 +74,40 @@ def panels(points: Sequence[Point], shown: tuple[str, str] | None = None) -> lis
         panel = Panel((rows, axes[rows]), (columns, axes[columns]), varied, np.array(cells))
         found.append(panel)
     return sorted(found, key=lambda panel: 0 not in panel.points)
+
+
+def colour_limits(values: Floats, widths: Floats, bounds: tuple[float, float]) -> Limits:
+    """Ends of a colour scale: at least as far apart as the median confidence interval is wide.
+
+    So differences that may be noise look alike.
+
+    Args:
+        values: what is drawn; finite.
+        widths: of the 95 % intervals of the values; NaN where there is none.
+        bounds: the smallest and the largest possible value.
+    """
+    middle, half = float(values.min() + values.max()) / 2, float(np.ptp(values)) / 2
+    half = max(half, _typical(widths) / 2)
+    return max(middle - half, bounds[0]), min(middle + half, bounds[1])
+
+
+def colour_note(values: Floats, widths: Floats, limits: Limits) -> str:
+    """What the colours between such limits mean, for the caption of a map."""
+    spread, typical = float(np.ptp(values)), _typical(widths)
+    differ = f"The values differ by at most {spread:.3f}"
+    if not typical:
+        return f"{differ}."
+    if typical <= spread:
+        return f"{differ}; the median 95 % interval is {typical:.3f} wide."
+    return (
+        f"{differ}, but the median 95 % interval is {typical:.3f} wide. So that noise does not "
+        f"look like a pattern, the colours run from {limits[0]:.2f} to {limits[1]:.2f}."
+    )
+
+
+def _typical(widths: Floats) -> float:
+    known = widths[np.isfinite(widths)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def heatmap(

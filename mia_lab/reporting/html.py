@@ -90,8 +90,13 @@ def write_page(template: str, filled: Mapping[str, Any], folder: Path) -> Path:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    write_file(path, _template(f"{template}.html.j2").render(**filled))
+    write_file(path, render_page(template, filled))
     return path
+
+
+def render_page(template: str, filled: Mapping[str, Any]) -> str:
+    """A page as one HTML document; see :func:`write_page`."""
+    return _template(f"{template}.html.j2").render(**filled)
 
 
 def render(audit: AuditReport, pictures: Iterable[Picture]) -> str:

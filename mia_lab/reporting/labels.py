@@ -28,6 +28,9 @@ IGNORED = frozenset(
 )
 """Keys, with all keys below them, that do not change an attack's result."""
 
+PLACES = frozenset({"paths", "compare", "collect", "store"})
+"""Keys that say where files lie."""
+
 MOST = 4
 """Most settings in one label."""
 
@@ -48,9 +51,9 @@ def run_labels(
 
     A label names the keys whose values differ between the runs, without keys that only follow
     another: copies (``victim.seed`` of ``seed``) and what a group's choice implies
-    (``victim=pix2pixhd``). It leaves out a value that more than half of the runs have. If two
-    labels are equal, each is followed by the name of its folder; if nothing differs, or the run has
-    no configuration, the label is the name of the folder.
+    (``victim=pix2pixhd``). It leaves out a value that more than half of the runs have. Runs whose
+    labels are equal get the values of any other key that tells them apart. The name of the folder
+    is a label of last resort: where no key differs, or the run has no configuration.
 
     Args:
         configs: the resolved configuration of each run; None where there is none.
@@ -63,44 +66,72 @@ def run_labels(
     keys = differing_keys(known) if known else []
     usual = {key: value for key in keys if (value := _majority(known, key))}
     names = _folder_names(folders)
-    labels = []
-    for config, name in zip(configs, names, strict=True):
-        labels.append(
-            name if config is None or not keys else _label(flat_settings(config), keys, usual)
-        )
+    labels = [
+        name if config is None else _label(flat_settings(config), keys, usual)
+        for config, name in zip(configs, names, strict=True)
+    ]
+    for label in {label for label in labels if labels.count(label) > 1}:
+        alike = [i for i, other in enumerate(labels) if other == label]
+        for i, rest in zip(alike, _further([configs[i] for i in alike]), strict=True):
+            labels[i] = " ".join(part for part in (label, rest) if part != COMMON) or COMMON
     return [
-        label if labels.count(label) == 1 else f"{label} ({name})" if keys else name
+        label
+        if labels.count(label) == 1
+        else f"{label} ({name})"
+        if label != COMMON or keys
+        else name
         for label, name in zip(labels, names, strict=True)
     ], " ".join(f"{short_key(key)}={value}" for key, value in usual.items())
 
 
-def flat_settings(node: Mapping[str, Any], path: str = "") -> Settings:
-    """Values by their dotted keys; lists are values."""
+def _further(configs: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """What tells runs apart that :func:`differing_keys` does not: any key at all."""
+    settings = [flat_settings(config or {}, ignored=PLACES) for config in configs]
+    keys = [
+        key
+        for key in dict.fromkeys(key for s in settings for key in s)
+        if len({_typed(s, key) for s in settings}) > 1
+    ]
+    keys.sort(key=lambda key: key in IGNORED or key.partition(".")[0] in IGNORED)
+    return [_label(s, keys, {}) for s in settings]
+
+
+def flat_settings(
+    node: Mapping[str, Any], path: str = "", ignored: frozenset[str] = IGNORED
+) -> Settings:
+    """Values by their dotted keys, without those that are ignored; lists are values."""
     found: Settings = {}
     for name, value in node.items():
         key = f"{path}{name}"
-        if key in IGNORED:
+        if key in ignored:
             continue
         if isinstance(value, Mapping):
-            found |= flat_settings(value, f"{key}.")
+            found |= flat_settings(value, f"{key}.", ignored)
         else:
             found[key] = value
     return found
 
 
 def differing_keys(settings: Sequence[Settings]) -> list[str]:
-    """Keys that all runs have, with different values, and that do not follow another key."""
-    # Keys that only some runs have belong to other components, which their names tell apart.
-    shared = [key for key in settings[0] if all(key in s for s in settings)]
-    differing = [key for key in shared if len({as_typed(s[key]) for s in settings}) > 1]
+    """Keys that several runs have, with different values, and that do not follow another key.
+
+    Runs may lack a key: it belongs to a component that they do not use.
+    """
+    every = [*dict.fromkeys(key for s in settings for key in s)]
+    differing = [key for key in every if len({as_typed(s[key]) for s in settings if key in s}) > 1]
     # An original comes before its copies.
     differing.sort(key=lambda key: ("." in key, not key.startswith("scale."), key.count(".")))
     chosen: dict[tuple[str, ...], str] = {}
     for key in differing:
-        copied = key.rpartition(".")[2], *(as_typed(s[key]) for s in settings)
+        copied = key.rpartition(".")[2], *(_typed(s, key) for s in settings)
         chosen.setdefault(copied, key)
     chosen_keys = [key for key in chosen.values() if not _is_implied(key, settings)]
-    return sorted(chosen_keys, key=lambda key: (key != "seed", shared.index(key)))
+    return sorted(chosen_keys, key=lambda key: (key != "seed", every.index(key)))
+
+
+def _typed(settings: Settings, key: str) -> str:
+    """A value as typed; "" where the run has no such key."""
+    return as_typed(settings[key]) if key in settings else ""
 
 
 def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
@@ -110,21 +141,36 @@ def _is_implied(key: str, settings: Sequence[Settings]) -> bool:
     if group not in GROUPS or rest == "name" or not all(name in s for s in settings):
         return False
     names = {as_typed(s[name]) for s in settings}
-    both = {(as_typed(s[name]), as_typed(s[key])) for s in settings}
+    both = {(as_typed(s[name]), _typed(s, key)) for s in settings}
     return len(names) > 1 and len(both) == len(names)
 
 
 def _majority(settings: Sequence[Settings], key: str) -> str:
     """The value that more than half of the runs have; "" if there is none."""
-    (value, count), *_ = Counter(_value(s[key]) for s in settings).most_common(1)
+    (value, count), *_ = Counter(_value(s[key]) for s in settings if key in s).most_common(1)
     return value if 2 * count > len(settings) else ""
 
 
 def _label(settings: Settings, keys: Sequence[str], usual: Mapping[str, str]) -> str:
-    values = {key: _value(settings[key]) for key in keys}
+    values = {key: _value(settings[key]) for key in keys if key in settings}
     parts = [f"{short_key(k)}={value}" for k, value in values.items() if value != usual.get(k)]
     more = [f"+{len(parts) - MOST} more"] if len(parts) > MOST else []
     return " ".join([*parts[:MOST], *more]) or COMMON
+
+
+def short_overrides(overrides: Sequence[str]) -> str:
+    """Overrides of a sweep's point in few characters: ``layers=1,2 ridge=10``.
+
+    A key is cut to its last part, unless another key ends alike.
+    """
+    typed = [override.lstrip("+~").partition("=") for override in overrides]
+    last = Counter(key.rpartition(".")[2] for key, _, _ in typed)
+    parts = []
+    for key, _, value in typed:
+        end = key.rpartition(".")[2]
+        value = value.strip("'\"").strip("[]")
+        parts.append(f"{end if last[end] == 1 else key}={_cut(value)}")
+    return " ".join(parts)
 
 
 def short_key(key: str) -> str:
@@ -134,7 +180,10 @@ def short_key(key: str) -> str:
 
 
 def _value(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else as_typed(value)
+    return _cut(f"{value:g}" if isinstance(value, float) else as_typed(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 

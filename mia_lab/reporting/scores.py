@@ -20,8 +20,7 @@ from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
 
 ASSUMPTION = (
-    "This holds if the auxiliaries and those candidates that are no members come from the same "
-    "distribution."
+    "Both hold if auxiliaries and candidates that are not members come from the same distribution."
 )
 
 PRINTED = 10
@@ -149,22 +148,22 @@ def summary(found: Scoring) -> list[str]:
         # Of ranks only, hence the same for all attacks.
         decision = next(iter(found.result.decisions.values()))
         lines.append(
-            f"If no candidate were a member, {false_alarms(found, decision):.3g} of {n} would "
-            f"still be called members on average. The {m} auxiliaries fix a threshold only "
-            "roughly: with 95 % confidence its false positive rate is at most "
+            f"If no candidate is a member, {false_alarms(found, decision):.3g} of {n} are still "
+            f"called members on average. With 95 % confidence the false positive rate of the "
+            f"threshold, which comes from {m} auxiliaries, is at most "
             f"{percent(f'{decision.fpr_upper95:.3g}')}. {ASSUMPTION}"
         )
     else:
         lines.append(
             f"{n} candidates are ranked, the most likely members first. No candidate is called a "
-            "member: a decision needs known non-members, rows of the manifest with the role "
-            "auxiliary."
+            "member, because a decision needs known non-members: rows of the manifest with the "
+            "role auxiliary."
         )
     lines.append(correspondence_sentence(found.result.correspondence))
     if found.result.near_duplicates:
         lines.append(
             "Pairs of a candidate and an auxiliary that look alike: "
-            f"{len(found.result.near_duplicates)}; such a candidate may owe its score to that."
+            f"{len(found.result.near_duplicates)}. The p-values of such candidates are unreliable."
         )
     return lines
 

@@ -222,7 +222,7 @@ def summary(survey: Survey) -> list[str]:
         least = int(np.nanargmin(others)) + 1
         lines.append(
             f"Of {len(others)} other settings, {setting_labels(survey.difficulty)[least]} agrees "
-            f"least with the configured one: rank correlation {others[least - 1]:.3f}."
+            f"least with the configured setting: rank correlation {others[least - 1]:.3f}."
         )
     return lines
 
@@ -230,17 +230,20 @@ def summary(survey: Survey) -> list[str]:
 def _reliability_sentence(survey: Survey) -> str:
     found = survey.reliability
     if survey.difficulty.score.shape[2] == 1:
-        return "Reliability: not measured; difficulty.repeats=5 divides the pixels in five ways."
+        return (
+            "Reliability: not measured. difficulty.repeats=5 repeats each score with five "
+            "divisions of the pixels."
+        )
     if found is None or found.icc_single <= 0:
         return (
-            "Reliability: not measurable, the images differ no more than the random divisions of "
-            "their pixels do."
+            "Reliability: not measurable, because scores of different images differ no more than "
+            "scores of one image under different divisions of its pixels."
         )
     return (
-        f"Reliability: over random divisions of its pixels, an image's score has a standard "
-        f"deviation of {found.within_sd:.2g}, while images differ by {found.between_sd:.2g}; "
-        f"intraclass correlation of one division {found.icc_single:.3f}, of the mean of "
-        f"{found.n_repeats} {found.icc_mean:.3f}."
+        f"Reliability: the score of one image has a standard deviation of {found.within_sd:.2g} "
+        f"over random divisions of its pixels; the scores of different images have one of "
+        f"{found.between_sd:.2g}. The intraclass correlation is {found.icc_single:.3f} for one "
+        f"division and {found.icc_mean:.3f} for the mean of {found.n_repeats}."
     )
 
 

@@ -164,6 +164,10 @@ class Tracker:
         """
         if self._run is None:
             return
+        for mean in audit.overfitting.means if audit.overfitting else ():
+            errors = {"members": mean.members.value, "nonmembers": mean.nonmembers.value}
+            numbers = {f"overfitting/{kind}": error for kind, error in errors.items()}
+            self._run.log({"epoch": mean.epoch, **numbers})
         tables = {name: _table(table) for name, table in audit_frames(audit).items()}
         curves = _table(roc_frame(audit.result))
         tables["roc_curve"] = wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC")
@@ -252,6 +256,7 @@ class Tracker:
         )
         run.define_metric("epoch", hidden=True)
         run.define_metric("train/*", step_metric="epoch")
+        run.define_metric("overfitting/*", step_metric="epoch")
         return run
 
     def _set_environment(self) -> None:

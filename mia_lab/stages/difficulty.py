@@ -17,6 +17,7 @@ from mia_lab.difficulty.multi_image import MultiImage
 from mia_lab.difficulty.score import FactorBatch
 from mia_lab.difficulty.whole_image import WholeImageDifficulty, table
 from mia_lab.errors import UserError
+from mia_lab.progress import progress_bar
 from mia_lab.stages.features import FeaturesStage
 from mia_lab.stages.probe import backbone_inputs, open_backbone
 from mia_lab.stages.reconstructions import ReconstructionsStage
@@ -62,7 +63,7 @@ class ProbeDifficulty(DifficultyStage):
     def compute(self, folder: Path, store: Store) -> None:
         factors = self._factors(store)  # extracting them draws a progress bar of its own
         total = len(self.features.images)
-        with tqdm(total=total, desc="scoring difficulty", unit=" images") as bar:
+        with progress_bar("scoring difficulty", total) as bar:
             scorer = self.features.probe.scorer
             found = scorer.score(factors, self.seed, lambda done: _advance(bar, done))
         save_table(folder, found)
@@ -119,7 +120,7 @@ class WholeImageDifficultyStage(DifficultyStage):
     def compute(self, folder: Path, store: Store) -> None:
         scorer = self._build()
         scores: list[np.ndarray] = []
-        with tqdm(total=len(self.images), desc="scoring difficulty", unit=" images") as bar:
+        with progress_bar("scoring difficulty", len(self.images)) as bar:
             for batch in self.images.batches(BATCH_SIZE):
                 found = np.asarray(scorer.score_images(batch), dtype=np.float64)
                 if found.shape != (len(batch),) or not np.isfinite(found).all():

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mia_lab.data.dataset import PairDataset
 from mia_lab.difficulty.factors import load_factors, save_factors
 from mia_lab.difficulty.score import FactorBatch
+from mia_lab.progress import progress_bar
 from mia_lab.stages.probe import Probe
 from mia_lab.store import Stage, Store
 
@@ -35,7 +36,7 @@ class FeaturesStage(Stage[Path]):
     def compute(self, folder: Path, store: Store) -> None:
         scorer = self.probe.scorer
         batches = self.probe.pairs(self.images)
-        with tqdm(total=len(self.images), desc="extracting features", unit=" images") as bar:
+        with progress_bar("extracting features", len(self.images)) as bar:
             factors = _with_progress(scorer.factors(batches, scorer.stored_layers), bar)
             save_factors(folder, factors, len(self.images))
 

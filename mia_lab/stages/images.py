@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mia_lab.config import build
 from mia_lab.config.choices import Assignment, Duplicates, Protocol, Task
 from mia_lab.config.schema import Config, Data
@@ -16,6 +14,7 @@ from mia_lab.data import groups, manifest, splits
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import PairSource, all_ids
 from mia_lab.errors import UserError, noting
+from mia_lab.progress import progress
 from mia_lab.types import Role
 
 SourceReader = Callable[[Data], PairSource]
@@ -126,7 +125,7 @@ def pair_dataset(
 def _in_two_roles(source: PairSource, rows: manifest.Rows) -> tuple[str, ...]:
     """Ids of all images whose pair is that of an image in another role."""
     hashes = {}
-    for image_id in tqdm(sorted(rows), "comparing", unit=" images", delay=2, leave=False):
+    for image_id in progress(sorted(rows), "comparing", is_brief=True):
         stored = source.fingerprint([image_id])
         with noting():
             if stored not in _hashes:

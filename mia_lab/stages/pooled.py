@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from mia_lab.backbones.pooling import POOLED_PIXELS, pool
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
+from mia_lab.progress import progress_bar
 from mia_lab.stages.probe import backbone_inputs, open_backbone
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFeatures, Floats
@@ -47,7 +47,7 @@ class PooledStage(Stage[BlindFeatures]):
 
     def compute(self, folder: Path, store: Store) -> None:
         rows: list[Floats] = []
-        with tqdm(total=len(self.images), desc="pooling features", unit=" images") as bar:
+        with progress_bar("pooling features", len(self.images)) as bar:
             for batch in self.images.batches(BATCH_SIZE):
                 rows.append(np.concatenate([self.pool(side) for side in (batch.x, batch.y)], 1))
                 bar.update(len(batch))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from mia_lab.config import kinds
 from mia_lab.config.component import Component
@@ -122,9 +122,21 @@ class TrainedVictim(VictimStage):
 
     def open(self, store: Store, accelerator: str, mode: str, epoch: int | None) -> Victim:
         weights = GENERATOR_FILE if epoch is None else snapshot_file(epoch)
+        return self.with_weights(load_file(store.result(self) / weights), accelerator, mode)
+
+    def with_weights(
+        self, weights: Mapping[str, Tensor], accelerator: str, mode: str
+    ) -> TorchBlackBox:
+        """A new network with a copy of some weights, ready to be queried."""
         module = self._build()
-        cast(nn.Module, module.generator).load_state_dict(load_file(store.result(self) / weights))
+        cast(nn.Module, module.generator).load_state_dict(weights)
         return TorchBlackBox(module, accelerator, mode)
+
+    def kept_epochs(self, store: Store) -> tuple[int, ...]:
+        """The epochs whose weights are stored, the last one included; none if it was pruned."""
+        last = [int(row["epoch"]) for row in self.losses(store)][-1:]
+        asked = self.component.arguments.get("keep_epochs", ()) if last else ()
+        return tuple(sorted({*asked, *last}))
 
     def losses(self, store: Store) -> list[dict[str, float]]:
         """Mean losses of every epoch; empty where the training was pruned from the store."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import pickle
 import signal
@@ -28,11 +27,10 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from mia_lab.errors import UserError
+from mia_lab.sweeps.course import Course, started
 from mia_lab.sweeps.interruption import interruptible
 from mia_lab.sweeps.point import Point
-from mia_lab.sweeps.program import Program, announce, exit_reason, lost
-
-log = logging.getLogger(__name__)
+from mia_lab.sweeps.program import Program, exit_reason, lost
 
 POLL_S = 0.5
 """Longest time until the death of a worker is seen; its results are seen at once."""
@@ -83,7 +81,7 @@ class Worker:
         if not self._log(point).exists():
             self._log(point).touch()
         self.point = point
-        log.info("%s: started, process %d", point, self.process.pid)
+        started(point, f"started, process {self.process.pid}")
         with contextlib.suppress(BrokenPipeError):  # `ended` sees that the process is dead
             self.connection.send((point, config, self._log(point)))
 
@@ -110,8 +108,6 @@ class Worker:
         return done
 
     def _end(self, done: JobReturn) -> JobReturn:
-        assert self.point is not None
-        announce(self.point, done, self._log(self.point))
         self.point = None
         return done
 
@@ -158,6 +154,7 @@ def run_locally(
     returns: dict[int, JobReturn] = {}
     with interruptible():
         try:
+            course = Course(len(points))
             while len(returns) < len(points):
                 for worker in workers:
                     if worker.point is None and not worker.is_alive:
@@ -174,6 +171,7 @@ def run_locally(
                     running = worker.point
                     if running is not None and (done := worker.ended()) is not None:
                         returns[running.number] = done
+                        course.ended(running, done, output / f"{running.number}.log")
         finally:
             for worker in workers:
                 if worker.point is not None:

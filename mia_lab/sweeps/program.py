@@ -23,7 +23,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.basecontainer import BaseContainer
 
 from mia_lab.errors import UserError
-from mia_lab.sweeps.point import Point, reason_of
+from mia_lab.sweeps.point import Point
 
 log = logging.getLogger(__name__)
 
@@ -120,20 +120,6 @@ def lost(point: Point, reason: str) -> JobReturn:
     done = JobReturn(overrides=list(filter_overrides(point.overrides)), status=JobStatus.FAILED)
     done.return_value = PointLostError(reason)
     return done
-
-
-def announce(point: Point, done: JobReturn, output: Path) -> None:
-    """Log in one line how a point ended.
-
-    Args:
-        point: which one.
-        done: its outcome.
-        output: file with what its process printed.
-    """
-    if done.status is JobStatus.COMPLETED:
-        log.info("%s: done", point)
-    else:
-        log.warning("%s: failed, %s; its log: %s", point, reason_of(done._return_value), output)
 
 
 def exit_reason(code: int) -> str:

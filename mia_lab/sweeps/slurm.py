@@ -25,9 +25,10 @@ from submitit.core.utils import (
 )
 
 from mia_lab.errors import UserError
+from mia_lab.sweeps.course import Course, started
 from mia_lab.sweeps.interruption import interruptible, uninterrupted
 from mia_lab.sweeps.point import Point, State, read_point
-from mia_lab.sweeps.program import Program, announce, exit_reason, lost
+from mia_lab.sweeps.program import Program, exit_reason, lost
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ def run_on_cluster(
                 _submit(jobs, parameters, queued)
             for job in queued:
                 for point in job.points:
-                    log.info("%s: queued, job %s", point, job.id)
+                    started(point, f"queued, job {job.id}")
             return _wait(queued)
         except BaseException:
             _cancel(queued)
@@ -270,6 +271,7 @@ def _wait(queued: Sequence[QueuedJob]) -> list[JobReturn]:
     """Wait until every job has left a result or has ended without one."""
     ended: dict[str, list[JobReturn]] = {}
     last_query, answers = time.monotonic(), True
+    course = Course(sum(len(job.points) for job in queued))
     while waiting := [job for job in queued if job.id not in ended]:
         time.sleep(POLL_S)
         end_reasons: dict[str, str] | None = None
@@ -288,7 +290,7 @@ def _wait(queued: Sequence[QueuedJob]) -> list[JobReturn]:
             if returns is not None:
                 ended[job.id] = returns
                 for point, done in zip(job.points, returns, strict=True):
-                    announce(point, done, job.output)
+                    course.ended(point, done, job.output)
     return [done for job in queued for done in ended[job.id]]
 
 

@@ -28,4 +28,4 @@ class SlurmSettings(SlurmQueueConf):  # type: ignore[misc]
 def register() -> None:
     """Make the keys known to Hydra; ``conf/hydra/launcher/slurm.yaml`` starts from them."""
     store = ConfigStore.instance()
-    store.store("slurm_settings", SlurmSettings, group="hydra/launcher", provider="mia_lab")
+    store.store("_slurm_settings", SlurmSettings, group="hydra/launcher", provider="mia_lab")

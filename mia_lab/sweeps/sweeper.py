@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,22 +21,23 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
-from tqdm import tqdm
 
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
 from mia_lab.config.schema import Config
 from mia_lab.errors import SweepFailedError, UserError
-from mia_lab.reporting.sweep.words import text
+from mia_lab.progress import progress
+from mia_lab.reporting.sweep.words import finding, text
 from mia_lab.store.disk import enough_room
 from mia_lab.store.session import Session
 from mia_lab.sweeps.composition import interpolations_parsed_once
+from mia_lab.sweeps.course import Course, started
 from mia_lab.sweeps.locks import COMMAND, point_locked, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import NOTE, RESULT, Point, State, read_point, reason_of
 from mia_lab.tasks.collect import collect, sweep_tracker
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.goals import Sources, goal_key
-from mia_lab.tasks.latest import print_location
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     if not grid:
         raise UserError("the grid has no points: one of the keys is given an empty range")
     with interpolations_parsed_once():
-        progress = tqdm(grid, "checking points", delay=2, leave=False)
-        checked = [_checked(sweeper, overrides) for overrides in progress]
+        points_checked = progress(grid, "checking points", "points", is_brief=True)
+        checked = [_checked(sweeper, overrides) for overrides in points_checked]
     asked = len(grid)
     grid, checked = _distinct(grid, checked)
     configs = [found for found in checked if isinstance(found, Config)]
@@ -78,7 +79,12 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
         skipped = sum(point.state is State.DONE for point in planned)
         log.info("%d points: %d are done already, %d to run", len(grid), skipped, len(waiting))
         arguments_of = {point.number: grid[point.number] for point in waiting}
-        returns = _launch(sweeper.launcher, folder, arguments_of)
+        try:
+            returns = _launch(sweeper.launcher, waiting, arguments_of)
+        except (KeyboardInterrupt, SystemExit):
+            print(table([_stopped(point) for point in planned], skipped, asked - len(grid)))
+            print(f"the points so far: python -m mia_lab task=collect collect.dir={folder}")
+            raise
         ended = dict(zip(arguments_of, returns, strict=True))
         points = [_outcome(point, ended.get(point.number)) for point in planned]
         print(table(points, skipped, asked - len(grid)))
@@ -108,24 +114,37 @@ def _refuse_ignored_settings(sweeper: BasicSweeper) -> None:
         )
 
 
-def _launch(launcher: Launcher, folder: Path, overrides: dict[int, list[str]]) -> list[JobReturn]:
+def _launch(
+    launcher: Launcher, points: Sequence[Point], overrides: Mapping[int, Sequence[str]]
+) -> list[JobReturn]:
     """Run points.
 
     Args:
         launcher: runs them.
-        folder: of the sweep.
-        overrides: of each point, by its number.
+        points: those to run.
+        overrides: that each of them is composed from, by its number.
     """
-    jobs = {n: [*found, *_folder_overrides(folder, n)] for n, found in overrides.items()}
-    if type(launcher).__name__ == "BasicLauncher":  # Hydra loads it twice; it counts jobs itself
-        return [done for n, job in jobs.items() for done in launcher.launch([job], n)]
-    return list(launcher.launch([*jobs.values()], initial_job_idx=0)) if jobs else []
+    jobs = [[*overrides[p.number], *_folder_overrides(p.folder)] for p in points]
+    if type(launcher).__name__ != "BasicLauncher":  # Hydra loads it twice
+        return list(launcher.launch(jobs, initial_job_idx=0)) if jobs else []
+    course, returns = Course(len(points)), list[JobReturn]()
+    for point, job in zip(points, jobs, strict=True):
+        started(point, "started")
+        returns += launcher.launch([job], point.number)  # it counts jobs itself
+        course.ended(point, returns[-1])
+    return returns
 
 
-def _folder_overrides(folder: Path, number: int) -> list[str]:
+def _stopped(planned: Point) -> Point:
+    """How far a point had come when the sweep was interrupted."""
+    point = _known(planned.folder) or planned
+    return point if point.has_ended else replace(point, state=State.PLANNED)
+
+
+def _folder_overrides(folder: Path) -> list[str]:
     """Overrides that make a job write into the folder of its point."""
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{number}'"]
+    quoted = str(folder.parent).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.sweep.dir='{quoted}'", f"hydra.sweep.subdir='{folder.name}'"]
 
 
 def _grid(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[str]]:
@@ -207,7 +226,7 @@ def _plan(
     _refuse_foreign_folders(folder)
     sources = Sources()
     points = []
-    for number, found in enumerate(tqdm(checked, "checking data", delay=2, leave=False)):
+    for number, found in enumerate(progress(checked, "checking data", "points", is_brief=True)):
         point = _planned(folder / str(number), overrides[number], found, sources)
         with point_locked(session, point.folder, _known(point.folder)):
             before = _known(point.folder)
@@ -285,11 +304,12 @@ def _collect(
     command = shlex.join(["python", "-m", "mia_lab", *sys.argv[1:]])
     try:
         with enough_room(folder), sweep_tracker(config, folder) as tracker:
-            print(text(collect(folder, tracker, pictures=config.collect.pictures, command=command)))
+            found = collect(folder, tracker, pictures=config.collect.pictures, command=command)
+        print(text(found))
     except (UserError, OSError) as error:
         log.error("the points cannot be collected: %s", reason_of(error))
         return error
-    print_location(config, folder, folder / "report.html")
+    end_run(config, folder / "report.html", finding(found), task="sweep", name=found.name)
     return None
 
 
@@ -316,6 +336,10 @@ def table(points: Sequence[Point], skipped: int, equal: int = 0) -> str:
     left = len(points) - len(rows)
     more = [f"  and {left} more"] if left else []
     again = ["the same command runs what failed once more"] if failed else []
+    planned = count[State.PLANNED]
+    words += f", {planned} not run" if planned else ""
+    if planned:
+        again = [f"the same command continues: it runs the {planned + len(failed)} points left"]
     gated = sum(p.gate_failed for p in points)
     words += " (done before)" if skipped else ""
     words += f", fail_if holds for {gated}" if gated else ""

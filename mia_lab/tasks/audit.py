@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,14 @@ from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.audit.words import text_table
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.html import write_html
+from mia_lab.reporting.index import audit_facts
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.stages.graph import RunStages, run_stages
-from mia_lab.stages.victim import TrainedVictim
+from mia_lab.stages.overfitting import Course
 from mia_lab.store import Store
 from mia_lab.tasks import common
-from mia_lab.tasks.audit_report import audit_report
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.audit_report import audit_report, training_course
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.tracked import make_tracker
 
 log = logging.getLogger(__name__)
@@ -56,26 +56,31 @@ def run(config: Config, folder: Path, group: str) -> None:
             common.stopped(config)
             return
         with make_tracker(config, goals, folder, group) as tracker:
-            _train(stages, config, store, tracker)
+            course = training_course(stages)
+            _train(stages, config, store, tracker, course)
             results = [store.result(goal) for goal in goals]
             if not isinstance(result := results[-1], AuditResult):
                 common.stopped(config)
                 return
-            report = audit_report(config, stages, store, result)
+            overfitting = course.result(store) if course else None
+            report = audit_report(config, stages, store, result, overfitting)
             _write(config, report, tracker, folder)
-    if report.gate is not None and report.gate.failed:
-        raise GateFailedError(f"fail_if: {sentence(report.gate)}")
+    if report.gate is not None:
+        if report.gate.failed:
+            raise GateFailedError(f"fail_if: {sentence(report.gate)}")
+        print(f"fail_if: passed, {sentence(report.gate)}")
 
 
-def _train(stages: RunStages, config: Config, store: Store, tracker: Tracker) -> None:
+def _train(
+    stages: RunStages, config: Config, store: Store, tracker: Tracker, course: Course | None
+) -> None:
     """Train the victim if a goal needs it, with its losses on their way to the tracker."""
-    victim = stages.victim
-    if not isinstance(victim, TrainedVictim) or config.until is Until.references:
+    if course is None or config.until is Until.references:
         return
     training = _TrainingLog(tracker, stages)
-    if victim.path in {stage.path for stage in store.missing(*stages.goals(config.until))}:
-        store.folder(replace(victim, on_epoch=training))
-    training.log_missing_epochs(victim.losses(store))
+    if course.victim.path in {stage.path for stage in store.missing(*stages.goals(config.until))}:
+        course.train(store, training)
+    training.log_missing_epochs(course.victim.losses(store))
 
 
 def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) -> None:
@@ -87,7 +92,7 @@ def _write(config: Config, report: AuditReport, tracker: Tracker, folder: Path) 
     if common.is_sweep_point():  # the sweep prints a table of all points
         return
     print(text_table(report))
-    print_location(config, folder, shown)
+    end_run(config, shown, **audit_facts(report))
 
 
 class _TrainingLog:

@@ -9,12 +9,13 @@ import numpy as np
 from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.evaluation.gate import decide
-from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers
+from mia_lab.evaluation.results import AuditReport, AuditResult, Dossiers, Overfitting
 from mia_lab.evaluation.summary import summary
 from mia_lab.stages.attack import AttackInputs
 from mia_lab.stages.difficulty import ErrorMapsStage, ProbeDifficulty
 from mia_lab.stages.graph import RunStages
-from mia_lab.stages.victim import ForeignVictim
+from mia_lab.stages.overfitting import Course
+from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 from mia_lab.tasks.command import command_line
@@ -24,7 +25,11 @@ SHOWN = 4
 
 
 def audit_report(
-    config: Config, stages: RunStages, store: Store, result: AuditResult
+    config: Config,
+    stages: RunStages,
+    store: Store,
+    result: AuditResult,
+    overfitting: Overfitting | None = None,
 ) -> AuditReport:
     """An audit's result with the images to look at first, the gate, and the record of the run."""
     condition = config.fail_if
@@ -35,12 +40,22 @@ def audit_report(
         result=result,
         split=store.result(stages.split).split,
         dossiers=_dossiers(config, stages.attack, store, result),
+        overfitting=overfitting,
         gate=decide(condition, summary(result), related) if condition else None,
         timing_s=common.timing(store),
         record=records.audit_record(config, stages, store),
         command=command_line(),
         config=as_yaml(config),
     )
+
+
+def training_course(stages: RunStages) -> Course | None:
+    """The course of the victim's training; None if it is not trained here."""
+    if not isinstance(stages.victim, TrainedVictim):
+        return None
+    querying = stages.reconstructions.querying
+    accelerator, batch_size = querying.accelerator, querying.batch_size
+    return Course.of(stages.victim, stages.images, accelerator, batch_size)
 
 
 def _dossiers(
@@ -57,8 +72,8 @@ def _dossiers(
     members, nonmembers = order[truth[order]], order[~truth[order]]
     chosen = {
         "Most exposed members": members,
-        "Members missed most": members[::-1],
-        "Non-members mistaken most": nonmembers,
+        "Least exposed members": members[::-1],
+        "Non-members most like members": nonmembers,
         "Easiest images": easy,
         "Hardest images": easy[::-1],
     }

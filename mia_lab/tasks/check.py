@@ -30,10 +30,10 @@ from mia_lab.store.permissions import permitted
 from mia_lab.store.software import software
 from mia_lab.tasks import common, records
 from mia_lab.tasks.command import Clock
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.estimate import estimate
 from mia_lab.tasks.goals import Sources
 from mia_lab.tasks.inspection import inspect
-from mia_lab.tasks.latest import print_location
 from mia_lab.types import Role
 
 SHOWN = 24
@@ -67,7 +67,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     print("\n".join(line for lines in sections.values() for line in lines))
     if not checked.obstacles:
         print(verdict)
-    print_location(config, folder, page)
+    end_run(config, page, verdict)
     if checked.obstacles:
         raise UserError(verdict)
 

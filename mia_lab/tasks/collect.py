@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from mia_lab.evaluation.finished import Sweep, SweepPoint
 from mia_lab.evaluation.metrics_file import OtherSchemaError, read_metrics
 from mia_lab.reporting.frames import sweep_frame
 from mia_lab.reporting.html import write_page
+from mia_lab.reporting.index import RunNote
 from mia_lab.reporting.labels import flat_settings
 from mia_lab.reporting.sweep.figures import draw
-from mia_lab.reporting.sweep.page import page, point_thumbnails
+from mia_lab.reporting.sweep.page import PAGE, page, point_thumbnails
 from mia_lab.reporting.sweep.settings import setting_columns
-from mia_lab.reporting.sweep.words import states, text, write_files
+from mia_lab.reporting.sweep.words import finding, states, text, write_files
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.store import sha256_of
 from mia_lab.store.software import software
 from mia_lab.sweeps.point import State, read_point
 from mia_lab.tasks.command import Clock, command_line
+from mia_lab.tasks.ending import list_run
 
 DAMAGED = "damaged"
 OTHER = "other"
@@ -41,8 +44,10 @@ def run(config: Config, folder: Path, group: str) -> None:
     sweep = Path(str(config.collect.dir)).expanduser()
     with sweep_tracker(config, sweep) as tracker:
         found = collect(sweep, tracker, pictures=config.collect.pictures)
+    note = RunNote("sweep", found.name, time.time(), PAGE, finding(found))
+    list_run(Path(config.paths.outputs), sweep, note)
     print(text(found))
-    print(f"report: {sweep / 'report.html'}")
+    print(f"report: {sweep / PAGE}")
 
 
 def collect(

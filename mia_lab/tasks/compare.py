@@ -26,16 +26,16 @@ from mia_lab.evaluation.results import Comparison
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import same_order
 from mia_lab.reporting.comparison.figures import draw
-from mia_lab.reporting.comparison.words import page, text, write_files
+from mia_lab.reporting.comparison.words import page, text, title, write_files
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.labels import run_labels
 from mia_lab.store.disk import write_file
 from mia_lab.store.software import software
 from mia_lab.tasks.command import Clock, command_line
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.ending import end_run
 from mia_lab.types import VICTIM, Role, ScoreTable, Split, Strings
 
-SAME_ORDER = "same order of all images, nothing to test"
+SAME_ORDER = "both runs rank all images in the same order"
 
 
 def run(config: Config, folder: Path, group: str) -> None:
@@ -58,7 +58,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     write_files(found, pictures, folder)
     path = write_page("compare", page(found, pictures), folder)
     print(text(found))
-    print_location(config, folder, path)
+    end_run(config, path, title(found))
 
 
 def compared(

@@ -17,7 +17,7 @@ from mia_lab.reporting.html import write_survey_html
 from mia_lab.stages.difficulty import side_by_side
 from mia_lab.stages.graph import difficulty_stages
 from mia_lab.tasks import common, records
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.surveyed import surveyed_images
 from mia_lab.tasks.tracked import make_tracker
 from mia_lab.types import DifficultyTable
@@ -59,7 +59,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     sentences = report.summary(found)
     page = write_survey_html(found, sentences, pictures, folder)
     print("\n".join(sentences))
-    print_location(config, folder, page)
+    end_run(config, page, sentences[0])
 
 
 def _survey(

@@ -20,7 +20,7 @@ from mia_lab.stages.graph import run_stages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Stage
 from mia_lab.tasks import common
-from mia_lab.tasks.latest import point_latest
+from mia_lab.tasks.ending import point_latest
 from mia_lab.victims.blackbox import BlackBox
 from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx

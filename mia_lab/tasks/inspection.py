@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import imagehash
-from tqdm import tqdm
 
 from mia_lab.data import doubts
 from mia_lab.data.dataset import PairDataset
@@ -14,6 +13,7 @@ from mia_lab.data.picture import Picture
 from mia_lab.data.splits import content_hash, in_two_roles, near_duplicates
 from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Inspection
+from mia_lab.progress import progress
 
 SIDES = ("input", "target")
 
@@ -34,7 +34,7 @@ def inspect(dataset: PairDataset, rows: Rows) -> Inspection:
     doubted: dict[str, list[str]] = {}
     hashes: dict[str, str] = {}
     perceptual: dict[str, int] = {}
-    for image_id in tqdm(dataset.ids, "checking images", unit=" images", delay=2, leave=False):
+    for image_id in progress(dataset.ids, "checking images", is_brief=True):
         try:
             pair = dataset.load(image_id)
         except UserError as error:

@@ -10,7 +10,7 @@ from mia_lab.reporting.html import write_scores_html
 from mia_lab.stages.decisions import DecisionsStage
 from mia_lab.stages.graph import run_stages
 from mia_lab.tasks import common
-from mia_lab.tasks.latest import print_location
+from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.score_report import check_resolution, score_report
 from mia_lab.tasks.tracked import make_tracker
 
@@ -39,4 +39,4 @@ def run(config: Config, folder: Path, group: str) -> None:
             tracker.log_scoring(found, pictures)
     page = write_scores_html(found, pictures, folder)
     print(report.text(found))
-    print_location(config, folder, page)
+    end_run(config, page, report.summary(found)[0])

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mia_lab.config.choices import StoreAction, StoreState
 from mia_lab.config.schema import Config, StoreTask
 from mia_lab.errors import UserError, nearest
+from mia_lab.progress import progress_bar
 from mia_lab.store.artifact import Store
 from mia_lab.store.manifest import MANIFEST, Entry, verify
 from mia_lab.store.marker import MARKER, is_store
@@ -88,9 +87,8 @@ def select(entries: Iterable[Entry], task: StoreTask) -> list[Entry]:
 def checked(entries: Sequence[Entry]) -> list[Entry]:
     """Entries with their state after comparing all checksums; those removed meanwhile left out."""
     found = []
-    with tqdm(
-        total=sum(e.size for e in entries), desc="verifying", unit="B", unit_scale=True
-    ) as bar:
+    size = sum(e.size for e in entries)
+    with progress_bar("verifying", size, "bytes", unit_scale=True) as bar:
         for entry in entries:
             if entry.state == "stored":
                 try:

@@ -11,9 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from mia_lab.config.choices import Task
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
+from mia_lab.reporting.labels import short_overrides
 from mia_lab.reporting.tracking import Tracker
 from mia_lab.store import Stage, sha256_of
+from mia_lab.sweeps.point import read_point
 from mia_lab.tasks.common import is_sweep_point
+
+LONGEST_NAME = 128
+"""Characters of the display name of a W&B run; W&B cuts longer ones."""
 
 
 def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, group: str) -> Tracker:
@@ -41,12 +46,20 @@ def make_tracker(config: Config, goals: Sequence[Stage[Any]], folder: Path, grou
         project=tracking.project,
         group=tracking.group or group,
         job_type=task,
-        name=f"{config.name}-{folder.name}",
+        name=_display_name(config, folder),
         config=plain(config) | {"layers": _layers(config)},
         tags=names,
         dashboards=Path(config.paths.store) if tracking.dashboard else None,
         log_images=tracking.images and config.report.images,
     )
+
+
+def _display_name(config: Config, folder: Path) -> str:
+    """The run's name and its time, or for a point of a sweep what varies within the sweep."""
+    point = read_point(folder) if is_sweep_point() else None
+    if point is None or not point.overrides:
+        return f"{config.name}-{folder.name}"
+    return f"{config.name} {short_overrides(point.overrides)}"[:LONGEST_NAME]
 
 
 def _layers(config: Config) -> str:

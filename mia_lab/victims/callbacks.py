@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from tqdm import tqdm
 
+from mia_lab.progress import progress_bar
 from mia_lab.victims.files import export, snapshot_file
 from mia_lab.victims.settings import EpochHook
 
@@ -38,12 +39,8 @@ class History(Callback):
         done = len(self.rows) * int(trainer.num_training_batches)
         if self.rows:
             log.info("training resumes after epoch %d", len(self.rows))
-        self._bar = tqdm(
-            total=self._total,
-            initial=done,
-            desc="training",
-            unit=" steps",
-            disable=not trainer.is_global_zero,
+        self._bar = progress_bar(
+            "training", self._total, "steps", initial=done, disable=not trainer.is_global_zero
         )
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:

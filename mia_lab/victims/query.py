@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.transforms import altered, in_levels
 from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
+from mia_lab.progress import progress_bar
 from mia_lab.seeding import derive_seed
 from mia_lab.store import ArrayFile
 from mia_lab.types import (
@@ -86,7 +86,7 @@ def query(
     path = folder / "images.npy"
     errors: list[Floats] = []
     with (
-        tqdm(total=n, desc="querying the victim", unit=" images") as bar,
+        progress_bar("querying the victim", n) as bar,
         ArrayFile(path, n) as images,
     ):
         for batch in dataset.batches(batch_size):
@@ -103,6 +103,20 @@ def query(
         repeat=np.zeros(n, dtype=np.int64),
         error=np.concatenate(errors),
         images=np.load(path, mmap_mode="r", allow_pickle=False),
+    )
+
+
+def errors_of(victim: BlackBox, dataset: PairDataset, batch_size: int) -> Floats:
+    """Reconstruction errors of a victim that does not answer at random: float64 (len(dataset),).
+
+    Raises:
+        UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
+    """
+    return np.concatenate(
+        [
+            reconstruction_error(_check(victim.translate(batch.condition), batch), batch.y.numpy())
+            for batch in dataset.batches(batch_size)
+        ]
     )
 
 
@@ -160,9 +174,8 @@ def query_altered(
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
     """
     errors: list[Floats] = []
-    with tqdm(
-        total=len(names) * len(dataset), desc="querying the victim, altered", unit=" images"
-    ) as bar:
+    total = len(names) * len(dataset)
+    with progress_bar("querying the victim, altered", total) as bar:
         for name in names:
             for batch in dataset.batches(batch_size):
                 is_adaptive = name == ADAPTIVE

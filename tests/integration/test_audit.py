@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import signal
 import time
@@ -94,9 +95,16 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
     again = command(*whole)
     read = {line.split()[0] for line in again.err.splitlines() if line.endswith("from the store")}
     # The report shows images, answers and error maps; the numbers are those of the verdict.
-    assert read == {"verdict", "split", "reconstructions", "difficulty", "maps"}
+    assert read == {"verdict", "split", "reconstructions", "difficulty", "maps", "overfitting"}
     assert "computing" not in again.err
     assert without_timings(again.metrics) == without_timings(metrics)
+    assert [mean["epoch"] for mean in metrics["overfitting"]["means"]] == [1, 2]
+    assert "all runs" not in first.out
+    assert again.out.rstrip().endswith("all runs: outputs/index.html)")
+    listed = (again.folder / "outputs" / "index.html").read_text()
+    reports = re.findall('<a href="(.*?)">facades_pix2pix', listed)
+    assert len(reports) == 2
+    assert all((again.folder / "outputs" / path).is_file() for path in reports)
     assert (latest(again) / "scores.csv").read_text() == (folder / "scores.csv").read_text()
 
 
@@ -107,14 +115,14 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
         return {line.split()[0] for line in ran.err.splitlines() if line.endswith("computing")}
 
     everything = {"split", "victim", "reconstructions", "features", "difficulty", "pooled"}
-    everything |= {"correspondence", "blind", "verdict"}
+    everything |= {"correspondence", "blind", "verdict", "overfitting"}
     assert computed() == everything
     assert computed("attack.alpha=0.5") == {"verdict"}
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
     assert computed("difficulty.layers=[2]") == {"difficulty", "blind", "verdict"}
     answers = {"reconstructions", "correspondence", "verdict"}
     assert computed("query.mode=train") == answers
-    assert computed("victim.epochs=1") == {"victim", *answers}
+    assert computed("victim.epochs=1") == {"victim", "overfitting", *answers}
     assert computed("seed=1") == everything
 
 
@@ -125,7 +133,8 @@ def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
     order = ["split", "victim", "reconstructions", "difficulty"]
     beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
     found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
-    assert found == set(order[: order.index(stage) + 1])
+    measured = {"overfitting"} if stage != "split" else set()
+    assert found == {*order[: order.index(stage) + 1], *measured}
 
 
 def test_two_processes_share_the_work(command: Command) -> None:
@@ -137,7 +146,8 @@ def test_two_processes_share_the_work(command: Command) -> None:
     here = command(*TINY, "until=attacks")
     _, err = process.communicate(timeout=300)
     assert (process.returncode, here.code) == (0, 0), err + here.err
-    assert f"{err}{here.err}".count(": computing") == 9
+    lines = [line for line in f"{err}{here.err}".splitlines() if line.endswith(": computing")]
+    assert len([line for line in lines if not line.startswith("overfitting")]) == 9
     assert err.count(": computing") > 0
 
 

@@ -116,7 +116,7 @@ def test_a_reversed_direction_is_seen_before_and_after(leaking: Command, directi
     else:
         assert gated.code == GATE_FAILED, gated.err
         assert "were not found to belong to their targets" in gated.err
-        assert metrics["gate"]["unrelated"]
+        assert metrics["gate"]["outcomes"][0]["unrelated"]
     assert metrics["correspondence"]["share"] == pytest.approx(victim["correspondence"]["share"])
     assert "determinism" in metrics["record"]
 

@@ -90,12 +90,14 @@ def test_runs_side_by_side(command: Command) -> None:
     assert float(tested[0]["p_value"]) == pytest.approx(p_value)
     assert float(tested[0]["holm_p_value"]) == pytest.approx(holm([p_value])[0])
     reasons = {(p["first"], p["second"]): p["reason"] for p in paired if p["reason"]}
-    assert "same order" in reasons[labels[0], labels[1]]
+    assert "in the same order" in reasons[labels[0], labels[1]]
     assert re.fullmatch(r"\d+ of \d+ candidates are in both splits", reasons[labels[0], labels[2]])
     page = (folder / "report.html").read_text()
     assert "attack.alpha=0.5" in page
     assert "candidates are in both splits" in page
     assert "compare.runs=[runs/base,runs/other,runs/seeded]" in page
+    assert folder.resolve().parent.name == "compare"
+    assert "<h1>Comparison of 3 audits: procedural facades, 32 px</h1>" in page
 
 
 def numbers(values: list[float] | list[bool]) -> np.ndarray:

@@ -73,5 +73,5 @@ def test_a_private_victim_gives_nothing_away(command: Command, epsilon: float) -
     assert (p * np.arange(len(p), 0, -1)).min() > 0.05  # Holm: none of them is rejected
     claim = ran.metrics["claim"]
     assert (claim["epsilon"], claim["delta"]) == (epsilon, 1e-5)
-    assert f"The training promises epsilon {epsilon:g} at delta 1e-05" in ran.out
+    assert f"The training guarantees epsilon {epsilon:g} at delta 1e-05" in ran.out
     assert json.dumps(claim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ def test_survey_scores_a_folder_without_a_victim(command: Command) -> None:
     assert metrics["record"]["backbone licence"].startswith("Apache-2.0")
     assert metrics["record"]["backbone weights"] == "packaged"
     assert "12 images at 32 px: median difficulty" in ran.out
-    assert "extracting features" in ran.err
-    assert "images/s" in ran.err
+    assert re.search(r"^extracting features: 12 images in \d+\.\d s$", ran.err, re.MULTILINE)
 
     again = command(*SURVEY, "difficulty.repeats=3")
     assert computed(again) == []

@@ -168,12 +168,17 @@ def test_gate(audited: Command) -> None:
     area = metrics["attacks"]["membership"]["auc"]
     assert ran.code == 3
     assert ran.err.splitlines()[-1] == f"fail_if: auc/membership = {area:.6g} >= 0"
-    assert metrics["gate"] == {
+    outcome = {
         "condition": "auc/membership >= 0",
         "value": area,
         "failed": True,
         "reversed": False,
         "unrelated": False,
+    }
+    assert metrics["gate"] == {
+        "condition": "auc/membership >= 0",
+        "failed": True,
+        "outcomes": [outcome],
     }
     assert "report: " in ran.out
     assert "Gate failed" in _text(audited.folder / "outputs/latest")
@@ -181,7 +186,13 @@ def test_gate(audited: Command) -> None:
     ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0")
     assert ran.code == 3
     assert "cannot be decided, which counts as failed" in ran.err.splitlines()[-1]
-    assert metrics["gate"]["value"] is None
+    assert metrics["gate"]["outcomes"][0]["value"] is None
+
+    ran, metrics = gated(audited, "auc/membership > 1 or auc/reconstruction > 1")
+    assert ran.code == 0
+    words = "auc/membership = .*, not > 1; auc/reconstruction = .*, not > 1"
+    assert re.fullmatch(f"fail_if: passed, {words}", ran.out.splitlines()[-1])
+    assert "Gate passed" in _text(audited.folder / "outputs/latest")
 
 
 def _text(folder: Path) -> str:

@@ -7,6 +7,7 @@ import gc
 import json
 import re
 import shutil
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from mia_lab.errors import UserError
 from mia_lab.sweeps.locks import COMMAND, sweep_session, unlocked_at_end
 from mia_lab.sweeps.point import State, read_point
+from slurm_cluster import wait_for
 from support import Command, Ran
 from wandb_files import identity, summary
 
@@ -140,7 +142,46 @@ def test_numbers_of_jobs_are_those_of_points(command: Command) -> None:
     sweep = folder_of(command)
     shutil.rmtree(sweep / "1")
     again = command(*TINY, "seed=0,1,2")
-    assert "#1 : " in again.out + again.err
+    told = re.findall("^#.*", again.out + again.err, re.MULTILINE)
+    assert told == ["#1 seed=1: started", "#1: done; 1 of 1 points"]
+
+
+def test_the_log_tells_what_differs_and_how_long_it_takes(command: Command) -> None:
+    ran = command.alone(*TINY, "seed=0,1,2")
+    told = re.findall("^(?:#|Launching).*", ran.err, re.MULTILINE)
+    assert [re.sub(r"about \d+ s", "about some s", line) for line in told] == [
+        "#0 seed=0: started",
+        "#0: done; 1 of 3 points, about some s left",
+        "#1 seed=1: started",
+        "#1: done; 2 of 3 points, about some s left",
+        "#2 seed=2: started",
+        "#2: done; 3 of 3 points",
+    ]
+    assert "+experiment" not in ran.err
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=local", "hydra.launcher.processes=1")])
+def test_an_interrupted_sweep_shows_its_points(command: Command, launcher: tuple[str, ...]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or it may be ignored
+    try:
+        asked = ("-m", "+experiment=tiny", "until=victim", "demo_epochs=1,5000,6000", *launcher)
+        process = command.popen(*asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stderr
+    while "#1 demo_epochs=5000: started" not in (line := process.stderr.readline()):
+        assert line, "the sweep ended"
+    wait_for(lambda: read_point(folder_of(command) / "1").state is State.RUNNING)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in err
+    assert "3 points: 1 done, 0 failed, 0 skipped, 2 not run\n" in out
+    rows = re.findall(r"^ +(\d) +(\w+) .*demo_epochs=(\d+)", out, re.MULTILINE)
+    assert rows == [("0", "done", "1"), ("1", "planned", "5000"), ("2", "planned", "6000")]
+    assert "the same command continues: it runs the 2 points left" in out
+    sweep = folder_of(command).relative_to(command.folder)
+    assert f"python -m mia_lab task=collect collect.dir={sweep}\n" in out
 
 
 def test_a_failing_collection_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,19 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from mia_lab.evaluation.results import AlphaCurve, Calibration, Evaluation, Normality, Roc
+from mia_lab.evaluation.results import (
+    AlphaCurve,
+    Calibration,
+    Evaluation,
+    Normality,
+    Overfitting,
+    Roc,
+)
 from mia_lab.reporting.canvas import (
     ATTACK_COLOURS,
     INK,
+    MEMBER_COLOUR,
+    NONMEMBER_COLOUR,
     QUIET,
     attack_colours,
     legend_below,
@@ -30,6 +39,8 @@ DASHES = ((5, 2), (1, 1.4), (6, 2, 1, 2), (9, 3), (3, 1, 1, 1, 1, 1))
 _MARKERS = "osD^v"
 BANDS = 4
 """At most this many attacks are drawn with confidence bands; more bands would overlap."""
+_MANY_EPOCHS = 16
+"""Epochs beyond which their axis is logarithmic, because errors were measured at powers of two."""
 _BELOW = 2.5
 """How far logarithmic axes extend below the lowest resolvable rate, as a factor."""
 
@@ -134,6 +145,53 @@ def alpha_figure(curve: AlphaCurve, alpha: float) -> Figure:
     return figure
 
 
+def overfitting_figure(found: Overfitting) -> Figure:
+    """Mean errors of members and of non-members after some epochs, and the loss of every epoch."""
+    figure = new_figure(3.9)
+    axes = figure.add_subplot()
+    if len(found.loss):
+        epochs = np.arange(1, len(found.loss) + 1)
+        label = "training loss (L1)"
+        axes.plot(epochs, found.loss, color=QUIET, lw=1.3, ls="--", label=label)
+    at = [mean.epoch for mean in found.means]
+    for name, n, means, marker, colour in (
+        (
+            "non-members",
+            found.n_nonmembers,
+            [mean.nonmembers for mean in found.means],
+            "o",
+            NONMEMBER_COLOUR,
+        ),
+        ("members", found.n_members, [mean.members for mean in found.means], "s", MEMBER_COLOUR),
+    ):
+        values = np.array([mean.value for mean in means])
+        low, high = np.array([mean.ci95 for mean in means]).T
+        axes.errorbar(
+            at,
+            values,
+            (values - low, high - values),
+            fmt=f"{marker}-",
+            ms=5,
+            lw=1.6,
+            elinewidth=1.2,
+            capsize=2.5,
+            color=colour,
+            label=f"error of {n} {name}",
+        )
+    if at[-1] > _MANY_EPOCHS:
+        axes.set_xscale("log")
+        axes.set_xticks(at, [str(epoch) for epoch in at])
+        axes.minorticks_off()
+    else:
+        axes.set_xticks(range(1, at[-1] + 1))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch" + (", logarithmic" if at[-1] > _MANY_EPOCHS else ""))
+    axes.set_ylabel("mean absolute error (0-1)")
+    tidy(axes)
+    legend_below(figure, axes)
+    return figure
+
+
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     """Share of members against predicted probability by bin, of few with their intervals.
 
@@ -189,8 +247,8 @@ def normality_figure(found: Normality) -> Figure:
 def _roc_axes(n_curves: int) -> tuple[Figure, Axes]:
     figure = new_figure(4.6 + 0.18 * (n_curves + 2))
     axes = figure.add_subplot()
-    axes.set_xlabel("false positive rate (non-members accused)")
-    axes.set_ylabel("true positive rate (members found)")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
     tidy(axes)
     return figure, axes
 

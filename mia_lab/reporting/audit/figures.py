@@ -7,19 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from mia_lab.evaluation.metrics_file import BEST_NOTE, CONFIGURED_NOTE, best_point
-from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint
+from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint, Overfitting
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
     normality_figure,
+    overfitting_figure,
     reliability_figure,
     roc_figure,
     roc_log_figure,
 )
 from mia_lab.reporting.audit.distributions import Sample, histogram_figure, scatter_figure
 from mia_lab.reporting.audit.dossiers import dossier_pictures
-from mia_lab.reporting.audit.words import verdict
+from mia_lab.reporting.audit.words import overfitting_sentence, verdict
 from mia_lab.reporting.canvas import Picture, png
-from mia_lab.reporting.heatmap import heatmap, panels
+from mia_lab.reporting.heatmap import colour_limits, colour_note, heatmap, panels
 from mia_lab.reporting.numbers import interval, p_text, rate
 
 
@@ -27,13 +28,15 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     """All pictures of an audit.
 
     ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
-    difficulty; ``alpha``, ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and
-    ``dossiers-1``, ... where the audit has what they show.
+    difficulty; ``overfitting`` of a victim that was trained here; ``alpha``, ``reliability``,
+    ``normality``, ``grid``, ``grid-2``, ... and ``dossiers-1``, ... where the audit has what they
+    show.
     """
     result = audit.result
     return (
-        *_roc_pictures(result),
+        *_roc_pictures(audit),
         *_distribution_pictures(audit),
+        *_overfitting_pictures(audit.overfitting),
         *_alpha_pictures(result),
         *_reliability_pictures(result),
         *_normality_pictures(result),
@@ -42,7 +45,8 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     )
 
 
-def _roc_pictures(result: AuditResult) -> list[Picture]:
+def _roc_pictures(audit: AuditReport) -> list[Picture]:
+    result = audit.result
     curves = result.evaluations, result.blind.baselines
     n = result.evaluations[0].n_nonmembers
     rates = "; ".join(
@@ -54,7 +58,7 @@ def _roc_pictures(result: AuditResult) -> list[Picture]:
         Picture(
             "roc",
             "ROC curves",
-            "True positive rate against false positive rate. " + verdict(result),
+            "True positive rate against false positive rate. " + verdict(audit),
             png(roc_figure(*curves)),
         ),
         Picture(
@@ -110,6 +114,20 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread else 0.0
 
 
+def _overfitting_pictures(found: Overfitting | None) -> list[Picture]:
+    if found is None:
+        return []
+    return [
+        Picture(
+            "overfitting",
+            "Errors in the course of the training",
+            "Mean error of members and of non-members, and the training loss, by epoch. "
+            + overfitting_sentence(found),
+            png(overfitting_figure(found)),
+        )
+    ]
+
+
 def _alpha_pictures(result: AuditResult) -> list[Picture]:
     curve = result.alpha_curve
     if curve is None:
@@ -142,7 +160,7 @@ def _reliability_pictures(result: AuditResult) -> list[Picture]:
     return [
         Picture(
             "reliability",
-            "Predicted probabilities against what came true",
+            "Predicted probabilities and shares of members",
             f"Share of members in bins of predicted probability. Brier scores: {scores}.",
             png(reliability_figure(found)),
         )
@@ -156,7 +174,7 @@ def _normality_pictures(result: AuditResult) -> list[Picture]:
     return [
         Picture(
             "normality",
-            "Are the references' log errors Gaussian?",
+            "Distribution of the log errors of reference models",
             f"Quantiles of {found.n} residuals of log errors from each image's mean: skewness "
             f"{found.skewness:.2f}, excess kurtosis {found.excess_kurtosis:.2f}, "
             f"{p_text(found.p_value)} by Shapiro and Wilk's test.",
@@ -176,9 +194,9 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
     values = np.array([point.auc for point in grid])
     best = best_point(grid)
     marks = {CONFIGURED_NOTE: 0, BEST_NOTE: best}
-    # Never narrower than 0.1, or differences that mean nothing would look like much.
-    middle, half = (values.min() + values.max()) / 2, max(np.ptp(values) / 2, 0.05)
-    limits = float(middle - half), float(middle + half)
+    widths = np.array([high - low for low, high in (point.auc_ci95 for point in grid)])
+    limits = colour_limits(values, widths, (0, 1))
+    caption = colour_note(values, widths, limits)
     found = []
     for number, panel in enumerate(panels(settings), start=1):
         figure = heatmap(
@@ -193,5 +211,6 @@ def grid_pictures(grid: Sequence[GridPoint]) -> list[Picture]:
             f"AUC of the membership error for each {panel.rows[0]} and {panel.columns[0]}: "
             f"{values[0]:.3f} as configured, at most {values[best]:.3f}"
         )
-        found.append(Picture("grid" if number == 1 else f"grid-{number}", title, alt, png(figure)))
+        name = "grid" if number == 1 else f"grid-{number}"
+        found.append(Picture(name, title, alt, png(figure), caption=caption))
     return found

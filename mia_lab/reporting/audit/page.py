@@ -24,7 +24,9 @@ from mia_lab.evaluation.results import (
 )
 from mia_lab.reporting import numbers
 from mia_lab.reporting.audit import words
+from mia_lab.reporting.audit.curves import BANDS
 from mia_lab.reporting.canvas import Picture, attack_colours
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.frames import score_frame
 from mia_lab.types import Role
 
@@ -32,11 +34,11 @@ LISTED = 200
 """Candidates listed on the page; ``scores.csv`` lists all of them."""
 
 BASELINES = {
-    "difficulty": "the difficulty alone, from whichever side tells more",
+    "difficulty": "the difficulty alone, in the direction that separates better",
     "features": "deep features of input and target, averaged over the image",
     "statistics": "colours, brightness and sharpness",
     "jpeg": "traces of JPEG compression",
-    "file": "the files: size, format, what is written beside the pixels",
+    "file": "the files: size, format and metadata",
 }
 """Descriptions of the known blind baselines."""
 
@@ -129,9 +131,11 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "dossiers": [p for name, p in drawn.items() if name.partition("-")[0] == "dossiers"],
         "has_maps": any(found.difficulty.size for found in audit.dossiers),
         "headline": words.headline(result),
-        "details": words.details(result),
+        "details": words.details(audit),
         "gate": gate.sentence(audit.gate) if audit.gate else "",
-        "facts": facts(result),
+        "bands": BANDS,
+        "counts": Counts.of(audit.split),
+        "facts": facts(audit),
         "interval": numbers.interval,
         "bracket": bracket,
         "headings": metric_headings,
@@ -140,6 +144,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
         "utility": words.utility_sentence(result.utility) if result.utility else "",
+        "overfitting": words.overfitting_sentence(audit.overfitting) if audit.overfitting else "",
         "correspondence": words.correspondence_sentence(result.correspondence),
         "colours": attack_colours(e.name for e in (*result.evaluations, *result.blind.baselines)),
         "excess": {e.name: _of(e.name, result.excess) for e in result.evaluations},
@@ -167,8 +172,9 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
     }
 
 
-def facts(result: AuditResult) -> list[Fact]:
+def facts(audit: AuditReport) -> list[Fact]:
     """The headline numbers of the best attack, and those to compare them with."""
+    result = audit.result
     best = max(
         result.evaluations,
         key=lambda e: (e.is_separating, e.is_reversed, -e.auc if e.is_reversed else e.auc),
@@ -179,24 +185,30 @@ def facts(result: AuditResult) -> list[Fact]:
     rates = [
         Fact(
             numbers.rate(tpr),
-            f"of the members found by it while at most {numbers.percent(fpr)} of the non-members "
-            "are accused",
+            f"of the members are found by this attack at a false positive rate of "
+            f"{numbers.percent(fpr)}",
         )
         for fpr, tpr in known[:1]
     ]
     return [
         Fact(
             f"{best.auc:.3f}",
-            f"AUC of the {best.name} attack, {low:.3f} to {high:.3f} with 95 % confidence; 0.5 is "
-            f"guessing{', less is the wrong direction' if best.is_reversed else ''}",
+            f"AUC of the {best.name} attack, 95 % interval {low:.3f} to {high:.3f}; 0.5 is "
+            f"guessing{', and less is the wrong direction' if best.is_reversed else ''}",
         ),
         *rates,
         Fact(
             f"{result.blind.max:.3f}",
-            f"AUC of {result.blind.best}, the best attack that never sees the victim",
+            f"AUC of {result.blind.best}, the best blind baseline, which never sees the victim",
         ),
-        Fact(f"{best.n_members} + {best.n_nonmembers}", "members and non-members"),
+        _sizes(Counts.of(audit.split)),
     ]
+
+
+def _sizes(counts: Counts) -> Fact:
+    members, nonmembers = counts.images
+    in_groups = f", in {counts.groups[0]} + {counts.groups[1]} groups" if counts.groups else ""
+    return Fact(f"{members} + {nonmembers}", f"images: members and non-members{in_groups}")
 
 
 def metric_headings(but: str = "") -> list[str]:

@@ -21,9 +21,11 @@ from mia_lab.evaluation.results import (
     Evaluation,
     GridPoint,
     Knowledge,
+    Overfitting,
     Utility,
     Verdict,
 )
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.numbers import (
     NOT_RESOLVABLE,
     aligned,
@@ -35,8 +37,8 @@ from mia_lab.reporting.numbers import (
 from mia_lab.types import VICTIM, Split
 
 CONFOUNDED = (
-    "This split is confounded: members and non-members differ before any victim is asked, so that "
-    "an attack's AUC is not about membership alone."
+    "This split is confounded: members and non-members differ by themselves, so the AUC of an "
+    "attack does not measure membership alone."
 )
 
 NAMED = 3
@@ -46,9 +48,9 @@ HEADLINE_ATTACKS = 4
 """Most attacks that the headline names."""
 
 
-def verdict(result: AuditResult) -> str:
+def verdict(audit: AuditReport) -> str:
     """The answer in a few sentences: can members be told, by which attack, can it be believed."""
-    return f"{headline(result)} {details(result)}"
+    return f"{headline(audit.result)} {details(audit)}"
 
 
 def headline(result: AuditResult) -> str:
@@ -56,18 +58,19 @@ def headline(result: AuditResult) -> str:
     return CONFOUNDED if result.blind.verdict is Verdict.CONFOUNDED else finding(result)
 
 
-def details(result: AuditResult) -> str:
+def details(audit: AuditReport) -> str:
     """What follows the headline."""
-    related = result.correspondence
+    related = audit.result.correspondence
     unrelated = [] if related.holds else [correspondence_sentence(related)]
-    return " ".join([*unrelated, _beliefs(result)])
+    return " ".join([*unrelated, _beliefs(audit)])
 
 
-def _beliefs(result: AuditResult) -> str:
+def _beliefs(audit: AuditReport) -> str:
+    result = audit.result
     if result.blind.verdict is not Verdict.CONFOUNDED:
-        return belief(result)
+        return belief(audit)
     attacks = f"Measured on this split: {_aucs(_by_auc(result))}."
-    return " ".join(filter(None, (belief(result), attacks, _wrong_direction(result))))
+    return " ".join(filter(None, (belief(audit), attacks, _wrong_direction(result))))
 
 
 def finding(result: AuditResult) -> str:
@@ -106,9 +109,9 @@ def _aucs(attacks: Sequence[Evaluation]) -> str:
     return ", ".join(found)
 
 
-def belief(result: AuditResult) -> str:
-    """Whether the finding is about the victim: what attacks say that never saw it."""
-    blind, counts = result.blind, result.evaluations[0]
+def belief(audit: AuditReport) -> str:
+    """Whether the finding is about the victim: what attacks find that never see it."""
+    result, blind = audit.result, audit.result.blind
     shown = next((e.auc for e in blind.baselines if e.name == blind.best), blind.max)
     side = " reversed," if shown < 0.5 < blind.max else ""
     best = f"the best, {blind.best},{side} has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
@@ -122,9 +125,9 @@ def belief(result: AuditResult) -> str:
             f"{SOUND_BELOW:.2f} ({best}; 95 % upper bound {blind.upper95:.3f})."
         )
     return (
-        f"Whether the split is fair is undecidable with {counts.n_members} + {counts.n_nonmembers} "
-        f"images: attacks that never see the victim found no difference ({best}), but could have "
-        f"missed one up to AUC {blind.upper95:.2f}."
+        f"Whether the split is fair is undecidable with {Counts.of(audit.split)}: attacks that "
+        f"never see the victim found no difference ({best}), but could have missed one up to AUC "
+        f"{blind.upper95:.2f}."
     )
 
 
@@ -132,8 +135,8 @@ def _beyond(excess: Sequence[Comparison]) -> str:
     """What the attacks find beyond the best blind baseline."""
     gains = ", ".join(f"{c.first} {interval(c.difference, c.ci95, '+')}" for c in excess)
     if any(c.ci95[0] > 0 for c in excess):
-        return f"What it finds beyond that baseline: {gains}."
-    return f"No attack finds anything beyond that baseline (AUC difference: {gains})."
+        return f"Excess of the attacks over that baseline: {gains}."
+    return f"No attack exceeds that baseline (AUC difference: {gains})."
 
 
 def identical_sentence(split: Split) -> str:
@@ -144,7 +147,7 @@ def identical_sentence(split: Split) -> str:
     are = "pair is" if len(sets) == 1 else "pairs are"
     return (
         f"{len(sets)} {are} in the data several times under other names ({_equal(sets)}). "
-        "Intervals count each copy as an image of its own, so that they are too narrow: remove the "
+        "Intervals count each copy as an independent image, so they are too narrow: remove the "
         "copies, or make each set one group (data.group_by, or the column group of data.manifest)."
     )
 
@@ -164,7 +167,7 @@ def duplicates(split: Split, dropped: Sequence[str] = ()) -> tuple[str, ...]:
         have = "pair has" if len(sets) == 1 else "pairs have"
         found.append(
             f"{len(sets)} {have} several roles ({_equal(sets)}), kept by data.duplicates=keep. No "
-            "attack can tell such images apart by what they show."
+            "attack can tell such copies apart."
         )
     if dropped:
         named = ", ".join(_first(dropped, f"and {len(dropped) - NAMED} more"))
@@ -196,13 +199,13 @@ def text_table(audit: AuditReport) -> str:
     """The attacks with their intervals as aligned plain text, for the terminal."""
     result = audit.result
     lines = _ruled(table_rows(result))
-    counts = result.evaluations[0]
-    lines.insert(0, f"{counts.n_members} members, {counts.n_nonmembers} non-members")
+    counts = Counts.of(audit.split)
+    lines.insert(0, f"{counts.members}, {counts.nonmembers}")
     lines += [comparison_sentence(c) for c in result.comparisons]
     lines += [correspondence_sentence(result.correspondence)]
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
-    lines += [headline(result), details(result)]
+    lines += [headline(result), details(audit)]
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
 
@@ -214,7 +217,7 @@ def table_rows(result: AuditResult) -> list[list[str]]:
     rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
     rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
     if needs := knowledge_by_attack(result):
-        header.append("the attacker has")
+        header.append("the attacker needs")
         rows = [[*row, words] for row, words in zip_longest(rows, needs.values(), fillvalue="")]
     return [header, *rows]
 
@@ -248,37 +251,48 @@ def correspondence_sentence(found: Correspondence) -> str:
     """Whether the answers belong to their targets."""
     measured = (
         f"on average {100 * found.share:.0f} % of other images' targets are farther from an answer "
-        f"than its own (50 % by chance, from {100 * CORRESPONDING:.0f} % on they belong; {found.n} "
+        f"than its own target (chance 50 %, threshold {100 * CORRESPONDING:.0f} %; {found.n} "
         f"images, {p_text(found.p_value)})"
     )
     if found.is_reversed:
         return (
-            f"data.direction seems to be reversed: of {found.asked_reversed} images "
-            f"{found.nearer_reversed} are translated better from target to input"
+            "data.direction seems to be reversed: the victim translates "
+            f"{found.nearer_reversed} of {found.asked_reversed} images better from target to input."
         )
     if not found.is_decidable:
         return (
-            f"Whether the answers belong to their targets cannot be said of {found.n} images; "
-            f"{FEWEST} would do."
+            f"{found.n} images are too few to decide whether the answers belong to their targets; "
+            f"at least {FEWEST} are needed."
         )
     if found.holds:
         return f"The answers belong to their targets: {measured}."
     return f"The answers do not belong to their targets: {measured}; {UNRELATED}"
 
 
+def overfitting_sentence(found: Overfitting) -> str:
+    """How far the errors of members and of non-members have parted at the end of the training."""
+    last = found.means[-1]
+    members, nonmembers = last.members, last.nonmembers
+    return (
+        f"After epoch {last.epoch} the mean reconstruction error is "
+        f"{interval(members.value, members.ci95)} for {found.n_members} members and "
+        f"{interval(nonmembers.value, nonmembers.ci95)} for {found.n_nonmembers} non-members."
+    )
+
+
 def claim_sentence(result: AuditResult) -> str:
-    """What the training promises, beside what the audit could show."""
+    """What the training guarantees, beside what the audit shows."""
     claim = result.claim
     assert claim is not None
     bounds = [q.epsilon for q in result.decisions.values() if q.epsilon.value is not None]
     best = max(bounds, key=lambda bound: bound.value or 0.0, default=None)
     shown = (
-        "the audit bounds nothing from below (see evaluation.guesses)"
+        "the audit gives no lower bound (see evaluation.guesses)"
         if best is None
         else f"the audit shows that epsilon is at least {best.value:.3f} at delta {best.delta:g}"
     )
     return (
-        f"The training promises epsilon {claim.epsilon:g} at delta {claim.delta:g} (noise "
+        f"The training guarantees epsilon {claim.epsilon:g} at delta {claim.delta:g} (noise "
         f"{claim.noise_multiplier:.3g}, {claim.steps} steps at sampling rate "
         f"{claim.sampling_rate:.3g}); {shown}."
     )
@@ -289,10 +303,10 @@ def grid_sentence(grid: Sequence[GridPoint]) -> str:
     best = grid[best_point(grid)]
     configured = grid[0]
     return (
-        f"Of {len(grid)} settings of the difficulty, the best for the membership attack, chosen in "
-        f"hindsight: layers {best.layers}, ridge {best.ridge}, alpha {best.alpha:g}, features of "
-        f"{best.features_from}, AUC {interval(best.auc, best.auc_ci95)}; as configured "
-        f"{interval(configured.auc, configured.auc_ci95)}"
+        f"The best of {len(grid)} settings of the difficulty for the membership attack, chosen in "
+        f"hindsight, has AUC {interval(best.auc, best.auc_ci95)}: layers {best.layers}, ridge "
+        f"{best.ridge}, alpha {best.alpha:g}, features of {best.features_from}. The configured "
+        f"setting has AUC {interval(configured.auc, configured.auc_ci95)}"
     )
 
 

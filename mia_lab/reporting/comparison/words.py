@@ -11,6 +11,7 @@ from typing import Any
 from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison
 from mia_lab.evaluation.results import Estimate, Verdict
 from mia_lab.reporting.canvas import Picture, attack_colours
+from mia_lab.reporting.counts import Counts
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import paired, paired_frame, records, run_frame
 from mia_lab.reporting.numbers import aligned, interval, p_text, percent, rate_interval
@@ -54,6 +55,12 @@ def metrics(found: RunComparison) -> dict[str, Any]:
     }
 
 
+def title(found: RunComparison) -> str:
+    """How many audits are compared, and of which data."""
+    data = f": {'; '.join(found.data)}" if found.data else ""
+    return f"Comparison of {len(found.runs)} audits{data}"
+
+
 def excess_of(run: FinishedRun, attack: str) -> Estimate | None:
     """AUC minus that of the best blind baseline."""
     return paired(run.metrics.excess, attack)
@@ -82,11 +89,12 @@ def summary(found: RunComparison) -> list[str]:
     lines = []
     if confounded:
         lines.append(
-            "Confounded splits, where an attack's AUC is not about membership alone: "
+            "Runs with a confounded split, where the AUC of an attack does not measure membership "
+            "alone: "
             f"{_some(confounded)}."
         )
     best = "; ".join(_best(found, attack) for attack in attacks_of(found))
-    lines.append(f"{len(found.runs)} runs. Highest AUC, chosen in hindsight: {best}.")
+    lines.append(f"Highest AUC of {len(found.runs)} runs, chosen in hindsight: {best}.")
     lines.append(_tested(found))
     for reason, pairs in untested(found).items():
         wholly = [runs for runs, attacks in pairs if not attacks]
@@ -116,7 +124,7 @@ def _tested(found: RunComparison) -> str:
         return "No two runs could be tested against each other."
     significant = [sentence(p) for p in tests if holm_p(p) < SIGNIFICANCE]
     start = (
-        f"Paired tests that find a difference, at Holm-adjusted p < {SIGNIFICANCE}: "
+        f"Paired tests with a significant difference (Holm-adjusted p < {SIGNIFICANCE}): "
         f"{len(significant)} of {len(tests)}"
     )
     return f"{start}: {_some(significant)}." if significant else f"{start}."
@@ -184,7 +192,7 @@ def text(found: RunComparison) -> str:
 
 def common_sentence(found: RunComparison) -> str:
     """What the labels don't repeat."""
-    return f"Common settings, where a label does not say otherwise: {found.common}."
+    return f"Settings of a run, unless its label says otherwise: {found.common}."
 
 
 def _rates(found: RunComparison) -> list[str]:
@@ -208,6 +216,7 @@ def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
     heads = ["AUC [95 %]", *(f"TPR at {percent(r)} FPR" for r in rates)]
     return {
         "found": found,
+        "title": title(found),
         "summary": summary(found),
         "common": common_sentence(found) if found.common else "",
         "pictures": list(pictures),
@@ -228,5 +237,6 @@ def _about(run: FinishedRun) -> str:
     metrics, record = run.metrics, run.metrics.record
     parts = [record["data"]] if "data" in record else []
     parts += [f"seed {record['seed']}"] if "seed" in record else []
-    parts.append(f"{metrics.n_members} members, {metrics.n_nonmembers} non-members")
+    counts = Counts.of(run.split)
+    parts.append(f"{counts.members}, {counts.nonmembers}")
     return "; ".join([*parts, f"split {metrics.blind.verdict}"])

@@ -17,7 +17,14 @@ from mia_lab.evaluation.finished import Setting, Sweep
 from mia_lab.evaluation.repeats import Mean
 from mia_lab.reporting.canvas import INK, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.frames import records
-from mia_lab.reporting.heatmap import heatmap, natural, panels, tick
+from mia_lab.reporting.heatmap import (
+    colour_limits,
+    colour_note,
+    heatmap,
+    natural,
+    panels,
+    tick,
+)
 from mia_lab.reporting.sweep.settings import (
     attack_rows,
     attacks,
@@ -29,6 +36,7 @@ from mia_lab.reporting.sweep.settings import (
     settings,
 )
 from mia_lab.reporting.sweep.words import at
+from mia_lab.types import Floats
 
 PAIRS = (("victim", "layers"), ("layers", "ridge"))
 """Axes, rows before columns, that are worth heat maps wherever both vary."""
@@ -49,11 +57,21 @@ WIDE = 30
 
 @dataclass(frozen=True)
 class Measure:
-    """Something to draw: its name in file names, its words, and its value at a setting."""
+    """Something to draw.
+
+    Attributes:
+        name: in file names.
+        words: what it is called on the page.
+        value: of a setting.
+        column: of the sweep's rows that holds its value at each point.
+        bounds: its smallest and its largest possible value.
+    """
 
     name: str
     words: str
     value: Callable[[Setting], Mean | None]
+    column: str
+    bounds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -77,10 +95,10 @@ def draw(sweep: Sweep) -> tuple[Picture, ...]:
 
 def _measures(sweep: Sweep) -> list[Measure]:
     name = main_attack(sweep)
-    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc)]
+    measures = [Measure("auc", f"AUC, {name}", lambda s: s.auc, "auc", (0, 1))]
     if any(s.gain is not None for s in settings(sweep, name)):
         words = f"AUC gain, {name} over reconstruction"
-        measures.append(Measure("gain", words, lambda s: s.gain))
+        measures.append(Measure("gain", words, lambda s: s.gain, "difference", (-1, 1)))
     return measures
 
 
@@ -108,7 +126,9 @@ def _pair(sweep: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture
     values = np.array([mean.value for mean in known])
     notes = [f"±{m.half_width:.3f}".replace("0.", ".", 1) if m.ci95 else "" for m in known]
     laid = panels([s.at for s in means], pair)
-    limits = (float(values.min()), float(values.max()))
+    widths = _widths(sweep, measure, means)
+    limits = colour_limits(values, widths, measure.bounds)
+    caption = colour_note(values, widths, limits)
     pictures = []
     for number, panel in enumerate(laid[:MOST], start=1):
         figure = heatmap(
@@ -121,8 +141,23 @@ def _pair(sweep: Sweep, measure: Measure, pair: tuple[str, str]) -> list[Picture
         name = "-".join([measure.name, *pair, *([str(number)] if len(laid) > 1 else [])])
         where = f" at {panel.title}" if panel.title else ""
         title = f"{measure.words}: {_words(pair[0])} by {_words(pair[1])}{where}"
-        pictures.append(Picture(name.replace(".", "_"), title, _alt(means, measure), png(figure)))
+        alt = _alt(means, measure)
+        pictures.append(Picture(name.replace(".", "_"), title, alt, png(figure), caption=caption))
     return pictures
+
+
+def _widths(sweep: Sweep, measure: Measure, means: Sequence[Setting]) -> Floats:
+    """Of the 95 % intervals: of a mean over seeds, or of its only point; NaN for none."""
+    low, high = (f"{measure.column}_ci95_{end}" for end in ("low", "high"))
+    rows = {row["point"]: row for row in attack_rows(sweep, main_attack(sweep))}
+    widths = []
+    for setting in means:
+        mean, row = measure.value(setting), rows[setting.points[0]]
+        if mean is not None and mean.n == 1:
+            widths.append(row[high] - row[low])
+        else:
+            widths.append(np.nan if mean is None else 2 * mean.half_width)
+    return np.array(widths)
 
 
 def _repeats(means: Sequence[Mean]) -> list[str]:

@@ -26,6 +26,8 @@ from mia_lab.reporting.sweep.settings import (
 THUMBNAILS = ("roc", "scatter")
 """Pictures of a point that a sweep's page can show."""
 
+PAGE = "report.html"
+
 THUMBNAIL_WIDTH = 420  # pixels
 
 SCROLLED = 40
@@ -74,6 +76,7 @@ def page(
         "most": MOST,
         "heads": _capital(words.heads(sweep)),
         "rows": rows,
+        "pages": point_pages(sweep),
         "numeric": len(sweep.axes) + 1,
         "main": main_attack(sweep),
         "attacks": attacks(sweep),
@@ -120,6 +123,15 @@ def troubles(sweep: Sweep) -> list[Trouble]:
     return sorted([*known, *lost], key=lambda trouble: trouble.number)
 
 
+def point_pages(sweep: Sweep) -> dict[int, str]:
+    """Addresses of the points' own pages, relative to the sweep's, by the points' numbers."""
+    return {
+        point.number: f"{point.number}/{PAGE}"
+        for point in sweep.done
+        if (Path(point.folder) / PAGE).is_file()
+    }
+
+
 def point_thumbnails(sweep: Sweep) -> dict[int, list[Picture]]:
     """The points' own pictures, made small, by the points' numbers; none that shows the data."""
     drawn = {}
@@ -140,12 +152,9 @@ def _small(path: Path, number: int) -> Picture:
 
 def _labelled(
     sweep: Sweep, shown: Mapping[int, Iterable[Picture]]
-) -> list[tuple[str, list[Picture]]]:
+) -> list[tuple[int, str, list[Picture]]]:
     return [
-        (
-            words.setting_text(sweep, row),
-            list(shown[row["point"]]),
-        )
+        (row["point"], words.setting_text(sweep, row), list(shown[row["point"]]))
         for row in by_auc(sweep)
         if row["point"] in shown
     ]

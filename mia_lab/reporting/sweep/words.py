@@ -91,13 +91,22 @@ def states(sweep: Sweep) -> str:
 
 def summary(sweep: Sweep) -> list[str]:
     """The findings in sentences: the state of the sweep, confounded splits, and the AUCs."""
-    total = len(sweep.points) + len(sweep.missing)
-    more = f" ({states(sweep)})" if len(sweep.done) < total else ""
-    lines = [f"{len(sweep.done)} of {total} points are done{more}."]
+    lines = [_progress(sweep)]
     if sweep.missing:
-        lines.append(f"No folder: {listed(sweep.missing, NAMED)}.")
+        lines.append(f"Points without a folder: {listed(sweep.missing, NAMED)}.")
     lines += _confounded(sweep)
     return [*lines, _best(sweep), *_best_setting(sweep), _usual(sweep), *_split(sweep)]
+
+
+def finding(sweep: Sweep) -> str:
+    """How far the sweep has come, and its highest AUC."""
+    return f"{_progress(sweep)} {_best(sweep)}"
+
+
+def _progress(sweep: Sweep) -> str:
+    total = len(sweep.points) + len(sweep.missing)
+    more = f" ({states(sweep)})" if len(sweep.done) < total else ""
+    return f"{len(sweep.done)} of {total} points are done{more}."
 
 
 def _best(sweep: Sweep) -> str:
@@ -123,7 +132,7 @@ def _best_setting(sweep: Sweep) -> list[str]:
     words = f"{mean_words(best.auc)} (n = {best.auc.n})"
     if len(means) == 1:
         return [f"Mean over seeds: {words}."]
-    return [f"Highest mean over seeds, in hindsight too: {words}, {at(best.at)}."]
+    return [f"Highest mean over seeds, also chosen in hindsight: {words} at {at(best.at)}."]
 
 
 def mean_words(mean: Mean, sign: str = "") -> str:
@@ -138,12 +147,17 @@ def _usual(sweep: Sweep) -> str:
     """What to expect without hindsight."""
     rows = by_auc(sweep)
     areas = [row["auc"] for row in rows]
-    middle = f"The median of all {len(areas)} is {statistics.median(areas):.3f}"
-    spread = f"from {areas[-1]:.3f} to {areas[0]:.3f}" if len(areas) > 1 else "as the only one"
     usual = usual_row(sweep)
-    if usual is None:
-        return f"{middle}, {spread}."
-    return f"{middle}, {spread}; the usual point, {setting_text(sweep, usual)}, has {_area(usual)}."
+    more = (
+        ""
+        if usual is None
+        else f" The point with the most common settings, {setting_text(sweep, usual)}, has "
+        f"{_area(usual)}."
+    )
+    return (
+        f"The median AUC of all {len(areas)} points is {statistics.median(areas):.3f} (range "
+        f"{areas[-1]:.3f} to {areas[0]:.3f}).{more}"
+    )
 
 
 def usual_row(sweep: Sweep) -> Mapping[str, Any] | None:
@@ -169,8 +183,8 @@ def _confounded(sweep: Sweep) -> list[str]:
     if not confounded:
         return []
     return [
-        "Where a split is confounded, an attack's AUC is not about membership alone: "
-        f"points {listed(confounded, NAMED)}."
+        "Points with a confounded split, where the AUC of an attack does not measure membership "
+        f"alone: {listed(confounded, NAMED)}."
     ]
 
 
@@ -182,8 +196,8 @@ def _split(sweep: Sweep) -> list[str]:
     tested = [row for row in rows if row["excess"] is not None]
     above = sum(row["excess_ci95_low"] > 0 for row in tested)
     lines.append(
-        f"The {main_attack(sweep)} attack exceeds the best attack that never sees the victim, with "
-        f"95 % confidence for each point by itself, at {above} of {len(tested)} points."
+        f"The {main_attack(sweep)} attack exceeds the best blind baseline at {above} of "
+        f"{len(tested)} points (with 95 % confidence at each point separately)."
     )
     return lines
 

@@ -70,8 +70,25 @@ def thing(**settings: Any) -> Component:
         ({"ridge": 0}, "victim.ridge=0: must be above 0 or auto"),
         ({"ridge": "least"}, "victim.ridge=least: must be a number or auto"),
         ({"widht": 1}, "victim.widht: unknown key; there are epochs, .*; did you mean .width.[?]"),
-        ({"_target_": f"{HERE}.Nothing"}, f"victim._target_={HERE}.Nothing: cannot be imported"),
-        ({"_target_": "gone.Model"}, "victim._target_=gone.Model: cannot be imported"),
+        (
+            {"_target_": f"{HERE}.Absent"},
+            f"victim._target_={HERE}.Absent: cannot be imported: {HERE} has no Absent$",
+        ),
+        ({"_target_": f"{HERE}.Gredy"}, f".*: {HERE} has no Gredy; did you mean .Greedy.[?]$"),
+        (
+            {"_target_": "mia_lab.victms.pix2pix.Pix2Pix"},
+            ".*: mia_lab has no victms; did you mean .victims.[?]$",
+        ),
+        (
+            {"_target_": "mia_lab.victims.limit.MAX"},
+            ".*: mia_lab.victims has no limit; did you mean .limits.[?]$",
+        ),
+        (
+            {"_target_": "gone.models.Model"},
+            "victim._target_=gone.models.Model: cannot be imported: there is no module gone; add "
+            "the folder that holds it to PYTHONPATH: export PYTHONPATH=FOLDER$",
+        ),
+        ({"_target_": "Model"}, "victim._target_=Model: cannot be imported: write module.Name$"),
         ({"_target_": None}, "victim._target_: no value given"),
         ({"inner": {"_target_": f"{HERE}.Thing"}}, "victim.inner.width: no value given; add"),
     ],

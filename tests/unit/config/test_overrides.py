@@ -35,6 +35,22 @@ TEXTS = (
     "a\\=b=c",
     "007",
     "s3://x@y",
+    "a=b, c.pth",
+    "Straße 5, Hof",
+    "it's, a",
+    "^train/([a-z]+)_",
+    "^(.{2,5})_[0-9]",
+    r"[a-z]+\d",
+    "[a-z]",
+    "[a,b]",
+    "{a,b}(c)",
+    "{2}",
+    "1.10",
+    "1e3",
+    "0x10",
+    "true",
+    "a,b)",
+    "(a,b)",
 )
 """Values that reach the configuration as they are typed."""
 
@@ -47,10 +63,35 @@ def test_names_need_no_quotes_but_the_shells(value: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=3", "seed=1,2", "attack.names=[a,b]", "data.root=${paths.data}", "~query", "a={b:1}"],
+    [
+        "seed=3", "seed=1,2", "attack.names=[a,b]", "data.root=${paths.data}", "~query", "a={b:1}",
+        "data.root=a,b", "data.root=choice(a,b)", "data.root='a,b'", 'data.root="a,b"',
+        "data.root=null", "data.root=", "data.root=glob(*)", "data.root=sort(b,a)",
+        "data.root=1.10,1.20", "reference.only=range(8)", "fail_if='a > 1','b > 1'", "data=maps",
+        "+experiment=a,b", "difficulty.grid.layers=[[1],[2]]", "seed=interval(0,1)",
+        "+victim.x={a:[1,2]}", "victim.checkpoint=[a]", "compare.runs=[ß]", "compare.runs=[ß,b]",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_sweep", [False, True])
+def test_what_hydra_reads_stays(override: str, is_sweep: bool) -> None:
+    assert readable(override, is_sweep) == override
+
+
+@pytest.mark.parametrize(
+    ("override", "argument"),
+    [
+        ("data.root=ß,c", "data.root=ß,c"),  # two texts, or one? An error asks
+        ("data.root=ß", 'data.root="ß"'),
+        ("data.group_by=[a-z]", 'data.group_by="[a-z]"'),
+        ("reference.data.train=1.10", 'reference.data.train="1.10"'),
+        ("+data.train=1.10", '+data.train="1.10"'),
+        ("seed=1.10", "seed=1.10"),
+        ("data.sources.mine.x=1.10", "data.sources.mine.x=1.10"),
+    ],
 )
-def test_what_hydra_reads_stays(override: str) -> None:
-    assert readable(override) == override
+@pytest.mark.parametrize("sweep", ["-m", "+sweep=seeds"])
+def test_values_of_a_sweep(sweep: str, override: str, argument: str) -> None:
+    assert hydra_arguments([sweep, override])[1] == argument
 
 
 def test_conditions_need_no_quotes_but_the_shells() -> None:
@@ -84,7 +125,7 @@ def message_of(*overrides: str) -> str:
     return explain(caught.value)
 
 
-@pytest.mark.parametrize("value", ["a=b, c.pth", "Straße 5, Hof", "a${b}.pth", "a=${b", "it's, a"])
+@pytest.mark.parametrize("value", ["a${b}.pth", "a=${b"])
 def test_the_quotes_that_an_error_proposes_work(value: str) -> None:
     """The proposal is pasted into a shell, which takes one pair of quotes off."""
     text = message_of(f"data.root={value}")
@@ -100,7 +141,7 @@ def test_the_quotes_that_an_error_proposes_work(value: str) -> None:
         ("seed", "seed: is no setting; write KEY=VALUE without spaces around =, such as seed=1"),
         ("audit", "audit: is no setting; .* such as task=audit"),
         ("data.root=a b,c", r"data.root=a b,c: is several values; add -m for .* data.root=\[...\]"),
-        ("data.root=ß,c", """or each of several, 'data.root="ß",c'"""),
+        ("victim.checkpoint=ß,c", """or each of several, 'victim.checkpoint="ß",c'"""),
         ("compare.runs=[ß, b]", """quote such an item twice, 'compare.runs=\\["ß",b\\]'"""),
         ("compare.runs=[ß, b", """if it is one text, quote it twice, 'compare.runs="\\[ß, b"'"""),
         ("seed=range(3)", "seed=range.3.: is a sweep; add -m"),
@@ -113,9 +154,7 @@ def test_the_quotes_that_an_error_proposes_work(value: str) -> None:
         ("hydra.launcher.processes=4", "has keys where hydra/launcher=NAME chooses some"),
         ("seed=${sed}", "seed: Interpolation key 'sed' not found$"),
         ("~victm", "~victm: there is no such key"),
-        ("data.train=true", """=true: must be a text; quote it twice, 'data.train="true"'$"""),
         ("seed=1,2,", """quote it twice, 'seed="1,2,"'$"""),
-        ("data.palette=[1,2]", r"palette=\[1, 2\]: 1 must be a list, such as \[1\]$"),
         ("+scale=paper", "scale: is chosen already; leave out the [+]"),
         ("compare.runs=a", r"compare.runs=a: must be a list, such as \[a\]"),
         ("task=audi", 'task=audi: must be one of audit, .*; did you mean "audit"[?]$'),
@@ -127,6 +166,17 @@ def test_messages_of_typical_mistakes(override: str, message: str) -> None:
         raise AssertionError(message_of(override))
 
 
+@pytest.mark.parametrize(
+    "value", ["0:0:0", "black", "0", "[1,2]", "[0,0,0]", "[[0,0]]", "[[0,0,a]]", "[0:0:0]"]
+)
+def test_the_palette_that_an_error_proposes_works(value: str) -> None:
+    text = message_of(f"data.palette={value}")
+    assert text.startswith("data.palette=")
+    assert text.endswith(" such as [[0,0,0],[255,0,0]]")
+    found = composed("data.palette=[[0,0,0],[255,0,0]]").data.palette
+    assert found == [[0, 0, 0], [255, 0, 0]]
+
+
 def test_two_experiments() -> None:
     text = message_of("+experiment=maps_pix2pix", "+experiment=facades_pix2pix")
     assert text == "experiment: is chosen already; leave out the +, or one of two choices"
@@ -135,7 +185,13 @@ def test_two_experiments() -> None:
 def test_every_group_is_known_to_the_messages() -> None:
     groups = {str(p.parent.relative_to(CONF)) for p in CONF.rglob("*.yaml")} - {"."}
     chosen = {name for name in groups if name in type(composed()).model_fields}
-    ours = groups - chosen - {"hydra/job_logging", "hydra/hydra_logging", "hydra/sweeper"}
+    ours = (
+        groups
+        - chosen
+        - {
+            *("hydra/job_logging", "hydra/hydra_logging", "hydra/sweeper", "hydra/help"),
+        }
+    )
     assert ours == {name.lstrip("+") for name in ADDED_GROUPS} | set(NESTED_GROUPS)
 
 

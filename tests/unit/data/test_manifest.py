@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mia_lab.data.manifest import named_files, read_manifest, write_manifest
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, all_problems
 from mia_lab.types import VICTIM, Split
 
 POOL = [f"train/{i}" for i in range(20)]
@@ -21,7 +23,8 @@ POOL = [f"train/{i}" for i in range(20)]
         ("", "needs a header"),
         (
             "id,role\nnowhere,member\n",
-            r":2: id 'nowhere' is not in the dataset; an example .* 'train/0'",
+            r":2: id 'nowhere' is not in the dataset: it lacks the folder and no image has the "
+            r"name 'nowhere'; the nearest id is 'train/",
         ),
         ("id,role\ntrain/1,friend\n", ":2: unknown role 'friend'; choose from member, nonmember"),
         ("id,role\ntrain/1,member\ntrain/1,nonmember\n", ":3: id 'train/1' appears twice"),
@@ -33,6 +36,48 @@ def test_bad_manifests(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_manifest(path, POOL)
+
+
+CITIES = [*POOL, *(f"val/berlin_{i:03}" for i in range(200)), "val/a.b"]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "fault", "near"),
+    [
+        ("train/3.png", "the suffix '.png' is no part of an id", "train/3"),
+        ("data/train/3", "there is no folder 'data/train'", "train/3"),
+        ("/data/train/3.png", "there is no folder '/data/train' and the suffix", "train/3"),
+        ("3", "it lacks the folder", "train/3"),
+        ("val/3", "the folder 'val' has no image '3'", "train/3"),
+        ("val/berln_017", "no image has the name 'berln_017'", "val/berlin_017"),
+        ("vall/berlin_17", "there is no folder 'vall' and no image has the name", "val/berlin_1"),
+        ("a.b", "it lacks the folder;", "val/a.b"),
+        ("val/a.b.png", "the suffix '.png' is no part of an id", "val/a.b"),
+    ],
+)
+def test_the_wrong_part_of_an_id_is_named(
+    tmp_path: Path, unknown: str, fault: str, near: str
+) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(f"id,role\n{unknown},member\n")
+    begin, end = (
+        f":2: id '{unknown}' is not in the dataset: {fault}",
+        f"; the nearest id is '{near}",
+    )
+    with pytest.raises(UserError, match=re.escape(begin)) as caught:
+        read_manifest(path, CITIES)
+    assert end in str(caught.value)
+
+
+def test_many_wrong_ids_are_judged_quickly(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("id,role\n" + "".join(f"val/berln_{i},member\n" for i in range(200)))
+    known = [f"val/berlin_{i}" for i in range(100_000)]
+    start = time.process_time()
+    with all_problems() as problems, pytest.raises(UserError, match="no row has the role"):
+        read_manifest(path, known)
+    assert len(problems) == 200
+    assert time.process_time() - start < 10
 
 
 def test_manifest_of_candidates(tmp_path: Path) -> None:

@@ -63,14 +63,48 @@ def test_what_is_no_condition(condition: str) -> None:
 def test_outcomes(condition: str, failed: bool, words: str) -> None:
     gate = decide(condition, NUMBERS)
     assert gate.failed is failed
-    assert gate.value == NUMBERS[parse(condition)[0]]
+    assert gate.outcomes[0].value == NUMBERS[parse(condition)[0]]
     assert sentence(gate) == words
+
+
+@pytest.mark.parametrize(
+    ("fail_if", "failed", "words"),
+    [
+        (
+            "auc/membership > 0.9 or blind/difficulty > 0.9",
+            False,
+            "auc/membership = 0.6, not > 0.9; blind/difficulty = 0.4, not > 0.9",
+        ),
+        ("auc/membership > 0.5 or blind/difficulty > 0.9", True, "auc/membership = 0.6 > 0.5"),
+        (
+            "auc/membership > 0.9  or auc/membership > 0.5 or blind/difficulty > 0.3",
+            True,
+            "auc/membership = 0.6 > 0.5; blind/difficulty = 0.4 > 0.3",
+        ),
+    ],
+)
+def test_one_of_several_conditions_is_enough(fail_if: str, failed: bool, words: str) -> None:
+    check(fail_if, [*NUMBERS])
+    gate = decide(fail_if, NUMBERS)
+    assert (gate.condition, gate.failed, sentence(gate)) == (fail_if, failed, words)
+    assert [o.value for o in gate.outcomes][:2] == [0.6, gate.outcomes[1].value]
+
+
+@pytest.mark.parametrize("fail_if", ["auc/membership > 0.6 or", "auc/membership > 0.6 and b > 1"])
+def test_conditions_are_joined_by_or(fail_if: str) -> None:
+    with pytest.raises(UserError, match="join several conditions by or"):
+        check(fail_if, [*NUMBERS])
+
+
+def test_every_condition_is_checked() -> None:
+    with pytest.raises(UserError, match="this audit has no auc/membrship"):
+        check("auc/membership > 0.6 or auc/membrship > 0.6", [*NUMBERS])
 
 
 @pytest.mark.parametrize("sign", ["<", ">"])
 def test_what_was_not_measured_fails(sign: str) -> None:
     gate = decide(f"tpr_at_fpr_0.01/membership {sign} 0.1", NUMBERS)
-    assert (gate.value, gate.failed) == (None, True)
+    assert (gate.outcomes[0].value, gate.failed) == (None, True)
     assert "cannot be decided, which counts as failed" in sentence(gate)
 
 
@@ -120,7 +154,7 @@ def test_a_reversed_attack_passes_no_limit_from_above(
         **{"blind/max": 0.52, "p_value/membership": 0.001},
     }
     gate = decide(condition, measured)
-    assert (gate.failed, gate.reversed) == (failed, is_reversed)
+    assert (gate.failed, gate.outcomes[0].reversed) == (failed, is_reversed)
     assert ("are the roles swapped" in sentence(gate)) is is_reversed
 
 
@@ -136,10 +170,10 @@ def test_nothing_passes_if_answers_do_not_belong_to_their_targets(
     related: Correspondence, failed: bool
 ) -> None:
     gate = decide("auc/membership > 0.9", NUMBERS, related)
-    assert (gate.failed, gate.unrelated) == (failed, failed)
+    assert (gate.failed, gate.outcomes[0].unrelated) == (failed, failed)
     assert ("is data.direction reversed" in sentence(gate)) is failed
     both = decide("auc/membership > 0.5", NUMBERS, related)
-    assert (both.failed, both.unrelated) == (True, False)
+    assert (both.failed, both.outcomes[0].unrelated) == (True, False)
 
 
 @pytest.mark.parametrize("attacks", [("reconstruction", "membership"), ("membership",), ("own",)])
@@ -192,4 +226,4 @@ def test_a_limit_of_the_advantage_catches_swapped_roles() -> None:
     numbers = {"advantage/membership": evaluate("a", score, is_member).metrics["advantage"].value}
     assert "advantage/membership" in summary_names(["membership"], bounded=False, files=False)
     gate = decide("advantage/membership > 0.2", numbers)
-    assert (gate.failed, gate.reversed) == (True, False)
+    assert (gate.failed, gate.outcomes[0].reversed) == (True, False)

@@ -39,7 +39,7 @@ def finished(audit: AuditReport, label: str, seed: int) -> FinishedRun:
 def found(audit: AuditReport) -> RunComparison:
     runs = tuple(finished(audit, label, 2 * seed) for seed, label in enumerate(LABELS))
     return RunComparison(
-        name="facades_compare",
+        name="compare",
         runs=runs,
         common="seed=0 attack.alpha=0.5",
         paired=paired_tests(runs),
@@ -84,12 +84,12 @@ def test_files_hold_what_the_runs_measured_and_every_test(
 
 def test_words(found: RunComparison) -> None:
     text = report.text(found)
-    assert "where a label does not say otherwise: seed=0 attack.alpha=0.5" in text
+    assert "unless its label says otherwise: seed=0 attack.alpha=0.5" in text
     (told,) = [p for p in found.paired if p.found]
     assert told.attack == "membership"
     assert told.holm_p_value == told.found.p_value < 0.05 if told.found else False
     assert "membership, common settings minus attack.alpha=<1>: AUC difference -" in text
-    assert "at Holm-adjusted p < 0.05: 1 of 1: membership, " in text
+    assert "(Holm-adjusted p < 0.05): 1 of 1: membership, " in text
     assert "same order" not in text  # routine, on the page alone
     assert "Not tested (roles differ for 80 of 80 candidates): common settings and seed=1;" in text
     assert "not resolvable with 40 non-members" in text
@@ -98,9 +98,25 @@ def test_words(found: RunComparison) -> None:
     worse = dataclasses.replace(found.runs[0], metrics=dataclasses.replace(metrics, blind=blind))
     runs = worse, *found.runs[1:]
     text = report.text(dataclasses.replace(found, runs=runs, paired=()))
-    assert "Confounded splits, where an attack's AUC is not about membership alone: common" in text
-    assert text.index("Confounded splits") < text.index("Highest AUC")
+    assert "where the AUC of an attack does not measure membership alone: common" in text
+    assert text.index("confounded split") < text.index("Highest AUC")
     assert "No two runs could be tested against each other." in text
+
+
+def test_the_title_names_the_data_that_were_compared(found: RunComparison, tmp_path: Path) -> None:
+    runs = [
+        _on(run, data) for run, data in zip(found.runs, ("maps", "facades", "maps"), strict=True)
+    ]
+    compared = dataclasses.replace(found, runs=tuple(runs))
+    assert report.title(compared) == "Comparison of 3 audits: folder maps; folder facades"
+    assert report.title(found) == "Comparison of 3 audits"  # their records do not say it
+    page = write_page("compare", report.page(compared, ()), tmp_path).read_text()
+    assert "<h1>Comparison of 3 audits: folder maps; folder facades</h1>" in page
+
+
+def _on(run: FinishedRun, data: str) -> FinishedRun:
+    record = {**run.metrics.record, "data": f"folder {data}"}
+    return dataclasses.replace(run, metrics=dataclasses.replace(run.metrics, record=record))
 
 
 def test_a_contrast_leaves_out_what_two_labels_share(found: RunComparison) -> None:

@@ -59,7 +59,10 @@ def test_settings_are_keys_of_the_configuration(sections: dict[str, list]) -> No
 
 def test_training_and_pictures(sections: dict[str, list], audit: AuditReport) -> None:
     l1, losses = sections["Training"]
-    assert (l1.x, l1.y) == ("epoch", ["train/l1"])
+    assert (l1.x, l1.y) == (
+        "epoch",
+        ["train/l1", "overfitting/members", "overfitting/nonmembers"],
+    )
     assert re.match(losses.metric_regex, "train/discriminator")
     numbers, images = (set(panel.media_keys) for panel in sections["Pictures"])
     drawn = {f"report/{p.name}": p.private for p in draw(audit)}

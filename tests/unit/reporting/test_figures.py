@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 
-from audits import changed
+from audits import changed, make_overfitting
 from mia_lab.evaluation import roc_curve
 from mia_lab.evaluation.results import AuditReport, AuditResult, Gallery, Roc
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
     on_log_axes,
+    overfitting_figure,
     reliability_figure,
     roc_figure,
     roc_log_figure,
@@ -26,7 +27,16 @@ from mia_lab.reporting.canvas import ATTACK_COLOURS, attack_colours
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.numbers import interval
 
-NAMES = ["roc", "roc-log", "histogram", "scatter", "alpha", "reliability", "dossiers-1"]
+NAMES = [
+    "roc",
+    "roc-log",
+    "histogram",
+    "scatter",
+    "overfitting",
+    "alpha",
+    "reliability",
+    "dossiers-1",
+]
 
 
 def legend(figure) -> list[str]:
@@ -45,6 +55,23 @@ def test_all_pictures_have_alternative_texts(audit: AuditReport, result: AuditRe
     assert all(p.alt and p.png.startswith(b"\x89PNG") for p in pictures.values())
 
 
+def test_the_course_of_a_training_shows_both_errors_and_the_loss() -> None:
+    found = make_overfitting()
+    figure = overfitting_figure(found)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    np.testing.assert_allclose(lines["training loss (L1)"].get_ydata(), found.loss)
+    assert legend(figure) == [
+        "training loss (L1)",
+        "error of 30 non-members",
+        "error of 32 members",
+    ]
+    members = [mean.members.value for mean in found.means]
+    (drawn,) = [line for line in figure.axes[0].lines if list(line.get_ydata()) == members]
+    assert list(drawn.get_xdata()) == [1, 2, 4, 8]
+    assert figure.axes[0].get_xscale() == "linear"
+    assert overfitting_figure(make_overfitting((1, 32))).axes[0].get_xscale() == "log"
+
+
 def test_only_pictures_of_images_are_private(audit: AuditReport) -> None:
     assert {p.name for p in draw(audit) if p.private} == {"dossiers-1"}
 
@@ -52,6 +79,7 @@ def test_only_pictures_of_images_are_private(audit: AuditReport) -> None:
 def test_pictures_without_their_data_are_left_out(audit: AuditReport, result: AuditResult) -> None:
     bare = changed(
         audit,
+        overfitting=None,
         scores=result.scores[1:],
         evaluations=result.evaluations[1:],
         alpha_curve=None,

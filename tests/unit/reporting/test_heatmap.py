@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from mia_lab.reporting.heatmap import heatmap, panels
+from mia_lab.reporting.heatmap import colour_limits, colour_note, heatmap, panels
 
 LAYERS = ("1,2,3,4", "2", "10", "1,2")
 RIDGES = ("100", "auto", "0.01", "1e+08")
@@ -86,6 +86,25 @@ def test_numbers_have_three_decimals_and_no_leading_zero() -> None:
     (panel,) = panels([{"layers": "1", "ridge": r} for r in "12345"])
     axes = heatmap(panel, np.array([0.99996, -0.5, 1.0, 0.1234, 123.456]), "AUC").axes[0]
     assert [t.get_text() for t in axes.texts] == ["1.000", "-.500", "1.000", ".123", "123.5"]
+
+
+def test_colours_span_at_least_a_typical_interval() -> None:
+    """So that noise is not stretched over the whole scale."""
+    noise, widths = np.array([0.70, 0.71, 0.72]), np.array([0.1, 0.2, 0.9])
+    limits = colour_limits(noise, widths, (0, 1))
+    assert limits == pytest.approx((0.61, 0.81))
+    assert colour_note(noise, widths, limits) == (
+        "The values differ by at most 0.020, but the median 95 % interval is 0.200 wide. So that "
+        "noise does not look like a pattern, the colours run from 0.61 to 0.81."
+    )
+    assert colour_limits(noise, 10 * widths, (0, 1)) == (0, 1)
+    wide, widths = np.array([0.5, 0.9]), np.array([0.1, np.nan])
+    limits = colour_limits(wide, widths, (0, 1))
+    assert limits == pytest.approx((0.5, 0.9))
+    assert colour_note(wide, widths, limits).endswith("median 95 % interval is 0.100 wide.")
+    unknown = np.array([np.nan, np.nan])
+    assert colour_limits(wide, unknown, (0, 1)) == pytest.approx((0.5, 0.9))
+    assert colour_note(wide, unknown, limits) == "The values differ by at most 0.400."
 
 
 def test_notes_are_second_lines_and_axes_may_be_chosen() -> None:

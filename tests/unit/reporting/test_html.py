@@ -12,9 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audits import changed, make_audit
+from audits import changed, make_audit, make_overfitting
 from mia_lab.evaluation import gate
-from mia_lab.evaluation.results import AuditReport, AuditResult, EpsilonBound, Gate, Verdict
+from mia_lab.evaluation.results import (
+    AuditReport,
+    AuditResult,
+    EpsilonBound,
+    Gate,
+    Outcome,
+    Verdict,
+)
 from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.audit.words import details, headline
 from mia_lab.reporting.canvas import Picture
@@ -91,7 +98,7 @@ def test_the_answer_comes_first(
 ) -> None:
     path = write_html(audit, (), tmp_path)
     assert path == tmp_path / "report.html"
-    for sentence in (headline(result), details(result)):
+    for sentence in (headline(result), details(audit)):
         assert sentence in page.text
         assert page.text.index(sentence) < page.text.index("AUC [95 %]")
     best = max(result.evaluations, key=lambda e: e.auc)
@@ -110,7 +117,8 @@ def test_the_verdict_on_the_split_is_said_in_words(
 
 @pytest.mark.parametrize("failed", [True, False])
 def test_the_gate_is_reported(audit: AuditReport, failed: bool) -> None:
-    found = Gate("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
+    outcome = Outcome("auc/membership > 0.6", 0.7 if failed else 0.5, failed)
+    found = Gate(outcome.condition, failed, (outcome,))
     text = Page(render(changed(audit, gate=found), ())).text
     assert ("Gate failed" if failed else "Gate passed") in text
     assert gate.sentence(found) in text
@@ -150,10 +158,10 @@ def test_comparisons_carry_one_test(result: AuditResult, page: Page) -> None:
 
 
 def test_decisions_name_where_their_threshold_came_from(result: AuditResult, page: Page) -> None:
-    rows = {row[0]: row[1:] for row in page.table("Attack, FPR asked for")}
+    rows = {row[0]: row[1:] for row in page.table("Attack, requested FPR")}
     assert "20 auxiliaries" in page.text
     for name, practice in result.decisions.items():
-        assert rows[f"{name}, 1 %"] == ["not enough auxiliaries: 20, at least 99 are needed"]
+        assert rows[f"{name}, 1 %"] == ["too few auxiliaries: 20, at least 99 are needed"]
         point = practice.fixed_threshold["0.1"]
         assert rows[f"{name}, 10 %"] == [
             f"{-point.threshold:.4g}",
@@ -180,12 +188,13 @@ def test_nobody_called_and_no_auxiliaries_are_said(audit: AuditReport, result: A
         decisions = {k: dataclasses.replace(v, **fields) for k, v in result.decisions.items()}
         return Page(render(changed(audit, decisions=decisions), ())).text
 
-    assert "Set data.n_auxiliary to reserve some (99 for 1 % FPR, 9 for 10 % FPR" in text_with(
-        fixed_threshold={}
+    assert (
+        "Set data.n_auxiliary to reserve some: at least 99 for 1 % FPR, 9 for 10 % FPR."
+        in text_with(fixed_threshold={})
     )
     point = result.decisions["membership"].fixed_threshold["0.1"]
     nobody = dataclasses.replace(point, precision_at_prior=dict.fromkeys(point.precision_at_prior))
-    assert text_with(fixed_threshold={"0.1": nobody}).count("nobody is called") == 4
+    assert text_with(fixed_threshold={"0.1": nobody}).count("none called a member") == 4
 
 
 def test_calibration_and_the_privacy_bound(
@@ -203,8 +212,8 @@ def test_calibration_and_the_privacy_bound(
         for k, v in result.decisions.items()
     }
     text = Page(render(changed(audit, decisions=decisions), ())).text
-    assert "for any epsilon below 1.234 at delta 1e-05: 40 of 50 guesses were right" in text
-    assert text.count("too few images to fit one") == 2
+    assert "for any epsilon below 1.234 at delta 1e-05; 40 of 50 guesses are correct" in text
+    assert text.count("too few images to fit a sigmoid") == 2
 
 
 def test_blind_baselines_and_duplicates(
@@ -222,10 +231,10 @@ def test_blind_baselines_and_duplicates(
             *(rate_interval(tpr, e.n_nonmembers) for tpr in e.tpr_at_fpr.values()),
         ]
     assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
-    assert f"upper bound of their AUCs {blind.upper95:.3f}" in page.text
+    assert f"upper bound of their AUCs is {blind.upper95:.3f}" in page.text
     assert page.table("Image")[0] == ["facade-0000", "facade-0001", "3"]
     none = changed(audit, near_duplicates=())
-    assert "None found" in Page(render(none, ())).text
+    assert "No two images with different roles look alike." in Page(render(none, ())).text
 
 
 def test_parts_of_the_data(audit: AuditReport) -> None:
@@ -242,10 +251,12 @@ def test_parts_of_the_data(audit: AuditReport) -> None:
         row = rows[s.by, s.name]
         assert row[0] == f"{s.n_members} + {s.n_nonmembers}"
         column = 1 + 2 * [e.name for e in found.evaluations].index(s.attack)
-        wanted = "one kind is missing" if s.auc is None else interval(s.auc.value, s.auc.ci95)
+        wanted = (
+            "no members or no non-members" if s.auc is None else interval(s.auc.value, s.auc.ci95)
+        )
         assert row[column] == wanted
     undivided = Page(render(changed(audit, slices=()), ()))
-    assert "Too few images to divide" in undivided.text
+    assert "too few images to divide" in undivided.text
 
 
 def test_alpha_curve_in_numbers(result: AuditResult, page: Page) -> None:
@@ -286,7 +297,7 @@ def test_many_images_fit_a_page_and_point_to_the_table() -> None:
     assert len(html.encode()) < 15e6
     page = Page(html)
     assert len(page.table("Rank")) == 200
-    assert "The 200 candidates that the membership attack exposes most, of 2000" in page.text
+    assert "The 200 of 2000 candidates with the lowest membership error." in page.text
     assert "scores.csv" in page.text
 
 
@@ -314,7 +325,7 @@ def test_unknown_numbers_and_further_attacks_have_a_place(
 
 def test_the_record_the_configuration_and_the_command(audit: AuditReport, page: Page) -> None:
     assert ["victim", "61.2"] in page.table("Stage")
-    assert "Together 61.8 s" in page.text
+    assert "Total: 61.8 s." in page.text
     assert [list(item) for item in audit.record.items()] in page.tables
     html = render(changed(audit, command="a 'b c'", config="x:\n  y: <1>\n"), ())
     assert "<pre>a &#39;b c&#39;</pre>" in html
@@ -331,7 +342,7 @@ def test_page_loads_nothing_and_runs_its_own_script_alone(
     assert inside <= page.ids
     assert all(load.startswith(("data:", "#")) for load in page.loads)
     assert not re.search(r"@import|url\(|https?://", html)
-    assert [bool(image["alt"]) for image in page.images] == [True] * 7
+    assert [bool(image["alt"]) for image in page.images] == [True] * len(pictures)
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
@@ -346,7 +357,7 @@ def test_pictures_of_the_data_can_be_left_out(
     without = draw(bare)
     html = render(bare, without)
     page = Page(html)
-    assert "Pictures of the images were left out" in page.text
+    assert "Images are left out of this report" in page.text
     assert not any(p.private for p in without)
     shown = {image["src"] for image in page.images}
     assert shown == {"data:image/png;base64," + base64.b64encode(p.png).decode() for p in without}
@@ -377,6 +388,22 @@ def test_page_escapes_what_it_is_given() -> None:
     assert "https://x" not in "".join(Page(html).loads)
     assert "&lt;b&gt;a" in html
     assert "b&amp;c" in html
+
+
+def test_the_course_of_the_training(audit, pictures) -> None:
+    html = render(audit, pictures)
+    page = Page(html)
+    assert (
+        "After epoch 8 the mean reconstruction error is 0.042 [0.032, 0.052] for 32 members and "
+        "0.140 [0.120, 0.160] for 30 non-members." in page.text
+    )
+    assert "Only the last epoch" not in page.text
+    assert '<a href="#training">' in html
+    alone = changed(audit, overfitting=make_overfitting((8,)))
+    assert "Only the last epoch is measured" in render(alone, draw(alone))
+    foreign = render(changed(audit, overfitting=None), ())
+    assert "#training" not in foreign
+    assert "Training" not in Page(foreign).text
 
 
 def test_grid_is_listed_and_the_best_is_named_for_what_it_is(audit, grid) -> None:

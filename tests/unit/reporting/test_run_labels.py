@@ -36,8 +36,34 @@ def test_a_label_says_what_differs_and_not_what_follows() -> None:
 def test_what_does_not_matter_is_left_out() -> None:
     other = "paths.outputs=x name=y tracking=wandb tracking.mode=disabled trainer.workers=1"
     other += " query.batch_size=3 report.images=false evaluation.permutations=20"
-    assert labels("", other) == (["A", "B"], "")
     assert labels("", f"{other} seed=2")[0] == ["seed=0", "seed=2"]
+    assert labels("", "paths.outputs=x") == (["A", "B"], "")
+
+
+def test_any_key_tells_runs_apart_that_are_alike_otherwise() -> None:
+    assert labels("", "query.batch_size=3")[0] == ["query.batch_size=16", "query.batch_size=3"]
+    assert labels("seed=1", "seed=1 report.images=false", "seed=2 name=x", "seed=2 name=y")[0] == [
+        "seed=1 report.images=true",
+        "seed=1 report.images=false",
+        "seed=2 name=x",
+        "seed=2 name=y",
+    ]
+
+
+def test_keys_that_some_runs_lack_tell_the_others_apart() -> None:
+    http = "victim=http victim.url=http://host:1/translate data.protocol=official"
+    names, common = labels(http, f"{http} victim.encoding=npy", "data.protocol=official")
+    assert names == [
+        "victim.encoding=png",
+        "victim.encoding=npy",
+        "victim=pix2pix",
+    ]
+    assert common == "victim=http"
+    # Of one component, a key that only one run has.
+    own = "victim=custom victim._target_=mia_lab.victims.http.Http"
+    assert labels(
+        f"{own} +victim.url=http://a:1", f"{own} +victim.url=http://a:1 +victim.retries=1"
+    )[0] == [COMMON, "victim.retries=1"]
 
 
 def test_what_most_runs_share_goes_without_saying() -> None:

@@ -120,9 +120,9 @@ def test_metrics_are_the_decisions(found: Scoring, tmp_path: Path) -> None:
 def test_findings_come_with_what_they_assume(found: Scoring) -> None:
     words = " ".join(report.summary(found))
     assert "The membership attack calls 10 of 30 candidates members" in words
-    assert "1.5 of 30 would still be called members on average" in words
+    assert "1.5 of 30 are still called members on average" in words
     assert "same distribution" in words
-    assert "a candidate and an auxiliary that look alike: 1;" in words
+    assert "a candidate and an auxiliary that look alike: 1." in words
     printed = report.text(found)
     assert len(printed[printed.index("Most likely") :].splitlines()) == 2 + report.PRINTED
     assert printed.count("reconstruction, membership") == 10

@@ -8,6 +8,7 @@ import pytest
 
 from audits import changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
+from mia_lab.reporting.audit.page import facts
 from mia_lab.reporting.audit.words import (
     belief,
     correspondence_sentence,
@@ -58,7 +59,7 @@ def test_table_is_aligned(audit, result):
     assert header.endswith("excess over blind")
     has = {**result.knowledge, "membership": Knowledge(100, "pix2pix", 16, 8)}
     _, header, _, *rows = text_table(changed(audit, knowledge=has)).splitlines()
-    assert header.endswith("  the attacker has")
+    assert header.endswith("  the attacker needs")
     assert rows[0].endswith("  1 query")
     assert rows[1].endswith("  16 queries, 100 images, 8 trainings of pix2pix")
     assert rows[1].split()[0] == "membership"
@@ -68,20 +69,34 @@ def test_table_is_aligned(audit, result):
     assert rows[3].startswith("statistics (blind)")
     assert rows[4].startswith("membership minus reconstruction: AUC difference +")
     related = correspondence_sentence(result.correspondence)
-    assert rows[5:] == [related, headline(result), details(result)]
+    assert rows[5:] == [related, headline(result), details(audit)]
 
 
-def test_verdict_leads_with_the_stronger_attack(result):
-    text = verdict(result)
+def test_groups_are_counted_beside_the_images(audit, grouped_audit):
+    assert text_table(grouped_audit).splitlines()[0] == (
+        "40 members in 7 groups, 40 non-members in 7 groups"
+    )
+    blind = dataclasses.replace(grouped_audit.result.blind, verdict=Verdict.UNDECIDABLE)
+    text = belief(changed(grouped_audit, blind=blind))
+    assert "undecidable with 40 + 40 images in 7 + 7 groups: " in text
+    *_, sizes = facts(grouped_audit)
+    assert sizes.value == "40 + 40"
+    assert sizes.words == "images: members and non-members, in 7 + 7 groups"
+    *_, sizes = facts(audit)
+    assert (sizes.value, sizes.words) == ("40 + 40", "images: members and non-members")
+
+
+def test_verdict_leads_with_the_stronger_attack(audit):
+    text = verdict(audit)
     assert text.startswith("Members can be told from non-members: membership attack AUC")
-    assert text.endswith(belief(result))
+    assert text.endswith(belief(audit))
 
 
-def test_the_verdict_on_a_confounded_split_leads(result):
+def test_the_verdict_on_a_confounded_split_leads(audit, result):
     """Not an AUC that the split explains."""
     blind = dataclasses.replace(result.blind, verdict=Verdict.CONFOUNDED)
-    found = dataclasses.replace(result, blind=blind)
-    assert headline(found).startswith("This split is confounded: ")
+    found = changed(audit, blind=blind)
+    assert headline(found.result).startswith("This split is confounded: ")
     assert "can be told" not in verdict(found)
     assert verdict(found).count("This split is confounded") == 1
     best = result.evaluations[1]
@@ -103,11 +118,11 @@ def test_members_told_in_the_wrong_direction(result):
 
 
 @pytest.mark.parametrize("said", Verdict)
-def test_belief_says_what_the_blind_baselines_say(result, said):
+def test_belief_says_what_the_blind_baselines_say(audit, result, said):
     blind = dataclasses.replace(
         result.blind, verdict=said, best="jpeg", max=0.71, p_value=0.0004, upper95=0.58
     )
-    text = belief(dataclasses.replace(result, blind=blind))
+    text = belief(changed(audit, blind=blind))
     assert "jpeg, has AUC 0.710, p < 0.001" in text
     gain = interval(result.excess[1].difference, result.excess[1].ci95, "+")
     expected = {
@@ -118,30 +133,30 @@ def test_belief_says_what_the_blind_baselines_say(result, said):
     assert re.search(expected[said], text)
 
 
-def test_a_reversed_baseline_is_called_so(result):
+def test_a_reversed_baseline_is_called_so(audit, result):
     first = with_auc(result.blind.baselines[0], 0.3, (0.2, 0.4))
     baselines = (first, *result.blind.baselines[1:])
     blind = dataclasses.replace(result.blind, baselines=baselines, best=first.name, max=0.7)
-    text = belief(dataclasses.replace(result, blind=blind))
+    text = belief(changed(audit, blind=blind))
     assert f"the best, {first.name}, reversed, has AUC 0.700" in text
 
 
-def test_a_confounded_split_where_nothing_is_beyond_the_baseline(result):
+def test_a_confounded_split_where_nothing_is_beyond_the_baseline(audit, result):
     blind = dataclasses.replace(result.blind, verdict=Verdict.CONFOUNDED)
     nothing = tuple(
         dataclasses.replace(c, difference=-0.467, ci95=(-0.6, 0.0)) for c in result.excess
     )
-    text = belief(dataclasses.replace(result, blind=blind, excess=nothing))
-    assert "What it finds" not in text
+    text = belief(changed(audit, blind=blind, excess=nothing))
+    assert "Excess of the attacks" not in text
     assert text.endswith(
-        "No attack finds anything beyond that baseline (AUC difference: reconstruction "
+        "No attack exceeds that baseline (AUC difference: reconstruction "
         "-0.467 [-0.600, +0.000], membership -0.467 [-0.600, +0.000])."
     )
 
 
-def test_verdict_admits_failure(result):
+def test_verdict_admits_failure(audit, result):
     weak = tuple(with_auc(e, 0.52, (0.45, 0.59)) for e in result.evaluations)
-    assert verdict(dataclasses.replace(result, evaluations=weak)).startswith(
+    assert verdict(changed(audit, evaluations=weak)).startswith(
         "Members could not be told reliably from non-members"
     )
 

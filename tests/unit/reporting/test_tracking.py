@@ -74,6 +74,8 @@ def test_offline_run_holds_the_result(audit, result, tmp_path):
     assert numbers["timing/victim"] == audit.timing_s["victim"]
     rows = history(tmp_path)
     assert [r["epoch"] for r in rows if "train/l1" in r] == [0, 1, 2]
+    course = [(r["epoch"], r["overfitting/nonmembers"]) for r in rows if "overfitting/members" in r]
+    assert course == [(1, 0.14), (2, 0.14), (4, 0.14), (8, 0.14)]
     assert rows[-1]["auc/membership"] == numbers["auc/membership"]  # for sweeps and charts
     record = identity(tmp_path)
     assert record["tags"] == ["maps", "x" * 64]

@@ -136,9 +136,9 @@ def test_heat_maps_and_words(sweep: Path) -> None:
     assert "12 of 12 points are done." in words
     assert "chosen in hindsight: 0.820 [0.720, 0.870] at point 10 (seed 1; layers 1,2; ridge auto)"
     half = stats.t.ppf(0.975, 2) * np.std(AREAS, ddof=1) / math.sqrt(3)
-    mean = f"0.770 [{0.77 - half:.3f}, {0.77 + half:.3f}] (n = 3), layers 1,2; ridge auto"
+    mean = f"0.770 [{0.77 - half:.3f}, {0.77 + half:.3f}] (n = 3) at layers 1,2; ridge auto"
     assert mean in words
-    assert "The median of all 12 is 0.735, from 0.650 to 0.820." in words
+    assert "The median AUC of all 12 points is 0.735 (range 0.650 to 0.820)." in words
     page = (sweep / "report.html").read_text()
     assert "12 of 12 points are done." in page
     assert page.count("data:image/png") == 2
@@ -182,6 +182,40 @@ def test_victims_by_layers_too_and_never_too_many(tmp_path: Path) -> None:
         for measure in ("auc", "gain")
         for pair in ("victim-layers", "layers-ridge")
     }
+
+
+@pytest.mark.parametrize(("seeds", "width"), [(1, 0.15), (3, 0.143)])
+def test_colours_are_scaled_by_the_intervals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, width: float
+) -> None:
+    """Of the points, or of the means over seeds."""
+    for number, (layers, ridge, seed) in enumerate(product(((1,), (2,)), (1, 10), range(seeds))):
+        add(
+            tmp_path,
+            number,
+            0.7 + 0.001 * ridge + 0.05 * (seed == 1),
+            layers=layers,
+            ridge=ridge,
+            seed=seed,
+        )
+    drawn = []
+    monkeypatch.setattr(figures, "png", lambda figure: drawn.append(figure) or b"")
+    auc, gain = draw(gather(tmp_path))
+    low, high = drawn[0].axes[0].images[0].get_clim()
+    assert high - low == pytest.approx(width, abs=0.001)
+    assert f"but the median 95 % interval is {width:.3f} wide" in auc.caption
+    if seeds == 1:
+        assert "differ by at most 0.000, but" in gain.caption
+    found = collect(tmp_path)
+    assert found.done
+    assert auc.caption in (tmp_path / "report.html").read_text()
+
+
+def test_points_link_to_their_pages(sweep: Path) -> None:
+    (sweep / "3" / "report.html").write_text("")
+    collect(sweep)
+    page = (sweep / "report.html").read_text()
+    assert re.findall('<a href="([^"]*report.html)">(.*?)</a>', page) == [("3/report.html", "3")]
 
 
 def test_a_half_finished_sweep(sweep: Path) -> None:
@@ -243,8 +277,8 @@ def test_confounded_points_and_the_usual_one_are_named(tmp_path: Path) -> None:
         add(tmp_path, number, found=metrics(0.58 + number / 10, verdict), alpha=alpha, seed=number)
     words = " ".join(report.summary(gather(tmp_path)))
     assert "Splits: 3 sound, 1 confounded." in words
-    assert "not about membership alone: points 3. Highest AUC" in words
-    assert "the usual point, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
+    assert "does not measure membership alone: 3. Highest AUC" in words
+    assert "most common settings, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
     assert "at 3 of 4 points" in words
 
 

@@ -70,7 +70,7 @@ def test_groups_are_no_independent_evidence() -> None:
 
 def test_equal_scores_and_other_attacks_are_no_test() -> None:
     same = paired_tests([run("a", 0), run("b", 0)])
-    assert {p.reason for p in same} == {"same order of all images, nothing to test"}
+    assert {p.reason for p in same} == {"both runs rank all images in the same order"}
     assert {p.holm_p_value for p in same} == {None}
     (other,) = paired_tests([run("a", 0, ("x",)), run("b", 0, ("y",))])
     assert other.reason == "no attack in common"

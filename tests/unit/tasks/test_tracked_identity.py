@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from made_stages import MadeStage
+from mia_lab.sweeps.point import Point
 from mia_lab.tasks import tracked
 from support import composed
 
@@ -43,6 +44,23 @@ def test_tags_and_groups(asked: Any) -> None:
     assert (found["group"], found["job_type"]) == ("group", "audit")
     assert asked("task=difficulty")["tags"] == ("facades", "", "resplit", "demo")
     assert asked("tracking.group=mine")["group"] == "mine"
+
+
+def test_a_point_is_named_by_what_varies_within_its_sweep(
+    asked: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert asked()["name"] == "facades_pix2pix-1"
+    monkeypatch.setattr(tracked, "is_sweep_point", lambda: True)
+    config = composed()
+    assert tracked._display_name(config, tmp_path / "4") == "facades_pix2pix-4"  # no note
+    varying = ("difficulty.layers=[1,2]", "difficulty.ridge=10", "attack='default'")
+    Point(tmp_path / "4", varying).write()
+    name = tracked._display_name(config, tmp_path / "4")
+    assert name == "facades_pix2pix layers=1,2 ridge=10 attack=default"
+    Point(tmp_path / "5", ("seed=1", "+victim.seed=2", f"data.root={'x' * 200}")).write()
+    name = tracked._display_name(config, tmp_path / "5")
+    assert name.startswith("facades_pix2pix seed=1 victim.seed=2 root=...xxx")
+    assert len(name) < 100
 
 
 def test_layers_are_one_value_beside_the_configuration(asked: Any) -> None:
