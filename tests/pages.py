@@ -126,7 +126,6 @@ class PageRun:
     store: Path
     namespace: dict[str, object] = field(default_factory=lambda: {"__name__": "__main__"})
     stack: ExitStack = field(default_factory=ExitStack)
-    ran: int = 0
 
     @property
     def folder(self) -> Path:
@@ -155,7 +154,6 @@ class PageRun:
                 stack.enter_context(chdir(self.folder))
                 stack.enter_context(patch.dict(os.environ, self.command.environment))
                 self._python(block)
-            self.ran += 1
         elif block.language == "bash":
             for line in commands(block.text):
                 self._bash(line, block)
@@ -196,7 +194,6 @@ class PageRun:
                 ["bash", "-ec", line], cwd=self.folder, env=environment, check=True,
                 stdout=subprocess.DEVNULL,
             )  # fmt: skip
-            self.ran += 1
 
     def _mia_lab(self, arguments: Sequence[str], block: Block) -> None:
         options, overrides = divided(arguments)
@@ -210,7 +207,6 @@ class PageRun:
             ran = self.command(*options, *small(overrides), *shared)
             assert ran.code == block.exit_code, f"{place}\n{ran.out}{ran.err}"
             assert "Traceback" not in ran.err, f"{place}\n{ran.err}"
-        self.ran += 1
 
     def _serve(self, words: Sequence[str]) -> None:
         """Start a server, and wait until it listens."""
