@@ -42,6 +42,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: PyTorch takes seconds."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("mia_lab")
     if name not in _MODULES:
         raise AttributeError(f"module 'mia_lab' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

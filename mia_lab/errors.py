@@ -70,6 +70,8 @@ def noting() -> Iterator[None]:
     try:
         yield
     except UserError as error:
+        if _noted.get() is None:
+            raise  # as what it is
         refuse(str(error))
 
 

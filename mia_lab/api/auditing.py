@@ -11,18 +11,20 @@ from typing import Any
 
 import pandas as pd
 
-from mia_lab.api.call import Settings, call
+from mia_lab.api.call import Settings, attack_names, call
 from mia_lab.api.images import Images
+from mia_lab.api.pages import write_report
 from mia_lab.api.victims import Victim
 from mia_lab.data.manifest import write_manifest
 from mia_lab.data.traces import FILE
+from mia_lab.errors import UserError
 from mia_lab.evaluation.results import AuditReport, AuditResult
 from mia_lab.reporting.audit import words
 from mia_lab.reporting.audit.figures import draw
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.files import write_files
 from mia_lab.reporting.frames import audit_frames, full_roc_frame, score_frame
-from mia_lab.reporting.html import render, write_html
+from mia_lab.reporting.html import write_html
 from mia_lab.stages.graph import run_stages
 from mia_lab.store.disk import write_file
 from mia_lab.tasks import common
@@ -36,8 +38,8 @@ def audit(
     nonmembers: Images | None = None,
     auxiliaries: Images | None = None,
     *,
-    attacks: Sequence[str] = ("reconstruction", "membership"),
-    difficulty: str = "single_image",
+    attacks: Sequence[str] | None = None,
+    difficulty: str | None = None,
     backbone: str | None = None,
     image_size: int | Sequence[int] | None = None,
     value_range: Any = None,
@@ -58,20 +60,21 @@ def audit(
             of victim, such as ``"pix2pix"``, which is then trained on the members; None: as the
             overrides say. A file may be a program: load only what you trust.
         members: images that the model was trained on: (inputs, targets) as arrays or tensors
-            (N, C, H, W), in [0, 1] or of type uint8; or a sequence of pairs, such as a
-            ``torch.utils.data.Dataset``; or a folder, ``"pairs/train"``.
+            (N, C, H, W), in [0, 1] or of type uint8; or a list of pairs, or a
+            ``torch.utils.data.Dataset`` of pairs; or a folder, ``"pairs/train"``.
         nonmembers: images that it was not trained on, of the same kind.
         auxiliaries: further images that it was not trained on, which fix thresholds.
-        attacks: names of attacks; see ``attack.available``.
-        difficulty: one of the choices of ``difficulty=``.
+        attacks: names of attacks; see ``attack.available``; None: reconstruction and membership,
+            or as the overrides say.
+        difficulty: one of the choices of ``difficulty=``; None: ``single_image``.
         backbone: one of the choices of ``backbone=``, or the name of a network of timm.
         image_size: side, or (width, height), to which images are resized; None: the size of the
             arrays; the command's default for folders.
         value_range: what stands for 0 and 1 in the model's inputs and answers, such as (-1, 1).
         overrides: of the configuration, as on the command line: ``["data.layout=two_folders"]``.
         folder: keeps the results of all stages in ``folder/store``, so that a second call computes
-            only what is new. The answers of a function or a module are always computed. None:
-            everything is in a temporary folder, which is deleted.
+            only what is new. The answers of a function or a module are kept there, too, but are
+            computed again by each call. None: a temporary folder, which is deleted.
         seed: of all random choices.
 
     Raises:
@@ -95,8 +98,11 @@ def audit(
         Role.NONMEMBER.value: ("nonmembers", nonmembers),
         Role.AUXILIARY.value: ("auxiliaries", auxiliaries),
     }
-    chosen = f"attack.names=[{','.join(attacks)}]"
-    with call("audit", settings, images, chosen, victim=victim, value_range=value_range) as (
+    if (members is None) is not (nonmembers is None):
+        missing = "members" if members is None else "nonmembers"
+        raise UserError(f"{missing}: an audit compares members with non-members; give both")
+    chosen = attack_names(attacks)
+    with call("audit", settings, images, *chosen, victim=victim, value_range=value_range) as (
         config,
         temporary,
     ):
@@ -105,7 +111,7 @@ def audit(
         with common.started(config, temporary, goals) as store:
             common.checked_split(stages, store, temporary)
             if course := training_course(stages):
-                course.train(store)
+                course.train(store, goals)
             result = store.result(goals[0])
             assert isinstance(result, AuditResult)
             overfitting = course.result(store) if course else None
@@ -163,6 +169,11 @@ class Audit:
         names = [baseline.name for baseline in self._found.result.blind.baselines]
         return () if FILE in names else (FILE,)
 
+    @property
+    def gate_failed(self) -> bool | None:
+        """Whether ``fail_if`` holds, if an override gives one; else None."""
+        return None if self._found.gate is None else self._found.gate.failed
+
     @cached_property
     def roc(self) -> pd.DataFrame:
         """All points of all ROC curves: ``attack``, ``fpr``, ``tpr``, ``threshold``.
@@ -181,13 +192,11 @@ class Audit:
         Returns:
             The path of the page.
         """
-        path = Path(path).expanduser()
-        if path.suffix.lower() in (".html", ".htm"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, render(self._found, self._pictures))
-            return path
-        self.write_run(path, self._pictures)
-        return write_html(self._found, self._pictures, path)
+        return write_report(path, self._write_report)
+
+    def _write_report(self, folder: Path) -> Path:
+        self.write_run(folder, self._pictures)
+        return write_html(self._found, self._pictures, folder)
 
     def write_run(self, folder: Path, pictures: Sequence[Picture] = ()) -> None:
         """Write what the command leaves in a run's folder, but the page."""

@@ -11,14 +11,29 @@ from typing import Any
 
 import torch
 
-from mia_lab.api.held import held
-from mia_lab.api.images import ArrayPairs, Images, JoinedPairs, joined
-from mia_lab.api.victims import HELD, CalledVictim, Victim, victim_overrides
-from mia_lab.config.component import Component
+from mia_lab.api.held import held, thing
+from mia_lab.api.images import ArrayPairs, Images, JoinedPairs, check_unread, data_choice, joined
+from mia_lab.api.victims import Victim, called, victim_overrides
 from mia_lab.config.compose import CONF, composed
 from mia_lab.config.schema import Config
 from mia_lab.data.manifest import Rows, write_roles
 from mia_lab.errors import UserError
+
+STATED = {
+    "task": "each function has its own task; leave it out",
+    "until": "a function of the API ends with its result; leave it out",
+    "tracking": "W&B tracks commands only; leave it out",
+    "tracking.mode": "W&B tracks commands only; leave it out",
+    "attack.names": "give them as the argument attacks",
+    "score.fpr": "give it as the argument fpr",
+    "seed": "give it as the argument seed",
+    "data.image_size": "give it as the argument image_size",
+    "paths.outputs": "give it as the argument folder",
+}
+"""Keys that arguments state, or that a call has no use for, and what to do instead."""
+
+PLACES = {f"data.{key}" for key in ("source", "root", "train", "test", "protocol", "manifest")}
+"""Keys of the place and the roles of images."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Settings:
     """Arguments that the functions of the API have in common.
 
     Attributes:
-        difficulty: one of the choices of ``difficulty=``.
+        difficulty: one of the choices of ``difficulty=``; None: as configured.
         backbone: one of the choices of ``backbone=``, or the name of a network of timm; None: the
             default.
         image_size: in pixels, one side or (width, height); None: that of the arrays, or the
@@ -34,14 +49,25 @@ class Settings:
         overrides: of the configuration, as on the command line.
         folder: where the store is; None: a temporary folder.
         seed: of all random choices.
+
+    Raises:
+        UserError: an argument has another type.
     """
 
-    difficulty: str
+    difficulty: str | None
     backbone: str | None
     image_size: int | Sequence[int] | None
     overrides: Sequence[str]
     folder: str | Path | None
     seed: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.overrides, str):
+            raise UserError(f"overrides={self.overrides}: is one text; give a list of overrides")
+        for override in self.overrides:
+            key = override.lstrip("+~").partition("=")[0]
+            if key in STATED:
+                raise UserError(f"{override}: {STATED[key]}")
 
 
 @contextmanager
@@ -71,41 +97,59 @@ def call(
     given = {role: (name, some) for role, (name, some) in images.items() if some is not None}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mia_lab-")))
-        overrides = [f"task={task}", "tracking.mode=disabled", "report.pictures=true"]
-        if given:
-            pairs = joined(given, settings.overrides)
-            handle = stack.enter_context(held(pairs))
-            overrides += _data(handle, pairs, folder / "roles.csv")
-            overrides += _size(settings, pairs)
-        elif settings.image_size is not None:
-            overrides.append(_sides(settings.image_size))
-        overrides += _victim(stack, victim, value_range)
-        overrides += _networks(settings)
         root = folder if settings.folder is None else Path(settings.folder).expanduser()
-        overrides += [f"seed={settings.seed}", f"paths.outputs={root}", *more]
+        overrides = [
+            f"task={task}",
+            "tracking.mode=disabled",
+            "report.pictures=true",
+            f"seed={settings.seed}",
+            f"paths.outputs={root}",
+            *_victim(stack, victim, value_range),
+            *_networks(settings),
+            *more,
+        ]
+        size = settings.image_size
+        if size is not None:
+            overrides.append(_sides(size))
+        pairs: JoinedPairs | None = None
+        if given:
+            _check_places(settings.overrides)
+            pairs = joined(given, settings.overrides, size is not None)
+            handle = stack.enter_context(held(pairs))
+            overrides += data_choice(settings.overrides)
+            overrides += _data(handle, pairs, folder / "roles.csv")
+            if size is None:
+                overrides += _size(pairs)
         config = composed(*overrides, *settings.overrides)
+        if pairs and any(isinstance(source, ArrayPairs) for source in pairs.sources):
+            check_unread(settings.overrides, config.data)
         try:
             yield config, folder
         finally:
             torch.set_num_threads(threads)
 
 
+def _check_places(overrides: Sequence[str]) -> None:
+    """Refuse overrides that say where the images are, or which role they have."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key in PLACES:
+            raise UserError(f"{override}: the images are arguments of the call; leave it out")
+
+
 def _data(handle: str, pairs: JoinedPairs, manifest: Path) -> list[str]:
     rows: Rows = {image_id: {"role": role} for image_id, role in pairs.roles.items()}
     write_roles(manifest, rows)
     return [
-        "data=custom",
         "data.source=held",
-        f"+data.sources.held={{_target_:{HELD},handle:{handle}}}",
+        f"+data.sources.held={{_target_:{thing.__module__}.{thing.__name__},handle:{handle}}}",
         "data.protocol=manifest",
         f"data.manifest={manifest}",
     ]
 
 
-def _size(settings: Settings, pairs: JoinedPairs) -> list[str]:
-    """The size of the images, where an argument or arrays state it."""
-    if settings.image_size is not None:
-        return [_sides(settings.image_size)]
+def _size(pairs: JoinedPairs) -> list[str]:
+    """The size of arrays."""
     sizes = {source.size for source in pairs.sources if isinstance(source, ArrayPairs)}
     if len(sizes) > 1:
         shown = " and ".join(f"{width} x {height}" for width, height in sorted(sizes))
@@ -113,8 +157,8 @@ def _size(settings: Settings, pairs: JoinedPairs) -> list[str]:
     return [_sides(size) for size in sizes]
 
 
-def _sides(size: int | Sequence[int]) -> str:
-    return f"data.image_size={size if isinstance(size, int) else [*size]}"
+def _sides(size: Any) -> str:
+    return f"data.image_size={_nested(size)}"
 
 
 def _victim(stack: ExitStack, victim: Victim | None, value_range: Any) -> list[str]:
@@ -127,27 +171,39 @@ def _victim(stack: ExitStack, victim: Victim | None, value_range: Any) -> list[s
         raise UserError(
             f"victim: is a {type(victim).__name__}; give a function, a module, a path or a URL"
         )
-    component = Component.of(
-        "victim",
-        {"_target_": f"{CalledVictim.__module__}.CalledVictim", "value_range": value_range},
-        provided=["model"],
-    )
-    handle = stack.enter_context(held(component.build(model=victim)))
+    handle = stack.enter_context(held(victim))
     name = getattr(victim, "__name__", type(victim).__name__)
     name = name if name.isidentifier() else "function"
-    return ["victim=custom", f"victim._target_={HELD}", f"victim.name={name}",
-            f"+victim.handle={handle}"]  # fmt: skip
+    return [
+        "victim=custom",
+        f"victim._target_={called.__module__}.{called.__name__}",
+        f'victim.name="{name}"',
+        f"+victim.handle={handle}",
+        f"+victim.value_range={_nested(value_range)}",
+    ]
 
 
 def _nested(value: Any) -> str:
     """Numbers in nested sequences, as an override."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_nested, value))}]"
     return "null" if value is None else str(value)
 
 
+def attack_names(attacks: Sequence[str] | None) -> list[str]:
+    """The override that chooses attacks; none for None.
+
+    Raises:
+        UserError: they are one text.
+    """
+    if isinstance(attacks, str):
+        raise UserError(f"attacks={attacks}: is one text; give a list, [{attacks!r}]")
+    return [] if attacks is None else [f"attack.names=[{','.join(attacks)}]"]
+
+
 def _networks(settings: Settings) -> list[str]:
-    found = [f"difficulty={settings.difficulty}"]
+    found = [] if settings.difficulty is None else [f"difficulty={settings.difficulty}"]
     name = settings.backbone
     if name is None:
         return found

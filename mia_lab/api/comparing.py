@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from mia_lab.api.auditing import Audit
+from mia_lab.api.pages import write_report
 from mia_lab.evaluation.finished import RunComparison
 from mia_lab.reporting.comparison import words
 from mia_lab.reporting.comparison.figures import draw
@@ -46,7 +48,9 @@ def compare(audits: Mapping[str, Audit | str | Path]) -> Comparison:
                 run.write_run(folders[name])
             else:
                 folders[name] = Path(run).expanduser()
-        return Comparison(compared("comparison", folders))
+        found = compared("comparison", folders)
+    runs = (replace(r, folder="") if isinstance(audits[r.label], Audit) else r for r in found.runs)
+    return Comparison(replace(found, runs=tuple(runs)))
 
 
 class Comparison:
@@ -75,10 +79,11 @@ class Comparison:
         """One row per pair of audits and attack: the difference, p-values, or why no test."""
         return paired_frame(self._found)
 
-    def report(self, folder: str | Path) -> Path:
-        """Write the page and the files of ``task=compare`` to a folder; returns the page's path."""
-        folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+    def report(self, path: str | Path) -> Path:
+        """Write the page, or a folder with all files of the task; as :meth:`Audit.report`."""
+        return write_report(path, self._write_report)
+
+    def _write_report(self, folder: Path) -> Path:
         pictures = draw(self._found)
         words.write_files(self._found, pictures, folder)
         return write_page("compare", words.page(self._found, pictures), folder)

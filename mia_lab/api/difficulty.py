@@ -21,7 +21,7 @@ def difficulty_scores(
     x: Any,
     y: Any,
     *,
-    difficulty: str = "single_image",
+    difficulty: str | None = None,
     backbone: str | None = None,
     image_size: int | Sequence[int] | None = None,
     overrides: Sequence[str] = (),

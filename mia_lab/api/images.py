@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mia_lab.config import build
+from mia_lab.config.choices import Direction
 from mia_lab.config.compose import composed
+from mia_lab.config.schema import Data
 from mia_lab.config.signature import signature_of
 from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.picture import Picture
@@ -19,11 +23,14 @@ from mia_lab.data.source import MissingPart, Pair, PairSource
 from mia_lab.errors import UserError
 
 Images = str | Path | tuple[Any, Any] | Sequence[tuple[Any, Any]]
-"""A folder; inputs and targets as two arrays or tensors (N, C, H, W); or a sequence of pairs.
+"""A folder; a tuple of inputs and targets, arrays or tensors (N, C, H, W); or a list of pairs.
 
 Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The parts of a pair have the shape
-(C, H, W) or (H, W), or are pictures of Pillow. A ``torch.utils.data.Dataset`` is a sequence.
+(C, H, W) or (H, W), or are pictures of Pillow. A ``torch.utils.data.Dataset`` is such a list.
 """
+
+MODES = ("L", "RGB", "I;16")
+"""Modes of Pillow whose numbers are grey levels or colours."""
 
 LAST = 4
 """Most channels of an array that seems to have its channels last."""
@@ -35,31 +42,54 @@ class ArrayPairs:
     Args:
         name: of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
         images: see :data:`Images`.
+        sizes_differ: whether pictures may differ in size, because they are resized.
 
     Raises:
         UserError: there are none, or inputs and targets differ in number. While reading: a pair
             has another shape or type than described, or changes between two reads.
     """
 
-    def __init__(self, name: str, images: Any) -> None:
+    version: ClassVar[int] = 1
+
+    def __init__(self, name: str, images: Any, sizes_differ: bool = False) -> None:
         self._name = name
-        self._pairs: Sequence[Any] = _Stacked(name, *images) if _is_stacked(images) else images
-        if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        self._sizes_differ = sizes_differ
+        is_list = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+        if not is_list or isinstance(images, Mapping | bytes):
             raise UserError(
-                f"{name}: is a {type(images).__name__}; give a folder, (inputs, targets) of shape "
-                "(N, C, H, W), or a sequence of pairs"
+                f"{name}: is a {type(images).__name__}; give a folder, a tuple "
+                "(inputs, targets) of shape (N, C, H, W), or a list of pairs"
             )
+        self._pairs: Sequence[Any] = images
+        if isinstance(images, tuple):
+            self._pairs = _Stacked(name, images)
         if not len(self._pairs):
             raise UserError(f"{name}: has no images")
         digits = len(str(len(self._pairs) - 1))
         self._rows = {f"{name}/{i:0{digits}d}": i for i in range(len(self._pairs))}
         self._contents: dict[str, str] = {}
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height of the first target."""
-        target = self.load(next(iter(self._rows))).y
+        first, row = next(iter(self._rows.items()))
+        target = _picture(f"{first}: its target", self._pair(first, row)[1])
         return target.width, target.height
+
+    def _pair(self, image_id: str, row: int) -> Sequence[Any]:
+        item = self._pairs[row]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise UserError(f"{image_id}: is no pair; give (input, target)")
+        return item
+
+    def _check_sizes(self, image_id: str, *pair: Picture) -> None:
+        for picture in pair:
+            size = picture.width, picture.height
+            if not self._sizes_differ and size != self.size:
+                raise UserError(
+                    f"{image_id}: has a picture of {size[0]} x {size[1]} pixels, the first target "
+                    f"has {self.size[0]} x {self.size[1]}; give image_size to resize them"
+                )
 
     def ids(self, subset: str) -> Sequence[str]:
         if subset != "train":
@@ -67,10 +97,9 @@ class ArrayPairs:
         return tuple(self._rows)
 
     def load(self, image_id: str) -> Pair:
-        item = self._pairs[self._rows[image_id]]
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise UserError(f"{image_id}: is no pair; give (input, target)")
+        item = self._pair(image_id, self._rows[image_id])
         x, y = (_picture(f"{image_id}: its {side}", picture) for side, picture in _sides(item))
+        self._check_sizes(image_id, x, y)
         content = hashlib.sha256(x.content() + y.content()).hexdigest()
         if self._contents.setdefault(image_id, content) != content:
             raise UserError(
@@ -87,12 +116,16 @@ class ArrayPairs:
 
 
 class _Stacked(Sequence[tuple[Any, Any]]):
-    """Two arrays (N, ...) as N pairs."""
+    """Inputs and targets (N, ...) as N pairs."""
 
-    def __init__(self, name: str, x: Any, y: Any) -> None:
-        if len(x) != len(y):
-            raise UserError(f"{name}: has {len(x)} inputs and {len(y)} targets; give pairs")
-        self._x, self._y = x, y
+    def __init__(self, name: str, sides: tuple[Any, ...]) -> None:
+        if len(sides) != 2 or any(isinstance(side, tuple) for side in sides):
+            raise UserError(f"{name}: is a tuple; give (inputs, targets), or a list of pairs")
+        self._x, self._y = sides
+        if len(self._x) != len(self._y):
+            raise UserError(
+                f"{name}: has {len(self._x)} inputs and {len(self._y)} targets; give pairs"
+            )
 
     def __len__(self) -> int:
         return len(self._x)
@@ -101,21 +134,15 @@ class _Stacked(Sequence[tuple[Any, Any]]):
         return self._x[row], self._y[row]
 
 
-def _is_stacked(images: Any) -> bool:
-    return (
-        isinstance(images, tuple)
-        and len(images) == 2
-        and all(len(getattr(side, "shape", ())) == 4 for side in images)
-    )
-
-
 def _sides(pair: Sequence[Any]) -> Iterable[tuple[str, Any]]:
     return zip(("input", "target"), pair, strict=True)
 
 
 def _picture(what: str, given: Any) -> Picture:
     """One side of a pair."""
-    if hasattr(given, "getbands"):  # Pillow's
+    if isinstance(given, Image.Image):
+        if given.mode not in MODES:
+            raise UserError(f"{what} is of mode {given.mode}; give picture.convert('RGB') or 'L'")
         levels = np.asarray(given)
         return _checked(what, levels[..., None] if levels.ndim == 2 else levels)
     if hasattr(given, "detach"):  # a tensor, perhaps of bfloat16, which NumPy does not have
@@ -123,7 +150,7 @@ def _picture(what: str, given: Any) -> Picture:
         given = given.float() if given.is_floating_point() else given
     planes = np.asarray(given)
     planes = planes[None] if planes.ndim == 2 else planes
-    if planes.ndim != 3:
+    if planes.ndim != 3 or not planes.size:
         raise UserError(f"{what} has the shape {planes.shape}; give (C, H, W) or (H, W)")
     if planes.shape[2] <= LAST < planes.shape[0]:
         raise UserError(
@@ -166,6 +193,8 @@ class JoinedPairs:
         UserError: an image is in two of them.
     """
 
+    version: ClassVar[int] = 1
+
     def __init__(self, parts: Mapping[str, PairSource]) -> None:
         self.sources = tuple(parts.values())
         self.roles: dict[str, str] = {}
@@ -207,17 +236,22 @@ class JoinedPairs:
     def fingerprint(self, ids: Sequence[str]) -> str:
         digest = hashlib.sha256()
         for source in dict.fromkeys(self._source[image_id] for image_id in ids):
+            kind = type(source)
+            digest.update(f"{kind.__name__} {getattr(kind, 'version', 1)} ".encode())
             own = [image_id for image_id in ids if self._source[image_id] is source]
             digest.update(source.fingerprint(own).encode())
         return digest.hexdigest()
 
 
-def joined(images: Mapping[str, tuple[str, Images]], overrides: Sequence[str]) -> JoinedPairs:
+def joined(
+    images: Mapping[str, tuple[str, Images]], overrides: Sequence[str], sizes_differ: bool
+) -> JoinedPairs:
     """The images that a caller gives, with their roles.
 
     Args:
         images: by role, the name of the argument and its value.
         overrides: of the configuration, which say how folders are read.
+        sizes_differ: whether arrays may differ in size.
 
     Raises:
         UserError: folders and arrays are mixed, or see :class:`ArrayPairs`, :class:`JoinedPairs`
@@ -230,27 +264,48 @@ def joined(images: Mapping[str, tuple[str, Images]], overrides: Sequence[str]) -
             f"{folder}: is a folder, the others are not; files and arrays have other traces, which "
             "tell them apart without any model; give folders for all, or arrays for all"
         )
-    if not any(names.values()):
-        _check_unread(overrides)
     return JoinedPairs(
         {
             role: folder_pairs(name, given, overrides)
             if isinstance(given, str | Path)
-            else ArrayPairs(name, given)
+            else ArrayPairs(name, given, sizes_differ)
             for role, (name, given) in images.items()
         }
     )
 
 
-def _check_unread(overrides: Sequence[str]) -> None:
-    """Refuse overrides that only the reading of files heeds."""
+def check_unread(overrides: Sequence[str], data: Data) -> None:
+    """Refuse settings that only the reading of files heeds.
+
+    Args:
+        overrides: of the caller.
+        data: what they come to.
+
+    Raises:
+        UserError: there is one.
+    """
     read = signature_of(FolderPairs).parameters
     for override in overrides:
-        section, _, key = override.lstrip("+~").partition("=")[0].partition(".")
-        if section == "data" and key in read:
+        key = override.partition("=")[0].rpartition(".")[2]
+        if _section(override) == "data" and key in read:
             raise UserError(
                 f"{override}: says how files are read, and the images are no folders; leave it out"
             )
+    if data.direction is not Direction.AtoB:
+        raise UserError(
+            f"data.direction={data.direction.value}: says how files are read, and the images are "
+            "no folders; give data.direction=AtoB, or leave out the choice of data"
+        )
+
+
+def data_choice(overrides: Sequence[str]) -> list[str]:
+    """The override that chooses a dataset, unless one does."""
+    chosen = {override.lstrip("+").partition("=")[0] for override in overrides}
+    return [] if chosen & {"data", "experiment"} else ["data=custom"]
+
+
+def _section(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].partition(".")[0]
 
 
 def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> PairSource:
@@ -270,12 +325,10 @@ def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> Pai
     if path.name in ("", ".."):
         path = path.resolve()
     try:
-        config = composed(
-            "data=custom",
-            *(override for override in overrides if override.lstrip("+~").startswith("data.")),
-            f"data.root={path.parent}",
-            f"data.train={path.name}",
-        )
+        place = f"data.root={path.parent}", f"data.train={path.name}"
+        chosen = data_choice(overrides)
+        own = (o for o in overrides if _section(o) in ("data", "experiment", "scale"))
+        config = composed("task=difficulty", *chosen, *own, "data.source=folder", *place)
         source = build.source(config.data)
         source.ids("train")
         return source

@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from mia_lab.api.call import Settings, call
+from mia_lab.api.call import Settings, attack_names, call
 from mia_lab.api.images import Images
+from mia_lab.api.pages import write_report
 from mia_lab.api.victims import Victim
+from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Scoring
 from mia_lab.reporting import scores as reporting
 from mia_lab.reporting.frames import candidate_frame
@@ -28,8 +30,8 @@ def score(
     auxiliaries: Images | None = None,
     *,
     fpr: float = 0.05,
-    attacks: Sequence[str] = ("reconstruction", "membership"),
-    difficulty: str = "single_image",
+    attacks: Sequence[str] | None = None,
+    difficulty: str | None = None,
     backbone: str | None = None,
     image_size: int | Sequence[int] | None = None,
     value_range: Any = None,
@@ -67,7 +69,9 @@ def score(
         Role.CANDIDATE.value: ("candidates", candidates),
         Role.AUXILIARY.value: ("auxiliaries", auxiliaries),
     }
-    chosen = f"attack.names=[{','.join(attacks)}]", f"score.fpr={fpr}"
+    if candidates is None and auxiliaries is not None:
+        raise UserError("candidates: give the images in question")
+    chosen = *attack_names(attacks), f"score.fpr={fpr}"
     with call("score", settings, images, *chosen, victim=victim, value_range=value_range) as (
         config,
         temporary,
@@ -107,10 +111,11 @@ class Scores:
         table = candidate_frame(self._found)
         return table[table["role"] == Role.CANDIDATE.value].drop(columns="role").set_index("id")
 
-    def report(self, folder: str | Path) -> Path:
-        """Write the page and the files of ``task=score`` into a folder; returns the page's path."""
-        folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+    def report(self, path: str | Path) -> Path:
+        """Write the page, or a folder with all files of ``task=score``; as :meth:`Audit.report`."""
+        return write_report(path, self._write_report)
+
+    def _write_report(self, folder: Path) -> Path:
         pictures = reporting.draw(self._found)
         reporting.write_files(self._found, pictures, folder)
         return write_scores_html(self._found, pictures, folder)

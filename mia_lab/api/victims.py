@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mia_lab.api.held import thing
 from mia_lab.config.compose import CONF
 from mia_lab.errors import UserError, nearest
-from mia_lab.parameters import ValueRanges
+from mia_lab.parameters import Text, ValueRanges
 from mia_lab.victims.value_range import UNIT, intervals
 
 Victim = Callable[[Tensor], Any] | nn.Module | str | Path
@@ -30,8 +31,6 @@ LOADERS = {
     ".safetensors": "pretrained",
 }
 """The kind of victim that loads a file, by the end of its name."""
-
-HELD = "mia_lab.api.held.thing"
 
 
 class CalledVictim:
@@ -57,7 +56,7 @@ class CalledVictim:
 
     def translate(self, x: Tensor) -> Tensor:
         """Answers float32 (N, C, H, W) in [0, 1] of inputs float32 (N, C, H, W) in [0, 1]."""
-        with torch.inference_mode():
+        with torch.no_grad():  # a function may switch gradients on
             answer = self._asked(self._inputs.scaled(x).to(x.dtype))
         if isinstance(answer, np.ndarray):
             answer = torch.from_numpy(np.ascontiguousarray(answer))
@@ -67,6 +66,8 @@ class CalledVictim:
                 "(N, C, H, W), such as lambda x: model(x)[0]"
             )
         found = answer.detach().float().cpu()
+        if not found.numel():
+            return found
         low, high = float(found.min()), float(found.max())
         if self._answers == UNIT and low < 0:
             raise UserError(
@@ -89,6 +90,11 @@ class CalledVictim:
                 module.training = training
 
 
+def called(handle: Text, value_range: ValueRanges | None = None) -> CalledVictim:
+    """The function or module of a handle, see :func:`mia_lab.api.held.held`."""
+    return CalledVictim(cast(Any, thing(handle)), value_range)
+
+
 def victim_overrides(victim: str | Path) -> list[str]:
     """The overrides that choose a victim by its file, its folder of answers, its URL or its name.
 
@@ -96,16 +102,16 @@ def victim_overrides(victim: str | Path) -> list[str]:
         UserError: there is none.
     """
     text = str(victim)
+    names = sorted(file.stem for file in (CONF / "victim").glob("*.yaml"))
+    if isinstance(victim, str) and text in names:  # ./pix2pix is a folder
+        return [f"victim={text}"]
     if text.startswith(("http://", "https://")):
         return ["victim=http", f"victim.url={text}"]
     path = Path(text).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         return ["victim=outputs", f"victim.folder={path}"]
     if loader := LOADERS.get(path.suffix.lower()):
         return [f"victim={loader}", f"victim.checkpoint={path}"]
-    names = sorted(file.stem for file in (CONF / "victim").glob("*.yaml"))
-    if text in names:
-        return [f"victim={text}"]
     raise UserError(
         f"victim={text}: is no file that ends in {', '.join(LOADERS)}, no folder of answers, no "
         f"URL, and none of {', '.join(names)}{nearest(text, names)}"

@@ -24,14 +24,15 @@ def check_stated_types(key: str, node: Mapping[str, Any]) -> None:
 
     Args:
         key: its full name, for errors.
-        node: ``_target_`` and settings; null ones are left to the signature.
+        node: ``_target_`` and settings; null and components are left to the signature.
 
     Raises:
         UserError: a setting has another type, or is out of range.
     """
     annotations = stated_types(str(node.get("_target_")))
     for name, value in node.items():
-        if name in annotations and value is not None:
+        is_component = isinstance(value, Mapping) and "_target_" in value
+        if name in annotations and value is not None and not is_component:
             parameter = Parameter(annotations[name], inspect.Parameter.empty)
             parameter.checked(f"{key}.{name}", value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config.choices import Layout, Protocol, Task
@@ -25,6 +27,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """The configuration tree: inside an installed wheel, beside the package in a checkout."""
 
+_composing = threading.Lock()
+"""Hydra composes one configuration at a time in a process."""
+
 HELP_COLUMN = 19
 """Where the words begin that ``conf/hydra/help`` explains a group with."""
 
@@ -38,12 +43,18 @@ def composed(*overrides: str) -> Config:
     Raises:
         UserError: an override or a value is wrong; the message is the command's.
     """
-    register_resolvers()
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return load(hydra.compose("config", [readable(override) for override in overrides]))
-    except CONFIGURATION_ERRORS as error:
-        raise UserError(explain(error)) from error
+    typed = [readable(override) for override in overrides]
+    with _composing:
+        running = get_gh_backup()  # the caller may be an application of Hydra
+        GlobalHydra.instance().clear()
+        register_resolvers()
+        try:
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                return load(hydra.compose("config", typed))
+        except CONFIGURATION_ERRORS as error:
+            raise UserError(explain(error)) from error
+        finally:
+            restore_gh_from_backup(running)
 
 
 def register_resolvers() -> None:

@@ -39,6 +39,8 @@ class Picture:
         Raises:
             ValueError: it has another type.
         """
+        if isinstance(picture, Image.Image) and picture.mode not in ("L", "RGB", "RGBA"):
+            raise ValueError(f"a picture of mode {picture.mode} has no levels; convert it to RGB")
         pixels = np.asarray(picture)
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             raise ValueError(f"{pixels.dtype} {pixels.shape} is no picture of 8 bits")

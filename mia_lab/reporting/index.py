@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from mia_lab.evaluation.results import AuditReport, Estimate
 from mia_lab.reporting.audit.words import HEADLINE_ATTACKS, headline
@@ -54,7 +54,7 @@ class RunNote:
     auc: Mapping[str, Estimate] = field(default_factory=dict)
 
 
-_NOTE = TypeAdapter(RunNote)
+_NOTE = TypeAdapter(RunNote, config=ConfigDict(allow_inf_nan=False))
 
 
 def audit_facts(audit: AuditReport) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def read_notes(outputs: Path) -> dict[str, RunNote]:
         for path in sorted(outputs.glob(f"{pattern}/{NOTE}")):
             try:
                 note = _NOTE.validate_json(path.read_bytes())
-            except (OSError, ValueError):
+                datetime.fromtimestamp(note.ended)
+            except (OSError, ValueError, OverflowError):
                 continue
             found[path.parent.relative_to(outputs).as_posix()] = note
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,13 +138,18 @@ class Course:
             except UserError as error:  # a network that is hardly trained may answer anything
                 log.debug("epoch %d: %s", epoch, error)
 
-    def train(self, store: Store, on_epoch: EpochHook | None = None) -> None:
-        """Train the victim, and store what is measured after its epochs.
+    def train(
+        self, store: Store, goals: Iterable[Stage[Any]], on_epoch: EpochHook | None = None
+    ) -> None:
+        """Train the victim if a goal needs it, and store what is measured after its epochs.
 
         Args:
             store: gets the training and the errors.
+            goals: what will be computed.
             on_epoch: called after every epoch, before its errors are measured.
         """
+        if self.victim.path not in {stage.path for stage in store.missing(*goals)}:
+            return
 
         def hook(epoch: int, losses: Mapping[str, float], module: pl.LightningModule) -> None:
             if on_epoch is not None:
@@ -165,9 +170,11 @@ class Course:
             return None
         powers = [2**k for k in range(kept[-1].bit_length())]
         stages = {epoch: self.at(epoch) for epoch in sorted({*powers, *kept})}
-        errors = {
-            epoch: store.result(stage)
-            for epoch, stage in stages.items()
-            if epoch in kept or store.has(stage)
-        }
+        errors = {}
+        for epoch, stage in stages.items():
+            if epoch in kept or store.has(stage):
+                try:
+                    errors[epoch] = store.result(stage)
+                except UserError as error:  # as in `measure`
+                    log.debug("epoch %d: %s", epoch, error)
         return overfitting(errors, len(self.members), self.victim.losses(store))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def list_run(outputs: Path, folder: Path, note: RunNote) -> int:
 
 def point_latest(link: Path, folder: Path) -> Path | None:
     """Make ``outputs/latest`` point at this run; None where the system has no links."""
-    partial = link.with_name(f".latest-{os.getpid()}")
+    partial = link.with_name(f".latest-{uuid.uuid4().hex}")
     try:
         partial.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
         partial.replace(link)

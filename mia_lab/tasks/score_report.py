@@ -28,8 +28,8 @@ def check_resolution(fpr: float, n_auxiliary: int) -> None:
     if 0 < n_auxiliary < (needed := auxiliaries_needed(fpr)):
         raise UserError(
             f"score.fpr={fpr:g}: {n_auxiliary} auxiliaries resolve false positive rates from "
-            f"{1 / (n_auxiliary + 1):.3g}; give at least {needed} rows with the role auxiliary in "
-            "data.manifest, or a higher score.fpr"
+            f"{1 / (n_auxiliary + 1):.3g}; give at least {needed} auxiliaries (rows with this "
+            "role in data.manifest), or a higher score.fpr"
         )
 
 

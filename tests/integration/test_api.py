@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -259,7 +260,18 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: .*no such"),
         (lambda: {"nonmembers": Path("/tmp")}, "nonmembers: is a folder, the others are not"),
         (lambda: {"nonmembers": (small(4, 3, 32, 48), small(4, 3, 32, 48))}, "give image_size"),
-        (lambda: {"nonmembers": None}, "no row has the role nonmember"),
+        (lambda: {"nonmembers": None}, "nonmembers: an audit compares"),
+        (lambda: {"members": ([*PAIRS[0]], [*PAIRS[1]][:3])}, "4 inputs and 3 targets"),
+        (lambda: {"members": ((PAIRS[0][0], PAIRS[1][0]), (PAIRS[0][1], PAIRS[1][1]))}, "a tuple"),
+        (lambda: {"members": {0: PAIRS}}, "members: is a dict"),
+        (lambda: {"members": [(Image.new("P", (32, 32)),) * 2] * 2}, "mode P; give picture.conv"),
+        (lambda: {"members": [(small(3, 32, 32), small(3, 32, 48))]}, "32 x 32 .* 48 x 32"),
+        (lambda: {"victim": ""}, "victim=: is no file"),
+        (lambda: {"attacks": "membership"}, r"give a list, \['membership'\]"),
+        (lambda: {"overrides": ["seed=3"]}, "give it as the argument seed"),
+        (lambda: {"overrides": ["until=split"]}, "until=split: a function of the API"),
+        (lambda: {"overrides": ["data.manifest=x"]}, "the images are arguments"),
+        (lambda: {"overrides": ["data=facades"]}, "data.direction=BtoA: says how files are read"),
         (lambda: {"victim": "pix2pixx"}, 'victim=pix2pixx: .* did you mean "pix2pix"'),
         (lambda: {"victim": 7}, "victim: is a int; give a function"),
         (lambda: {"victim": lambda x: [x]}, "victim: answers with a list"),
@@ -282,6 +294,70 @@ def test_wrong_arguments_are_told_in_one_line(
     with pytest.raises(UserError, match=said) as raised:
         audit(**given, overrides=overrides)
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_numpy_are_numbers(folder: Path, found: mia_lab.Audit) -> None:
+    same = audit(
+        Brighter(), **images(folder), overrides=FEW, image_size=np.int64(32),
+        value_range=np.array([0.0, 1.0]),
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(same.scores, found.scores)
+
+
+def test_lists_of_inputs_and_targets_are_pairs_row_by_row() -> None:
+    x, y = PAIRS
+    once, again = difficulty_scores(x, y), difficulty_scores([*x], [*y])
+    np.testing.assert_array_equal(once, again)
+
+
+def test_a_choice_of_data_says_how_folders_are_read(folder: Path) -> None:
+    """Facades are read from B to A."""
+    parts = {"members": folder / "pairs/seen", "nonmembers": folder / "pairs/unseen"}
+    few = {"attacks": ["reconstruction"], "difficulty": "none", "image_size": 32}
+    ways = (["data=facades"], ["data.direction=BtoA"], ["data.direction=AtoB"])
+    errors = [
+        audit(Brighter(), **parts, **few, overrides=[*FEW, *way]).scores["reconstruction_error"]
+        for way in ways
+    ]
+    assert errors[0].tolist() == errors[1].tolist() != errors[2].tolist()
+
+
+def test_it_runs_inside_an_application_of_hydra_and_in_threads(folder: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hydra import compose, initialize_config_dir
+
+    from mia_lab.config.compose import CONF, composed
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        with ThreadPoolExecutor(4) as pool:
+            seeds = [*pool.map(lambda seed: composed(f"seed={seed}").seed, range(8))]
+        assert seeds == [*range(8)]
+        assert compose("config", ["seed=9"]).seed == 9
+
+
+def test_a_victim_may_use_gradients(folder: Path, found: mia_lab.Audit) -> None:
+    def guided(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            loss = x.square().sum()
+            (gradient,) = torch.autograd.grad(loss, x)
+        return (x + (1 - x) * 0.3 + 0 * gradient).detach()
+
+    same = audit(guided, **images(folder), overrides=FEW)
+    ours, expected = (a.scores["reconstruction_error"].to_numpy() for a in (same, found))
+    assert ours == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_kind_of_victim_is_trained_once(folder: Path, tmp_path: Path) -> None:
+    """A second call, after the training was pruned, reads the verdict."""
+    small_network = ("victim.width=4", "victim.discriminator_width=4", "victim.epochs=2")
+    arguments = {**images(folder), "overrides": [*FEW, *small_network], "folder": tmp_path}
+    first = audit("pix2pix", **arguments)
+    shutil.rmtree(tmp_path / "store/victim")
+    second = audit("pix2pix", **arguments)
+    pd.testing.assert_frame_equal(first.scores, second.scores)
+    assert not (tmp_path / "store/victim").exists()
 
 
 def test_pixels_that_change_are_noticed() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,16 +37,26 @@ def course(*overrides: str) -> Course:
 def train(found: Course, store: Store, measured: bool = True) -> Path:
     """Train as an audit does; return the folder of the victim."""
 
-    def hook(epoch: int, _: object, module: object) -> None:
-        before = torch.get_rng_state()
-        modes = [layer.training for layer in module.modules()]  # type: ignore[attr-defined]
-        found.measure(epoch, module)  # type: ignore[arg-type]
-        assert torch.equal(before, torch.get_rng_state())
-        assert modes == [layer.training for layer in module.modules()]  # type: ignore[attr-defined]
+    states: list[tuple[torch.Tensor, list[bool]]] = []
 
-    folder = store.folder(replace(found.victim, on_epoch=hook if measured else None))
-    found.keep(store)
-    return folder
+    def state(module: torch.nn.Module) -> tuple[torch.Tensor, list[bool]]:
+        return torch.get_rng_state(), [layer.training for layer in module.modules()]
+
+    class Watched(Course):
+        def measure(self, epoch: int, module: Any) -> None:
+            random, modes = states[-1]
+            super().measure(epoch, module)
+            assert torch.equal(random, state(module)[0])
+            assert modes == state(module)[1]
+
+    if measured:
+        watched = Watched(
+            found.victim, found.members, found.nonmembers, found.accelerator, found.batch_size
+        )
+        watched.train(
+            store, [found.victim], lambda _epoch, _losses, module: states.append(state(module))
+        )
+    return store.folder(found.victim)
 
 
 def test_a_measured_training_ends_with_the_same_weights(tmp_path: Path) -> None:
