@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import ConfigDict, TypeAdapter
@@ -44,6 +44,8 @@ class RunNote:
         auc: of each attack of an audit.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
+
     task: str
     name: str
     ended: float
@@ -54,7 +56,7 @@ class RunNote:
     auc: Mapping[str, Estimate] = field(default_factory=dict)
 
 
-_NOTE = TypeAdapter(RunNote, config=ConfigDict(allow_inf_nan=False))
+_NOTE = TypeAdapter(RunNote)
 
 
 def audit_facts(audit: AuditReport) -> dict[str, Any]:

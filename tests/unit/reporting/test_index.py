@@ -113,5 +113,5 @@ def test_facts_of_an_audit(audit: AuditReport) -> None:
     assert facts["split"] == audit.result.blind.verdict
     assert facts["auc"]["membership"].value == audit.result.evaluations[1].auc
     assert facts["gate"] == ""
-    gated = changed(audit, gate=Gate("auc/membership > 0.6", 0.9, failed=True))
+    gated = changed(audit, gate=Gate("auc/membership > 0.6", True, ()))
     assert audit_facts(gated)["gate"] == "failed"
