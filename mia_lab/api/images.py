@@ -21,24 +21,24 @@ from mia_lab.errors import UserError
 Images = str | Path | tuple[Any, Any] | Sequence[tuple[Any, Any]]
 """A folder; inputs and targets as two arrays or tensors (N, C, H, W); or a sequence of pairs.
 
-Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The parts of a pair have the shape
-(C, H, W) or (H, W), or are pictures of Pillow. A ``torch.utils.data.Dataset`` is a sequence.
+Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The two parts of a pair have the
+shape (C, H, W) or (H, W), or are Pillow images. A ``torch.utils.data.Dataset`` is a sequence.
 """
 
 LAST = 4
-"""Most channels of an array that seems to have its channels last."""
+"""An array whose last axis is at most this long seems to have its channels last."""
 
 
 class ArrayPairs:
     """Pairs in memory, or in a sequence that loads them.
 
     Args:
-        name: of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
+        name: the name of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
         images: see :data:`Images`.
 
     Raises:
-        UserError: there are none, or inputs and targets differ in number. While reading: a pair
-            has another shape or type than described, or changes between two reads.
+        UserError: there are no images, or the numbers of inputs and targets differ. While reading:
+            a pair has another shape or type than described, or changes between two reads.
     """
 
     def __init__(self, name: str, images: Any) -> None:
@@ -153,17 +153,17 @@ def _checked(what: str, pixels: NDArray[Any]) -> Picture:
 
 
 class JoinedPairs:
-    """Several datasets as one, each with a role of its own.
+    """Several datasets as one; each dataset has a role of its own.
 
     Args:
         parts: the datasets by their role.
 
     Attributes:
         sources: the datasets.
-        roles: of each image, by its id.
+        roles: the role of each image, by its id.
 
     Raises:
-        UserError: an image is in two of them.
+        UserError: an image is in two datasets.
     """
 
     def __init__(self, parts: Mapping[str, PairSource]) -> None:
@@ -216,12 +216,12 @@ def joined(images: Mapping[str, tuple[str, Images]], overrides: Sequence[str]) -
     """The images that a caller gives, with their roles.
 
     Args:
-        images: by role, the name of the argument and its value.
-        overrides: of the configuration, which say how folders are read.
+        images: for each role, the name of the argument and its value.
+        overrides: overrides of the configuration, which say how folders are read.
 
     Raises:
-        UserError: folders and arrays are mixed, or see :class:`ArrayPairs`, :class:`JoinedPairs`
-            and :class:`~mia_lab.data.pairs.FolderPairs`.
+        UserError: folders and arrays are mixed; or an error of :class:`ArrayPairs`,
+            :class:`JoinedPairs` or :class:`~mia_lab.data.pairs.FolderPairs`.
     """
     names = {name: isinstance(given, str | Path) for name, given in images.values()}
     if len({*names.values()}) > 1:
@@ -243,7 +243,7 @@ def joined(images: Mapping[str, tuple[str, Images]], overrides: Sequence[str]) -
 
 
 def _check_unread(overrides: Sequence[str]) -> None:
-    """Refuse overrides that only the reading of files heeds."""
+    """Refuse overrides that have an effect on files only."""
     read = signature_of(FolderPairs).parameters
     for override in overrides:
         section, _, key = override.lstrip("+~").partition("=")[0].partition(".")
@@ -257,11 +257,11 @@ def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> Pai
     """The pairs of a folder, with the ids that the command gives them.
 
     Args:
-        name: of the argument.
-        folder: it is ``data.root`` and ``data.train`` in one: ``pairs/train`` holds the pictures
-            with ``data.layout=side_by_side``; with ``two_folders`` they lie in ``pairs/trainA``
+        name: the name of the argument.
+        folder: ``data.root`` and ``data.train`` as one path. With ``data.layout=side_by_side``,
+            ``pairs/train`` holds the pictures. With ``two_folders``, they are in ``pairs/trainA``
             and ``pairs/trainB``.
-        overrides: of the configuration, such as the layout.
+        overrides: overrides of the configuration, such as the layout.
 
     Raises:
         UserError: see :class:`~mia_lab.data.pairs.FolderPairs`.
