@@ -1,8 +1,8 @@
 """Audit image-translation models for membership leakage.
 
-:func:`audit` measures whether a model reveals its training images, :func:`score` tells which of
-some images it was probably trained on, :func:`difficulty_scores` gives the difficulty of images,
-and :func:`compare` sets audits side by side. ``python -m mia_lab`` is the command.
+:func:`audit` measures whether a model reveals its training images. :func:`score` finds the images
+of a list that a model was probably trained on. :func:`difficulty_scores` gives the difficulty of
+images. :func:`compare` compares audits. ``python -m mia_lab`` does the same on the command line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: PyTorch takes seconds."""
+    """Import a public name when it is first used, because importing PyTorch takes seconds."""
     if name == "__version__":
         return import_module("importlib.metadata").version("mia_lab")
     if name not in _MODULES:

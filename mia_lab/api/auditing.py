@@ -49,33 +49,35 @@ def audit(
 ) -> Audit:
     """Measure how well attacks tell a model's training images from others.
 
-    It does what the command does: ``python -m mia_lab`` with ``data.protocol=manifest`` on the same
-    files gives the same numbers. Without ``members`` and ``nonmembers``, the overrides say what the
-    data are.
+    The command ``python -m mia_lab`` with ``data.protocol=manifest`` on the same files gives the
+    same numbers. Without ``members`` and ``nonmembers``, the overrides choose the data.
 
     Args:
-        victim: the model. A function or a ``torch.nn.Module`` from inputs float32 (N, C, H, W) in
-            [0, 1] to answers of the targets' shape; or the path of a file (``.pt2``, ``.onnx``,
-            ``.pth``, ``.safetensors``) or of a folder of answers; or a URL; or the name of a kind
-            of victim, such as ``"pix2pix"``, which is then trained on the members; None: as the
-            overrides say. A file may be a program: load only what you trust.
+        victim: the model. A function or a ``torch.nn.Module`` that maps inputs, float32
+            (N, C, H, W) in [0, 1], to answers of the targets' shape; or the path of a file
+            (``.pt2``, ``.onnx``, ``.pth``, ``.safetensors``) or of a folder of answers; or a URL;
+            or the name of a kind of victim, such as ``"pix2pix"``, which is then trained on the
+            members. None: the overrides choose it. A file may be a program: load only files that
+            you trust.
         members: images that the model was trained on: (inputs, targets) as arrays or tensors
             (N, C, H, W), in [0, 1] or of type uint8; or a list of pairs, or a
             ``torch.utils.data.Dataset`` of pairs; or a folder, ``"pairs/train"``.
         nonmembers: images that it was not trained on, of the same kind.
-        auxiliaries: further images that it was not trained on, which fix thresholds.
-        attacks: names of attacks; see ``attack.available``; None: reconstruction and membership,
-            or as the overrides say.
-        difficulty: one of the choices of ``difficulty=``; None: ``single_image``.
+        auxiliaries: further images that it was not trained on. They set the thresholds.
+        attacks: names of attacks, see the key ``attack.available``. None: reconstruction and
+            membership, or as the overrides choose.
+        difficulty: one of the choices of ``difficulty=``. None: ``single_image``.
         backbone: one of the choices of ``backbone=``, or the name of a network of timm.
-        image_size: side, or (width, height), to which images are resized; None: the size of the
-            arrays; the command's default for folders.
-        value_range: what stands for 0 and 1 in the model's inputs and answers, such as (-1, 1).
-        overrides: of the configuration, as on the command line: ``["data.layout=two_folders"]``.
-        folder: keeps the results of all stages in ``folder/store``, so that a second call computes
-            only what is new. The answers of a function or a module are kept there, too, but are
-            computed again by each call. None: a temporary folder, which is deleted.
-        seed: of all random choices.
+        image_size: images are resized to this side, or (width, height), in pixels. None: the size
+            of the arrays, or the command's default for folders.
+        value_range: the values that stand for 0 and 1 in the model's inputs and answers, such as
+            (-1, 1).
+        overrides: overrides of the configuration, as on the command line:
+            ``["data.layout=two_folders"]``.
+        folder: the results of all stages are kept in ``folder/store``, so a second call computes
+            only new results. The answers of a function or a module are kept there, too, but each
+            call computes them again. None: a temporary folder, which is deleted.
+        seed: the seed of all random choices.
 
     Raises:
         UserError: an argument or an image is not as described.
@@ -123,7 +125,7 @@ class Audit:
     """What an audit found; :func:`mia_lab.audit` returns it.
 
     Args:
-        found: the numbers, and what the pages show of them.
+        found: the numbers, and the data that the pages show.
     """
 
     def __init__(self, found: AuditReport) -> None:
@@ -138,14 +140,14 @@ class Audit:
         return f"<p>{escape(self.summary)}</p>{html}"
 
     def table(self) -> pd.DataFrame:
-        """One row per attack and blind baseline, by its name: AUC, rates and excess."""
+        """One row per attack and blind baseline: AUC, rates and excess. The index is the name."""
         return audit_frames(self._found)["attacks"].set_index("attack")
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per candidate: ``is_member``, each attack's error, difficulty, probabilities.
 
-        A low error means: probably a member. The index is the image's id.
+        A low error means "probably a member". The index is the image's id.
         """
         return score_frame(self._found).set_index("id")
 
@@ -153,8 +155,8 @@ class Audit:
     def verdict(self) -> str:
         """Whether the split is fair: ``sound``, ``confounded`` or ``undecidable``.
 
-        In a confounded split members and non-members differ without any model, so that AUCs are not
-        about membership alone.
+        In a confounded split, members and non-members can be told apart without any model, so an
+        AUC does not measure membership alone.
         """
         return self._found.result.blind.verdict.value
 
@@ -165,7 +167,7 @@ class Audit:
 
     @property
     def missing_baselines(self) -> tuple[str, ...]:
-        """Blind baselines that the images do not allow: ``file`` needs files."""
+        """Blind baselines that cannot run on these images: ``file`` needs files on disk."""
         names = [baseline.name for baseline in self._found.result.blind.baselines]
         return () if FILE in names else (FILE,)
 
@@ -178,7 +180,8 @@ class Audit:
     def roc(self) -> pd.DataFrame:
         """All points of all ROC curves: ``attack``, ``fpr``, ``tpr``, ``threshold``.
 
-        A score, minus the error, of at least the threshold means "member".
+        An image is called a member if its score, which is minus its error, is at least the
+        threshold.
         """
         return full_roc_frame(self._found.result)
 
@@ -186,8 +189,8 @@ class Audit:
         """Write the report.
 
         Args:
-            path: of a page, ``report.html``; or of a folder, which gets all files that the command
-                writes, so that ``task=compare`` reads it.
+            path: the path of the page, such as ``report.html``; or of a folder, which gets all
+                files that the command writes, so that ``task=compare`` can read it.
 
         Returns:
             The path of the page.
@@ -199,7 +202,7 @@ class Audit:
         return write_html(self._found, self._pictures, folder)
 
     def write_run(self, folder: Path, pictures: Sequence[Picture] = ()) -> None:
-        """Write what the command leaves in a run's folder, but the page."""
+        """Write the files that the command writes into a run's folder, except the page."""
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "config.yaml", self._found.config)
         write_manifest(folder / "split.csv", self._found.split)

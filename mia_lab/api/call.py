@@ -46,9 +46,9 @@ class Settings:
             default.
         image_size: in pixels, one side or (width, height); None: that of the arrays, or the
             default for folders.
-        overrides: of the configuration, as on the command line.
+        overrides: overrides of the configuration, as on the command line.
         folder: where the store is; None: a temporary folder.
-        seed: of all random choices.
+        seed: the seed of all random choices.
 
     Raises:
         UserError: an argument has another type.
@@ -79,16 +79,16 @@ def call(
     victim: Victim | None = None,
     value_range: Any = None,
 ) -> Iterator[tuple[Config, Path]]:
-    """The configuration of a task, and a folder for its files, which goes with the call.
+    """The configuration of a task, and a folder for its files, which is deleted after the call.
 
     Args:
         task: the command's ``task``.
         settings: see :class:`Settings`.
-        images: by role, the name of the argument and its value; None: the role has no images. If
-            no role has, the overrides say what the data are.
-        more: overrides of this function.
-        victim: None: as the overrides say.
-        value_range: of the victim.
+        images: for each role, the name of the argument and its value; None: the role has no
+            images. If no role has images, the overrides choose the data.
+        more: further overrides, from the function of the API.
+        victim: the model; None: the overrides choose it.
+        value_range: the range of values of the victim.
 
     Raises:
         UserError: an argument is wrong.

@@ -21,11 +21,11 @@ from mia_lab.tasks.compare import compared
 
 
 def compare(audits: Mapping[str, Audit | str | Path]) -> Comparison:
-    """Compare audits; those that share their candidates are tested in pairs.
+    """Compare audits. Audits that share their candidates are tested in pairs.
 
     Args:
-        audits: at least two, by the names that the tables show: results of :func:`mia_lab.audit`,
-            or folders of finished runs.
+        audits: two or more audits. The keys are the names that the tables show. The values are
+            results of :func:`mia_lab.audit`, or folders of finished runs.
 
     Raises:
         UserError: a folder holds no finished audit, or there are fewer than two.
@@ -76,7 +76,7 @@ class Comparison:
         return run_frame(self._found)
 
     def tests(self) -> pd.DataFrame:
-        """One row per pair of audits and attack: the difference, p-values, or why no test."""
+        """One row per pair of audits and attack: difference and p-values, or why none is given."""
         return paired_frame(self._found)
 
     def report(self, path: str | Path) -> Path:

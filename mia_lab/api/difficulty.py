@@ -28,19 +28,20 @@ def difficulty_scores(
     folder: str | Path | None = None,
     seed: int = 0,
 ) -> Floats:
-    """How hard each image is to generate, without any model or training set.
+    """Measure how hard each image is to generate; this needs no model and no training set.
 
-    The score is the held-out error of a linear probe, fitted on this one pair, from deep features
-    of the input to the pixels of the target (Shafran et al. 2021, arXiv:2102.07762, Eq. 2).
+    The score is the held-out error of a linear probe that predicts the pixels of the target from
+    deep features of the input. The probe is fitted on this one pair (Shafran et al. 2021,
+    arXiv:2102.07762, Eq. 2).
 
     Args:
-        x: inputs, arrays or tensors (N, C, H, W), in [0, 1] or of type uint8.
-        y: targets (N, C', H, W).
+        x: inputs, an array or a tensor (N, C, H, W), in [0, 1] or of type uint8.
+        y: targets (N, C', H, W), of the same kind.
         difficulty, backbone, image_size, overrides, folder, seed: see :func:`mia_lab.audit`; the
             settings of the probe are overrides, such as ``["difficulty.ridge=10"]``.
 
     Returns:
-        float64 (N,), mean absolute errors: of the target's pixels in [0, 1].
+        float64 (N,), mean absolute errors of the target's pixels, whose values are in [0, 1].
 
     Raises:
         UserError: an argument or an image is not as described.

@@ -14,7 +14,7 @@ _held: dict[str, object] = {}
 
 @contextmanager
 def held(thing: object) -> Iterator[str]:
-    """A new handle of an object. No result that depends on a handle is found again."""
+    """A new handle of an object. It is unique, so no stored result that depends on it is reused."""
     handle = f"h{uuid.uuid4().hex}"  # digits with an e would be a number
     _held[handle] = thing
     try:

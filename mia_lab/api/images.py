@@ -25,28 +25,28 @@ from mia_lab.errors import UserError
 Images = str | Path | tuple[Any, Any] | Sequence[tuple[Any, Any]]
 """A folder; a tuple of inputs and targets, arrays or tensors (N, C, H, W); or a list of pairs.
 
-Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The parts of a pair have the shape
-(C, H, W) or (H, W), or are pictures of Pillow. A ``torch.utils.data.Dataset`` is such a list.
+Pixels are uint8 or uint16, or floating-point numbers in [0, 1]. The two parts of a pair have the
+shape (C, H, W) or (H, W), or are Pillow images. A ``torch.utils.data.Dataset`` is such a list.
 """
 
 MODES = ("L", "RGB", "I;16")
 """Modes of Pillow whose numbers are grey levels or colours."""
 
 LAST = 4
-"""Most channels of an array that seems to have its channels last."""
+"""An array whose last axis is at most this long seems to have its channels last."""
 
 
 class ArrayPairs:
     """Pairs in memory, or in a sequence that loads them.
 
     Args:
-        name: of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
+        name: the name of the argument that gives them; their ids are ``name/0``, ``name/1``, ...
         images: see :data:`Images`.
         sizes_differ: whether pictures may differ in size, because they are resized.
 
     Raises:
-        UserError: there are none, or inputs and targets differ in number. While reading: a pair
-            has another shape or type than described, or changes between two reads.
+        UserError: there are no images, or the numbers of inputs and targets differ. While reading:
+            a pair has another shape or type than described, or changes between two reads.
     """
 
     version: ClassVar[int] = 1
@@ -180,17 +180,17 @@ def _checked(what: str, pixels: NDArray[Any]) -> Picture:
 
 
 class JoinedPairs:
-    """Several datasets as one, each with a role of its own.
+    """Several datasets as one; each dataset has a role of its own.
 
     Args:
         parts: the datasets by their role.
 
     Attributes:
         sources: the datasets.
-        roles: of each image, by its id.
+        roles: the role of each image, by its id.
 
     Raises:
-        UserError: an image is in two of them.
+        UserError: an image is in two datasets.
     """
 
     version: ClassVar[int] = 1
@@ -249,13 +249,12 @@ def joined(
     """The images that a caller gives, with their roles.
 
     Args:
-        images: by role, the name of the argument and its value.
-        overrides: of the configuration, which say how folders are read.
-        sizes_differ: whether arrays may differ in size.
+        images: for each role, the name of the argument and its value.
+        overrides: overrides of the configuration, which say how folders are read.
 
     Raises:
-        UserError: folders and arrays are mixed, or see :class:`ArrayPairs`, :class:`JoinedPairs`
-            and :class:`~mia_lab.data.pairs.FolderPairs`.
+        UserError: folders and arrays are mixed; or an error of :class:`ArrayPairs`,
+            :class:`JoinedPairs` or :class:`~mia_lab.data.pairs.FolderPairs`.
     """
     names = {name: isinstance(given, str | Path) for name, given in images.values()}
     if len({*names.values()}) > 1:
@@ -274,16 +273,8 @@ def joined(
     )
 
 
-def check_unread(overrides: Sequence[str], data: Data) -> None:
-    """Refuse settings that only the reading of files heeds.
-
-    Args:
-        overrides: of the caller.
-        data: what they come to.
-
-    Raises:
-        UserError: there is one.
-    """
+def _check_unread(overrides: Sequence[str]) -> None:
+    """Refuse overrides that have an effect on files only."""
     read = signature_of(FolderPairs).parameters
     for override in overrides:
         key = override.partition("=")[0].rpartition(".")[2]
@@ -312,11 +303,11 @@ def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> Pai
     """The pairs of a folder, with the ids that the command gives them.
 
     Args:
-        name: of the argument.
-        folder: it is ``data.root`` and ``data.train`` in one: ``pairs/train`` holds the pictures
-            with ``data.layout=side_by_side``; with ``two_folders`` they lie in ``pairs/trainA``
+        name: the name of the argument.
+        folder: ``data.root`` and ``data.train`` as one path. With ``data.layout=side_by_side``,
+            ``pairs/train`` holds the pictures. With ``two_folders``, they are in ``pairs/trainA``
             and ``pairs/trainB``.
-        overrides: of the configuration, such as the layout.
+        overrides: overrides of the configuration, such as the layout.
 
     Raises:
         UserError: see :class:`~mia_lab.data.pairs.FolderPairs`.

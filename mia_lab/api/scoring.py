@@ -1,4 +1,4 @@
-"""Which of some images a model was probably trained on, as a function call."""
+"""Scores of images whose membership is unknown, as a function call."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def score(
 
     Args:
         victim: the model, see :func:`mia_lab.audit`.
-        candidates: the images in question.
-        auxiliaries: images that the model was certainly not trained on. They fix the threshold;
-            without them there are scores and ranks, but no decisions.
-        fpr: false positive rate of the decisions, in (0, 1); 0.05 takes 19 auxiliaries or more.
+        candidates: the images whose membership is unknown.
+        auxiliaries: images that the model was certainly not trained on. They set the threshold.
+            Without them, the result has scores and ranks, but no decisions.
+        fpr: false positive rate of the decisions, in (0, 1); 0.05 needs 19 auxiliaries or more.
         attacks, difficulty, backbone, image_size, value_range, overrides, folder, seed: see
             :func:`mia_lab.audit`.
 
     Raises:
-        UserError: an argument or an image is not as described, or the auxiliaries are too few.
+        UserError: an argument or an image is not as described, or there are too few auxiliaries.
 
     Examples:
         >>> import numpy as np
@@ -89,7 +89,7 @@ class Scores:
     """Scores of candidates; :func:`mia_lab.score` returns them.
 
     Args:
-        found: the numbers, and what the pages show of them.
+        found: the numbers, and the data that the pages show.
     """
 
     def __init__(self, found: Scoring) -> None:
@@ -103,10 +103,10 @@ class Scores:
         return html
 
     def table(self) -> pd.DataFrame:
-        """One row per candidate, the most likely member first, by its id.
+        """One row per candidate, the most likely member first. The index is the image's id.
 
-        Each attack's error, the difficulty, each attack's rank, and its p-value and decision where
-        there are auxiliaries.
+        The columns are each attack's error, the difficulty, and each attack's rank. With
+        auxiliaries, each attack also has a p-value and a decision.
         """
         table = candidate_frame(self._found)
         return table[table["role"] == Role.CANDIDATE.value].drop(columns="role").set_index("id")

@@ -17,9 +17,9 @@ from mia_lab.parameters import Text, ValueRanges
 from mia_lab.victims.value_range import UNIT, intervals
 
 Victim = Callable[[Tensor], Any] | nn.Module | str | Path
-"""A function or a module from a batch float32 (N, C, H, W) in [0, 1] to the answers, the same of
-the targets' channels; or the path of a file or of a folder of answers; or a URL; or the name of a
-kind of victim that is trained on the members, such as ``pix2pix``."""
+"""A function or a module that maps a float32 batch (N, C, H, W) in [0, 1] to the answers, with the
+number of channels of the targets; or the path of a file or of a folder of answers; or a URL; or the
+name of a kind of victim, such as ``pix2pix``, which is then trained on the members."""
 
 LOADERS = {
     ".onnx": "onnx",
@@ -30,21 +30,21 @@ LOADERS = {
     ".ckpt": "pretrained",
     ".safetensors": "pretrained",
 }
-"""The kind of victim that loads a file, by the end of its name."""
+"""The kind of victim that loads a file, by the suffix of its name."""
 
 
 class CalledVictim:
     """A function or a module in this process, as a black box.
 
-    A module is queried in evaluation mode, on the device where its first parameter lies, and is
-    left in the mode in which it was.
+    A module is queried in evaluation mode, on the device of its first parameter. After a query, it
+    is in the same mode as before.
 
     Args:
         model: the function or module.
-        value_range: what stands for 0 and 1 in its inputs and answers, such as [-1, 1].
+        value_range: the values that stand for 0 and 1 in its inputs and answers, such as [-1, 1].
 
     Raises:
-        UserError: when queried, it answers with no array.
+        UserError: an answer to a query is not an array.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ def victim_overrides(victim: str | Path) -> list[str]:
     """The overrides that choose a victim by its file, its folder of answers, its URL or its name.
 
     Raises:
-        UserError: there is none.
+        UserError: the text names no victim.
     """
     text = str(victim)
     names = sorted(file.stem for file in (CONF / "victim").glob("*.yaml"))
