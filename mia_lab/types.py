@@ -362,13 +362,12 @@ class BlindFeatures:
 
 @dataclass(frozen=True)
 class BlindFits:
-    """Scores of blind baselines, and their AUCs under permuted labels.
+    """Scores of fitted blind baselines, and their AUCs under permuted labels.
 
     Attributes:
-        name: (B,) names of the baselines, the difficulty first.
+        name: (B,) names of the baselines.
         score: float64 (B, N) scores of the candidates, higher = more likely a member.
-        null: float64 (P, B), AUCs of the refitted baselines under P permutations of the labels; for
-            the difficulty, the larger of AUC and 1 - AUC.
+        null: float64 (P, B), AUCs of the refitted baselines under P permutations of the labels.
     """
 
     name: Strings

@@ -63,7 +63,7 @@ def metrics(area: float, verdict: str = "sound", **changes: Any) -> dict[str, An
             "best": "features",
             "max": 0.55,
             "upper95": 0.58,
-            "permutations": 200,
+            "permutations": 2000,
             "baselines": {
                 "difficulty": {**evaluation(0.48), "adjusted_p_value": 0.9},
                 "features": {**evaluation(0.55), "adjusted_p_value": 0.4},

@@ -28,7 +28,7 @@ from mia_lab.progress import progress
 from mia_lab.stages.pooled import BASELINE
 
 IMAGE_SIZE = 64
-PERMUTATIONS = 200
+PERMUTATIONS = 2000
 POOL = 600
 """Generated facades that draws are made from."""
 
@@ -89,10 +89,12 @@ def jpeg(quality: int) -> Alter:
     return alter
 
 
-def judged(view: View, truth: np.ndarray, seed: int) -> list[Row]:
+def judged(view: View, truth: np.ndarray, seed: int, groups: np.ndarray | None = None) -> list[Row]:
     """What the gate says of images, of which ``truth`` are members."""
     ids = np.array([f"{i:06d}" for i in range(len(truth))])
-    found: Blind = judge_split(*view, ids, truth, seed=seed, permutations=PERMUTATIONS)
+    found: Blind = judge_split(
+        *view, ids, truth, seed=seed, permutations=PERMUTATIONS, groups=groups
+    )
     n = int(truth.sum())
     row = {
         "n_members": n,
@@ -182,14 +184,38 @@ def _planted(case: str, seed: int, n: int) -> list[Row]:
     return judged((np.where(truth, members[0][chosen], others[0][chosen]), features), truth, seed)
 
 
-def null(n: int = 100, draws: int = 200) -> Iterator[shared.Measurement]:
+SIZE = 4
+"""Images of one group."""
+
+
+def null(draws: int = 400) -> Iterator[shared.Measurement]:
     """Members and non-members of one pool, drawn again and again."""
     for seed in range(draws):
-        yield {"case": "null", "seed": seed, **_numbers(n)}, partial(_unplanted, seed, n)
+        for n in (100, 12):
+            yield {"case": "nothing", "seed": seed, **_numbers(n)}, partial(_unplanted, seed, n)
+        asked = {"case": f"nothing, groups of {SIZE}", "seed": seed, **_numbers(100)}
+        yield asked, partial(_grouped, seed, 100)
+
+
+def _drawn(seed: int, n: int) -> View:
+    difficulty, features = _pool()
+    chosen = np.random.default_rng([1, seed]).permutation(POOL)[: 2 * n]
+    return difficulty[chosen], {name: columns[chosen] for name, columns in features.items()}
 
 
 def _unplanted(seed: int, n: int) -> list[Row]:
-    difficulty, features = _pool()
-    chosen = np.random.default_rng([1, seed]).permutation(POOL)[: 2 * n]
-    mine = {name: columns[chosen] for name, columns in features.items()}
-    return judged((difficulty[chosen], mine), np.arange(2 * n) < n, seed)
+    return judged(_drawn(seed, n), np.arange(2 * n) < n, seed)
+
+
+def _grouped(seed: int, n: int) -> list[Row]:
+    """The images of a group share a role, and half of the variance of all that is looked at."""
+    difficulty, features = _drawn(seed, n)
+    codes = np.arange(2 * n) // SIZE
+    rng = np.random.default_rng([2, seed])
+
+    def alike(columns: np.ndarray) -> np.ndarray:
+        shared_part = rng.normal(size=(codes[-1] + 1, *columns.shape[1:]))
+        return columns + columns.std(axis=0) * shared_part[codes]
+
+    view = alike(difficulty), {name: alike(columns) for name, columns in features.items()}
+    return judged(view, np.arange(2 * n) < n, seed, np.array([f"g{c}" for c in codes]))

@@ -20,16 +20,21 @@ VERDICTS = ("confounded", "undecidable", "sound")
 
 def counts(file: str) -> dict[str, list[int]]:
     """How many draws of each case got each of the verdicts."""
-    cases = shared.grouped(shared.rows(HERE / f"{file}.csv"), lambda row: row["case"])
+    cases = shared.grouped(shared.rows(HERE / f"{file}.csv"), _case)
     return {
         case: [len(shared.select(rows, verdict=verdict)) for verdict in VERDICTS]
         for case, rows in cases.items()
     }
 
 
+def _case(row: shared.Row) -> str:
+    small = f", {row['n_members']} + {row['n_nonmembers']}" if row["n_members"] != "100" else ""
+    return row["case"] + small
+
+
 def planted() -> dict[str, list[int]]:
     """Those of all generated cases."""
-    return {"nothing": counts("null")["null"], **counts("power")}
+    return {**counts("null"), **counts("power")}
 
 
 def tables() -> dict[str, str]:

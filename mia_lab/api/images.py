@@ -273,8 +273,16 @@ def joined(
     )
 
 
-def _check_unread(overrides: Sequence[str]) -> None:
-    """Refuse overrides that have an effect on files only."""
+def check_unread(overrides: Sequence[str], data: Data) -> None:
+    """Refuse settings that have an effect on files only.
+
+    Args:
+        overrides: of the caller.
+        data: the settings that they lead to.
+
+    Raises:
+        UserError: there is one.
+    """
     read = signature_of(FolderPairs).parameters
     for override in overrides:
         key = override.partition("=")[0].rpartition(".")[2]

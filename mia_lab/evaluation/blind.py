@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.special import expit, logit, ndtri
-from sklearn.linear_model import LogisticRegression
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
-from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.results import Blind, Comparison, Estimate, Evaluation, Verdict
-from mia_lab.evaluation.roc import auc, midranks, split_classes
+from mia_lab.evaluation.ridge import Folds, areas, cross_fitted, fold_numbers, ranked_within
+from mia_lab.evaluation.roc import auc, split_classes
 from mia_lab.evaluation.uncertainty import Interval, auc_interval
 from mia_lab.progress import progress
 from mia_lab.seeding import derive_seed, generator
@@ -30,18 +30,19 @@ SOUND_BELOW = 0.60
 DIFFICULTY = "difficulty"
 """Name of the baseline that is not fitted; its AUC counts on either side of 0.5."""
 
-EXCEEDANCES = 10
-"""Permuted maxima at or above the observed one after which permuting stops; see
-:func:`judge_split`."""
-
 AUC_TOLERANCE = 1e-12
 """AUCs that differ by no more than this are equal."""
 
-_MIN_PERMUTATIONS = 40
-"""Least number of permutations, so that the spread of the refitted AUCs can be estimated."""
+_PENALTY = 40.0
+"""Of the squared weights, for columns of a mean variance of 1."""
 
-_PENALTY_C = 0.1
 _COMPONENTS = 200
+
+_RANK = 1e-13
+"""Least ratio between the variances of two principal axes; below it there is rounding only."""
+
+_VALUES = 4_000_000
+"""Most values of one baseline, images times permutations, that are computed together."""
 
 
 def judge_split(
@@ -56,12 +57,10 @@ def judge_split(
 ) -> Blind:
     """Test whether members and non-members differ without any query of the victim.
 
-    The difficulty is a score by itself; :func:`blind_scores` turns each set of features into a
+    The difficulty is a score by itself; :func:`fit_baselines` turns each set of features into a
     score. The largest AUC is compared with the largest AUC under permuted labels, with the
     baselines refitted (Westfall and Young 1993), so that the error over all baselines together is
-    5 %. Permuting stops early, after at least 40 permutations, when ten permuted maxima reach the
-    observed one: further permutations could not bring the p-value below 0.05 (Besag and Clifford
-    1991, Biometrika 78).
+    5 %.
 
     The verdict is *confounded* if p < 0.05. It is *sound* if the split is not confounded and all
     AUCs are below 0.60 with 95 % confidence (Bonferroni; a fitted AUC below 0.5 counts as 0.5).
@@ -75,7 +74,7 @@ def judge_split(
         ids: (N,) ids of the candidates.
         is_member: bool (N,).
         seed: seed of folds and permutations.
-        permutations: largest number of permutations.
+        permutations: their number.
         groups: (N,) clusters; "" for an image without a cluster.
 
     Returns:
@@ -87,14 +86,11 @@ def judge_split(
     Raises:
         ValueError: a difficulty is not finite, or one class is missing.
     """
-    fits = fit_baselines(
-        difficulty, features, is_member, seed=seed, permutations=permutations, groups=groups
-    )
-    return judge_fits(fits, ids, is_member, seed, groups)
+    fits = fit_baselines(features, is_member, seed=seed, permutations=permutations, groups=groups)
+    return judge_fits(fits, difficulty, ids, is_member, seed, groups)
 
 
 def fit_baselines(
-    difficulty: Floats,
     features: Mapping[str, Floats],
     is_member: NDArray[np.bool_],
     *,
@@ -104,12 +100,69 @@ def fit_baselines(
 ) -> BlindFits:
     """Fit the baselines, to the labels and to permuted labels: the slow part of `judge_split`.
 
+    Each baseline is a ridge regression, cross-fitted on folds that are drawn from the seed and the
+    groups alone, see :mod:`mia_lab.evaluation.ridge`. Scores are midranks within each fold.
+
     Args:
-        difficulty, features, is_member, seed, permutations, groups: see :func:`judge_split`.
+        features, is_member, seed, permutations, groups: see :func:`judge_split`.
 
     Returns:
-        Scores of the baselines, and their AUCs under permuted labels. A baseline with too few
-        images to fit is left out.
+        Scores of the baselines, and their AUCs under permuted labels; no baselines for fewer than
+        two images or clusters.
+
+    Raises:
+        ValueError: one class is missing.
+    """
+    is_member = np.asarray(is_member)
+    if is_member.all() or not is_member.any():
+        raise ValueError("one class is missing")
+    folds = fold_numbers(len(is_member), cluster_codes(groups), derive_seed(seed, "blind", "folds"))
+    names = [] if folds is None else [*features]
+    labels = permuted_labels(is_member, seed, permutations, groups)
+    score, null = np.empty((len(names), len(is_member))), np.empty((permutations, len(names)))
+    for row, name in enumerate(progress(names, "permuting labels", "baselines", is_brief=True)):
+        assert folds is not None
+        columns = _compact(features[name])
+        for part in np.array_split(np.arange(permutations), _parts(labels)):
+            both = np.column_stack([is_member, labels[:, part]])
+            scores = _scores(columns, both, folds)
+            score[row], null[part, row] = scores[:, 0], areas(scores[:, 1:], both[:, 1:])
+    return BlindFits(np.array(names, dtype=np.str_), score, null)
+
+
+def permuted_labels(
+    is_member: NDArray[np.bool_], seed: int, permutations: int, groups: Strings | None
+) -> NDArray[np.bool_]:
+    """The labels of all permutations of a split: bool (N, permutations)."""
+    codes, rng = cluster_codes(groups), generator(seed, "blind", "permutations")
+    return np.stack([permuted(is_member, codes, rng) for _ in range(permutations)], axis=1)
+
+
+def _scores(columns: Floats, labels: NDArray[np.bool_], folds: Folds) -> Floats:
+    """Cross-fitted scores of each column of labels: (N, P) in (0, 1)."""
+    values = cross_fitted(columns, labels.astype(np.float64), folds, _PENALTY)
+    return ranked_within(values, folds)
+
+
+def _parts(labels: NDArray[np.bool_]) -> int:
+    """How many parts the permutations are computed in, which limits memory."""
+    return -(-labels.size // _VALUES)
+
+
+def judge_fits(
+    fits: BlindFits,
+    difficulty: Floats,
+    ids: Strings,
+    is_member: NDArray[np.bool_],
+    seed: int,
+    groups: Strings | None = None,
+) -> Blind:
+    """Evaluate fitted baselines: the fast part of :func:`judge_split`.
+
+    Args:
+        fits: from :func:`fit_baselines`, on the same images in the order of ``ids``, with the same
+            seed and groups.
+        difficulty, ids, is_member, seed, groups: see :func:`judge_split`.
 
     Raises:
         ValueError: a difficulty is not finite, or one class is missing.
@@ -119,63 +172,10 @@ def fit_baselines(
         split_classes(scores[DIFFICULTY], is_member)
     except ValueError as error:
         raise ValueError(f"{DIFFICULTY}: {error}") from None
-    compact = {name: _compact(columns) for name, columns in features.items()}
-    fit_seed = derive_seed(seed, "blind", "folds")
-    for name, columns in compact.items():
-        found = blind_scores(columns, is_member, fit_seed, groups)
-        if found is not None:
-            scores[name] = found
-    fitted = {name: compact[name] for name in scores if name != DIFFICULTY}
-    largest = max(_better_side(name, auc(s, is_member)) for name, s in scores.items())
-    null = _permuted_areas(
-        scores[DIFFICULTY], fitted, is_member, groups, largest, seed, permutations
-    )
-    return BlindFits(np.array([*scores]), np.stack([*scores.values()]), null)
-
-
-def blind_scores(
-    features: Floats, is_member: NDArray[np.bool_], seed: int, groups: Strings | None = None
-) -> Floats | None:
-    """Scores of a cross-fitted logistic regression on features of the images.
-
-    Scores are ranks within each fold, because the classifiers of different folds do not share a
-    scale.
-
-    Args:
-        features: (N, F), all columns on one scale.
-        is_member: bool (N,).
-        seed: seed of the folds.
-        groups: (N,) clusters; the images of a cluster are all in one fold.
-
-    Returns:
-        float64 (N,) in (0, 1); None if a class has too few images or clusters to be divided.
-    """
-    model = LogisticRegression(C=_PENALTY_C, max_iter=500)
-    found = cross_fit(model, features, is_member, seed, groups)
-    if found is None:
-        return None
-    scores = np.empty(len(is_member))
-    for fold in np.unique(found.fold):
-        rows = found.fold == fold
-        scores[rows] = midranks(found.decision[rows]) / (np.count_nonzero(rows) + 1)
-    return scores
-
-
-def judge_fits(
-    fits: BlindFits,
-    ids: Strings,
-    is_member: NDArray[np.bool_],
-    seed: int,
-    groups: Strings | None = None,
-) -> Blind:
-    """Evaluate fitted baselines: the fast part of :func:`judge_split`.
-
-    Args:
-        fits: from :func:`fit_baselines`, on the same images in the order of ``ids``.
-        ids, is_member, seed, groups: see :func:`judge_split`.
-    """
-    scores = dict(zip(fits.name.tolist(), np.asarray(fits.score), strict=True))
-    null = np.asarray(fits.null)
+    scores |= dict(zip(fits.name.tolist(), np.asarray(fits.score), strict=True))
+    labels = permuted_labels(is_member, seed, len(fits.null), groups)
+    own = areas(scores[DIFFICULTY][:, None], labels)
+    null = np.column_stack([np.maximum(own, 1 - own), np.asarray(fits.null)])
     observed = {name: _better_side(name, auc(s, is_member)) for name, s in scores.items()}
     adjusted = {name: _p_value(null.max(axis=1), area) for name, area in observed.items()}
     refit = {
@@ -240,9 +240,8 @@ def _better_side(name: str, area: float) -> float:
 def _compact(features: Floats) -> Floats:
     """Standardise columns, rotate them onto principal axes, and scale to a mean variance of 1.
 
-    A logistic regression with a squared penalty is invariant to a rotation, and after it there are
-    at most as many columns as images. The 200 largest are kept, which limits the time of many
-    permutations. Constant columns are left out.
+    A regression with a squared penalty is invariant to a rotation, and after it there are at most
+    as many columns as images. The 200 largest are kept. Constant columns are left out.
     """
     features = np.asarray(features, dtype=np.float64)
     spread = features.std(axis=0)
@@ -250,37 +249,20 @@ def _compact(features: Floats) -> Floats:
     columns = (features - features.mean(axis=0))[:, varying] / spread[varying]
     if not columns.shape[1]:
         return np.zeros((len(features), 1))
-    left, values, _ = np.linalg.svd(columns, full_matrices=False)
-    rank = min(int(np.count_nonzero(values > 1e-9 * values[0])), _COMPONENTS)
-    axes = (left * values)[:, :rank]
+    axes = _principal(columns)
     compact: Floats = axes / np.sqrt((axes**2).sum() / axes.size)
     return compact
 
 
-def _permuted_areas(
-    difficulty: Floats,
-    fitted: Mapping[str, Floats],
-    is_member: NDArray[np.bool_],
-    groups: Strings | None,
-    observed: float,
-    seed: int,
-    permutations: int,
-) -> Floats:
-    """AUCs of the difficulty and of the fitted baselines under permuted labels: (P, 1 + B)."""
-    codes, rng = cluster_codes(groups), generator(seed, "blind", "permutations")
-    null: list[list[float]] = []
-    beyond = 0
-    for number in progress(range(permutations), "permuting labels", "times", is_brief=True):
-        labels = permuted(is_member, codes, rng)
-        areas = [_better_side(DIFFICULTY, auc(difficulty, labels))]
-        for columns in fitted.values():
-            scores = blind_scores(columns, labels, derive_seed(seed, "blind", number), groups)
-            areas.append(0.5 if scores is None else auc(scores, labels))
-        null.append(areas)
-        beyond += max(areas) >= observed - AUC_TOLERANCE
-        if beyond >= EXCEEDANCES and len(null) >= _MIN_PERMUTATIONS:
-            break
-    return np.array(null)
+def _principal(columns: Floats) -> Floats:
+    """Coordinates on at most `_COMPONENTS` principal axes, by the smaller Gram matrix."""
+    n, f = columns.shape
+    gram = columns @ columns.T if n < f else columns.T @ columns
+    first = max(0, len(gram) - _COMPONENTS)
+    values, vectors = eigh(gram, subset_by_index=(first, len(gram) - 1))
+    kept = values > _RANK * values[-1]
+    axes = vectors[:, kept] * np.sqrt(values[kept]) if n < f else columns @ vectors[:, kept]
+    return np.ascontiguousarray(axes)
 
 
 def _p_value(null: Floats, observed: float) -> float:

@@ -22,19 +22,16 @@ class BlindStage(Stage[BlindFits]):
     Attributes:
         split: roles, and traces of the files.
         pooled: deep features.
-        difficulty: the configured setting; without further settings of a grid, which change
-            nothing here.
         seed: of folds and permutations.
-        permutations: maximum number of permutations.
+        permutations: of the labels.
     """
 
     name = "blind"
-    version = 1
+    version = 2
     is_quick = True
 
     split: SplitStage
     pooled: PooledStage
-    difficulty: Stage[Any]
     seed: int
     permutations: int
 
@@ -54,7 +51,6 @@ class BlindStage(Stage[BlindFits]):
             for name, columns in table.sets(ids).items()
         }
         fits = fit_baselines(
-            store.result(self.difficulty).column(ids),
             features,
             checked.split.is_member(ids),
             seed=self.seed,

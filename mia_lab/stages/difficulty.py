@@ -41,11 +41,6 @@ class DifficultyStage(Stage[DifficultyTable]):
     def load(self, folder: Path) -> DifficultyTable:
         return load_table(folder, DifficultyTable)
 
-    @property
-    def configured(self) -> Stage[DifficultyTable]:
-        """The stage that scores the configured setting alone, in the same way."""
-        return self
-
 
 @dataclass(frozen=True, eq=False)
 class ProbeDifficulty(DifficultyStage):
@@ -67,11 +62,6 @@ class ProbeDifficulty(DifficultyStage):
             scorer = self.features.probe.scorer
             found = scorer.score(factors, self.seed, lambda done: _advance(bar, done))
         save_table(folder, found)
-
-    @property
-    def configured(self) -> Stage[DifficultyTable]:
-        probe = self.features.probe.without_grid()
-        return ProbeDifficulty(FeaturesStage(self.features.images, probe), self.seed)
 
     def _factors(self, store: Store) -> Iterable[FactorBatch]:
         """The features: from the store where they fit the budget, else extracted now."""

@@ -305,11 +305,9 @@ def _verdict(
     correspondence = CorrespondenceStage(attack.reconstructions, images.scored)
     if config.task is Task.score:
         return DecisionsStage(scores, correspondence, config.score.fpr)
-    pooled, difficulty = attack.pooled, attack.difficulty[0].configured
+    pooled = attack.pooled
     assert pooled is not None
-    blind = BlindStage(
-        attack.split, pooled, difficulty, config.seed, config.evaluation.permutations
-    )
+    blind = BlindStage(attack.split, pooled, config.seed, config.evaluation.permutations)
     utility = None
     if wants_utility(config):
         nonmembers = images.dataset.subset(images.nonmembers)

@@ -124,8 +124,3 @@ class Probe:
     def score_inputs(self) -> dict[str, Any]:
         """What decides the scores of given features, apart from the seed; JSON values."""
         return {"difficulty": self.component.fingerprint(), **backbone_inputs(self.backbone)}
-
-    def without_grid(self) -> Probe:
-        """The configured setting alone."""
-        without = self.component.replace(grid={"layers": [], "ridge": []})
-        return Probe(without, self.backbone, self.accelerator)

@@ -51,7 +51,7 @@ class VerdictStage(Stage[AuditResult]):
     """
 
     name = "verdict"
-    version = 3
+    version = 4
     is_quick = True
 
     scores: AttackScores
@@ -94,7 +94,8 @@ class VerdictStage(Stage[AuditResult]):
         baseline = next((s for s in scores if s.attack == "reconstruction"), None)
         difficulty = evidence.difficulty.column(ids)
         error = evidence.reconstructions.mean_error(ids, VICTIM)
-        blind = judge_fits(store.result(self.blind), np.array(ids), truth, seed, groups)
+        fits = store.result(self.blind)
+        blind = judge_fits(fits, difficulty, np.array(ids), truth, seed, groups)
         result = AuditResult(
             scores=scores,
             difficulty=difficulty,

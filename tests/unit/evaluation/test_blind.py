@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
 from mia_lab.evaluation.blind import (
     _compact,
-    blind_scores,
     excess,
     fit_baselines,
     judge_fits,
 )
-from mia_lab.evaluation.cross_fit import cross_fit
 from mia_lab.evaluation.results import Blind, Verdict
 from mia_lab.types import BlindFits, ScoreTable
 
@@ -36,27 +33,16 @@ def noise(seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return rng.random(2 * N), {"a": rng.normal(size=(2 * N, 4)), "b": rng.normal(size=(2 * N, 90))}
 
 
-def test_cross_fitted_verdicts_are_scikit_learns() -> None:
-    features = noise()[1]["a"] + IS_MEMBER[:, None]
-    model = LogisticRegression(C=0.1, max_iter=500)
-    found = cross_fit(model, features, IS_MEMBER, seed=3)
-    folds = StratifiedKFold(5, shuffle=True, random_state=3)
-    expected = cross_val_predict(model, features, IS_MEMBER, cv=folds, method="decision_function")
-    np.testing.assert_allclose(found.decision, expected)
-
-
-def test_compact_columns_classify_as_standardised_ones_do() -> None:
-    """A rotation leaves logistic regression with a squared penalty as it is."""
+def test_compact_columns_predict_as_standardised_ones_do() -> None:
+    """A rotation leaves a regression with a squared penalty as it is."""
     features = noise()[1]["b"] * np.linspace(1, 9, 90) + 0.3 * IS_MEMBER[:, None]
     compact = _compact(features)
     plain = StandardScaler().fit_transform(features)
-    scale = (compact**2).sum() / (plain**2).sum()
-    settings = {"max_iter": 5000, "tol": 1e-10}
-    rotated = LogisticRegression(C=0.1, **settings).fit(compact, IS_MEMBER)
-    standard = LogisticRegression(C=0.1 * scale, **settings).fit(plain, IS_MEMBER)
-    np.testing.assert_allclose(
-        rotated.decision_function(compact), standard.decision_function(plain), atol=1e-5
-    )
+    scale = (plain**2).sum() / plain.shape[1] / ((compact**2).sum() / compact.shape[1])
+    scale *= plain.shape[1] / compact.shape[1]
+    rotated = Ridge(40).fit(compact, IS_MEMBER).predict(compact)
+    standard = Ridge(40 * scale).fit(plain, IS_MEMBER).predict(plain)
+    np.testing.assert_allclose(rotated, standard, atol=1e-8)
 
 
 def test_constant_and_repeated_columns_are_harmless() -> None:
@@ -72,7 +58,7 @@ def test_a_fair_split_is_not_confounded() -> None:
     found = judged(*noise())
     assert found.verdict is Verdict.UNDECIDABLE
     assert 0.05 < found.p_value <= 1
-    assert 40 <= found.permutations <= 50
+    assert found.permutations == 50
     assert found.upper95 > 0.6
     assert found.max == max(
         max(e.auc, 1 - e.auc) if e.name == "difficulty" else e.auc for e in found.baselines
@@ -108,15 +94,6 @@ def test_many_images_make_a_fair_split_sound() -> None:
     )  # fmt: skip
     assert found.verdict is Verdict.SOUND
     assert found.max < found.upper95 < 0.6
-
-
-def test_permuting_stops_when_the_matter_is_settled() -> None:
-    """At the tenth permuted maximum at or above the observed one, but not before forty."""
-    found = judged(*noise(), permutations=2000)
-    assert 40 <= found.permutations < 2000
-    if found.permutations > 40:
-        assert found.p_value == 11 / (1 + found.permutations)
-    assert found.p_value > 0.05
 
 
 @pytest.mark.slow
@@ -195,18 +172,23 @@ def test_groups_are_not_torn_apart() -> None:
     assert torn.baselines[1].auc > 0.95
     assert whole.baselines[1].auc < 0.8
     assert whole.verdict is not Verdict.CONFOUNDED
-    found = cross_fit(LogisticRegression(), names, IS_MEMBER, 0, groups)
-    assert all(len(set(found.fold[codes == c])) == 1 for c in range(20))
 
 
-def test_too_few_images_to_fit_leave_the_difficulty() -> None:
-    truth = np.array([True, False, False, False])
-    ids = np.array(["a", "b", "c", "d"])
-    assert blind_scores(np.zeros((4, 1)), truth, 0) is None
+def test_a_single_cluster_leaves_the_difficulty() -> None:
     found = judge_split(
-        np.arange(4.0), {"a": np.zeros((4, 1))}, ids, truth, seed=0, permutations=20
-    )
+        np.arange(4.0), {"a": np.zeros((4, 1))}, np.array([*"abcd"]), np.arange(4) < 1,
+        seed=0, permutations=20, groups=np.array(["g"] * 4),
+    )  # fmt: skip
     assert [e.name for e in found.baselines] == ["difficulty"]
+    assert found.verdict is Verdict.UNDECIDABLE
+
+
+def test_one_member_can_be_judged() -> None:
+    """Some folds are predicted from non-members only, and tell nothing."""
+    features = {"a": np.array([[3.0], [0.0], [1.0], [2.0]])}
+    truth, ids = np.arange(4) < 1, np.array([*"abcd"])
+    found = judge_split(np.arange(4.0), features, ids, truth, seed=0, permutations=20)
+    assert [e.name for e in found.baselines] == ["difficulty", "a"]
     assert found.verdict is Verdict.UNDECIDABLE
 
 
@@ -232,11 +214,13 @@ def test_excess_of_few_images_is_rarely_significant(n: int) -> None:
     def features() -> np.ndarray:
         return rng.normal(size=(2 * n, 3))
 
-    null = fit_baselines(np.zeros(2 * n), {"fit": features()}, truth, seed=0, permutations=40).null
-    found = 0
+    def fits(permutations: int) -> BlindFits:
+        return fit_baselines({"fit": features()}, truth, seed=0, permutations=permutations)
+
+    null, found = fits(40).null, 0
     for _ in range(100):
-        scores = np.stack([np.zeros(2 * n), blind_scores(features(), truth, 0)])
-        blind = judge_fits(BlindFits(np.array(["difficulty", "fit"]), scores, null), ids, truth, 0)
+        fitted = BlindFits(np.array(["fit"]), fits(1).score, null)
+        blind = judge_fits(fitted, np.zeros(2 * n), ids, truth, 0)
         table = ScoreTable("membership", "victim", ids, rng.normal(size=2 * n))
         found += excess(table, blind, truth).p_value < 0.05
     assert found <= stats.binom.ppf(0.999, 100, 0.05)

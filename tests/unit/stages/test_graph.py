@@ -91,7 +91,7 @@ def test_a_setting_changes_what_depends_on_it_alone() -> None:
     assert changed("attack.alpha=0.25") == {"verdict"}
     assert changed("attack.available.membership.alpha=0.25") == {"verdict"}
     assert changed("evaluation.permutations=50") == {"verdict", "blind"}
-    assert changed("difficulty.ridge=7") == {"verdict", "blind", "difficulty"}
+    assert changed("difficulty.ridge=7") == {"verdict", "difficulty"}
     assert "victim" not in changed("data.n_nonmembers=4")
     assert "victim" in changed("data.n_members=5")
     victim = changed("victim.epochs=9")
