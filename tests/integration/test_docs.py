@@ -20,6 +20,22 @@ PAGES = sorted(
 )
 
 
+LONG = {
+    "get_started.md",
+    "cluster_sweeps.md",
+    "compare.md",
+    "existing_model.md",
+    "own_data.md",
+    "difficulty.md",
+}
+"""Pages whose commands take half a minute or more together; their tests are slow ones."""
+
+
+def marked(page: Path) -> object:
+    marks = [pytest.mark.slow] if page.name in LONG else []
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store for all pages and all worker processes of the tests."""
@@ -27,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "store"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+@pytest.mark.parametrize("page", [marked(page) for page in PAGES])
 def test_page(page: Path, command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     write_files(command.folder, text)
