@@ -138,11 +138,12 @@ def _check_places(overrides: Sequence[str]) -> None:
 
 
 def _data(handle: str, pairs: JoinedPairs, manifest: Path) -> list[str]:
+    kind = "arrays" if any(isinstance(s, ArrayPairs) for s in pairs.sources) else "folders"
     rows: Rows = {image_id: {"role": role} for image_id, role in pairs.roles.items()}
     write_roles(manifest, rows)
     return [
-        "data.source=held",
-        f"+data.sources.held={{_target_:{thing.__module__}.{thing.__name__},handle:{handle}}}",
+        f"data.source={kind}",
+        f"+data.sources.{kind}={{_target_:{thing.__module__}.{thing.__name__},handle:{handle}}}",
         "data.protocol=manifest",
         f"data.manifest={manifest}",
     ]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mia_lab.api.auditing import Audit
 from mia_lab.api.pages import write_report
+from mia_lab.errors import UserError
 from mia_lab.evaluation.finished import RunComparison
 from mia_lab.reporting.comparison import words
 from mia_lab.reporting.comparison.figures import draw
@@ -40,6 +41,8 @@ def compare(audits: Mapping[str, Audit | str | Path]) -> Comparison:
         >>> found.table()[["run", "attack"]].values.tolist()[:2]
         [['dark', 'reconstruction'], ['dark', 'membership']]
     """
+    if not isinstance(audits, Mapping):
+        raise UserError(f"audits: is a {type(audits).__name__}; give names, {{'name': audit, ...}}")
     with tempfile.TemporaryDirectory(prefix="mia_lab-") as temporary:
         folders = {}
         for number, (name, run) in enumerate(audits.items()):

@@ -54,6 +54,8 @@ class ArrayPairs:
     def __init__(self, name: str, images: Any, sizes_differ: bool = False) -> None:
         self._name = name
         self._sizes_differ = sizes_differ
+        if hasattr(images, "dataset"):
+            raise UserError(f"{name}: is a {type(images).__name__}; give its dataset")
         is_list = hasattr(images, "__len__") and hasattr(images, "__getitem__")
         if not is_list or isinstance(images, Mapping | bytes):
             raise UserError(
@@ -173,8 +175,8 @@ def _checked(what: str, pixels: NDArray[Any]) -> Picture:
     low, high = float(pixels.min()), float(pixels.max())
     if not 0 <= low <= high <= 1:
         raise UserError(
-            f"{what} has values from {low:g} to {high:g}; scale them to [0, 1], such as "
-            "(x + 1) / 2 from [-1, 1]"
+            f"{what} has values from {low:g} to {high:g}; scale them to [0, 1]: "
+            "x / 255 from [0, 255], (x + 1) / 2 from [-1, 1]"
         )
     return Picture(pixels, 0, 1)
 

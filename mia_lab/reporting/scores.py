@@ -188,16 +188,17 @@ def readable_rows(found: Scoring, most: int) -> list[list[str]]:
     """A header, and the most likely members by the last attack with what was decided on them."""
     candidates = records(candidate_frame(found))[: min(most, len(found.result.candidates))]
     names = [table.attack for table in found.result.scores]
-    shown = {"rank": f"{names[-1]}_rank", "image": "id"}
-    shown |= {f"{name} error": f"{name}_error" for name in names}
+    first = {"rank": f"{names[-1]}_rank", "image": "id"}
+    shown = {f"{name} error": f"{name}_error" for name in names}
     shown |= {f"p ({name})": f"{name}_p_value" for name in found.result.decisions}
-    header = [*shown, *(["called a member by"] if found.result.decisions else [])]
-    rows = []
+    decided = ["called a member by"] if found.result.decisions else []
+    rows = [[*first, *decided, *shown]]
     for row in candidates:
-        cells = [_cell(row[key]) for key in shown.values()]
         called = [n for n in found.result.decisions if row[f"{n}_decision"] == CALLED]
-        rows.append([*cells, ", ".join(called) or "none"][: len(header)])
-    return [header, *rows]
+        decision = [", ".join(called) or "none"] if decided else []
+        start, rest = ([_cell(row[key]) for key in keys.values()] for keys in (first, shown))
+        rows.append([*start, *decision, *rest])
+    return rows
 
 
 def _cell(value: object) -> str:

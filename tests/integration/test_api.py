@@ -221,8 +221,10 @@ def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path)
         assert table.loc[(name, "membership"), "auc"] == one.table().loc["membership", "auc"]
     assert together.tests()["p_value"].notna().any()
     assert together.report(tmp_path / "page").is_file()
-    with pytest.raises(UserError, match="takes two audits"):
-        compare({"one": found})
+    assert "arrays custom, 32 px" in (tmp_path / "page/report.html").read_text()
+    for wrong, said in (({"one": found}, "takes two audits"), ([found, plain], "give names")):
+        with pytest.raises(UserError, match=said):
+            compare(wrong)  # type: ignore[arg-type]
 
 
 def test_results_are_kept_only_in_the_folder_given(folder: Path, tmp_path: Path) -> None:
@@ -264,6 +266,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": ([*PAIRS[0]], [*PAIRS[1]][:3])}, "4 inputs and 3 targets"),
         (lambda: {"members": ((PAIRS[0][0], PAIRS[1][0]), (PAIRS[0][1], PAIRS[1][1]))}, "a tuple"),
         (lambda: {"members": {0: PAIRS}}, "members: is a dict"),
+        (lambda: {"members": torch.utils.data.DataLoader([PAIRS])}, "give its dataset"),
         (lambda: {"members": [(Image.new("P", (32, 32)),) * 2] * 2}, "mode P; give picture.conv"),
         (lambda: {"members": [(small(3, 32, 32), small(3, 32, 48))]}, "32 x 32 .* 48 x 32"),
         (lambda: {"victim": ""}, "victim=: is no file"),

@@ -105,7 +105,8 @@ def _aucs(attacks: Sequence[Evaluation]) -> str:
         f"{e.name} attack AUC {interval(e.auc, e.auc_ci95)}" for e in attacks[:HEADLINE_ATTACKS]
     ]
     if len(attacks) > HEADLINE_ATTACKS:
-        found.append(f"{len(attacks) - HEADLINE_ATTACKS} others below")
+        more = len(attacks) - HEADLINE_ATTACKS
+        found.append(f"{more} other{'s' if more > 1 else ''} below")
     return ", ".join(found)
 
 
@@ -256,8 +257,9 @@ def correspondence_sentence(found: Correspondence) -> str:
     )
     if found.is_reversed:
         return (
-            "data.direction seems to be reversed: the victim translates "
-            f"{found.nearer_reversed} of {found.asked_reversed} images better from target to input."
+            "The direction may be reversed (data.direction; of arrays, swap inputs and targets): "
+            f"the victim translates {found.nearer_reversed} of {found.asked_reversed} images "
+            f"better from target to input than from input to target; {measured}."
         )
     if not found.is_decidable:
         return (
