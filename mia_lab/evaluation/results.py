@@ -616,6 +616,12 @@ class AuditResult:
     near_duplicates: tuple[tuple[str, str, int], ...]
     grid: tuple[GridPoint, ...]
 
+    @property
+    def leading(self) -> ScoreTable:
+        """The scores that order the images of a report: of membership, or of the last attack."""
+        found = {table.attack: table for table in self.scores}
+        return found.get("membership", self.scores[-1])
+
 
 @dataclass(frozen=True)
 class EpochMeans:

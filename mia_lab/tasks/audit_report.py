@@ -61,10 +61,10 @@ def training_course(stages: RunStages) -> Course | None:
 def _dossiers(
     config: Config, attack: AttackInputs, store: Store, result: AuditResult
 ) -> tuple[Dossiers, ...]:
-    """The images that a reader wants to see first, chosen by the last attack."""
+    """The images that a reader wants to see first, chosen by the leading attack."""
     if not config.report.images or not common.wants_pictures(config):
         return ()
-    scores = result.scores[-1]
+    scores = result.leading
     ids = scores.id.tolist()
     truth = store.result(attack.split).split.is_member(ids)
     order = np.argsort(-scores.score, kind="stable")
@@ -108,7 +108,7 @@ def _caption(result: AuditResult, is_member: bool, error: float, row: int) -> st
         f"error {error:.3f}",
         f"difficulty {result.difficulty[row]:.3f}",
     ]
-    calibration = result.decisions[result.scores[-1].attack].calibration
+    calibration = result.decisions[result.leading.attack].calibration
     if calibration is not None:
         parts.append(f"P(member) {calibration.probability[row]:.2f}")
     return ", ".join(parts)

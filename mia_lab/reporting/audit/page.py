@@ -314,7 +314,7 @@ def parts(result: AuditResult) -> dict[str, list[Part]]:
 
 def score_table(audit: AuditReport, most: int = LISTED) -> tuple[list[Head], list[list[Cell]]]:
     """The candidates whose error by the last attack is lowest, with all that is known of them."""
-    order = np.argsort(-audit.result.scores[-1].score, kind="stable")[:most]
+    order = np.argsort(-audit.result.leading.score, kind="stable")[:most]
     table = score_frame(audit).iloc[order]
     heads, cells = [], []
     for name in table.columns:

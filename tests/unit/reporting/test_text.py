@@ -172,3 +172,11 @@ def test_small_texts():
     assert p_text(0.0421) == "p = 0.042"
     assert p_text(0.99) == "p = 0.99"
     assert p_text(1.0) == "p > 0.99"
+
+
+def test_membership_orders_the_images_of_a_report(result):
+    """Whatever the order of the attacks; without it, the last one."""
+    for scores in (result.scores, result.scores[::-1]):
+        assert dataclasses.replace(result, scores=scores).leading.attack == "membership"
+    first = dataclasses.replace(result, scores=result.scores[:1])
+    assert first.leading.attack == "reconstruction"
