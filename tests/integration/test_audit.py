@@ -119,7 +119,7 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
     assert computed() == everything
     assert computed("attack.alpha=0.5") == {"verdict"}
     assert computed("query.batch_size=3", "difficulty.batch_size=2") == set()
-    assert computed("difficulty.layers=[2]") == {"difficulty", "blind", "verdict"}
+    assert computed("difficulty.layers=[2]") == {"difficulty", "verdict"}
     answers = {"reconstructions", "correspondence", "verdict"}
     assert computed("query.mode=train") == answers
     assert computed("victim.epochs=1") == {"victim", "overfitting", *answers}

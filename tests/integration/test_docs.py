@@ -20,19 +20,12 @@ PAGES = sorted(
 )
 
 
-LONG = {
-    "get_started.md",
-    "cluster_sweeps.md",
-    "compare.md",
-    "existing_model.md",
-    "own_data.md",
-    "difficulty.md",
-}
-"""Pages whose commands take half a minute or more together; their tests are slow ones."""
+SHORT = {"README.md", "CONTRIBUTING.md", "http.md", "wandb.md", "release_gate.md", "scores.md"}
+"""Pages whose commands take some seconds together; the tests of the others are slow ones."""
 
 
 def marked(page: Path) -> object:
-    marks = [pytest.mark.slow] if page.name in LONG else []
+    marks = [] if page.name in SHORT else [pytest.mark.slow]
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
 
 

@@ -48,13 +48,13 @@ def test_a_folder_that_is_deleted_while_a_run_uses_it(
 def test_the_runs_folder_is_deleted_before_the_report(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = audit._report
+    report = audit.audit_report
 
     def deleting(*arguments: object) -> object:
         delete(command, "outputs/runs/*/*")
         return report(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(audit, "_report", deleting)
+    monkeypatch.setattr(audit, "audit_report", deleting)
     error = command(TINY, "report.pictures=false").error
     assert "outputs/runs/facades_pix2pix/" in error
     assert "the run's folder was deleted while the run was going" in error

@@ -66,7 +66,7 @@ def test_the_disk_of_the_store(
     shutil.copytree(command.folder / "outputs/store", store)
     entries = computed(store)
     first = {entry.parent.name: n for n, entry in reversed([*enumerate(entries)])}
-    assert len(first) == (12 if audit is WHOLE else 3), first
+    assert len(first) == (13 if audit is WHOLE else 4), first
     for stage in stages or first:
         for entry in entries[first[stage] :]:
             shutil.rmtree(entry, ignore_errors=True)

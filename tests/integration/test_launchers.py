@@ -33,6 +33,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_killed_job_harms_no_other(command: Command) -> None:
     process = command.popen(*LONG[:-2], "demo_epochs=2", LONG[-1], "seed=1,2,3")
     first, _ = started(process, 2)
@@ -69,6 +70,7 @@ def test_no_job_outlives_its_launcher(command: Command, number: int) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_nohup_is_obeyed(command: Command) -> None:
     """A terminal that closes ends no sweep that was told to ignore it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -108,7 +108,7 @@ def test_without_auxiliaries_nothing_is_decided(audited: Command) -> None:
     [
         ("id,role\n{0},member\n", "bad.csv:2: role member: this role is known"),
         ("id,role\n{0},\n{1},auxiliary\n", "1 auxiliaries resolve false positive rates from 0.5"),
-        ("id,role\n{0},\n{1},auxiliary\n", "at least 4 rows with the role auxiliary"),
+        ("id,role\n{0},\n{1},auxiliary\n", "at least 4 auxiliaries"),
         ("id,content\n{0},00\n", "{0}: its content differs from data.manifest"),
     ],
 )

@@ -18,6 +18,8 @@ import mia_lab
 from keys import attack_choices, choices, schema_keys, source_choices
 from pages import ROOT
 
+pytestmark = pytest.mark.slow  # `make docs` refuses what Sphinx finds
+
 SITE = ROOT / "docs/_build/html"
 FRONT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 GENERATED = {"_build", "project", "studies"}

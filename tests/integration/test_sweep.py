@@ -160,7 +160,10 @@ def test_the_log_tells_what_differs_and_how_long_it_takes(command: Command) -> N
     assert "+experiment" not in ran.err
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=local", "hydra.launcher.processes=1")])
+LOCAL = ("hydra/launcher=local", "hydra.launcher.processes=1")
+
+
+@pytest.mark.parametrize("launcher", [(), pytest.param(LOCAL, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_shows_its_points(command: Command, launcher: tuple[str, ...]) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or it may be ignored
     try:

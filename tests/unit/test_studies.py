@@ -66,7 +66,7 @@ def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -
     for row in real:
         assert (row["verdict"] == "confounded") == row["case"].endswith("official"), row
     planted = run.load(EXPERIMENTS / "blind").planted()
-    assert sum(planted["nothing"]) == 200
+    assert sum(planted["nothing"]) == 400
     assert planted["nothing"][0] <= stats.binom.ppf(0.975, 200, 0.05)
     for strong in ("brightness 20 %", "JPEG 75 against 95", "difficulty 1 SD"):
         assert planted[strong] == [10, 0, 0]
