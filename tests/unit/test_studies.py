@@ -66,10 +66,12 @@ def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -
     for row in real:
         assert (row["verdict"] == "confounded") == row["case"].endswith("official"), row
     planted = run.load(EXPERIMENTS / "blind").planted()
-    assert sum(planted["nothing"]) == 400
-    assert planted["nothing"][0] <= stats.binom.ppf(0.975, 200, 0.05)
-    for strong in ("brightness 20 %", "JPEG 75 against 95", "difficulty 1 SD"):
+    for nothing in ("nothing", "nothing, 12 + 12", "nothing, groups of 4"):
+        assert sum(planted[nothing]) == 400
+        assert planted[nothing][0] <= stats.binom.ppf(0.99, 400, 0.05)
+    for strong in ("JPEG 75 against 95", "difficulty 1 SD"):
         assert planted[strong] == [10, 0, 0]
+    assert planted["brightness 20 %"] == [9, 1, 0]
 
 
 def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None:
