@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from mia_lab.api.held import held, thing
-from mia_lab.api.images import ArrayPairs, Images, JoinedPairs, check_unread, data_choice, joined
+from mia_lab.api.images import Images, JoinedPairs, check_unread, data_choice, joined
 from mia_lab.api.victims import Victim, called, victim_overrides
 from mia_lab.config.compose import CONF, composed
+from mia_lab.config.overrides import key_of
 from mia_lab.config.schema import Config
 from mia_lab.data.manifest import Rows, write_roles
 from mia_lab.errors import UserError
@@ -65,9 +66,8 @@ class Settings:
         if isinstance(self.overrides, str):
             raise UserError(f"overrides={self.overrides}: is one text; give a list of overrides")
         for override in self.overrides:
-            key = override.lstrip("+~").partition("=")[0]
-            if key in STATED:
-                raise UserError(f"{override}: {STATED[key]}")
+            if stated := STATED.get(key_of(override)):
+                raise UserError(f"{override}: {stated}")
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def call(
             if size is None:
                 overrides += _size(pairs)
         config = composed(*overrides, *settings.overrides)
-        if pairs and any(isinstance(source, ArrayPairs) for source in pairs.sources):
+        if pairs and pairs.arrays:
             check_unread(settings.overrides, config.data)
         try:
             yield config, folder
@@ -132,13 +132,12 @@ def call(
 def _check_places(overrides: Sequence[str]) -> None:
     """Refuse overrides that say where the images are, or which role they have."""
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key in PLACES:
+        if key_of(override) in PLACES:
             raise UserError(f"{override}: the images are arguments of the call; leave it out")
 
 
 def _data(handle: str, pairs: JoinedPairs, manifest: Path) -> list[str]:
-    kind = "arrays" if any(isinstance(s, ArrayPairs) for s in pairs.sources) else "folders"
+    kind = "arrays" if pairs.arrays else "folders"
     rows: Rows = {image_id: {"role": role} for image_id, role in pairs.roles.items()}
     write_roles(manifest, rows)
     return [
@@ -151,7 +150,7 @@ def _data(handle: str, pairs: JoinedPairs, manifest: Path) -> list[str]:
 
 def _size(pairs: JoinedPairs) -> list[str]:
     """The size of arrays."""
-    sizes = {source.size for source in pairs.sources if isinstance(source, ArrayPairs)}
+    sizes = {source.size for source in pairs.arrays}
     if len(sizes) > 1:
         shown = " and ".join(f"{width} x {height}" for width, height in sorted(sizes))
         raise UserError(f"image_size: the images have {shown} pixels; give image_size")

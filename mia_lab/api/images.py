@@ -15,6 +15,7 @@ from PIL import Image
 from mia_lab.config import build
 from mia_lab.config.choices import Direction
 from mia_lab.config.compose import composed
+from mia_lab.config.overrides import key_of
 from mia_lab.config.schema import Data
 from mia_lab.config.signature import signature_of
 from mia_lab.data.pairs import FolderPairs
@@ -188,7 +189,7 @@ class JoinedPairs:
         parts: the datasets by their role.
 
     Attributes:
-        sources: the datasets.
+        arrays: those of the datasets that are no folders.
         roles: the role of each image, by its id.
 
     Raises:
@@ -198,7 +199,7 @@ class JoinedPairs:
     version: ClassVar[int] = 1
 
     def __init__(self, parts: Mapping[str, PairSource]) -> None:
-        self.sources = tuple(parts.values())
+        self.arrays = tuple(s for s in parts.values() if isinstance(s, ArrayPairs))
         self.roles: dict[str, str] = {}
         self._source: dict[str, PairSource] = {}
         self._readers: dict[Path, PairSource] = {}
@@ -253,6 +254,7 @@ def joined(
     Args:
         images: for each role, the name of the argument and its value.
         overrides: overrides of the configuration, which say how folders are read.
+        sizes_differ: whether arrays may differ in size, because they are resized.
 
     Raises:
         UserError: folders and arrays are mixed; or an error of :class:`ArrayPairs`,
@@ -287,8 +289,8 @@ def check_unread(overrides: Sequence[str], data: Data) -> None:
     """
     read = signature_of(FolderPairs).parameters
     for override in overrides:
-        key = override.partition("=")[0].rpartition(".")[2]
-        if _section(override) == "data" and key in read:
+        section, _, key = key_of(override).partition(".")
+        if section == "data" and key in read:
             raise UserError(
                 f"{override}: says how files are read, and the images are no folders; leave it out"
             )
@@ -301,12 +303,8 @@ def check_unread(overrides: Sequence[str], data: Data) -> None:
 
 def data_choice(overrides: Sequence[str]) -> list[str]:
     """The override that chooses a dataset, unless one does."""
-    chosen = {override.lstrip("+").partition("=")[0] for override in overrides}
+    chosen = {key_of(override) for override in overrides}
     return [] if chosen & {"data", "experiment"} else ["data=custom"]
-
-
-def _section(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].partition(".")[0]
 
 
 def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> PairSource:
@@ -328,7 +326,8 @@ def folder_pairs(name: str, folder: str | Path, overrides: Sequence[str]) -> Pai
     try:
         place = f"data.root={path.parent}", f"data.train={path.name}"
         chosen = data_choice(overrides)
-        own = (o for o in overrides if _section(o) in ("data", "experiment", "scale"))
+        sections = ("data", "experiment", "scale")
+        own = (o for o in overrides if key_of(o).partition(".")[0] in sections)
         config = composed("task=difficulty", *chosen, *own, "data.source=folder", *place)
         source = build.source(config.data)
         source.ids("train")

@@ -17,10 +17,8 @@ from mia_lab.evaluation.results import Scoring
 from mia_lab.reporting import scores as reporting
 from mia_lab.reporting.frames import candidate_frame
 from mia_lab.reporting.html import write_scores_html
-from mia_lab.stages.decisions import DecisionsStage
-from mia_lab.stages.graph import run_stages
 from mia_lab.tasks import common
-from mia_lab.tasks.score_report import check_resolution, score_report
+from mia_lab.tasks.score_report import score_report, scoring_stages
 from mia_lab.types import Role
 
 
@@ -76,10 +74,7 @@ def score(
         config,
         temporary,
     ):
-        stages = run_stages(config)
-        check_resolution(config.score.fpr, len(stages.images.auxiliaries))
-        decisions = stages.verdict
-        assert isinstance(decisions, DecisionsStage)
+        stages, decisions = scoring_stages(config)
         with common.started(config, temporary, [decisions]) as store:
             common.checked_split(stages, store, temporary)
             return Scores(score_report(config, stages, store, store.result(decisions)))

@@ -79,6 +79,16 @@ def _is_text_or_sweep(override: Override) -> bool:
     return value is None or isinstance(value, str | QuotedString)
 
 
+def key_of(override: str) -> str:
+    """The key of an override, without the signs that add or delete it.
+
+    Example:
+        >>> key_of("+data.sources.mine=x"), key_of("~victim.width")
+        ('data.sources.mine', 'victim.width')
+    """
+    return override.lstrip("+~").partition("=")[0]
+
+
 def quoted_twice(key: str, value: str) -> str:
     """An override whose value is a text, in quotes for Hydra within quotes for the shell."""
     return shlex.quote(f"{key}={_quoted(value)}")

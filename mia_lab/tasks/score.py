@@ -7,11 +7,9 @@ from pathlib import Path
 from mia_lab.config.schema import Config
 from mia_lab.reporting import scores as report
 from mia_lab.reporting.html import write_scores_html
-from mia_lab.stages.decisions import DecisionsStage
-from mia_lab.stages.graph import run_stages
 from mia_lab.tasks import common
 from mia_lab.tasks.ending import end_run
-from mia_lab.tasks.score_report import check_resolution, score_report
+from mia_lab.tasks.score_report import score_report, scoring_stages
 from mia_lab.tasks.tracked import make_tracker
 
 
@@ -26,10 +24,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     Raises:
         UserError: something the user can mend; nothing half-written is ever reused.
     """
-    stages = run_stages(config)
-    check_resolution(config.score.fpr, len(stages.images.auxiliaries))
-    decisions = stages.verdict
-    assert isinstance(decisions, DecisionsStage)
+    stages, decisions = scoring_stages(config)
     with common.started(config, folder, [decisions]) as store:
         common.checked_split(stages, store, folder)
         with make_tracker(config, [decisions], folder, group) as tracker:

@@ -9,7 +9,8 @@ from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 from mia_lab.evaluation.decision import auxiliaries_needed
 from mia_lab.evaluation.results import Gallery, Scoring, ScoringResult
-from mia_lab.stages.graph import RunStages
+from mia_lab.stages.decisions import DecisionsStage
+from mia_lab.stages.graph import RunStages, run_stages
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 
@@ -17,14 +18,20 @@ GALLERY_ROWS = 6
 """Images shown: the most likely members."""
 
 
-def check_resolution(fpr: float, n_auxiliary: int) -> None:
-    """Refuse auxiliaries that are too few to decide at a false positive rate.
-
-    Without any, there are scores and ranks only.
+def scoring_stages(config: Config) -> tuple[RunStages, DecisionsStage]:
+    """The stages that a scoring asks for, and the one that it ends in.
 
     Raises:
-        UserError: they are too few.
+        UserError: the data are not what the configuration says, or the auxiliaries are too few to
+            decide at the false positive rate; without any, there are scores and ranks only.
     """
+    stages = run_stages(config)
+    _check_resolution(config.score.fpr, len(stages.images.auxiliaries))
+    assert isinstance(stages.verdict, DecisionsStage)
+    return stages, stages.verdict
+
+
+def _check_resolution(fpr: float, n_auxiliary: int) -> None:
     if 0 < n_auxiliary < (needed := auxiliaries_needed(fpr)):
         raise UserError(
             f"score.fpr={fpr:g}: {n_auxiliary} auxiliaries resolve false positive rates from "

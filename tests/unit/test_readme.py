@@ -13,6 +13,11 @@ LONGEST = 8192  # bytes; guides, method and reference are in docs/
 
 DOCUMENTED = (
     "mia_lab.attacks.membership",
+    "mia_lab.config.overrides",
+    "mia_lab.errors",
+    "mia_lab.evaluation.gate",
+    "mia_lab.progress",
+    "mia_lab.reporting.check",
     "mia_lab.victims.query",
     "mia_lab.difficulty.score",
 )
