@@ -26,6 +26,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(command: Command) -> None:
     training = (*ALIKE, "demo_epochs=3", "victim.keep_epochs=[2]")
     one = command(*training, "paths.store=one")

@@ -17,6 +17,7 @@ def weights(command: Command) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in command.folder.glob("outputs/store/victim/*/*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_defense_never_changes_the_stored_victim(command: Command) -> None:
     assert command("+experiment=tiny", ATTACKS).code == 0
     before, plain = weights(command), command.scores("reconstruction_error")
@@ -54,6 +55,7 @@ def test_a_gate_may_ask_for_utility(command: Command) -> None:
 
 # With so little allowed, noise drowns everything: no attack may find anything.
 @pytest.mark.parametrize("epsilon", [0.1])
+@pytest.mark.slow
 def test_a_private_victim_gives_nothing_away(command: Command, epsilon: float) -> None:
     sizes = ("data.n_members=40", "data.n_nonmembers=40", "data.n_auxiliary=24", "demo_epochs=10")
     names = "attack.names=[reconstruction,membership,augmented,watson,lira,rmia,learned]"

@@ -124,6 +124,7 @@ def test_penalty_auto_and_zero_report_what_they_came_to(command: Command) -> Non
     assert np.mean(list(chosen.values())) < np.mean(list(scores(zero).values()))
 
 
+@pytest.mark.slow
 def test_features_are_extracted_once(command: Command) -> None:
     assert computed(command(*SURVEY)) == ["difficulty", "features"]
     for changed in (

@@ -54,9 +54,8 @@ def test_failed_job_says_why(command: Command) -> None:
     assert re.search(r"1 +failed .*data.n_members=100000 ", out), out
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 15))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_job_outlives_its_launcher(command: Command, number: int) -> None:
     process = command.popen(*LONG, "seed=1,2,3")
     jobs = started(process, 2)

@@ -48,6 +48,7 @@ def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # tracing costs CPU seconds
 
 
+@pytest.mark.slow
 def test_two_victims_train_once_in_two_processes(command: Command) -> None:
     victims = "victim=pix2pix,pix2pixhd"
     sweep, _, workers = swept(command, victims, "attack.alpha=0.5,1")

@@ -207,6 +207,7 @@ def test_blocks_and_tables_must_agree(run: ModuleType) -> None:
             run.rebuilt(broken, tables)
 
 
+@pytest.mark.slow
 def test_only_points_without_rows_are_run(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
