@@ -31,6 +31,8 @@ def main() -> None:
     """Run the command; errors that a user can mend end in one line, not a traceback."""
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
+    # Threads of PyTorch that wait for each other by spinning slow down all processes of a machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     register_resolvers()
     started = False
 

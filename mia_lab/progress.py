@@ -32,7 +32,12 @@ def duration(seconds: float) -> str:
 
 
 def progress(
-    steps: Iterable[T], name: str, unit: str = "images", *, is_brief: bool = False
+    steps: Iterable[T],
+    name: str,
+    unit: str = "images",
+    *,
+    total: int | None = None,
+    is_brief: bool = False,
 ) -> tqdm[T]:
     """Iterate, and show on stderr how far that has come.
 
@@ -40,12 +45,14 @@ def progress(
         steps: what to iterate over.
         name: of what is done, such as "checking images".
         unit: what is counted.
+        total: number of steps, where ``steps`` has no length.
         is_brief: whether it usually takes so little time that nobody needs to see it.
     """
     is_live = sys.stderr.isatty()
     delay = BRIEF_S if is_brief else 0
     leave = not (is_live and is_brief)
-    return (tqdm if is_live else _OneLine)(steps, name, unit=f" {unit}", delay=delay, leave=leave)
+    kind = tqdm if is_live else _OneLine
+    return kind(steps, name, total, unit=f" {unit}", delay=delay, leave=leave)
 
 
 def progress_bar(name: str, total: int, unit: str = "images", **options: Any) -> tqdm[Any]:

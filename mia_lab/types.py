@@ -6,7 +6,7 @@ number of channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -113,6 +113,13 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def split(self, size: int) -> Iterator[PairBatch]:
+        """The same pairs in batches of at most ``size``."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            encoded = None if self.encoded is None else self.encoded[rows]
+            yield PairBatch(self.ids[rows], self.x[rows], self.y[rows], encoded)
 
     @property
     def condition(self) -> Tensor:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock, local
 from typing import Any, ClassVar, Self
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from mia_lab.backbones.folding import folded
 from mia_lab.backbones.weights import load_model, state_sha256
 from mia_lab.errors import UserError, nearest
 from mia_lab.parameters import File
@@ -32,7 +35,7 @@ class Block:
 
 
 class Backbone:
-    """A frozen network that turns images into feature maps.
+    """A frozen network that turns images into feature maps; several threads may use it at once.
 
     Images are normalised with the mean and standard deviation of timm's configuration of the
     model, with which its weights were trained.
@@ -48,7 +51,7 @@ class Backbone:
             do not fit.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, name: str, weights: File, *, seed: int = 0) -> None:
         model: Any
@@ -59,6 +62,8 @@ class Backbone:
         # Channels last: up to twice as fast on a CPU, and the layout of tensor cores on a GPU.
         self.model = model.to(memory_format=torch.channels_last)
         self.device = torch.device("cpu")
+        self._folded: nn.Module | None = None
+        self._recorded, self._watched, self._lock = local(), set[str](), Lock()
         self.blocks = _blocks(model)
         self._mean = torch.tensor(model.pretrained_cfg["mean"]).reshape(1, 3, 1, 1)
         self._std = torch.tensor(model.pretrained_cfg["std"]).reshape(1, 3, 1, 1)
@@ -67,6 +72,8 @@ class Backbone:
         """Move the network; returns itself."""
         self.device = torch.device(device)
         self.model.to(self.device)
+        if self._folded is not None:
+            self._folded.to(self.device)
         return self
 
     def describe(self) -> dict[str, str]:
@@ -149,24 +156,62 @@ class Backbone:
 
     def _run(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
         """One forward pass: numbered blocks from timm, named modules through hooks."""
-        outputs: dict[Layer, Tensor] = {}
         numbers = sorted(layer for layer in layers if isinstance(layer, int))
         names = [layer for layer in layers if isinstance(layer, str)]
-        hooks = [
-            self.model.get_submodule(n).register_forward_hook(_record(outputs, n)) for n in names
-        ]
-        indices = [self.blocks[n].index for n in numbers] or [0]
         given = normalised(images, self._mean.to(images), self._std.to(images))
         given = given.contiguous(memory_format=torch.channels_last)
-        try:
-            with torch.inference_mode(), _full_float32():
-                maps = self.model.forward_intermediates(
-                    given, indices=indices, intermediates_only=True, stop_early=not names
-                )
-        finally:
-            for hook in hooks:
-                hook.remove()
+        model: Any = self.model if names else self._without_norms(given)
+        with torch.inference_mode(), self._full_float32(), self._recording(names) as outputs:
+            maps = model.forward_intermediates(
+                given,
+                indices=[self.blocks[n].index for n in numbers] or [0],
+                intermediates_only=True,
+                stop_early=not names,
+            )
         return outputs | dict(zip(numbers, maps, strict=False))
+
+    def _without_norms(self, images: Tensor) -> nn.Module:
+        """The network with normalisations folded into convolutions: the same maps, sooner."""
+        with self._lock:
+            if self._folded is None:
+                indices = [block.index for block in self.blocks.values()]
+                self._folded = folded(self.model, images[:1], indices)
+        return self._folded
+
+    @contextmanager
+    def _recording(self, names: Sequence[str]) -> Iterator[dict[Layer, Tensor]]:
+        """The outputs of modules in this thread, by name."""
+        with self._lock:
+            for name in names:
+                if name not in self._watched:
+                    module = self.model.get_submodule(name)
+                    module.register_forward_hook(partial(self._record, name))
+                    self._watched.add(name)
+        outputs: dict[Layer, Tensor] = {}
+        self._recorded.outputs, self._recorded.names = outputs, names
+        try:
+            yield outputs
+        finally:
+            del self._recorded.outputs, self._recorded.names
+
+    def _record(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if name in getattr(self._recorded, "names", ()):
+            # A copy, because the next module (such as ReLU) may modify the tensor in place.
+            found = output.clone() if isinstance(output, Tensor) else output
+            self._recorded.outputs[name] = found
+
+    @contextmanager
+    def _full_float32(self) -> Iterator[None]:
+        """Without TF32, so that scores differ between GPUs only by float32 rounding."""
+        if self.device.type == "cpu":
+            yield
+            return
+        allowed = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = allowed
 
     def _choices(self) -> str:
         """The available layers, for error messages."""
@@ -176,6 +221,11 @@ class Backbone:
         ]
         convs = (n for n, m in self.model.named_modules() if isinstance(m, nn.Conv2d))
         return ", ".join([*listed, f"or a module's name, such as {next(convs)}"])
+
+
+def fastest_batch(backbone: Backbone) -> int:
+    """Images a forward pass: two, whose maps fit in a core's cache, and 32 on a GPU."""
+    return 2 if backbone.device.type == "cpu" else 32
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -212,24 +262,3 @@ def _blocks(model: Any) -> dict[int, Block]:
         for i, entry in enumerate(info)
     }
     return {number: deepest[stride] for number, stride in STRIDES.items() if stride in deepest}
-
-
-def _record(outputs: dict[Layer, Tensor], name: str) -> Any:
-    """A forward hook that stores a module's output under a name."""
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        # A copy, because the next module (such as ReLU) may modify the tensor in place.
-        outputs[name] = output.clone() if isinstance(output, Tensor) else output
-
-    return hook
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """Disable TF32, so that scores differ between GPUs only by float32 rounding."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed

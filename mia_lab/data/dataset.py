@@ -1,4 +1,4 @@
-"""Pairs as tensors, decoded once and cached in memory as far as they fit."""
+"""Pairs as tensors, decoded once and kept on disk."""
 
 from __future__ import annotations
 
@@ -9,33 +9,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from mia_lab.data.decoded import DecodedPairs, Item
 from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.picture import Picture
 from mia_lab.data.source import Pair, PairSource
 from mia_lab.data.transforms import ResizeMode, Resizing, in_unit
 from mia_lab.errors import UserError
+from mia_lab.hardware import in_order
 from mia_lab.seeding import derive_seed
 from mia_lab.store.content import file_state, is_foreign, source_sha256
 from mia_lab.types import PairBatch
 
-CACHE_BYTES = 2 * 2**30
-"""Default size of the cache of decoded pairs, in bytes."""
+CACHE_BYTES = 2**33
+"""Default size of the cache of decoded pairs, in bytes of a temporary file."""
 
 WORKERS = 2
-"""Default number of decoding processes if the pairs do not fit in the cache."""
+"""Default number of decoding processes of a training if the pairs do not fit in the cache."""
 
 FileStates = tuple[tuple[int, ...], ...]
 """What changes with every write to some files."""
-
-Side = NDArray[np.uint8] | NDArray[np.float32]
-"""A resized picture (C, H, W): levels of 8 bits, or float32 in [0, 1]."""
-
-Item = tuple[str, Side, Side, NDArray[np.uint8] | None]
-"""Id, x, y, and the compact form of x's labels (None without an encoding)."""
 
 
 class PairDataset(Dataset[Item]):
@@ -46,6 +41,7 @@ class PairDataset(Dataset[Item]):
         ids: ids of the pairs, in the order of the dataset.
         image_size: size of the resized pictures in pixels: one side, or [width, height].
         cache_bytes: size of the cache of decoded pairs; pairs beyond it are decoded at every read.
+            It is a temporary file, so that it takes no memory.
         encoding: encodes the inputs as labels; None returns the pictures only.
         resize: how other aspect ratios are resized, see :class:`Resizing`.
 
@@ -74,8 +70,7 @@ class PairDataset(Dataset[Item]):
         self.encoding = encoding
         self.resizing = Resizing.of(image_size, resize)
         self.residuals: dict[str, float] = {}
-        self._cache: dict[str, Item] = {}
-        self._firsts: list[Item] = []
+        self._decoded = DecodedPairs(cache_bytes)
         self._fingerprint: tuple[FileStates, str] | None = None
 
     def subset(self, ids: Sequence[str]) -> PairDataset:
@@ -88,7 +83,7 @@ class PairDataset(Dataset[Item]):
             self.encoding,
             self.resizing.mode,
         )
-        other.residuals, other._cache, other._firsts = self.residuals, self._cache, self._firsts
+        other.residuals, other._decoded = self.residuals, self._decoded
         return other
 
     def spread(self, most: int) -> PairDataset:
@@ -114,9 +109,10 @@ class PairDataset(Dataset[Item]):
     @property
     def _first(self) -> Item:
         """The first pair that was read, which the others have to be like."""
-        if not self._firsts:
+        if self._decoded.first is None:
             self._read(self.ids[0])
-        return self._firsts[0]
+        assert self._decoded.first is not None
+        return self._decoded.first
 
     @property
     def fingerprint(self) -> str:
@@ -166,39 +162,37 @@ class PairDataset(Dataset[Item]):
         return self._read(image_id)[0]
 
     def _read(self, image_id: str) -> tuple[Pair, Item]:
-        pair = self.source.load(image_id)
+        pair = self._load(image_id)
         if not (isinstance(pair.x, Picture) and isinstance(pair.y, Picture)):
             raise UserError(
                 f"{type(self.source).__name__}.load: the pictures of {image_id} must be of the "
                 "class mia_lab.data.picture.Picture; wrap those of Pillow in Picture.of()"
             )
         item = self._resized(image_id, pair)
-        if len(self._cache) < self._capacity:
-            self._cache[image_id] = item
+        self._decoded.keep(item)
         return pair, item
+
+    def _load(self, image_id: str) -> Pair:
+        if not is_foreign(type(self.source)):
+            return self.source.load(image_id)
+        with self._decoded.lock:  # a class of a user's need not be safe for threads
+            return self.source.load(image_id)
 
     @property
     def fits(self) -> bool:
         """Whether the cache has room for all pairs, so that each is decoded once."""
-        missing = sum(image_id not in self._cache for image_id in self.ids)
-        return missing <= self._capacity - len(self._cache)
+        return self._decoded.has_room(self._first, self.ids)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Each process fills its own cache; a copy of this one would only take memory.
-        return {**self.__dict__, "_cache": {}, "residuals": {}}
-
-    @property
-    def _capacity(self) -> int:
-        """Number of pairs that the cache holds."""
-        _, x, y, labels = self._first
-        return self.cache_bytes // (x.nbytes + y.nbytes + (0 if labels is None else labels.nbytes))
+        # Each process keeps what it decodes.
+        return {**self.__dict__, "residuals": {}}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Item:
         image_id = self.ids[index]
-        cached = self._cache.get(image_id)
+        cached = self._decoded.get(image_id)
         return self._read(image_id)[1] if cached is None else cached
 
     def _resized(self, image_id: str, pair: Pair) -> Item:
@@ -207,23 +201,28 @@ class PairDataset(Dataset[Item]):
             encoded = self.encoding.encode(image_id, pair, self.resizing.sample)
             labels, self.residuals[image_id] = encoded
         item = image_id, self.resizing(pair.x), self.resizing(pair.y), labels
-        if not self._firsts:
-            self._firsts.append(item)
-        _check_channels(item, self._firsts[0])
+        _check_channels(item, self._decoded.compared(item))
         return item
 
     def batches(self, batch_size: int) -> Iterator[PairBatch]:
-        """All pairs in order, in batches of at most ``batch_size``."""
-        for start in range(0, len(self), batch_size):
-            items = [self[i] for i in range(start, min(start + batch_size, len(self)))]
-            yield collate(items, self.encoding)
+        """All pairs in order, in batches of at most ``batch_size``; threads decode some ahead."""
+        self._first  # noqa: B018 the others are compared with this one, whatever thread reads first
+
+        def batch(start: int) -> PairBatch:
+            rows = range(start, min(start + batch_size, len(self)))
+            return collate([self[row] for row in rows], self.encoding)
+
+        return in_order(batch, range(0, len(self), batch_size))
 
     def full_size(self) -> Iterator[PairBatch]:
         """All pairs in order, one by one, as they are stored; without encoded labels."""
-        for image_id in self.ids:
-            pair = self.source.load(image_id)
+
+        def batch(image_id: str) -> PairBatch:
+            pair = self._load(image_id)
             x, y = (torch.from_numpy(side.unit())[None] for side in (pair.x, pair.y))
-            yield PairBatch((image_id,), x, y)
+            return PairBatch((image_id,), x, y)
+
+        return in_order(batch, self.ids)
 
 
 def _check_channels(item: Item, first: Item) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, cast
 
 import imagecodecs
@@ -30,6 +31,9 @@ from mia_lab.data.picture import Picture, grey
 from mia_lab.errors import UserError, one_line
 from mia_lab.parameters import MIN_SIDE
 from mia_lab.store.content import unreadable
+
+# Of odd metadata. Threads decode pictures, and filters belong to the process.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Image.init()
 FORMATS = tuple(
@@ -575,16 +579,40 @@ def opened(
         UserError: the file cannot be read or decoded, is of another format than `FORMATS`, or is
             too large. Whatever a decoder raises within the context becomes one.
     """
-    with _one_line(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes, which are checked here, and of odd metadata
-        pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            with Image.open(io.BytesIO(read(path)), formats=FORMATS) as picture:
-                if max_megapixels is not None:
-                    _check_pixels(path, picture.height, picture.width, max_megapixels)
-                yield picture
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillows_limit
+    with (
+        _one_line(path),
+        _own_limit,
+        Image.open(io.BytesIO(read(path)), formats=FORMATS) as picture,
+    ):
+        if max_megapixels is not None:
+            _check_pixels(path, picture.height, picture.width, max_megapixels)
+        yield picture
+
+
+class _OwnLimit:
+    """While any thread is within, Pillow's limit of pixels is off: we have our own.
+
+    It is a setting of the process: the first thread changes it, and the last restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_own_limit = _OwnLimit()
 
 
 def _check_pixels(path: Path, height: int, width: int, most: float) -> None:

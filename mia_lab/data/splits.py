@@ -17,6 +17,7 @@ from mia_lab.data.manifest import Rows
 from mia_lab.data.reading import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
+from mia_lab.hardware import in_order
 from mia_lab.progress import progress
 from mia_lab.seeding import generator
 from mia_lab.types import VICTIM, BlindFeatures, Role, Split
@@ -137,6 +138,15 @@ class BuiltSplit(NamedTuple):
     doubts: tuple[str, ...]
 
 
+class _Seen(NamedTuple):
+    """What is kept of one decoded pair."""
+
+    content: str
+    perceptual: int
+    traces: traces.Columns
+    doubts: Sequence[str]
+
+
 def build_split(
     load: Load,
     rows: Rows,
@@ -150,7 +160,7 @@ def build_split(
     Rows are sorted by id, so that their order is independent of their role.
 
     Args:
-        load: decodes the pair with a given id.
+        load: decodes the pair with a given id; called by several threads.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
         files: returns the files of the pair with a given id; none for generated pairs.
         read: gives the content of a file.
@@ -166,12 +176,21 @@ def build_split(
     perceptual: dict[str, int] = {}
     features: dict[str, traces.Columns] = {}
     doubted: dict[str, list[str]] = {}
-    for image_id in progress(ids, "checking images", is_brief=True):
-        pair = load(image_id)
-        hashes[image_id] = content_hash(pair)
-        perceptual[image_id] = int(str(imagehash.phash(pair.y.image())), 16)
-        features[image_id] = traces.traces(pair, files(image_id), read)
-        for doubt in doubts.doubts(pair, files(image_id)):
+
+    def seen(image_id: str) -> _Seen:
+        pair, of_pair = load(image_id), files(image_id)
+        return _Seen(
+            content_hash(pair),
+            int(str(imagehash.phash(pair.y.image())), 16),
+            traces.traces(pair, of_pair, read),
+            doubts.doubts(pair, of_pair),
+        )
+
+    found = progress(in_order(seen, ids), "checking images", total=len(ids), is_brief=True)
+    for image_id, one in zip(ids, found, strict=True):
+        hashes[image_id], perceptual[image_id] = one.content, one.perceptual
+        features[image_id] = one.traces
+        for doubt in one.doubts:
             doubted.setdefault(doubt, []).append(image_id)
         if rows[image_id].get("content", hashes[image_id]) != hashes[image_id]:
             raise UserError(

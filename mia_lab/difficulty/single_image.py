@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from annotated_types import Ge, MinLen
 
-from mia_lab.backbones.backbone import Backbone
+from mia_lab.backbones.backbone import Backbone, fastest_batch
 from mia_lab.difficulty.features import bytes_per_image, extract, input_size
 from mia_lab.difficulty.probe import Ridge
 from mia_lab.difficulty.protocol import PixelProtocol
@@ -26,6 +27,7 @@ from mia_lab.difficulty.score import (
     score_batch,
 )
 from mia_lab.errors import UserError
+from mia_lab.hardware import on_cores
 from mia_lab.parameters import RUNTIME, NonNegative, PositiveInt, Side
 from mia_lab.types import DifficultyTable, Layer, PairBatch
 
@@ -54,6 +56,7 @@ class SingleImageDifficulty:
         keep_gb: factors are stored up to so many GB, so that another layer or penalty needs no
             second look at the images.
         batch_size: images a forward pass; moves scores by float32 rounding only (below 1e-5).
+            None: as many as are fastest, 32 on a GPU and 2 on each core of a CPU.
         grid: lists of further ``layers`` and ``ridge``; every combination is scored.
         device: where backbone and probe run.
 
@@ -79,7 +82,7 @@ class SingleImageDifficulty:
         precision: Literal["float64", "float32"] = "float64",
         maps: bool = False,
         keep_gb: Annotated[NonNegative, RUNTIME] = 2.0,
-        batch_size: Annotated[PositiveInt, RUNTIME] = 32,
+        batch_size: Annotated[PositiveInt | None, RUNTIME] = None,
         grid: Mapping[str, Sequence[Any]] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -103,8 +106,8 @@ class SingleImageDifficulty:
         self.precision = precision
         self.maps = maps
         self.keep_gb = keep_gb
-        self.batch_size = batch_size
         self.backbone = backbone.to(device)
+        self.batch_size = batch_size or fastest_batch(self.backbone)
         wanted = tuple(dict.fromkeys(layer for s in self.settings for layer in s.layers))
         configured, size = self.settings[0].layers, input_size(preprocess, grid_size)
         backbone.check_layers(configured, size)
@@ -141,17 +144,16 @@ class SingleImageDifficulty:
         Raises:
             UserError: a pair holds NaN or infinite values; the message names it.
         """
-        for batch in batches:
-            for start in range(0, len(batch), self.batch_size):
-                rows = slice(start, start + self.batch_size)
-                yield extract(
-                    self.backbone,
-                    PairBatch(batch.ids[rows], batch.x[rows], batch.y[rows]),
-                    self.wanted_layers if layers is None else layers,
-                    features_from=self.features_from,
-                    preprocess=self.preprocess,
-                    grid_size=self.grid_size,
-                )
+        extracted = partial(
+            extract,
+            self.backbone,
+            layers=self.wanted_layers if layers is None else layers,
+            features_from=self.features_from,
+            preprocess=self.preprocess,
+            grid_size=self.grid_size,
+        )
+        parts = (part for batch in batches for part in batch.split(self.batch_size))
+        return on_cores(self.backbone.device)(extracted, parts)
 
     def score(
         self,
@@ -175,14 +177,19 @@ class SingleImageDifficulty:
         """
         ids: list[str] = []
         found: list[Scores] = []
+        device = self.backbone.device
         # One image at a time keeps the caches of a CPU warm; a GPU wants many.
-        size = 1 if self.backbone.device.type == "cpu" else self.batch_size
-        for batch in factors:
-            for part in batch.split(size):
-                found.append(self._score(part.to(self.backbone.device), seed))
-                ids.extend(part.ids)
-                if on_progress is not None:
-                    on_progress(len(ids))
+        size = 1 if device.type == "cpu" else self.batch_size
+        parts = (part for batch in factors for part in batch.split(size))
+
+        def scored(part: FactorBatch) -> tuple[tuple[str, ...], Scores]:
+            return part.ids, self._score(part.to(device), seed)
+
+        for names, scores in on_cores(device)(scored, parts):
+            found.append(scores)
+            ids.extend(names)
+            if on_progress is not None:
+                on_progress(len(ids))
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
             raise ValueError(f"image id {twice!r} comes twice")

@@ -22,7 +22,7 @@ class FeaturesStage(Stage[Path]):
     """Stores what a probe needs of the features of every image."""
 
     name = "features"
-    version = 1
+    version = 2
 
     images: PairDataset
     probe: Probe

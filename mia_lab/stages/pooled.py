@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mia_lab.backbones.backbone import fastest_batch
 from mia_lab.backbones.pooling import POOLED_PIXELS, pool
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
+from mia_lab.hardware import on_cores
 from mia_lab.progress import progress_bar
 from mia_lab.stages.probe import backbone_inputs, open_backbone
 from mia_lab.store import Stage, Store, load_table, save_table
-from mia_lab.types import BlindFeatures, Floats
+from mia_lab.types import BlindFeatures, Floats, PairBatch
 
 BASELINE = "features"
 """The blind baseline that pooled features belong to."""
-
-BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class PooledStage(Stage[BlindFeatures]):
     """The mean of every numbered block of a backbone over input and target of each pair."""
 
     name = "pooled"
-    version = 1
+    version = 2
 
     images: PairDataset
     backbone: Component
@@ -47,18 +47,24 @@ class PooledStage(Stage[BlindFeatures]):
 
     def compute(self, folder: Path, store: Store) -> None:
         rows: list[Floats] = []
+        backbone = open_backbone(self.backbone, self.accelerator)
+
+        def pooled(batch: PairBatch) -> Floats:
+            return np.concatenate([pool(backbone, side) for side in (batch.x, batch.y)], 1)
+
         with progress_bar("pooling features", len(self.images)) as bar:
-            for batch in self.images.batches(BATCH_SIZE):
-                rows.append(np.concatenate([self.pool(side) for side in (batch.x, batch.y)], 1))
-                bar.update(len(batch))
+            batches = self.images.batches(fastest_batch(backbone))
+            for found in on_cores(backbone.device)(pooled, batches):
+                rows.append(found)
+                bar.update(len(found))
         names = [f"{side} {i}" for side in "xy" for i in range(rows[0].shape[1] // 2)]
-        found = BlindFeatures(
+        features = BlindFeatures(
             id=np.array(self.images.ids),
             baseline=np.array([BASELINE] * len(names)),
             name=np.array(names),
             value=np.concatenate(rows),
         )
-        save_table(folder, found)
+        save_table(folder, features)
 
     def load(self, folder: Path) -> BlindFeatures:
         return load_table(folder, BlindFeatures)

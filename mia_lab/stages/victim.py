@@ -19,7 +19,7 @@ from mia_lab.config import kinds
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.hardware import torch_device
+from mia_lab.hardware import computing_with, torch_device
 from mia_lab.store import Stage, Store
 from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, TorchBlackBox, Victim, transport
 from mia_lab.victims.files import GENERATOR_FILE, LOSSES_FILE, snapshot_file
@@ -70,7 +70,7 @@ class TrainedVictim(VictimStage):
     Attributes:
         training_set: the images that it is trained on.
         training: devices and precision.
-        threads: of the CPU, which change the order of sums.
+        threads: that train on a CPU; their number changes the order of sums.
         on_epoch: called after every epoch; changes no number.
         description: for the log, such as "reference model 2 of 8"; "" for the victim.
     """
@@ -115,7 +115,8 @@ class TrainedVictim(VictimStage):
         if self.description:
             log.info("%s", self.description)
         self._warn_of_other_precisions(store)
-        train(self._build(), self.training_set, folder, self.training, self.on_epoch)
+        with computing_with(self.threads):
+            train(self._build(), self.training_set, folder, self.training, self.on_epoch)
 
     def load(self, folder: Path) -> Path:
         return folder

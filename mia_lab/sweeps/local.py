@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from mia_lab.errors import UserError
+from mia_lab.hardware import cores
 from mia_lab.sweeps.course import Course, started
 from mia_lab.sweeps.interruption import interruptible
 from mia_lab.sweeps.point import Point
@@ -46,12 +47,13 @@ class Worker:
         program: what it runs, pickled.
         output: folder of its logs, ``<number>.log`` for each point.
         first: the first point that it will run; the log also has what is printed before.
+        threads: that it computes with.
 
     Attributes:
         point: the point that it runs; None if it is idle.
     """
 
-    def __init__(self, program: bytes, output: Path, first: Point) -> None:
+    def __init__(self, program: bytes, output: Path, first: Point, threads: int) -> None:
         self.point: Point | None = None
         self._folder = output
         self.connection, theirs = Pipe()
@@ -62,6 +64,7 @@ class Worker:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
                 start_new_session=True,  # Ctrl-C reaches this process alone
             )
         with contextlib.suppress(BrokenPipeError):
@@ -150,6 +153,7 @@ def run_locally(
     for point in points:
         (output / f"{point.number}.log").unlink(missing_ok=True)
     pickled = cloudpickle.dumps(program)
+    threads = max(1, cores() // min(processes, len(points)))
     waiting, workers = deque(points), list[Worker]()
     returns: dict[int, JobReturn] = {}
     with interruptible():
@@ -161,7 +165,7 @@ def run_locally(
                         worker.stop()
                 workers = [worker for worker in workers if worker.is_needed]
                 while waiting and len(workers) < processes:
-                    workers.append(Worker(pickled, output, waiting[0]))
+                    workers.append(Worker(pickled, output, waiting[0], threads))
                     workers[-1].start(waiting[0], program.compose(waiting.popleft()))
                 for worker in workers:
                     if waiting and worker.point is None:

@@ -18,6 +18,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.source import all_ids
 from mia_lab.errors import UserError, all_problems, noting
 from mia_lab.evaluation.results import Check, Estimated, Gallery, VictimCheck
+from mia_lab.hardware import cores
 from mia_lab.reporting import check as report
 from mia_lab.reporting.html import write_page
 from mia_lab.stages.correspondence import CorrespondenceStage
@@ -57,7 +58,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     Raises:
         UserError: something would keep an audit from running; the report lists all of it.
     """
-    torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(cores())
     checked, sheet = _checked(config)
     pictures = common.public_pictures(config, report.draw(checked, sheet))
     report.write_files(checked, pictures, folder)

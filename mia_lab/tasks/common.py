@@ -19,6 +19,7 @@ from mia_lab.config.load import as_yaml
 from mia_lab.config.schema import Config
 from mia_lab.data.manifest import write_manifest
 from mia_lab.evaluation.results import Gallery
+from mia_lab.hardware import cores
 from mia_lab.reporting.audit import words
 from mia_lab.reporting.canvas import Picture
 from mia_lab.stages.graph import RunStages
@@ -42,7 +43,7 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
         UserError: a network, a layer or a device is not there, or a file of the store may not be
             read.
     """
-    torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(cores())
     root = Path(config.paths.store)
     with permitted(root), Store(root) as store:
         for stage in store.missing(*goals):

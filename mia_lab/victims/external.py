@@ -17,7 +17,7 @@ from torch.export.passes import move_to_device_pass
 
 from mia_lab.backbones.state import archive_members
 from mia_lab.errors import UserError, one_line
-from mia_lab.hardware import torch_device
+from mia_lab.hardware import cores, torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text, ValueRanges
 from mia_lab.store.content import unreadable
 from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
@@ -131,7 +131,7 @@ class Onnx:
     Args:
         checkpoint: path of the file; its model has one input without a default.
         accelerator: where the model computes; a GPU needs the package onnxruntime-gpu.
-        threads: CPU threads that the model computes with.
+        threads: CPU threads that the model computes with; None: as many as there are cores.
         value_range: see :class:`mia_lab.victims.external.Exported`.
         output: name of the output that holds the images; None: the only one that can.
         layout: see :class:`mia_lab.victims.external.Exported`.
@@ -153,7 +153,7 @@ class Onnx:
         self,
         checkpoint: File,
         accelerator: Accelerator = "auto",
-        threads: Annotated[PositiveInt, RUNTIME] = 2,
+        threads: Annotated[PositiveInt | None, RUNTIME] = None,
         value_range: ValueRanges | None = None,
         output: Text | None = None,
         layout: Layout | None = None,
@@ -162,7 +162,9 @@ class Onnx:
         onnxruntime = library("onnxruntime")
         with _readable(key, "is it an ONNX file?"), loadable(Path(checkpoint)) as path:
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = threads or cores()
+            # A thread that waits leaves its core to other processes.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 4
             # It lists what was compiled, whether or not this machine has a GPU.
             available = onnxruntime.get_available_providers()

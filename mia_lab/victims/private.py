@@ -16,7 +16,8 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from mia_lab.data.dataset import Item, PairDataset, collate
+from mia_lab.data.dataset import PairDataset, collate
+from mia_lab.data.decoded import Item
 from mia_lab.errors import UserError
 from mia_lab.parameters import (
     BelowOne,

@@ -20,7 +20,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mia_lab.data.dataset import Item, PairDataset, training_loader
+from mia_lab.data.dataset import PairDataset, training_loader
+from mia_lab.data.decoded import Item
 from mia_lab.errors import UserError
 from mia_lab.hardware import torch_device
 from mia_lab.store.disk import write_file

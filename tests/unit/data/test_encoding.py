@@ -238,4 +238,4 @@ def test_labels_count_in_the_memory_budget() -> None:
     for bytes_each, kept in ((8, 2), (7, 1)):
         pairs = PairDataset(source, source.ids("train"), 32, 2 * bytes_each * 32**2, encoding)
         next(pairs.batches(2))
-        assert len(pairs._cache) == kept
+        assert sum(pairs._decoded.get(i) is not None for i in pairs.ids) == kept
