@@ -63,6 +63,8 @@ class ArrayPairs:
                 f"{name}: is a {type(images).__name__}; give a folder, a tuple "
                 "(inputs, targets) of shape (N, C, H, W), or a list of pairs"
             )
+        if isinstance(images, list) and [getattr(i, "ndim", 0) for i in images] == [4, 4]:
+            raise UserError(f"{name}: is a list of two arrays (N, C, H, W); give a tuple (x, y)")
         self._pairs: Sequence[Any] = images
         if isinstance(images, tuple):
             self._pairs = _Stacked(name, images)
@@ -124,6 +126,9 @@ class _Stacked(Sequence[tuple[Any, Any]]):
     def __init__(self, name: str, sides: tuple[Any, ...]) -> None:
         if len(sides) != 2 or any(isinstance(side, tuple) for side in sides):
             raise UserError(f"{name}: is a tuple; give (inputs, targets), or a list of pairs")
+        for side in sides:
+            if not hasattr(side, "__len__"):
+                raise UserError(f"{name}: is a {type(side).__name__}; give arrays (N, C, H, W)")
         self._x, self._y = sides
         if len(self._x) != len(self._y):
             raise UserError(

@@ -67,7 +67,7 @@ def score(
         Role.CANDIDATE.value: ("candidates", candidates),
         Role.AUXILIARY.value: ("auxiliaries", auxiliaries),
     }
-    if candidates is None and auxiliaries is not None:
+    if candidates is None and (auxiliaries is not None or not overrides):
         raise UserError("candidates: give the images in question")
     chosen = *attack_names(attacks), f"score.fpr={fpr}"
     with call("score", settings, images, *chosen, victim=victim, value_range=value_range) as (

@@ -194,6 +194,14 @@ def test_candidates_are_scored(folder: Path) -> None:
     assert table["reconstruction_p_value"].to_numpy() == pytest.approx(1 / (N + 1))
     assert scored.report(folder / "scored").is_file()
     assert "<table" in scored._repr_html_()
+    for change, said in (
+        ({"fpr": 0.01}, "^fpr=0.01: .* at least 99 auxiliaries, or a higher fpr$"),
+        ({"victim": "pix2pix"}, r"score\(\) needs a victim that exists, such as the path of its"),
+        ({"candidates": None, "auxiliaries": None}, "^candidates: give the images"),
+    ):
+        given: dict[str, Any] = {"victim": Brighter(), "candidates": (x, y), "auxiliaries": (x, y)}
+        with pytest.raises(UserError, match=said):
+            score(**given | change)
 
 
 def test_difficulty_is_the_commands(folder: Path) -> None:
@@ -210,6 +218,8 @@ def test_difficulty_is_the_commands(folder: Path) -> None:
     # Another id draws other pixels to hold out.
     assert ours == pytest.approx(expected.to_numpy(), rel=0.1)
     assert difficulty_scores(x, y, overrides=[*FEW, "difficulty.ridge=10"]).tolist() == [*ours]
+    with pytest.raises(UserError, match=r"^x, y: has 10 inputs and 2 targets"):
+        difficulty_scores(x, y[:2])
 
 
 def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path) -> None:
@@ -222,9 +232,15 @@ def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path)
     assert together.tests()["p_value"].notna().any()
     assert together.report(tmp_path / "page").is_file()
     assert "arrays custom, 32 px" in (tmp_path / "page/report.html").read_text()
-    for wrong, said in (({"one": found}, "takes two audits"), ([found, plain], "give names")):
+    wrong: dict[str, Any] = {
+        "takes two at least, not 1": {"one": found},
+        "give names": [found, plain],
+        "two is a int; give an audit": {"one": found, "two": 2},
+        "^audits=/nowhere: no such folder": {"one": found, "two": "/nowhere"},
+    }
+    for said, given in wrong.items():
         with pytest.raises(UserError, match=said):
-            compare(wrong)  # type: ignore[arg-type]
+            compare(given)
 
 
 def test_results_are_kept_only_in_the_folder_given(folder: Path, tmp_path: Path) -> None:
@@ -259,7 +275,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": []}, "members: has no images"),
         (lambda: {"members": [PAIRS[0][0]]}, "members/0: is no pair"),
         (lambda: {"members": 3}, "members: is a int; give a folder"),
-        (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: .*no such"),
+        (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: /nowhere: no"),
         (lambda: {"nonmembers": Path("/tmp")}, "nonmembers: is a folder, the others are not"),
         (lambda: {"nonmembers": (small(4, 3, 32, 48), small(4, 3, 32, 48))}, "give image_size"),
         (lambda: {"nonmembers": None}, "nonmembers: an audit compares"),
@@ -271,7 +287,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": [(small(3, 32, 32), small(3, 32, 48))]}, "32 x 32 .* 48 x 32"),
         (lambda: {"victim": ""}, "victim=: is no file"),
         (lambda: {"attacks": "membership"}, r"give a list, \['membership'\]"),
-        (lambda: {"overrides": ["seed=3"]}, "give it as the argument seed"),
+        (lambda: {"overrides": ["seed=3"]}, "give the argument seed instead"),
         (lambda: {"overrides": ["until=split"]}, "until=split: a function of the API"),
         (lambda: {"overrides": ["data.manifest=x"]}, "the images are arguments"),
         (lambda: {"overrides": ["data=facades"]}, "data.direction=BtoA: says how files are read"),
@@ -279,13 +295,24 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"victim": 7}, "victim: is a int; give a function"),
         (lambda: {"victim": lambda x: [x]}, "victim: answers with a list"),
         (lambda: {"victim": lambda x: 2 * x - 1}, r"value_range=\(-1, 1\)"),
-        (lambda: {"victim": lambda x: x[:, :1]}, r"expected \(4, 3, 32, 32\)|shape"),
-        (lambda: {"attacks": ["membershp"]}, "membershp"),
+        (lambda: {"victim": lambda x: 255 * x}, r"to 255, outside \[0,1\]; .*value_range="),
+        (lambda: {"victim": lambda x: x[:, :1]}, "size and channels for each .* 3 channels$"),
+        (lambda: {"victim": "model.onnx"}, "^victim=model.onnx: no such file"),
+        (lambda: {"attacks": ["membershp"]}, "^attacks=membershp: must be"),
+        (lambda: {"attacks": ["quantile"]}, "there are 0; give more auxiliaries$"),
+        (lambda: {"members": [*PAIRS]}, r"list of two arrays .* give a tuple \(x, y\)"),
+        (lambda: {"members": (3, 4)}, "members: is a int; give arrays"),
+        (lambda: {"nonmembers": PAIRS}, "add the override data.duplicates=drop"),
+        (lambda: {"auxiliaries": (PAIRS[0][:, :1], PAIRS[1])}, "has 1; convert them, or of fo"),
+        (lambda: {"backbone": "resnet1888"}, "^backbone=resnet1888: timm"),
+        (lambda: {"folder": "/proc/x"}, "^folder=/proc/x: cannot be written"),
+        (lambda: {"victim": "pix2pix", "image_size": 48}, "image_size=48; set image_size=64$"),
         (lambda: {"difficulty": "single"}, "single"),
-        (lambda: {"value_range": (1, 0)}, "value_range"),
+        (lambda: {"value_range": (1, 0)}, r"^value_range=\[1, 0\]: must be \[low, high\]"),
+        (lambda: {"value_range": 1}, r"^value_range=1: must be \[low, high\], .*\[0, 255\]"),
         (lambda: {"overrides": ["data.layot=two_folders"]}, "data.layot"),
         (lambda: {"overrides": ["data.direction=BtoA"]}, "BtoA: says how files are read"),
-        (lambda: {"image_size": 7}, "image_size"),
+        (lambda: {"image_size": 7}, "^image_size=7: must be"),
         (lambda: {"seed": "x"}, "seed"),
     ],
 )  # fmt: skip
