@@ -189,11 +189,13 @@ def _nested(value: Any) -> str:
 
 
 def attack_names(attacks: Sequence[str] | None) -> list[str]:
-    """The override that chooses attacks; none for None.
+    """The override that chooses attacks by their names, or ``"all"``; none for None.
 
     Raises:
-        UserError: they are one text.
+        UserError: they are another text.
     """
+    if attacks == "all":
+        return ["attack=all"]
     if isinstance(attacks, str):
         raise UserError(f"attacks={attacks}: is one text; give a list, [{attacks!r}]")
     return [] if attacks is None else [f"attack.names=[{','.join(attacks)}]"]

@@ -99,7 +99,8 @@ class Comparison:
         """Write the page, or a folder with all files of the task; as :meth:`Audit.report`."""
         return write_report(path, self._write_report)
 
-    def _write_report(self, folder: Path) -> Path:
+    def _write_report(self, folder: Path, alone: bool) -> Path:
         pictures = draw(self._found)
-        words.write_files(self._found, pictures, folder)
-        return write_page("compare", words.page(self._found, pictures), folder)
+        if not alone:
+            words.write_files(self._found, pictures, folder)
+        return write_page("compare", words.page(self._found, pictures), folder, alone=alone)

@@ -110,7 +110,8 @@ class Scores:
         """Write the page, or a folder with all files of ``task=score``; as :meth:`Audit.report`."""
         return write_report(path, self._write_report)
 
-    def _write_report(self, folder: Path) -> Path:
+    def _write_report(self, folder: Path, alone: bool) -> Path:
         pictures = reporting.draw(self._found)
-        reporting.write_files(self._found, pictures, folder)
-        return write_scores_html(self._found, pictures, folder)
+        if not alone:
+            reporting.write_files(self._found, pictures, folder)
+        return write_scores_html(self._found, pictures, folder, alone=alone)

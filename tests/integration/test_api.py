@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import mia_lab
 from mia_lab import UserError, audit, compare, difficulty_scores, score
+from mia_lab.config.compose import composed
 from support import Command
 
 FEW = ("evaluation.permutations=20", "trainer.accelerator=cpu", "trainer.threads=1")
@@ -154,11 +155,65 @@ def test_tables_of_an_audit(found: mia_lab.Audit) -> None:
     assert found.summary in repr(found).replace("\n", " ")
 
 
+def test_a_perceptual_attack_on_a_module(folder: Path, found: mia_lab.Audit) -> None:
+    both = audit(
+        Brighter(), **images(folder), attacks=["perceptual", "reconstruction"], overrides=FEW
+    )
+    assert [*both.table().index[:2]] == ["perceptual", "reconstruction"]
+    errors = both.scores["perceptual_error"]
+    assert errors.between(0, 2).all()
+    assert errors.nunique() == 2 * N
+    wanted = found.scores["reconstruction_error"]
+    pd.testing.assert_series_equal(both.scores["reconstruction_error"], wanted)
+
+
+def test_all_attacks_on_a_module(folder: Path) -> None:
+    """Reference victims are trained, half of them with each auxiliary."""
+    settings = (
+        "+victim@reference.victim=pix2pix", "demo_epochs=1", "reference.victim.epochs=1",
+        "reference.victim.width=4", "reference.victim.discriminator_width=4", "reference.count=4",
+        "attack.available.shadow.epochs=1", "query.repeats=1",
+    )  # fmt: skip
+    names = [*composed().attack.available]
+    all_found = audit(
+        Brighter(), **images(folder), auxiliaries=(small(20, 3, 32, 32), small(20, 3, 32, 32)),
+        attacks="all", overrides=[*FEW, *settings],
+    )  # fmt: skip
+    assert [*all_found.table().index[: len(names)]] == names
+    assert all_found.table()["auc"][:"learned"].between(0, 1).all()
+    assert np.isfinite(all_found.scores[[f"{name}_error" for name in names]]).all(axis=None)
+
+
+def test_a_backbone_is_a_choice_or_a_network_of_timm(folder: Path) -> None:
+    x, y = arrays(folder, "unseen")
+    given: dict[str, Any] = {"x": x[:3], "y": y[:3]}
+    plain = difficulty_scores(**given, overrides=FEW)
+    chosen = difficulty_scores(**given, overrides=FEW, backbone="efficientnet_lite0")
+    assert chosen.tolist() == plain.tolist()
+    weights = [*FEW, "backbone.weights=random"]
+    other = difficulty_scores(**given, overrides=weights, backbone="test_resnet")
+    by_overrides = ["backbone=timm", "backbone.name=test_resnet", *weights]
+    assert other.tolist() == difficulty_scores(**given, overrides=by_overrides).tolist()
+    assert (other != plain).all()
+
+
+def test_a_changed_table_does_not_change_the_audit(found: mia_lab.Audit) -> None:
+    for table in (lambda: found.table(), lambda: found.scores, lambda: found.roc):
+        before = table().copy()
+        changed = table()
+        changed.iloc[:, -1] = changed.iloc[0, -1]
+        del changed[changed.columns[0]]
+        pd.testing.assert_frame_equal(table(), before)
+
+
 def test_a_page_alone(found: mia_lab.Audit, tmp_path: Path) -> None:
     path = found.report(tmp_path / "pages/audit.html")
     assert path == tmp_path / "pages/audit.html"
     assert [*path.parent.iterdir()] == [path]
-    assert "Most exposed members" in path.read_text()
+    page = path.read_text()
+    assert "Most exposed members" in page
+    assert "beside this page" not in page
+    assert "beside this page" in found.report(tmp_path / "all").read_text()
 
 
 def test_the_model_and_the_threads_are_left_as_they_were(folder: Path) -> None:
@@ -192,7 +247,8 @@ def test_candidates_are_scored(folder: Path) -> None:
     table = scored.table()
     assert set(table["reconstruction_decision"]) == {"member"}
     assert table["reconstruction_p_value"].to_numpy() == pytest.approx(1 / (N + 1))
-    assert scored.report(folder / "scored").is_file()
+    assert "scores.csv beside" in scored.report(folder / "scored").read_text()
+    assert "scores.csv beside" not in scored.report(folder / "scored.html").read_text()
     assert "<table" in scored._repr_html_()
     for change, said in (
         ({"fpr": 0.01}, "^fpr=0.01: .* at least 99 auxiliaries, or a higher fpr$"),
@@ -231,7 +287,8 @@ def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path)
         assert table.loc[(name, "membership"), "auc"] == one.table().loc["membership", "auc"]
     assert together.tests()["p_value"].notna().any()
     assert together.report(tmp_path / "page").is_file()
-    assert "arrays custom, 32 px" in (tmp_path / "page/report.html").read_text()
+    assert "paired.csv beside this page" in (tmp_path / "page/report.html").read_text()
+    assert "beside this page" not in together.report(tmp_path / "alone.html").read_text()
     wrong: dict[str, Any] = {
         "takes two at least, not 1": {"one": found},
         "give names": [found, plain],
