@@ -23,7 +23,7 @@ OF_IMAGES = (
     (r" \(see data\.[^)]*\)", ""),
     (r"\b(set data\.\w+_channels=.*), or convert them", r"convert them, or of folders \1"),
     (r"\bdata\.root=(?=.*: no such folder)", ""),
-    (r"; set data\.root, .*", "; data.layout, an override, says how its pictures lie"),
+    (r"; set data\.root, [^)]*\)", "; data.layout, an override, says how its pictures lie"),
 )
 """Words on where images are, where arguments give the images: patterns and what stands for them."""
 

@@ -25,7 +25,7 @@ from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
 from mia_lab.config.signature import signature_of
 from mia_lab.data.manifest import names_files
-from mia_lab.errors import UserError, nearest
+from mia_lab.errors import UserError, nearest, nearest_folder
 
 
 def check(config: Config) -> None:
@@ -126,7 +126,9 @@ def _check_collect(config: Config) -> None:
         )
     sweep = Path(config.collect.dir)
     if not sweep.is_dir():
-        raise UserError(f"collect.dir={sweep}: no such folder; give that of a sweep")
+        raise UserError(
+            f"collect.dir={sweep}: no such folder; give that of a sweep{nearest_folder(sweep)}"
+        )
     if not any(p.is_dir() and p.name.isdecimal() for p in sweep.iterdir()):
         raise UserError(
             f"collect.dir={sweep}: holds no points of a sweep, which are folders named 0, 1, ...; "
@@ -236,7 +238,7 @@ def _check_root(key: str, data: Data) -> None:
             f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
             f"{data.name}/, or give {key}.root=DIR"
         )
-    raise UserError(f"{key}.root={data.root}: no such folder")
+    raise UserError(f"{key}.root={data.root}: no such folder{nearest_folder(Path(data.root))}")
 
 
 def _check_assignment(config: Config) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,10 @@ def check_finished(key: str, folder: Path) -> None:
         UserError: a file of an audit is missing.
     """
     if not folder.is_dir():
-        raise UserError(f"{key}={folder}: no such folder; name folders of finished audits")
+        raise UserError(
+            f"{key}={folder}: no such folder; name folders of finished audits"
+            f"{nearest_folder(folder)}"
+        )
     for file, other in (("metrics.json", ""), ("scores.csv", "scores.parquet"), ("split.csv", "")):
         if not (folder / file).is_file() and not (other and (folder / other).is_file()):
             raise UserError(
