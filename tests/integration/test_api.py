@@ -288,7 +288,10 @@ def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path)
     assert together.tests()["p_value"].notna().any()
     assert together.report(tmp_path / "page").is_file()
     assert "paired.csv beside this page" in (tmp_path / "page/report.html").read_text()
-    assert "beside this page" not in together.report(tmp_path / "alone.html").read_text()
+    both = compare({"brighter": found, "plain": plain}).report(tmp_path / "alone.html").read_text()
+    assert both.count("arrays, 32 px") == 2  # title and heading
+    assert "beside this page" not in both
+    assert ">Runs<" not in both
     wrong: dict[str, Any] = {
         "takes two at least, not 1": {"one": found},
         "give names": [found, plain],
@@ -356,6 +359,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"victim": lambda x: x[:, :1]}, "size and channels for each .* 3 channels$"),
         (lambda: {"victim": "model.onnx"}, "^victim=model.onnx: no such file"),
         (lambda: {"attacks": ["membershp"]}, "^attacks=membershp: must be"),
+        (lambda: {"attacks": ["recon"]}, 'did you mean "reconstruction"'),
         (lambda: {"attacks": ["quantile"]}, "there are 0; give more auxiliaries$"),
         (lambda: {"members": [*PAIRS]}, r"list of two arrays .* give a tuple \(x, y\)"),
         (lambda: {"members": (3, 4)}, "members: is a int; give arrays"),
@@ -395,6 +399,24 @@ def test_lists_of_inputs_and_targets_are_pairs_row_by_row() -> None:
     x, y = PAIRS
     once, again = difficulty_scores(x, y), difficulty_scores([*x], [*y])
     np.testing.assert_array_equal(once, again)
+
+
+def test_folders_of_the_same_name(folder: Path, tmp_path: Path) -> None:
+    """Ids begin with the role; the pictures and the numbers are the same."""
+    for part, parent in (("seen", "a"), ("unseen", "b")):
+        shutil.copytree(folder / "pairs" / part, tmp_path / parent / "images")
+    given: dict[str, Any] = {"image_size": 32, "overrides": FEW, "difficulty": "none"}
+    given |= {"attacks": ["reconstruction"]}
+    plain = audit(Brighter(), folder / "pairs/seen", folder / "pairs/unseen", **given).scores
+    same = audit(Brighter(), tmp_path / "a/images", tmp_path / "b/images", **given).scores
+    assert {name.rpartition("/")[0] for name in same.index} == {
+        "member/images", "nonmember/images"
+    }  # fmt: skip
+    renamed = same.rename(lambda name: name.replace("nonmember/images", "unseen"))
+    renamed = renamed.rename(lambda name: name.replace("member/images", "seen"))
+    pd.testing.assert_frame_equal(renamed.sort_index(), plain.sort_index())
+    with pytest.raises(UserError, match="are the same pair"):
+        audit(Brighter(), tmp_path / "a/images", tmp_path / "a/images", **given)
 
 
 def test_a_choice_of_data_says_how_folders_are_read(folder: Path) -> None:
