@@ -34,7 +34,7 @@ myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-nb_output_stderr = "remove"  # progress bars
+nb_output_stderr = "remove"  # without a terminal, each step of an audit prints a line
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

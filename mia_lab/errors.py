@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+
+SHORTEST = 3
+"""Fewest characters of a name that :func:`nearest` completes."""
 
 
 class UserError(Exception):
@@ -97,6 +101,8 @@ def one_line(text: str, longest: int = 200) -> str:
 def nearest(name: str, choices: Iterable[str]) -> str:
     """What follows "unknown name" in a message: the choice that is most like it, if one is.
 
+    The only choice that begins with the name is like it, however long it is.
+
     Args:
         name: what was given.
         choices: what there is.
@@ -104,12 +110,27 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     Example:
         >>> nearest("Pix2pixx", ["pix2pix", "unet"])
         '; did you mean "pix2pix"?'
+        >>> nearest("pix", ["pix2pix", "unet"])
+        '; did you mean "pix2pix"?'
         >>> nearest("identity", ["pix2pix", "unet"])
         ''
     """
     plain = {choice.casefold(): choice for choice in choices}
-    found = difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=0.65)
+    start = name.casefold()
+    found = difflib.get_close_matches(start, plain, n=1, cutoff=0.65)
+    begun = [choice for choice in plain if choice.startswith(start)]
+    if not found and len(begun) == 1 and len(start) >= SHORTEST:
+        found = begun
     return f'; did you mean "{plain[found[0]]}"?' if found else ""
+
+
+def nearest_folder(folder: Path) -> str:
+    """What follows "no such folder" in a message: the name beside it that is most like its own."""
+    try:
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+        return nearest(folder.name, beside)
+    except OSError:  # its parent is missing, too, or cannot be read
+        return ""
 
 
 def listed(items: Iterable[object], most: int = 30) -> str:

@@ -119,20 +119,20 @@ def described(size: int | Sequence[int]) -> str:
     return f"{width} px" if width == height else f"{width} x {height} px"
 
 
-def _ranges(spans: list[Any]) -> list[Any]:
+def _ranges(spans: Any) -> Any:
     try:
         for low, high in filter(None, both_ranges(spans)):
             if not -LARGEST <= low < high <= LARGEST:
                 raise ValueError
     except (TypeError, ValueError):
         raise ValueError(
-            "must be [low, high], low below high, or such a range of the input and one of the "
-            "target, [[low, high], [low, high]]"
+            "must be [low, high], low below high, such as [0, 255], or such a range of the input "
+            "and one of the target, [[low, high], [low, high]]"
         ) from None
     return spans
 
 
-ValueRanges = Annotated[list[Any], AfterValidator(_ranges)]
+ValueRanges = Annotated[list[Any], BeforeValidator(_ranges)]
 """The values that mean 0 and 1: [low, high], or one such range, or None, of the input and one of
 the target."""
 

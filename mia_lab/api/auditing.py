@@ -64,8 +64,9 @@ def audit(
             ``torch.utils.data.Dataset`` of pairs; or a folder, ``"pairs/train"``.
         nonmembers: images that it was not trained on, of the same kind.
         auxiliaries: further images that it was not trained on. They set the thresholds.
-        attacks: names of attacks, see the key ``attack.available``. None: reconstruction and
-            membership, or as the overrides choose.
+        attacks: names of attacks, see the key ``attack.available``; or ``"all"``, which takes
+            auxiliaries and reference victims. None: reconstruction and membership, or as the
+            overrides choose.
         difficulty: one of the choices of ``difficulty=``. None: ``single_image``.
         backbone: one of the choices of ``backbone=``, or the name of a network of timm.
         image_size: images are resized to this side, or (width, height), in pixels. None: the size
@@ -143,11 +144,12 @@ class Audit:
         """One row per attack and blind baseline: AUC, rates and excess. The index is the name."""
         return audit_frames(self._found)["attacks"].set_index("attack")
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """One row per candidate: ``is_member``, each attack's error, difficulty, probabilities.
 
-        A low error means "probably a member". The index is the image's id.
+        A low error means "probably a member". The index is the image's id. As every table of an
+        audit, it is a new one each time.
         """
         return score_frame(self._found).set_index("id")
 
@@ -176,7 +178,7 @@ class Audit:
         """Whether ``fail_if`` holds, if an override gives one; else None."""
         return None if self._found.gate is None else self._found.gate.failed
 
-    @cached_property
+    @property
     def roc(self) -> pd.DataFrame:
         """All points of all ROC curves: ``attack``, ``fpr``, ``tpr``, ``threshold``.
 
@@ -197,9 +199,10 @@ class Audit:
         """
         return write_report(path, self._write_report)
 
-    def _write_report(self, folder: Path) -> Path:
-        self.write_run(folder, self._pictures)
-        return write_html(self._found, self._pictures, folder)
+    def _write_report(self, folder: Path, alone: bool) -> Path:
+        if not alone:
+            self.write_run(folder, self._pictures)
+        return write_html(self._found, self._pictures, folder, alone=alone)
 
     def write_run(self, folder: Path, pictures: Sequence[Picture] = ()) -> None:
         """Write the files that the command writes into a run's folder, except the page."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mia_lab.api.arguments import ARGUMENTS, named
 from mia_lab.api.held import held, thing
 from mia_lab.api.images import Images, JoinedPairs, check_unread, data_choice, joined
 from mia_lab.api.victims import Victim, called, victim_overrides
@@ -25,11 +26,7 @@ STATED = {
     "until": "a function of the API ends with its result; leave it out",
     "tracking": "W&B tracks commands only; leave it out",
     "tracking.mode": "W&B tracks commands only; leave it out",
-    "attack.names": "give them as the argument attacks",
-    "score.fpr": "give it as the argument fpr",
-    "seed": "give it as the argument seed",
-    "data.image_size": "give it as the argument image_size",
-    "paths.outputs": "give it as the argument folder",
+    **{key: f"give the argument {argument} instead" for key, argument in ARGUMENTS.items()},
 }
 """Keys that arguments state, or that a call has no use for, and what to do instead."""
 
@@ -95,7 +92,7 @@ def call(
     """
     threads = torch.get_num_threads()
     given = {role: (name, some) for role, (name, some) in images.items() if some is not None}
-    with ExitStack() as stack:
+    with named(images=bool(given)), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mia_lab-")))
         root = folder if settings.folder is None else Path(settings.folder).expanduser()
         overrides = [
@@ -192,11 +189,13 @@ def _nested(value: Any) -> str:
 
 
 def attack_names(attacks: Sequence[str] | None) -> list[str]:
-    """The override that chooses attacks; none for None.
+    """The override that chooses attacks by their names, or ``"all"``; none for None.
 
     Raises:
-        UserError: they are one text.
+        UserError: they are another text.
     """
+    if attacks == "all":
+        return ["attack=all"]
     if isinstance(attacks, str):
         raise UserError(f"attacks={attacks}: is one text; give a list, [{attacks!r}]")
     return [] if attacks is None else [f"attack.names=[{','.join(attacks)}]"]

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mia_lab.api.auditing import Audit
 from mia_lab.api.pages import write_report
+from mia_lab.config.run_folders import check_finished
 from mia_lab.errors import UserError
 from mia_lab.evaluation.finished import RunComparison
 from mia_lab.reporting.comparison import words
@@ -43,6 +45,8 @@ def compare(audits: Mapping[str, Audit | str | Path]) -> Comparison:
     """
     if not isinstance(audits, Mapping):
         raise UserError(f"audits: is a {type(audits).__name__}; give names, {{'name': audit, ...}}")
+    if len(audits) < 2:
+        raise UserError(f"audits: a comparison takes two at least, not {len(audits)}")
     with tempfile.TemporaryDirectory(prefix="mia_lab-") as temporary:
         folders = {}
         for number, (name, run) in enumerate(audits.items()):
@@ -50,10 +54,19 @@ def compare(audits: Mapping[str, Audit | str | Path]) -> Comparison:
                 folders[name] = Path(temporary, str(number))
                 run.write_run(folders[name])
             else:
-                folders[name] = Path(run).expanduser()
+                folders[name] = _folder(name, run)
         found = compared("comparison", folders)
     runs = (replace(r, folder="") if isinstance(audits[r.label], Audit) else r for r in found.runs)
     return Comparison(replace(found, runs=tuple(runs)))
+
+
+def _folder(name: str, given: Any) -> Path:
+    if not isinstance(given, str | Path):
+        kind = type(given).__name__
+        raise UserError(f"audits: {name} is a {kind}; give an audit, or the folder of one")
+    folder = Path(given).expanduser()
+    check_finished("audits", folder)
+    return folder
 
 
 class Comparison:
@@ -86,7 +99,8 @@ class Comparison:
         """Write the page, or a folder with all files of the task; as :meth:`Audit.report`."""
         return write_report(path, self._write_report)
 
-    def _write_report(self, folder: Path) -> Path:
+    def _write_report(self, folder: Path, alone: bool) -> Path:
         pictures = draw(self._found)
-        words.write_files(self._found, pictures, folder)
-        return write_page("compare", words.page(self._found, pictures), folder)
+        if not alone:
+            words.write_files(self._found, pictures, folder)
+        return write_page("compare", words.page(self._found, pictures), folder, alone=alone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,6 +64,8 @@ class ArrayPairs:
                 f"{name}: is a {type(images).__name__}; give a folder, a tuple "
                 "(inputs, targets) of shape (N, C, H, W), or a list of pairs"
             )
+        if isinstance(images, list) and [getattr(i, "ndim", 0) for i in images] == [4, 4]:
+            raise UserError(f"{name}: is a list of two arrays (N, C, H, W); give a tuple (x, y)")
         self._pairs: Sequence[Any] = images
         if isinstance(images, tuple):
             self._pairs = _Stacked(name, images)
@@ -124,6 +127,9 @@ class _Stacked(Sequence[tuple[Any, Any]]):
     def __init__(self, name: str, sides: tuple[Any, ...]) -> None:
         if len(sides) != 2 or any(isinstance(side, tuple) for side in sides):
             raise UserError(f"{name}: is a tuple; give (inputs, targets), or a list of pairs")
+        for side in sides:
+            if not hasattr(side, "__len__"):
+                raise UserError(f"{name}: is a {type(side).__name__}; give arrays (N, C, H, W)")
         self._x, self._y = sides
         if len(self._x) != len(self._y):
             raise UserError(
@@ -185,15 +191,15 @@ def _checked(what: str, pixels: NDArray[Any]) -> Picture:
 class JoinedPairs:
     """Several datasets as one; each dataset has a role of its own.
 
+    Where two datasets have an id in common, such as those of the folders ``a/images`` and
+    ``b/images``, all ids begin with the role: ``member/images/0``.
+
     Args:
         parts: the datasets by their role.
 
     Attributes:
         arrays: those of the datasets that are no folders.
         roles: the role of each image, by its id.
-
-    Raises:
-        UserError: an image is in two datasets.
     """
 
     version: ClassVar[int] = 1
@@ -202,16 +208,16 @@ class JoinedPairs:
         self.arrays = tuple(s for s in parts.values() if isinstance(s, ArrayPairs))
         self.roles: dict[str, str] = {}
         self._source: dict[str, PairSource] = {}
+        self._own: dict[str, str] = {}  # ids as the datasets have them
         self._readers: dict[Path, PairSource] = {}
+        own = {role: source.ids("train") for role, source in parts.items()}
+        is_shared = len({*chain.from_iterable(own.values())}) < sum(map(len, own.values()))
         for role, source in parts.items():
-            for image_id in source.ids("train"):
-                if image_id in self.roles:
-                    raise UserError(
-                        f"{image_id}: is both {self.roles[image_id]} and {role}; give folders with "
-                        "other names that do not overlap"
-                    )
+            for own_id in own[role]:
+                image_id = f"{role}/{own_id}" if is_shared else own_id
                 self.roles[image_id] = role
                 self._source[image_id] = source
+                self._own[image_id] = own_id
         self.has_instances = all(getattr(s, "has_instances", False) for s in parts.values())
         matched = [getattr(source, "matched_by", "") for source in parts.values()]
         self.matched_by = "; ".join(dict.fromkeys(filter(None, matched)))
@@ -222,12 +228,13 @@ class JoinedPairs:
         return tuple(sorted(self.roles))
 
     def load(self, image_id: str) -> Pair:
-        return self._source[image_id].load(image_id)
+        return self._source[image_id].load(self._own[image_id])
 
     def files(self, image_id: str) -> Sequence[Path]:
         """The files of one pair; none if it is in memory."""
         source = self._source[image_id]
-        files: Sequence[Path] = source.files(image_id) if hasattr(source, "files") else ()
+        own_id = self._own[image_id]
+        files: Sequence[Path] = source.files(own_id) if hasattr(source, "files") else ()
         self._readers |= dict.fromkeys(files, source)
         return files
 
@@ -241,7 +248,7 @@ class JoinedPairs:
         for source in dict.fromkeys(self._source[image_id] for image_id in ids):
             kind = type(source)
             digest.update(f"{kind.__name__} {getattr(kind, 'version', 1)} ".encode())
-            own = [image_id for image_id in ids if self._source[image_id] is source]
+            own = [self._own[image_id] for image_id in ids if self._source[image_id] is source]
             digest.update(source.fingerprint(own).encode())
         return digest.hexdigest()
 
@@ -257,8 +264,8 @@ def joined(
         sizes_differ: whether arrays may differ in size, because they are resized.
 
     Raises:
-        UserError: folders and arrays are mixed; or an error of :class:`ArrayPairs`,
-            :class:`JoinedPairs` or :class:`~mia_lab.data.pairs.FolderPairs`.
+        UserError: folders and arrays are mixed; or an error of :class:`ArrayPairs` or
+            :class:`~mia_lab.data.pairs.FolderPairs`.
     """
     names = {name: isinstance(given, str | Path) for name, given in images.values()}
     if len({*names.values()}) > 1:

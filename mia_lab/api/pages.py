@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_report(path: str | Path, write: Callable[[Path], Path]) -> Path:
+def write_report(path: str | Path, write: Callable[[Path, bool], Path]) -> Path:
     """Write a report.
 
     Args:
         path: of a page, ``report.html``; or of a folder, which gets all files.
-        write: writes all files into an existing folder, and returns the path of the page.
+        write: writes all files into an existing folder, or the page alone; and returns the path of
+            the page.
 
     Returns:
         The path of the page.
@@ -21,8 +22,8 @@ def write_report(path: str | Path, write: Callable[[Path], Path]) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
         path.mkdir(parents=True, exist_ok=True)
-        return write(path)
+        return write(path, False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mia_lab-") as folder:
-        shutil.copyfile(write(Path(folder)), path)
+        shutil.copyfile(write(Path(folder), True), path)
     return path

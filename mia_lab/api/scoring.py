@@ -67,7 +67,7 @@ def score(
         Role.CANDIDATE.value: ("candidates", candidates),
         Role.AUXILIARY.value: ("auxiliaries", auxiliaries),
     }
-    if candidates is None and auxiliaries is not None:
+    if candidates is None and (auxiliaries is not None or not overrides):
         raise UserError("candidates: give the images in question")
     chosen = *attack_names(attacks), f"score.fpr={fpr}"
     with call("score", settings, images, *chosen, victim=victim, value_range=value_range) as (
@@ -110,7 +110,8 @@ class Scores:
         """Write the page, or a folder with all files of ``task=score``; as :meth:`Audit.report`."""
         return write_report(path, self._write_report)
 
-    def _write_report(self, folder: Path) -> Path:
+    def _write_report(self, folder: Path, alone: bool) -> Path:
         pictures = reporting.draw(self._found)
-        reporting.write_files(self._found, pictures, folder)
-        return write_scores_html(self._found, pictures, folder)
+        if not alone:
+            reporting.write_files(self._found, pictures, folder)
+        return write_scores_html(self._found, pictures, folder, alone=alone)

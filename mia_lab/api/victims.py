@@ -44,7 +44,7 @@ class CalledVictim:
         value_range: the values that stand for 0 and 1 in its inputs and answers, such as [-1, 1].
 
     Raises:
-        UserError: an answer to a query is not an array.
+        UserError: an answer to a query is not an array, or is outside its range.
     """
 
     def __init__(
@@ -66,15 +66,16 @@ class CalledVictim:
                 "(N, C, H, W), such as lambda x: model(x)[0]"
             )
         found = answer.detach().float().cpu()
-        if not found.numel():
+        if not found.numel() or not found.isfinite().all():
             return found
         low, high = float(found.min()), float(found.max())
-        if self._answers == UNIT and low < 0:
+        if not self._answers.contains(low, high):
             raise UserError(
-                f"victim: answers with values from {low:.3g} to {high:.3g}, not in [0, 1]; give "
-                "value_range=(-1, 1) if the model takes and gives [-1, 1]"
+                f"victim: answers with values from {low:.3g} to {high:.3g}, outside "
+                f"{self._answers}; give the values that stand for 0 and 1, such as "
+                "value_range=(-1, 1), or clip the answers"
             )
-        return self._answers.unit(found).float() if self._answers != UNIT else found
+        return self._answers.unit(found).float()
 
     def _asked(self, x: Tensor) -> Any:
         model = self._model

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mia_lab.config import build, kinds
-from mia_lab.config.annotations import check_stated_types
 from mia_lab.config.choices import (
     Assignment,
     Duplicates,
@@ -26,7 +25,7 @@ from mia_lab.config.run_folders import check_runs
 from mia_lab.config.schema import Config, Data
 from mia_lab.config.signature import signature_of
 from mia_lab.data.manifest import names_files
-from mia_lab.errors import UserError, nearest
+from mia_lab.errors import UserError, nearest, nearest_folder
 
 
 def check(config: Config) -> None:
@@ -50,8 +49,6 @@ def check(config: Config) -> None:
 
 def _check_audit(config: Config) -> None:
     _check_names(config)
-    _check_ranges(config, "victim", "defense", "difficulty", "backbone")
-    _check_attack_ranges(config)
     _check_assignment(config)
     _check_reference_count(config)
     _check_dataset(config)
@@ -70,7 +67,6 @@ def _check_audit(config: Config) -> None:
 
 
 def _check_export(config: Config) -> None:
-    _check_ranges(config, "victim")
     _check_dataset(config)
     _check_training(config, _check_victim(config))
     if config.query.mode is QueryMode.train:
@@ -86,8 +82,6 @@ def _check_score(config: Config) -> None:
             "give data.protocol=manifest and data.manifest=FILE.csv with a column id"
         )
     _check_names(config)
-    _check_ranges(config, "victim", "defense", "difficulty", "backbone")
-    _check_attack_ranges(config)
     _check_reference_count(config)
     _check_dataset(config)
     victim = _check_victim(config)
@@ -107,7 +101,6 @@ def _check_score(config: Config) -> None:
 
 
 def _check_difficulty_task(config: Config) -> None:
-    _check_ranges(config, "difficulty", "backbone")
     _check_dataset(config)
     difficulty = _check_difficulty(config)
     if kinds.needs_references(difficulty):
@@ -133,7 +126,9 @@ def _check_collect(config: Config) -> None:
         )
     sweep = Path(config.collect.dir)
     if not sweep.is_dir():
-        raise UserError(f"collect.dir={sweep}: no such folder; give that of a sweep")
+        raise UserError(
+            f"collect.dir={sweep}: no such folder; give that of a sweep{nearest_folder(sweep)}"
+        )
     if not any(p.is_dir() and p.name.isdecimal() for p in sweep.iterdir()):
         raise UserError(
             f"collect.dir={sweep}: holds no points of a sweep, which are folders named 0, 1, ...; "
@@ -166,39 +161,6 @@ TASKS: dict[Task, Callable[[Config], None]] = {
     Task.collect: _check_collect,
     Task.store: _check_store,
 }
-
-
-# Before PyTorch is imported
-
-
-def _check_ranges(config: Config, *sections: str) -> None:
-    """Types and ranges of components of this package; their signatures are checked later."""
-    if "difficulty" in sections:
-        build.grid(config)  # a section of its own
-    for section in sections:
-        check_stated_types(section, getattr(config, section))
-
-
-def _check_attack_ranges(config: Config) -> None:
-    for name in config.attack.names:
-        check_stated_types(f"attack.available.{name}", config.attack.available[name])
-    if config.reference.victim is not None:
-        check_stated_types("reference.victim", config.reference.victim)
-
-
-def _check_names(config: Config) -> None:
-    """The names of attacks."""
-    attack = config.attack
-    if not attack.names:
-        raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
-    for name in attack.names:
-        if name not in attack.available:
-            raise UserError(
-                f"attack.names={name}: must be one of {', '.join(attack.available)}"
-                f"{nearest(name, attack.available)}"
-            )
-    if len(set(attack.names)) < len(attack.names):
-        raise UserError(f"attack.names={attack.names}: names an attack twice")
 
 
 # Data
@@ -276,7 +238,7 @@ def _check_root(key: str, data: Data) -> None:
             f"{key}.source=folder: where? Set MIA_LAB_DATA to the folder that holds "
             f"{data.name}/, or give {key}.root=DIR"
         )
-    raise UserError(f"{key}.root={data.root}: no such folder")
+    raise UserError(f"{key}.root={data.root}: no such folder{nearest_folder(Path(data.root))}")
 
 
 def _check_assignment(config: Config) -> None:
@@ -380,6 +342,21 @@ def _check_reference(config: Config) -> None:
 
 
 # Attacks, difficulty and verdict
+
+
+def _check_names(config: Config) -> None:
+    """The names of attacks."""
+    attack = config.attack
+    if not attack.names:
+        raise UserError("attack.names=[]: name at least one attack, such as [reconstruction]")
+    for name in attack.names:
+        if name not in attack.available:
+            raise UserError(
+                f"attack.names={name}: must be one of {', '.join(attack.available)}"
+                f"{nearest(name, attack.available)}"
+            )
+    if len(set(attack.names)) < len(attack.names):
+        raise UserError(f"attack.names={attack.names}: names an attack twice")
 
 
 def _check_difficulty(config: Config) -> Component:

@@ -58,15 +58,15 @@ def composed(*overrides: str) -> Config:
 
 
 def register_resolvers() -> None:
-    """Register the resolvers that ``conf/`` uses."""
+    """Register the resolvers that ``conf/`` uses; OmegaConf keeps them for the whole process."""
     name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:6]}"
-    OmegaConf.register_new_resolver("run_id", lambda: name, replace=True)
-    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
-    OmegaConf.register_new_resolver("dataset_root", _dataset_root, replace=True)
-    OmegaConf.register_new_resolver("pair_layout", _pair_layout, replace=True)
-    OmegaConf.register_new_resolver("drawn", _drawn, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
-    OmegaConf.register_new_resolver("choices", _choices, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.run_id", lambda: name, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.dataset_root", _dataset_root, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.pair_layout", _pair_layout, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.drawn", _drawn, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.sweep_name", _sweep_name, replace=True)
+    OmegaConf.register_new_resolver("mia_lab.choices", _choices, replace=True)
 
 
 def _run_name(task: str, data: str, victim: str) -> str:

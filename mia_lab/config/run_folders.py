@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def check_runs(names: Iterable[str]) -> None:
         )
     seen: dict[Path, Path] = {}
     for folder in folders:
-        _check_finished(folder)
+        check_finished("compare.runs", folder)
         if (twin := seen.setdefault(folder.resolve(), folder)) is not folder:
             also = f", also as {twin}" if str(twin) != str(folder) else ""
             raise UserError(f"compare.runs: names {folder} twice{also}; name each run once")
@@ -58,13 +58,25 @@ def run_folders(names: Iterable[str]) -> list[Path]:
     return found
 
 
-def _check_finished(folder: Path) -> None:
+def check_finished(key: str, folder: Path) -> None:
+    """Refuse a folder that a finished audit has not left.
+
+    Args:
+        key: what names it, for errors.
+        folder: of a run.
+
+    Raises:
+        UserError: a file of an audit is missing.
+    """
     if not folder.is_dir():
-        raise UserError(f"compare.runs={folder}: no such folder; name folders of finished audits")
+        raise UserError(
+            f"{key}={folder}: no such folder; name folders of finished audits"
+            f"{nearest_folder(folder)}"
+        )
     for file, other in (("metrics.json", ""), ("scores.csv", "scores.parquet"), ("split.csv", "")):
         if not (folder / file).is_file() and not (other and (folder / other).is_file()):
             raise UserError(
-                f"compare.runs={folder}: holds no {file}, which task=audit writes when it is done; "
+                f"{key}={folder}: holds no {file}, which an audit writes when it is done; "
                 "run the audit again, or leave the folder out"
             )
 

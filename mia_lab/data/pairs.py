@@ -17,7 +17,7 @@ from mia_lab.data.picture import Picture
 from mia_lab.data.pictures import Matches, matched, passed_over, pictures
 from mia_lab.data.reading import MAX_MEGAPIXELS, REFUSE, Reading, stored
 from mia_lab.data.source import MissingPart, Pair
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest_folder
 from mia_lab.parameters import (
     MIN_SIDE,
     RUNTIME,
@@ -208,7 +208,7 @@ class FolderPairs:
                 raise MissingPart("data.manifest: lists the files of one part")
             found = Matches(self.listed)
         elif self._dirs is None and not self.root.is_dir():
-            raise UserError(f"data.root={self.root}: no such folder")
+            raise UserError(f"data.root={self.root}: no such folder{nearest_folder(self.root)}")
         else:
             if self._dirs and not any((d / self._parts["train"]).is_dir() for d in self._dirs):
                 if subset != "train":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mia_lab.data.reading import ENDINGS
 from mia_lab.data.source import MissingPart
-from mia_lab.errors import UserError, refuse
+from mia_lab.errors import UserError, nearest_folder, refuse
 from mia_lab.store import files_below
 from mia_lab.store.content import is_hidden
 
@@ -67,6 +67,7 @@ def pictures(folder: Path) -> dict[str, Path]:
         raise MissingPart(
             f"{folder}: no such folder; set data.root, data.layout, data.train and data.test "
             "to match your files (data.train='' where they lie in data.root itself)"
+            f"{nearest_folder(folder)}"
         )
     found: dict[str, Path] = {}
     for path in files_below(folder, lambda p: p.suffix.lower() in ENDINGS, hidden=False):

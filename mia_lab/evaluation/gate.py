@@ -49,6 +49,11 @@ def parse(condition: str) -> tuple[str, str, float]:
     except ValueError:
         bound = math.nan
     if found is None or not math.isfinite(bound):
+        if re.search(r"\sand\s|&", condition):
+            raise UserError(
+                f"fail_if={condition}: joins conditions by and, but an audit fails if any of its "
+                "conditions holds; join them by or"
+            )
         raise UserError(
             f"fail_if={condition}: is not a metric, one of {' '.join(COMPARISONS)} and a number; "
             "write fail_if='auc/membership > 0.6', and join several conditions by or"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
+
+FEWEST_SEEDS = 3
+"""Fewest seeds whose spread is told: that of two is 18 standard deviations long."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Mean:
 
     Attributes:
         value: the mean.
-        ci95: Student's interval of the mean; None for a single repeat, and where all values are
+        ci95: Student's interval of the mean; None for too few repeats, and where all values are
             equal: repeats that change nothing say nothing about the spread.
         n: number of repeats.
     """
@@ -27,8 +30,8 @@ class Mean:
 
     @property
     def half_width(self) -> float:
-        """Half the length of the interval; NaN where there is none."""
-        return math.nan if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2
+        """The distance to the farther end of the interval; NaN where there is none."""
+        return math.nan if self.ci95 is None else max(abs(end - self.value) for end in self.ci95)
 
 
 def mean_over_repeats(values: Sequence[float]) -> Mean:
@@ -49,3 +52,19 @@ def mean_over_repeats(values: Sequence[float]) -> Mean:
     mean = float(np.mean(values))
     half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
     return Mean(mean, (mean - half, mean + half), n)
+
+
+def mean_over_seeds(values: Sequence[float], low: float, high: float) -> Mean:
+    """Mean and interval of a measure over the seeds of a sweep, see :func:`mean_over_repeats`.
+
+    Args:
+        values: one of each seed; no interval is given for fewer than :data:`FEWEST_SEEDS`.
+        low, high: the range of the measure, to which the interval is cut.
+
+    Raises:
+        ValueError: no values.
+    """
+    found = mean_over_repeats(values)
+    if found.ci95 is None or found.n < FEWEST_SEEDS:
+        return replace(found, ci95=None)
+    return replace(found, ci95=(max(low, found.ci95[0]), min(high, found.ci95[1])))

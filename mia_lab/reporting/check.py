@@ -41,6 +41,7 @@ def sentences(found: Check) -> dict[str, list[str]]:
         "Data": _data(found),
         "Victim": _victim(victim) if victim else [],
         "Costs": [costs_sentence(victim.costs)] if victim and victim.costs else [],
+        "Not checked": skipped(found),
     }
     return {title: lines for title, lines in sections.items() if lines}
 
@@ -49,8 +50,7 @@ def verdict(found: Check) -> str:
     """Whether an audit can run."""
     if found.obstacles:
         n = found.obstacles
-        first = (*found.problems, *_identical(found))[0]
-        return f"{n} problem{'s keep' if n > 1 else ' keeps'} an audit from running; first: {first}"
+        return f"{n} problem{'s keep' if n > 1 else ' keeps'} an audit from running."
     related = found.victim and found.victim.correspondence
     if related and not related.holds:
         return (
@@ -73,6 +73,20 @@ def _identical(found: Check) -> list[str]:
         "data.duplicates=drop"
         for ids in found.inspection.identical
     ]
+
+
+def skipped(found: Check) -> list[str]:
+    """What was not checked, because of a problem."""
+    lines, victim = [], found.victim
+    if not found.roles:
+        lines.append("Copies in several roles are not looked for, as the roles are not known.")
+    if victim is None:
+        is_read = any(found.inspection.kinds.values())
+        reason = "a problem prevents it" if is_read else "no pair can be read"
+        lines.append(f"The victim is not queried: {reason}.")
+    if found.problems and not (victim and victim.costs):
+        lines.append("Time and disk space are not estimated before the problems are mended.")
+    return lines
 
 
 def _data(found: Check) -> list[str]:
@@ -225,6 +239,7 @@ def content(found: Check) -> dict[str, Any]:
         "doubts": list(seen.doubts),
         "identical": [list(ids) for ids in seen.identical],
         "near_duplicates": [list(pair) for pair in seen.near_duplicates],
+        "skipped": skipped(found),
         "victim": None if victim is None else _victim_content(victim),
         "verdict": verdict(found),
     }

@@ -24,19 +24,22 @@ LISTED = 50
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def write_html(audit: AuditReport, pictures: Iterable[Picture], folder: Path) -> Path:
+def write_html(
+    audit: AuditReport, pictures: Iterable[Picture], folder: Path, *, alone: bool = False
+) -> Path:
     """Write an audit's report into an existing folder.
 
     Args:
         audit: the audit.
         pictures: from :func:`mia_lab.reporting.audit.figures.draw`.
         folder: where to write.
+        alone: whether the page is without the other files of a run, which it names otherwise.
 
     Returns:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    write_file(path, render(audit, pictures))
+    write_file(path, render(audit, pictures, alone=alone))
     return path
 
 
@@ -58,13 +61,15 @@ def write_survey_html(
     return write_page("survey", filled, folder)
 
 
-def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path) -> Path:
+def write_scores_html(
+    found: Scoring, pictures: Iterable[Picture], folder: Path, *, alone: bool = False
+) -> Path:
     """Write the report on candidates into an existing folder.
 
     Args:
         found: the scores and decisions.
         pictures: from :func:`mia_lab.reporting.scores.draw`.
-        folder: where to write.
+        folder, alone: see :func:`write_html`.
 
     Returns:
         The path of ``report.html``.
@@ -75,33 +80,35 @@ def write_scores_html(found: Scoring, pictures: Iterable[Picture], folder: Path)
         "pictures": list(pictures),
         "rows": scores.readable_rows(found, LISTED),
     }
-    return write_page("scores", filled, folder)
+    return write_page("scores", filled, folder, alone=alone)
 
 
-def write_page(template: str, filled: Mapping[str, Any], folder: Path) -> Path:
+def write_page(
+    template: str, filled: Mapping[str, Any], folder: Path, *, alone: bool = False
+) -> Path:
     """Write a page into an existing folder.
 
     Args:
         template: its name, without endings: ``compare``, ``sweep``, ...
         filled: what it is filled with; every text in it is escaped.
-        folder: where to write.
+        folder, alone: see :func:`write_html`.
 
     Returns:
         The path of ``report.html``.
     """
     path = folder / "report.html"
-    write_file(path, render_page(template, filled))
+    write_file(path, render_page(template, filled, alone=alone))
     return path
 
 
-def render_page(template: str, filled: Mapping[str, Any]) -> str:
+def render_page(template: str, filled: Mapping[str, Any], *, alone: bool = False) -> str:
     """A page as one HTML document; see :func:`write_page`."""
-    return _template(f"{template}.html.j2").render(**filled)
+    return _template(f"{template}.html.j2").render(**filled, alone=alone)
 
 
-def render(audit: AuditReport, pictures: Iterable[Picture]) -> str:
+def render(audit: AuditReport, pictures: Iterable[Picture], *, alone: bool = False) -> str:
     """The report as one HTML document; every id and value in it is escaped."""
-    return _template("report.html.j2").render(**content(audit, pictures))
+    return _template("report.html.j2").render(**content(audit, pictures), alone=alone)
 
 
 def _template(name: str) -> Template:

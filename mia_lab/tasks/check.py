@@ -70,7 +70,7 @@ def run(config: Config, folder: Path, group: str) -> None:
         print(verdict)
     end_run(config, page, verdict)
     if checked.obstacles:
-        raise UserError(verdict)
+        raise UserError(f"{verdict.removesuffix('.')}; the report lists what to mend")
 
 
 def _checked(config: Config) -> tuple[Check, Gallery | None]:

@@ -68,16 +68,13 @@ def compared(
 
     Args:
         name: of the comparison.
-        folders: of the audits, by their labels.
+        folders: of the audits, by their labels; two or more.
         common: the settings that the labels leave out.
         command: what reproduces the comparison.
 
     Raises:
-        UserError: there are fewer than two, or a folder is not what an audit of this version leaves
-            behind.
+        UserError: a folder is not what an audit of this version leaves behind.
     """
-    if len(folders) < 2:
-        raise UserError(f"a comparison takes two audits at least, not {len(folders)}")
     clock = Clock()
     with clock("reading"):
         runs = tuple(read_run(folder, label) for label, folder in folders.items())

@@ -24,6 +24,9 @@ from mia_lab.store import Stage, Store
 from mia_lab.store.software import software
 from mia_lab.types import DifficultyTable
 
+UNNAMED = "custom"
+"""The name of data that have no name of their own."""
+
 
 def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, str]:
     """What an audit, or a scoring of candidates, has run."""
@@ -100,9 +103,10 @@ def difficulty_record(config: Config, stages: Sequence[DifficultyStage]) -> dict
 def common_record(config: Config) -> dict[str, str]:
     """What every task that computes has in common."""
     data = config.data
+    name = "" if data.name == UNNAMED else f" {data.name}"
     return {
         "seed": str(config.seed),
-        "data": f"{data.source} {data.name}, {described(data.image_size)}",
+        "data": f"{data.source}{name}, {described(data.image_size)}",
         "difficulty": settings_line(config.difficulty),
     }
 

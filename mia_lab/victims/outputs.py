@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mia_lab.data.pictures import pictures
 from mia_lab.data.reading import MAX_MEGAPIXELS, REFUSE, Reading, decode, opened
-from mia_lab.errors import UserError
+from mia_lab.errors import UserError, nearest_folder
 from mia_lab.parameters import (
     RUNTIME,
     ImageSize,
@@ -89,7 +89,7 @@ class Outputs:
         self._folder = Path(folder)
         self._size = width_height(image_size)
         if not self._folder.is_dir():
-            raise UserError(f"victim.folder={folder}: no such folder")
+            raise UserError(f"victim.folder={folder}: no such folder{nearest_folder(Path(folder))}")
         self._files = pictures(self._folder)
         self._contents = Contents()
         self._out_channels = out_channels

@@ -216,15 +216,15 @@ def _check(answer: object, batch: PairBatch) -> NDArray[np.float32]:
     first = batch.ids[0]
     if not isinstance(answer, Tensor):
         raise UserError(
-            f"victim: answered {first} with a {type(answer).__name__}; its translate() must return "
+            f"victim: answered {first} with a {type(answer).__name__}; an answer must be "
             "a torch.Tensor"
         )
     if answer.shape != batch.y.shape:
         raise UserError(
             f"victim: answered {first} with shape {tuple(answer.shape)}, expected "
-            f"{tuple(batch.y.shape)}; its translate() must return one image of the target's size "
-            "and channels for each input (data.image_size, data.target_channels; its inputs have "
-            f"{batch.condition.shape[1]} channels, data.input_channels)"
+            f"{tuple(batch.y.shape)}; an answer must have one image of the target's size and "
+            f"channels for each input, which has {batch.condition.shape[1]} channels (see "
+            "data.image_size, data.input_channels and data.target_channels)"
         )
     numbers: NDArray[np.float32] = answer.detach().float().cpu().numpy()
     if not np.isfinite(numbers).all():
@@ -234,6 +234,6 @@ def _check(answer: object, batch: PairBatch) -> NDArray[np.float32]:
     if numbers.min() < 0 or numbers.max() > 1:
         raise UserError(
             f"victim: the answer to {first} or its batch is outside [0, 1] ({numbers.min():.9g} to "
-            f"{numbers.max():.9g}); its translate() must return images in [0, 1]"
+            f"{numbers.max():.9g}); answers must be in [0, 1]"
         )
     return numbers

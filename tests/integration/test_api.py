@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import mia_lab
 from mia_lab import UserError, audit, compare, difficulty_scores, score
+from mia_lab.config.compose import composed
 from support import Command
 
 FEW = ("evaluation.permutations=20", "trainer.accelerator=cpu", "trainer.threads=1")
@@ -154,11 +155,65 @@ def test_tables_of_an_audit(found: mia_lab.Audit) -> None:
     assert found.summary in repr(found).replace("\n", " ")
 
 
+def test_a_perceptual_attack_on_a_module(folder: Path, found: mia_lab.Audit) -> None:
+    both = audit(
+        Brighter(), **images(folder), attacks=["perceptual", "reconstruction"], overrides=FEW
+    )
+    assert [*both.table().index[:2]] == ["perceptual", "reconstruction"]
+    errors = both.scores["perceptual_error"]
+    assert errors.between(0, 2).all()
+    assert errors.nunique() == 2 * N
+    wanted = found.scores["reconstruction_error"]
+    pd.testing.assert_series_equal(both.scores["reconstruction_error"], wanted)
+
+
+def test_all_attacks_on_a_module(folder: Path) -> None:
+    """Reference victims are trained, half of them with each auxiliary."""
+    settings = (
+        "+victim@reference.victim=pix2pix", "demo_epochs=1", "reference.victim.epochs=1",
+        "reference.victim.width=4", "reference.victim.discriminator_width=4", "reference.count=4",
+        "attack.available.shadow.epochs=1", "query.repeats=1",
+    )  # fmt: skip
+    names = [*composed().attack.available]
+    all_found = audit(
+        Brighter(), **images(folder), auxiliaries=(small(20, 3, 32, 32), small(20, 3, 32, 32)),
+        attacks="all", overrides=[*FEW, *settings],
+    )  # fmt: skip
+    assert [*all_found.table().index[: len(names)]] == names
+    assert all_found.table()["auc"][:"learned"].between(0, 1).all()
+    assert np.isfinite(all_found.scores[[f"{name}_error" for name in names]]).all(axis=None)
+
+
+def test_a_backbone_is_a_choice_or_a_network_of_timm(folder: Path) -> None:
+    x, y = arrays(folder, "unseen")
+    given: dict[str, Any] = {"x": x[:3], "y": y[:3]}
+    plain = difficulty_scores(**given, overrides=FEW)
+    chosen = difficulty_scores(**given, overrides=FEW, backbone="efficientnet_lite0")
+    assert chosen.tolist() == plain.tolist()
+    weights = [*FEW, "backbone.weights=random"]
+    other = difficulty_scores(**given, overrides=weights, backbone="test_resnet")
+    by_overrides = ["backbone=timm", "backbone.name=test_resnet", *weights]
+    assert other.tolist() == difficulty_scores(**given, overrides=by_overrides).tolist()
+    assert (other != plain).all()
+
+
+def test_a_changed_table_does_not_change_the_audit(found: mia_lab.Audit) -> None:
+    for table in (lambda: found.table(), lambda: found.scores, lambda: found.roc):
+        before = table().copy()
+        changed = table()
+        changed.iloc[:, -1] = changed.iloc[0, -1]
+        del changed[changed.columns[0]]
+        pd.testing.assert_frame_equal(table(), before)
+
+
 def test_a_page_alone(found: mia_lab.Audit, tmp_path: Path) -> None:
     path = found.report(tmp_path / "pages/audit.html")
     assert path == tmp_path / "pages/audit.html"
     assert [*path.parent.iterdir()] == [path]
-    assert "Most exposed members" in path.read_text()
+    page = path.read_text()
+    assert "Most exposed members" in page
+    assert "beside this page" not in page
+    assert "beside this page" in found.report(tmp_path / "all").read_text()
 
 
 def test_the_model_and_the_threads_are_left_as_they_were(folder: Path) -> None:
@@ -192,8 +247,17 @@ def test_candidates_are_scored(folder: Path) -> None:
     table = scored.table()
     assert set(table["reconstruction_decision"]) == {"member"}
     assert table["reconstruction_p_value"].to_numpy() == pytest.approx(1 / (N + 1))
-    assert scored.report(folder / "scored").is_file()
+    assert "scores.csv beside" in scored.report(folder / "scored").read_text()
+    assert "scores.csv beside" not in scored.report(folder / "scored.html").read_text()
     assert "<table" in scored._repr_html_()
+    for change, said in (
+        ({"fpr": 0.01}, "^fpr=0.01: .* at least 99 auxiliaries, or a higher fpr$"),
+        ({"victim": "pix2pix"}, r"score\(\) needs a victim that exists, such as the path of its"),
+        ({"candidates": None, "auxiliaries": None}, "^candidates: give the images"),
+    ):
+        given: dict[str, Any] = {"victim": Brighter(), "candidates": (x, y), "auxiliaries": (x, y)}
+        with pytest.raises(UserError, match=said):
+            score(**given | change)
 
 
 def test_difficulty_is_the_commands(folder: Path) -> None:
@@ -210,6 +274,8 @@ def test_difficulty_is_the_commands(folder: Path) -> None:
     # Another id draws other pixels to hold out.
     assert ours == pytest.approx(expected.to_numpy(), rel=0.1)
     assert difficulty_scores(x, y, overrides=[*FEW, "difficulty.ridge=10"]).tolist() == [*ours]
+    with pytest.raises(UserError, match=r"^x, y: has 10 inputs and 2 targets"):
+        difficulty_scores(x, y[:2])
 
 
 def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path) -> None:
@@ -221,10 +287,20 @@ def test_audits_are_compared(folder: Path, found: mia_lab.Audit, tmp_path: Path)
         assert table.loc[(name, "membership"), "auc"] == one.table().loc["membership", "auc"]
     assert together.tests()["p_value"].notna().any()
     assert together.report(tmp_path / "page").is_file()
-    assert "arrays custom, 32 px" in (tmp_path / "page/report.html").read_text()
-    for wrong, said in (({"one": found}, "takes two audits"), ([found, plain], "give names")):
+    assert "paired.csv beside this page" in (tmp_path / "page/report.html").read_text()
+    both = compare({"brighter": found, "plain": plain}).report(tmp_path / "alone.html").read_text()
+    assert both.count("arrays, 32 px") == 2  # title and heading
+    assert "beside this page" not in both
+    assert ">Runs<" not in both
+    wrong: dict[str, Any] = {
+        "takes two at least, not 1": {"one": found},
+        "give names": [found, plain],
+        "two is a int; give an audit": {"one": found, "two": 2},
+        "^audits=/nowhere: no such folder": {"one": found, "two": "/nowhere"},
+    }
+    for said, given in wrong.items():
         with pytest.raises(UserError, match=said):
-            compare(wrong)  # type: ignore[arg-type]
+            compare(given)
 
 
 def test_results_are_kept_only_in_the_folder_given(folder: Path, tmp_path: Path) -> None:
@@ -259,7 +335,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": []}, "members: has no images"),
         (lambda: {"members": [PAIRS[0][0]]}, "members/0: is no pair"),
         (lambda: {"members": 3}, "members: is a int; give a folder"),
-        (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: .*no such"),
+        (lambda: {"members": "/nowhere/a", "nonmembers": "/b"}, "members=/nowhere/a: /nowhere: no"),
         (lambda: {"nonmembers": Path("/tmp")}, "nonmembers: is a folder, the others are not"),
         (lambda: {"nonmembers": (small(4, 3, 32, 48), small(4, 3, 32, 48))}, "give image_size"),
         (lambda: {"nonmembers": None}, "nonmembers: an audit compares"),
@@ -271,7 +347,7 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"members": [(small(3, 32, 32), small(3, 32, 48))]}, "32 x 32 .* 48 x 32"),
         (lambda: {"victim": ""}, "victim=: is no file"),
         (lambda: {"attacks": "membership"}, r"give a list, \['membership'\]"),
-        (lambda: {"overrides": ["seed=3"]}, "give it as the argument seed"),
+        (lambda: {"overrides": ["seed=3"]}, "give the argument seed instead"),
         (lambda: {"overrides": ["until=split"]}, "until=split: a function of the API"),
         (lambda: {"overrides": ["data.manifest=x"]}, "the images are arguments"),
         (lambda: {"overrides": ["data=facades"]}, "data.direction=BtoA: says how files are read"),
@@ -279,13 +355,25 @@ PAIRS = (small(4, 3, 32, 32), small(4, 3, 32, 32, seed=1))
         (lambda: {"victim": 7}, "victim: is a int; give a function"),
         (lambda: {"victim": lambda x: [x]}, "victim: answers with a list"),
         (lambda: {"victim": lambda x: 2 * x - 1}, r"value_range=\(-1, 1\)"),
-        (lambda: {"victim": lambda x: x[:, :1]}, r"expected \(4, 3, 32, 32\)|shape"),
-        (lambda: {"attacks": ["membershp"]}, "membershp"),
+        (lambda: {"victim": lambda x: 255 * x}, r"to 255, outside \[0,1\]; .*value_range="),
+        (lambda: {"victim": lambda x: x[:, :1]}, "size and channels for each .* 3 channels$"),
+        (lambda: {"victim": "model.onnx"}, "^victim=model.onnx: no such file"),
+        (lambda: {"attacks": ["membershp"]}, "^attacks=membershp: must be"),
+        (lambda: {"attacks": ["recon"]}, 'did you mean "reconstruction"'),
+        (lambda: {"attacks": ["quantile"]}, "there are 0; give more auxiliaries$"),
+        (lambda: {"members": [*PAIRS]}, r"list of two arrays .* give a tuple \(x, y\)"),
+        (lambda: {"members": (3, 4)}, "members: is a int; give arrays"),
+        (lambda: {"nonmembers": PAIRS}, "add the override data.duplicates=drop"),
+        (lambda: {"auxiliaries": (PAIRS[0][:, :1], PAIRS[1])}, "has 1; convert them, or of fo"),
+        (lambda: {"backbone": "resnet1888"}, "^backbone=resnet1888: timm"),
+        (lambda: {"folder": "/proc/x"}, "^folder=/proc/x: cannot be written"),
+        (lambda: {"victim": "pix2pix", "image_size": 48}, "image_size=48; set image_size=64$"),
         (lambda: {"difficulty": "single"}, "single"),
-        (lambda: {"value_range": (1, 0)}, "value_range"),
+        (lambda: {"value_range": (1, 0)}, r"^value_range=\[1, 0\]: must be \[low, high\]"),
+        (lambda: {"value_range": 1}, r"^value_range=1: must be \[low, high\], .*\[0, 255\]"),
         (lambda: {"overrides": ["data.layot=two_folders"]}, "data.layot"),
         (lambda: {"overrides": ["data.direction=BtoA"]}, "BtoA: says how files are read"),
-        (lambda: {"image_size": 7}, "image_size"),
+        (lambda: {"image_size": 7}, "^image_size=7: must be"),
         (lambda: {"seed": "x"}, "seed"),
     ],
 )  # fmt: skip
@@ -311,6 +399,24 @@ def test_lists_of_inputs_and_targets_are_pairs_row_by_row() -> None:
     x, y = PAIRS
     once, again = difficulty_scores(x, y), difficulty_scores([*x], [*y])
     np.testing.assert_array_equal(once, again)
+
+
+def test_folders_of_the_same_name(folder: Path, tmp_path: Path) -> None:
+    """Ids begin with the role; the pictures and the numbers are the same."""
+    for part, parent in (("seen", "a"), ("unseen", "b")):
+        shutil.copytree(folder / "pairs" / part, tmp_path / parent / "images")
+    given: dict[str, Any] = {"image_size": 32, "overrides": FEW, "difficulty": "none"}
+    given |= {"attacks": ["reconstruction"]}
+    plain = audit(Brighter(), folder / "pairs/seen", folder / "pairs/unseen", **given).scores
+    same = audit(Brighter(), tmp_path / "a/images", tmp_path / "b/images", **given).scores
+    assert {name.rpartition("/")[0] for name in same.index} == {
+        "member/images", "nonmember/images"
+    }  # fmt: skip
+    renamed = same.rename(lambda name: name.replace("nonmember/images", "unseen"))
+    renamed = renamed.rename(lambda name: name.replace("member/images", "seen"))
+    pd.testing.assert_frame_equal(renamed.sort_index(), plain.sort_index())
+    with pytest.raises(UserError, match="are the same pair"):
+        audit(Brighter(), tmp_path / "a/images", tmp_path / "a/images", **given)
 
 
 def test_a_choice_of_data_says_how_folders_are_read(folder: Path) -> None:

@@ -147,7 +147,10 @@ def test_all_problems_in_one_pass(leaking: Command, tmp_path: Path) -> None:
     (tmp_path / "data/trainA/07.png").rename(tmp_path / "data/trainA/alone.png")
     ran = command("task=check", *DATA, "data.n_members=6", "data.n_nonmembers=3")
     assert ran.code == 2
-    assert ran.err.startswith("error: 6 problems keep an audit from running; first: data/trainA/al")
+    assert ran.err == (
+        "error: 6 problems keep an audit from running; the report lists what to mend\n"
+    )
+    assert (ran.out + ran.err).count("data/trainA/alone.png") == 1
     assert ran.out.count("(and 1 other likewise)") == 1
     checked = found(command)
     assert [problem.partition(": ")[0] for problem in checked["problems"]] == [
@@ -161,6 +164,10 @@ def test_all_problems_in_one_pass(leaking: Command, tmp_path: Path) -> None:
     assert checked["roles"] == {"member": 6, "nonmember": 3, "auxiliary": 2}
     passed_over = {reason: len(paths) for reason, paths in checked["passed_over"].items()}
     assert passed_over == {"hidden": 1, "no picture (.pdf)": 1, "no picture (.db)": 1}
+    assert checked["skipped"] == [
+        "Time and disk space are not estimated before the problems are mended."
+    ]
+    assert checked["skipped"][0] in ran.out
     assert checked["victim"] == {
         "name": "pix2pix", "correspondence": None, "determinism": None, "levels": None, "costs": {}
     }  # fmt: skip
@@ -197,9 +204,24 @@ def test_problems_of_the_data_do_not_hide_those_of_the_victim(
     without = [v for v in given if v not in ROLES]
     ran = command(*without, "+victim.folder=nowhere", "data.n_members=100")
     assert ran.code == 2, ran.err
+    assert found(command)["skipped"] == [
+        "Copies in several roles are not looked for, as the roles are not known.",
+        "The victim is not queried: a problem prevents it.",
+        "Time and disk space are not estimated before the problems are mended.",
+    ]
     told = " ".join(found(command)["problems"])
     for expected in (data[0], data[4], "nowhere", "data.n_members=100"):
         assert expected in told
+
+
+def test_a_missing_folder_is_told_with_the_nearest_name(leaking: Command) -> None:
+    for given, said in (
+        (("data.root=dat",), 'data.root=dat: no such folder; did you mean "data"?'),
+        (("data.train=trian",), 'itself); did you mean "trainA"?'),
+    ):
+        ran = leaking("task=check", *DATA, *given)
+        assert ran.code == 2
+        assert ran.err.endswith(f"{said}\n")
 
 
 def test_costs_of_a_victim_that_is_trained(leaking: Command) -> None:

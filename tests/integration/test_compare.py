@@ -129,7 +129,7 @@ def test_patterns_parquet_and_no_torch(command: Command) -> None:
         ("compare.runs=[runs/base,none/*]", "none/*: matches no folder"),
         ("compare.runs=[runs/base,runs/other,runs/base]", "names runs/base twice"),
         ("compare.runs=[runs/base,runs/../runs/base]", "twice, also as runs/base"),
-        ("compare.runs=[runs,runs/base]", "runs: holds no metrics.json, which task=audit writes"),
+        ("compare.runs=[runs,runs/base]", "runs: holds no metrics.json, which an audit writes"),
         ("compare.runs=[runs/*] until=split", "until=split stops an audit"),
         ("compare.runs=[runs/*] fail_if='auc/membership > 1'", "which task=compare does not run"),
     ],

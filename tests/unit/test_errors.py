@@ -38,6 +38,8 @@ def test_a_message_is_one_line_that_can_be_printed(name: str, shown: str) -> Non
         ("train_a", '; did you mean "trainA"?'),
         ("ridge", '; did you mean "ridge"?'),
         ("", ""),
+        ("memb", '; did you mean "membership"?'),
+        ("me", ""),
         ("xyz", ""),
     ],
 )

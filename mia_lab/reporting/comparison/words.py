@@ -222,7 +222,7 @@ def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
         "pictures": list(pictures),
         "colours": attack_colours(attacks_of(found)),
         "heads": [*heads, "Excess over best blind baseline"],
-        "about": {run.label: _about(run) for run in found.runs},
+        "about": {run.label: _about(run, len(found.data) > 1) for run in found.runs},
         "cells": {
             run.label: {attack: _cells(run, attack) for attack in run.metrics.attacks}
             for run in found.runs
@@ -233,9 +233,9 @@ def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
     }
 
 
-def _about(run: FinishedRun) -> str:
+def _about(run: FinishedRun, has_data: bool) -> str:
     metrics, record = run.metrics, run.metrics.record
-    parts = [record["data"]] if "data" in record else []
+    parts = [record["data"]] if has_data and "data" in record else []
     parts += [f"seed {record['seed']}"] if "seed" in record else []
     counts = Counts.of(run.split)
     parts.append(f"{counts.members}, {counts.nonmembers}")

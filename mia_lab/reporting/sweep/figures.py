@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mia_lab.evaluation.finished import Setting, Sweep
-from mia_lab.evaluation.repeats import Mean
+from mia_lab.evaluation.repeats import FEWEST_SEEDS, Mean
 from mia_lab.reporting.canvas import INK, Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.frames import records
 from mia_lab.reporting.heatmap import (
@@ -166,7 +166,11 @@ def _repeats(means: Sequence[Mean]) -> list[str]:
     if high == 1:
         return []
     count = str(high) if low == high else f"{low} to {high}"
-    spread = "± 95 % interval" if any(m.ci95 for m in means) else "the same value for all"
+    if any(m.ci95 for m in means):
+        spread = "± 95 % interval"
+    else:
+        few = high < FEWEST_SEEDS
+        spread = "too few for an interval" if few else "the same value for all"
     return [f"mean of {count} seeds, {spread}"]
 
 
@@ -188,12 +192,15 @@ def _curve(sweep: Sweep, axis: str) -> Picture:
     lines = {name: _dots(sweep, axis, name) for name in attacks(sweep)}
     has_means = not is_repeat(axis) and has_repeats(sweep)
     figure = curve_figure(lines, axis, joined=not is_repeat(axis))
-    bars = "over seeds (Student's t)" if has_means else "of each run"
+    has_bars = any(dot.ci95 is not None for dots in lines.values() for dot in dots)
+    bars = "with 95 % intervals of each run"
+    if has_means:
+        bars = "with 95 % intervals over seeds (Student's t)" if has_bars else "means over seeds"
     ends = "; ".join(
         f"{name} from {min(d.value for d in dots):.3f} to {max(d.value for d in dots):.3f}"
         for name, dots in lines.items()
     )
-    title = f"AUC against {_words(axis)}, with 95 % intervals {bars}"
+    title = f"AUC against {_words(axis)}, {bars}"
     return Picture(f"auc-{axis}".replace(".", "_"), title, f"{title}: {ends}.", png(figure))
 
 

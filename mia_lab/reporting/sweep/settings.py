@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mia_lab.evaluation.finished import Setting, Sweep, SweepPoint
-from mia_lab.evaluation.repeats import Mean, mean_over_repeats
+from mia_lab.evaluation.repeats import Mean, mean_over_seeds
 from mia_lab.reporting.frames import records
 from mia_lab.reporting.labels import as_typed, differing_keys, short_key
 
@@ -111,7 +111,7 @@ def settings(sweep: Sweep, attack: str) -> list[Setting]:
             attack=attack,
             at=dict(zip(axes, values, strict=True)),
             points=tuple(row["point"] for row in rows),
-            auc=mean_over_repeats([row["auc"] for row in rows]),
+            auc=mean_over_seeds([row["auc"] for row in rows], 0, 1),
             gain=_mean([row["difference"] for row in rows]),
         )
         for values, rows in cells.items()
@@ -120,7 +120,7 @@ def settings(sweep: Sweep, attack: str) -> list[Setting]:
 
 def _mean(values: Sequence[float | None]) -> Mean | None:
     known = [value for value in values if value is not None]
-    return mean_over_repeats(known) if known else None
+    return mean_over_seeds(known, -1, 1) if known else None
 
 
 def all_settings(sweep: Sweep) -> list[Setting]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mia_lab.errors import listed
 from mia_lab.evaluation.finished import Sweep
-from mia_lab.evaluation.repeats import Mean
+from mia_lab.evaluation.repeats import FEWEST_SEEDS, Mean
 from mia_lab.evaluation.results import Verdict
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.files import write_csv, write_parquet, write_pictures
@@ -138,9 +138,15 @@ def _best_setting(sweep: Sweep) -> list[str]:
 def mean_words(mean: Mean, sign: str = "") -> str:
     """A mean with its interval, if there is one."""
     if mean.ci95 is None:
-        equal = ", the same value for all seeds" if mean.n > 1 else ""
-        return f"{mean.value:{sign}.3f}{equal}"
+        return f"{mean.value:{sign}.3f}{_no_interval(mean)}"
     return interval(mean.value, mean.ci95, sign)
+
+
+def _no_interval(mean: Mean) -> str:
+    if mean.n == 1:
+        return ""
+    few = mean.n < FEWEST_SEEDS
+    return f", {'too few seeds for an interval' if few else 'the same value for all seeds'}"
 
 
 def _usual(sweep: Sweep) -> str:

@@ -404,3 +404,16 @@ def test_a_range_is_two_numbers_or_two_ranges(value: str) -> None:
 @pytest.mark.parametrize("value", ["[-1,1]", "[null,[0,4095]]", "[[0,1],[-5,5.5]]", "null"])
 def test_ranges_of_both_sides(value: str) -> None:
     assert len(both_ranges(composed(f"data.value_range={value}").data.value_range)) == 2
+
+
+def test_resolvers_of_other_programs_are_left_alone() -> None:
+    code = (
+        "from omegaconf import OmegaConf as O\n"
+        "O.register_new_resolver('run_id', lambda: 'theirs')\n"
+        "from mia_lab.config.compose import composed\n"
+        "config = composed()\n"
+        "O.register_new_resolver('choices', lambda: 'theirs')\n"
+        "print(config.name, *O.create(['${run_id:}', '${choices:}']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "facades_pix2pix theirs theirs\n"

@@ -90,10 +90,21 @@ def test_one_of_several_conditions_is_enough(fail_if: str, failed: bool, words: 
     assert [o.value for o in gate.outcomes][:2] == [0.6, gate.outcomes[1].value]
 
 
-@pytest.mark.parametrize("fail_if", ["auc/membership > 0.6 or", "auc/membership > 0.6 and b > 1"])
-def test_conditions_are_joined_by_or(fail_if: str) -> None:
-    with pytest.raises(UserError, match="join several conditions by or"):
+@pytest.mark.parametrize(
+    ("fail_if", "said"),
+    [
+        ("auc/membership > 0.6 or", "join several conditions by or"),
+        ("auc/membership > 0.6 and b > 1", "joins conditions by and, .* join them by or$"),
+        ("auc/membership > 0.6 && b > 1", "joins conditions by and, .* join them by or$"),
+    ],
+)
+def test_conditions_are_joined_by_or(fail_if: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
         check(fail_if, [*NUMBERS])
+
+
+def test_the_name_of_an_attack_may_contain_and() -> None:
+    assert parse("auc/salt and pepper > 0.6")[0] == "auc/salt and pepper"
 
 
 def test_every_condition_is_checked() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mia_lab.evaluation.repeats import mean_over_repeats
+from mia_lab.evaluation.repeats import mean_over_repeats, mean_over_seeds
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -27,6 +27,17 @@ def test_equal_values_have_no_interval() -> None:
     """A seed that changes nothing is no repeat of the experiment."""
     found = mean_over_repeats([0.3819, 0.3819, 0.3819])
     assert (found.value, found.ci95, found.n) == (0.3819, None, 3)
+
+
+def test_seeds_have_an_interval_within_the_range_from_three_on() -> None:
+    values = [0.99, 0.7, 0.98]
+    low, high = mean_over_repeats(values).ci95 or (0.0, 0.0)
+    assert high > 1
+    found = mean_over_seeds(values, 0, 1)
+    assert found.ci95 == (low, 1)
+    assert found.half_width == mean_over_repeats(values).half_width
+    assert mean_over_seeds(values[:2], 0, 1).ci95 is None
+    assert mean_over_seeds([0.1, -0.9, -0.9], -1, 1).ci95 == (-1, pytest.approx(0.867, abs=1e-3))
 
 
 def test_one_run_has_no_interval_and_none_no_mean() -> None:

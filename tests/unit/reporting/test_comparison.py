@@ -112,6 +112,10 @@ def test_the_title_names_the_data_that_were_compared(found: RunComparison, tmp_p
     assert report.title(found) == "Comparison of 3 audits"  # their records do not say it
     page = write_page("compare", report.page(compared, ()), tmp_path).read_text()
     assert "<h1>Comparison of 3 audits: folder maps; folder facades</h1>" in page
+    assert page.count("folder facades") == 3  # in title and heading, and of its run
+    same = dataclasses.replace(found, runs=tuple(_on(run, "maps") for run in found.runs))
+    page = write_page("compare", report.page(same, ()), tmp_path).read_text()
+    assert page.count("folder maps") == 2
 
 
 def _on(run: FinishedRun, data: str) -> FinishedRun:
@@ -181,3 +185,7 @@ def test_the_page_says_it_all_and_escapes(found: RunComparison, tmp_path: Path) 
     assert "roles differ for 80 of 80 candidates" in page
     assert "runs/seed=1" in page
     assert found.runs[0].metrics.command in page
+    assert '<h2 id="time">' in page
+    fast = dataclasses.replace(found, timing_s={"reading": 0.02, "paired tests": 0.01})
+    quick = write_page("compare", report.page(fast, ()), tmp_path).read_text()
+    assert "Seconds in this run" not in quick

@@ -189,8 +189,8 @@ def test_nobody_called_and_no_auxiliaries_are_said(audit: AuditReport, result: A
         return Page(render(changed(audit, decisions=decisions), ())).text
 
     assert (
-        "Set data.n_auxiliary to reserve some: at least 99 for 1 % FPR, 9 for 10 % FPR."
-        in text_with(fixed_threshold={})
+        "(data.n_auxiliary; in Python, the argument auxiliaries): at least 99 for 1 % FPR, "
+        "9 for 10 % FPR." in text_with(fixed_threshold={})
     )
     point = result.decisions["membership"].fixed_threshold["0.1"]
     nobody = dataclasses.replace(point, precision_at_prior=dict.fromkeys(point.precision_at_prior))

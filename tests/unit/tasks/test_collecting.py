@@ -116,6 +116,13 @@ def test_means_over_seeds_are_numpys_and_students(sweep: Path) -> None:
     assert means["reconstruction", "1", "1"]["difference_mean"] == ""
 
 
+def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
+    for seed in range(2):
+        add(tmp_path, seed, area=0.9 + 0.08 * seed, seed=seed)
+    text = report.text(gather(tmp_path))
+    assert "Mean over seeds: 0.940, too few seeds for an interval (n = 2)." in text
+
+
 def test_seeds_that_change_nothing_have_no_interval(tmp_path: Path) -> None:
     for seed in range(3):
         add(tmp_path, seed, area=0.382, seed=seed)
@@ -157,15 +164,19 @@ def test_only_the_first_points_are_printed(sweep: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axis", "values", "seeds"), [("alpha", (0.25, 0.5, 1.0), 2), ("seed", (3, 4, 5), 1)]
+    ("axis", "values", "seeds", "bars"),
+    [
+        ("alpha", (0.25, 0.5, 1.0), 3, "with 95 % intervals over seeds (Student's t)"),
+        ("alpha", (0.25, 0.5, 1.0), 2, "means over seeds"),
+        ("seed", (3, 4, 5), 1, "with 95 % intervals of each run"),
+    ],
 )
-def test_one_axis_is_a_curve(tmp_path: Path, axis: str, values: Any, seeds: int) -> None:
+def test_one_axis_is_a_curve(tmp_path: Path, axis: str, values: Any, seeds: int, bars: str) -> None:
     for number, (value, seed) in enumerate(product(values, range(seeds))):
         add(tmp_path, number, 0.7 + 0.01 * number, **{"seed": seed, axis: value})
     (picture,) = draw(gather(tmp_path))
     assert picture.name == f"auc-{axis}"
-    bars = "over seeds (Student's t)" if seeds > 1 else "of each run"
-    assert picture.title.endswith(f"with 95 % intervals {bars}")
+    assert picture.title == f"AUC against {axis}, {bars}"
 
 
 def test_victims_by_layers_too_and_never_too_many(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset
     ("answer", "message"),
     [
         (lambda x: x[:, :1], r"answered train/000000 with shape \(4, 1, 32, 32\), expected"),
-        (lambda x: x.numpy(), r"with a ndarray; its translate\(\) must return a torch.Tensor"),
+        (lambda x: x.numpy(), r"with a ndarray; an answer must be a torch.Tensor"),
         (lambda x: x * float("nan"), "is not finite"),
         (lambda x: x * 2 - 1, r"is outside \[0, 1\]"),
     ],
