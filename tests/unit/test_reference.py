@@ -109,3 +109,10 @@ def test_entry_of_a_key() -> None:
         ":type: integer or list of integers",
         ":default: `${scale.image_size}` = `64`",
     ]
+
+
+def test_entry_of_the_shard() -> None:
+    shard, *grid = map(entry, difficulty_keys())
+    assert shard.splitlines()[0] == ":::{confval} difficulty.shard"
+    assert "joins the 16 parts" in shard
+    assert len(grid) == 5
