@@ -287,6 +287,8 @@ def small(overrides: Sequence[str]) -> list[str]:
         found.append(text)
     if "attack=all" in overrides:  # the attack quantile needs them
         found.append("data.n_auxiliary=20")
+    if any(override.startswith("difficulty.shard=") for override in overrides):
+        found.append("difficulty.batch_size=1")  # a part takes one batch at least
     return found if any("page=tiny" in one for one in found) else [*found, "+page=tiny"]
 
 

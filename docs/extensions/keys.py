@@ -25,7 +25,8 @@ from sphinx.ext.napoleon import GoogleDocstring
 from mia_lab.config.build import ATTACK_ARGUMENTS
 from mia_lab.config.component import _located
 from mia_lab.config.compose import CONF, register_resolvers
-from mia_lab.config.schema import Config, Section
+from mia_lab.config.schema import Config, Grid, Section
+from mia_lab.config.shards import KEY as SHARD
 from mia_lab.config.signature import signature_of
 from mia_lab.parameters import LARGEST
 from yaml_comments import comments, heading
@@ -118,6 +119,12 @@ def schema_keys(section: type[Section] = Config, prefix: str = "") -> list[Key]:
         type_ = in_words(_json_schema(field.rebuild_annotation()))
         found.append(Key(key, type_, *_default(key), written().get(key, "")))
     return found
+
+
+def difficulty_keys() -> list[Key]:
+    """The keys below ``difficulty`` that no component has: the shard, and those of the grid."""
+    shard = Key(SHARD, "text or null", *_default(SHARD), written()[SHARD])
+    return [shard, *schema_keys(Grid, "difficulty.grid.")]
 
 
 def schema_sections() -> dict[str, type[Section]]:

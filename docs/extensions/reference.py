@@ -22,6 +22,7 @@ from keys import (
     Key,
     attack_choices,
     choices,
+    difficulty_keys,
     in_words,
     schema_keys,
     schema_sections,
@@ -69,6 +70,7 @@ def components() -> str:
     parts = []
     for group, found in groups.items():
         parts += [f"## {group}\n", f"{_sentence(in_markdown(written()[group]))}\n"]
+        parts += [entry(key) for key in difficulty_keys() if group == "difficulty"]
         for choice in found:
             parts += [f"### {choice.name}\n", *_described(choice)]
             for key in choice.keys:

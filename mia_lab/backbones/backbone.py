@@ -63,7 +63,7 @@ class Backbone:
         self.model = model.to(memory_format=torch.channels_last)
         self.device = torch.device("cpu")
         self._folded: nn.Module | None = None
-        self._recorded, self._watched, self._lock = local(), set[str](), Lock()
+        self._recorder, self._watched, self._lock = _Recorder(), set[str](), Lock()
         self.blocks = _blocks(model)
         self._mean = torch.tensor(model.pretrained_cfg["mean"]).reshape(1, 3, 1, 1)
         self._std = torch.tensor(model.pretrained_cfg["std"]).reshape(1, 3, 1, 1)
@@ -161,7 +161,8 @@ class Backbone:
         given = normalised(images, self._mean.to(images), self._std.to(images))
         given = given.contiguous(memory_format=torch.channels_last)
         model: Any = self.model if names else self._without_norms(given)
-        with torch.inference_mode(), self._full_float32(), self._recording(names) as outputs:
+        self._watch(names)
+        with torch.inference_mode(), self._full_float32(), self._recorder.of(names) as outputs:
             maps = model.forward_intermediates(
                 given,
                 indices=[self.blocks[n].index for n in numbers] or [0],
@@ -178,27 +179,14 @@ class Backbone:
                 self._folded = folded(self.model, images[:1], indices)
         return self._folded
 
-    @contextmanager
-    def _recording(self, names: Sequence[str]) -> Iterator[dict[Layer, Tensor]]:
-        """The outputs of modules in this thread, by name."""
+    def _watch(self, names: Sequence[str]) -> None:
+        """Hand the outputs of modules to the recorder, from now on."""
         with self._lock:
             for name in names:
                 if name not in self._watched:
-                    module = self.model.get_submodule(name)
-                    module.register_forward_hook(partial(self._record, name))
+                    hook = partial(self._recorder.record, name)
+                    self.model.get_submodule(name).register_forward_hook(hook)
                     self._watched.add(name)
-        outputs: dict[Layer, Tensor] = {}
-        self._recorded.outputs, self._recorded.names = outputs, names
-        try:
-            yield outputs
-        finally:
-            del self._recorded.outputs, self._recorded.names
-
-    def _record(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if name in getattr(self._recorded, "names", ()):
-            # A copy, because the next module (such as ReLU) may modify the tensor in place.
-            found = output.clone() if isinstance(output, Tensor) else output
-            self._recorded.outputs[name] = found
 
     @contextmanager
     def _full_float32(self) -> Iterator[None]:
@@ -221,6 +209,32 @@ class Backbone:
         ]
         convs = (n for n, m in self.model.named_modules() if isinstance(m, nn.Conv2d))
         return ", ".join([*listed, f"or a module's name, such as {next(convs)}"])
+
+
+class _Recorder(local):
+    """Outputs of modules, by name; each thread has its own."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[Layer, Tensor] = {}
+        self._names: Sequence[str] = ()
+
+    def __deepcopy__(self, memo: object) -> Self:  # with a network, whose hooks call it
+        return self
+
+    @contextmanager
+    def of(self, names: Sequence[str]) -> Iterator[dict[Layer, Tensor]]:
+        """Record some modules in this thread."""
+        self._outputs, self._names = {}, names
+        try:
+            yield self._outputs
+        finally:
+            self._outputs, self._names = {}, ()
+
+    def record(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        """A forward hook, after its first argument."""
+        if name in self._names:
+            # A copy, because the next module (such as ReLU) may modify the tensor in place.
+            self._outputs[name] = output.clone() if isinstance(output, Tensor) else output
 
 
 def fastest_batch(backbone: Backbone) -> int:

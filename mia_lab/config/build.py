@@ -11,6 +11,7 @@ from mia_lab.config import kinds
 from mia_lab.config.choices import InputEncoding
 from mia_lab.config.component import TARGET, Component
 from mia_lab.config.schema import Config, Data, Grid
+from mia_lab.config.shards import Shard
 from mia_lab.config.validation import validated
 from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.source import PairSource
@@ -140,6 +141,21 @@ def grid(config: Config) -> Grid:
     return validated(Grid, config.difficulty.get("grid", empty), "difficulty.grid")
 
 
+def shard(config: Config) -> Shard | None:
+    """The part of the images whose difficulty is scored; None: all of them at once.
+
+    Raises:
+        UserError: it has another form, or there is no such part.
+    """
+    value = config.difficulty.get("shard")
+    return None if value is None else Shard.of(value)
+
+
+def difficulty_settings(config: Config) -> dict[str, Any]:
+    """The settings of the difficulty, without the shard, which is no setting of a score."""
+    return {key: value for key, value in config.difficulty.items() if key != "shard"}
+
+
 def difficulty(config: Config) -> Component:
     """The difficulty under the configured setting, and all layers and penalties of the grid.
 
@@ -148,7 +164,7 @@ def difficulty(config: Config) -> Component:
     Raises:
         UserError: a setting is wrong, or it has no method that gives scores.
     """
-    node = dict(config.difficulty)
+    node = difficulty_settings(config)
     if "grid" in node:
         node["grid"] = grid(config).model_dump(include={"layers", "ridge"})
     found = Component.of("difficulty", node, provided=("backbone", "device"))

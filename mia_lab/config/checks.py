@@ -60,7 +60,7 @@ def _check_audit(config: Config) -> None:
             f"difficulty.grid evaluates the membership attack, which attack.names="
             f"{config.attack.names} leaves out; add membership, or drop the grid"
         )
-    _check_difficulty(config)
+    _check_shard(config, _check_difficulty(config))
     _check_reference(config)
     if config.fail_if is not None:
         _check_fail_if(config, config.fail_if)
@@ -96,7 +96,7 @@ def _check_score(config: Config) -> None:
             "difficulty.grid compares settings by the roles of an audit, and task=score has no "
             "roles; leave it out"
         )
-    _check_difficulty(config)
+    _check_shard(config, _check_difficulty(config))
     _check_reference(config)
 
 
@@ -362,7 +362,24 @@ def _check_names(config: Config) -> None:
 def _check_difficulty(config: Config) -> Component:
     build.backbone(config)
     build.grid_backbones(config)
+    build.shard(config)
     return build.difficulty(config)
+
+
+def _check_shard(config: Config, difficulty: Component) -> None:
+    """Refuse parts where all images are needed, or where the difficulty has no parts."""
+    shard = build.shard(config)
+    if shard is not None and kinds.needs_references(difficulty):
+        raise UserError(
+            f"difficulty.shard={shard}: difficulty={difficulty.name} is the error of reference "
+            "victims, whose answers are not divided into parts; leave it out"
+        )
+    if shard is not None and shard.part is not None:
+        raise UserError(
+            f"difficulty.shard={shard}: is for task=difficulty, and task={config.task.value} needs "
+            f"the scores of all images; set difficulty.shard=all/{shard.count}, which reads the "
+            "parts that are stored and computes the others"
+        )
 
 
 def _check_fail_if(config: Config, condition: str) -> None:

@@ -16,7 +16,7 @@ IGNORED = frozenset(
         *("name", "task", "until", "paths", "demo_epochs", "tracking", "report", "evaluation"),
         *("compare", "collect", "score", "store", "fail_if"),
         *("query.batch_size", "difficulty.batch_size", "difficulty.keep_gb", "difficulty.maps"),
-        *("difficulty.grid", "victim.keep_epochs"),
+        *("difficulty.grid", "difficulty.shard", "victim.keep_epochs"),
         *(
             f"trainer.{key}"
             for key in (

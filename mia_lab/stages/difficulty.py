@@ -38,6 +38,11 @@ class DifficultyStage(Stage[DifficultyTable]):
     name = "difficulty"
     version = 2
 
+    @property
+    def undivided(self) -> DifficultyStage:
+        """The stage that scores all images at once, in which the settings are."""
+        return self
+
     def load(self, folder: Path) -> DifficultyTable:
         return load_table(folder, DifficultyTable)
 

@@ -26,6 +26,7 @@ from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.decisions import DecisionsStage
 from mia_lab.stages.determinism import determinism_stage
 from mia_lab.stages.difficulty import (
+    BATCH_SIZE,
     DifficultyStage,
     MultiImageDifficulty,
     ProbeDifficulty,
@@ -33,6 +34,7 @@ from mia_lab.stages.difficulty import (
 )
 from mia_lab.stages.features import FeaturesStage
 from mia_lab.stages.images import RunImages, SourceReader, run_images
+from mia_lab.stages.joined import JoinedDifficulty
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.probe import Probe
 from mia_lab.stages.reconstructions import Querying, ReconstructionsStage
@@ -153,13 +155,37 @@ def answers_stage(
 def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultyStage, ...]:
     """The difficulties that need no reference model: one for each backbone and side.
 
-    The configured one comes first.
+    They are those of the part that ``difficulty.shard`` names. The configured one comes first.
+
+    Raises:
+        UserError: there are too few images for that many parts.
     """
+    whole, shard = undivided_stages(config, images), build.shard(config)
+    if shard is None:
+        return whole
+    component, batch_size = build.difficulty(config), BATCH_SIZE
+    if not kinds.scores_images(component):
+        batch_size = component.arguments.get("batch_size") or batch_size
+    subsets = [images.subset(ids) for ids in shard.divided(images.ids, batch_size)]
+    if shard.part is not None:
+        return undivided_stages(config, subsets[shard.part - 1])
+    parts = [undivided_stages(config, subset) for subset in subsets]
+    return tuple(
+        JoinedDifficulty(stage, of_parts)
+        for stage, of_parts in zip(whole, zip(*parts, strict=True), strict=True)
+    )
+
+
+def undivided_stages(config: Config, images: PairDataset) -> tuple[DifficultyStage, ...]:
+    """What :func:`difficulty_stages` gives for images that are scored at once."""
     component, backbone = build.difficulty(config), build.backbone(config)
     accelerator, seed = config.trainer.accelerator, config.seed
     if kinds.scores_images(component):
         network = backbone if kinds.needs_backbone(component) else None
         return (WholeImageDifficultyStage(images, component, network, accelerator, seed),)
+    shard, keep_gb = build.shard(config), component.arguments.get("keep_gb")
+    if shard is not None and keep_gb is not None:  # the parts share the room for features
+        component = component.replace(keep_gb=keep_gb / shard.count)
     networks = {str(b.fingerprint()): b for b in (backbone, *build.grid_backbones(config))}
     stages: list[DifficultyStage] = []
     for network in networks.values():

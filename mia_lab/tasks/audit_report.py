@@ -95,7 +95,7 @@ def _dossiers(
 
 def _error_maps(attack: AttackInputs, store: Store, ids: Sequence[str]) -> np.ndarray:
     """Error of the probe at each pixel, float32 (len(ids), G, G); G = 0 without a probe."""
-    configured = attack.difficulty[0]
+    configured = attack.difficulty[0].undivided
     if not isinstance(configured, ProbeDifficulty):
         return np.empty((len(ids), 0, 0), dtype=np.float32)
     return store.result(ErrorMapsStage(configured, tuple(ids))).map

@@ -46,6 +46,8 @@ def run(config: Config, folder: Path, group: str) -> None:
         table = side_by_side([store.result(stage) for stage in stages])
         record = records.common_record(config) | records.software_record(store, stages)
         record |= records.difficulty_record(config, stages)
+        if (shard := build.shard(config)) is not None and shard.part is not None:
+            record["part"] = f"{shard.part} of {shard.count}"
         found = _survey(
             config,
             images,

@@ -14,7 +14,7 @@ from mia_lab.config import build
 from mia_lab.config.schema import Config
 from mia_lab.evaluation.results import Estimated
 from mia_lab.stages.difficulty import ProbeDifficulty
-from mia_lab.stages.graph import RunStages, difficulty_stages
+from mia_lab.stages.graph import RunStages, undivided_stages
 from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Stage, Store
 from mia_lab.types import ADAPTIVE
@@ -34,8 +34,9 @@ def estimate(config: Config, stages: RunStages) -> tuple[Estimated, ...]:
     parts = [_queries(config, stages)]
     if isinstance(stages.victim, TrainedVictim):
         parts.insert(0, _training(config, stages.victim))
-    if stages.attack.difficulty and isinstance(stages.attack.difficulty[0], ProbeDifficulty):
-        parts.append(_difficulty(config, stages, stages.attack.difficulty[0]))
+    for stage in stages.attack.difficulty[:1]:
+        if isinstance(stage.undivided, ProbeDifficulty):
+            parts.append(_difficulty(config, stages, stage.undivided))
     return tuple(parts)
 
 
@@ -81,7 +82,7 @@ def _difficulty(config: Config, stages: RunStages, stage: ProbeDifficulty) -> Es
     scored = stages.images.scored
 
     def some(n: int) -> Stage[Any]:
-        return difficulty_stages(config, scored.subset(scored.ids[:n]))[0]
+        return undivided_stages(config, scored.subset(scored.ids[:n]))[0]
 
     seconds, _ = _slope(some)
     most = 1e9 * float(config.difficulty.get("keep_gb", 0.0))

@@ -87,7 +87,8 @@ def audit_record(config: Config, stages: RunStages, store: Store) -> dict[str, s
 def difficulty_record(config: Config, stages: Sequence[DifficultyStage]) -> dict[str, str]:
     """The networks, with the source and the licence of their weights, and the stages' keys."""
     components = [build.backbone(config)]
-    components += [s.features.probe.backbone for s in stages if isinstance(s, ProbeDifficulty)]
+    settings = [stage.undivided for stage in stages]
+    components += [s.features.probe.backbone for s in settings if isinstance(s, ProbeDifficulty)]
     networks = {c.arguments["name"] + str(c.fingerprint()): c for c in components}
     record: dict[str, str] = {}
     for number, component in enumerate(networks.values(), start=1):
@@ -107,7 +108,7 @@ def common_record(config: Config) -> dict[str, str]:
     return {
         "seed": str(config.seed),
         "data": f"{data.source}{name}, {described(data.image_size)}",
-        "difficulty": settings_line(config.difficulty),
+        "difficulty": settings_line(build.difficulty_settings(config)),
     }
 
 

@@ -12,8 +12,8 @@ from mia_lab.data.source import PairSource, all_ids
 
 
 def surveyed_images(config: Config, source: PairSource) -> PairDataset:
-    """All pairs of a source, or those of the manifest."""
-    ids = all_ids(source)
+    """All pairs of a source, or those of the manifest, in the order of their ids."""
+    ids = tuple(sorted(all_ids(source)))
     if config.data.protocol is Protocol.manifest:
         ids = listed_ids(Path(str(config.data.manifest)), ids)
     # Each pair is read once, so a cache would only take memory.

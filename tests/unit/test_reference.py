@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from keys import Choice, attack_choices, choices, defaults, in_words, schema_keys, source_choices
+from keys import (
+    Choice,
+    attack_choices,
+    choices,
+    defaults,
+    difficulty_keys,
+    in_words,
+    schema_keys,
+    source_choices,
+)
 from mia_lab.config.component import _located
 from mia_lab.config.signature import signature_of
 from reference import described, entry, in_markdown
@@ -33,7 +42,7 @@ def test_every_key_of_the_configuration_is_listed() -> None:
 
 
 def test_every_key_says_what_it_is() -> None:
-    keys = schema_keys() + [key for choice in CHOICES for key in choice.keys]
+    keys = schema_keys() + difficulty_keys() + [key for choice in CHOICES for key in choice.keys]
     assert [key.name for key in keys if not key.meaning] == []
     assert [
         key.name for key in keys if "any value" in key.type and "backbone" not in key.name
@@ -100,3 +109,10 @@ def test_entry_of_a_key() -> None:
         ":type: integer or list of integers",
         ":default: `${scale.image_size}` = `64`",
     ]
+
+
+def test_entry_of_the_shard() -> None:
+    shard, *grid = map(entry, difficulty_keys())
+    assert shard.splitlines()[0] == ":::{confval} difficulty.shard"
+    assert "joins the 16 parts" in shard
+    assert len(grid) == 5
