@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mia_lab.backbones.folding import folded
+from mia_lab.backbones.folding import feature_maps, folded
 from mia_lab.backbones.weights import load_model, state_sha256
 from mia_lab.errors import UserError, nearest
 from mia_lab.parameters import File
@@ -155,21 +155,27 @@ class Backbone:
         return [outputs[layer] for layer in layers]
 
     def _run(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
-        """One forward pass: numbered blocks from timm, named modules through hooks."""
+        """Numbered blocks from the folded network, named modules through hooks of the original.
+
+        So the maps of a block do not depend on what else is asked for.
+        """
         numbers = sorted(layer for layer in layers if isinstance(layer, int))
         names = [layer for layer in layers if isinstance(layer, str)]
         given = normalised(images, self._mean.to(images), self._std.to(images))
         given = given.contiguous(memory_format=torch.channels_last)
-        model: Any = self.model if names else self._without_norms(given)
         self._watch(names)
-        with torch.inference_mode(), self._full_float32(), self._recorder.of(names) as outputs:
-            maps = model.forward_intermediates(
-                given,
-                indices=[self.blocks[n].index for n in numbers] or [0],
-                intermediates_only=True,
-                stop_early=not names,
-            )
-        return outputs | dict(zip(numbers, maps, strict=False))
+        found: dict[Layer, Tensor] = {}
+        with self._full_float32():
+            if numbers:
+                indices = [self.blocks[number].index for number in numbers]
+                maps = feature_maps(self._without_norms(given), given, indices)
+                found.update(zip(numbers, maps, strict=True))
+            if names:
+                with self._recorder.of(names) as outputs, torch.inference_mode():
+                    model: Any = self.model
+                    model.forward_features(given)
+                found.update(outputs)
+        return found
 
     def _without_norms(self, images: Tensor) -> nn.Module:
         """The network with normalisations folded into convolutions: the same maps, sooner."""

@@ -42,7 +42,7 @@ def folded(model: nn.Module, image: Tensor, indices: Sequence[int]) -> nn.Module
         setattr(parent, norm.rpartition(".")[2], _rest(found.get_submodule(norm)))
     if not pairs:
         return model
-    before, after = (_maps(network, image, indices) for network in (model, found))
+    before, after = (feature_maps(network, image, indices) for network in (model, found))
     for old, new in zip(before, after, strict=True):
         if not torch.allclose(old, new, rtol=0, atol=TOLERANCE * float(old.abs().max())):
             log.debug("normalisations stay: without them, the network computes something else")
@@ -104,9 +104,10 @@ def _rest(norm: Any) -> nn.Module:
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
-def _maps(model: Any, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
+def feature_maps(model: Any, images: Tensor, indices: Sequence[int]) -> list[Tensor]:
+    """Some feature maps of a timm model, by ascending indices."""
     with torch.inference_mode():
         found: list[Tensor] = model.forward_intermediates(
-            image, indices=list(indices), intermediates_only=True, stop_early=True
+            images, indices=list(indices), intermediates_only=True, stop_early=True
         )
     return found

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,24 @@ def test_modules_may_be_named_and_mixed_with_blocks(resnet18):
     images = torch.rand(1, 3, 64, 64)
     resnet18.check_layers(["layer2", 1, "bn1"], 64)
     named, block, raw = resnet18.features(images, ["layer2", 1, "bn1"])
-    assert torch.equal(named, resnet18.features(images, [2])[0])
+    torch.testing.assert_close(named, resnet18.features(images, [2])[0], rtol=1e-5, atol=1e-5)
     assert torch.equal(block, resnet18.features(images, [1])[0])
     assert raw.min() < 0, "an in-place ReLU overwrote the module's output"
     assert torch.equal(resnet18.features(images, ["layer2"])[0], named)
-    assert not any(m._forward_hooks for m in resnet18.model.modules())
+    assert list(resnet18._run(images, [1])) == [1], "modules are recorded where they are asked for"
+
+
+def test_threads_record_their_own_modules(resnet18):
+    images, names = torch.rand(16, 3, 64, 64), [["bn1"], ["layer1", 2], ["bn1", "layer2"]]
+    expected = [resnet18.features(images[i : i + 1], names[i % 3]) for i in range(16)]
+
+    def work(i):
+        return resnet18.features(images[i : i + 1], names[i % 3])
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, alone in zip(pool.map(work, range(16)), expected, strict=True):
+            for one, other in zip(found, alone, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_network_is_frozen_and_in_evaluation_mode(resnet18):
