@@ -46,7 +46,8 @@ class Columns:
 
     Attributes:
         native: (h * w, B, r_k) per block, each column shifted by its mean. The shift improves the
-            precision, and changes no prediction, because the intercept absorbs it.
+            precision, and changes no prediction, because the intercept absorbs it. r_k < h * w,
+            as a shifted column has one degree of freedom less; 1 if the block has one pixel.
         upsampling: one operator per block.
     """
 
@@ -86,14 +87,37 @@ def make_columns(factors: Sequence[Tensor], grid_size: int, dtype: torch.dtype) 
         if not varies.all():
             # A constant column holds only rounding errors, which penalty 0 would fit.
             columns *= varies
-        native.append(columns)
+        native.append(_without_null(columns) if columns.shape[-1] == len(columns) > 1 else columns)
         operators.append(upsampling(height, width, grid_size, dtype, factor.device))
     return Columns(tuple(native), tuple(operators))
 
 
-def design_matrix(columns: Columns, blocks: Sequence[int]) -> Tensor:
-    """The upsampled and concatenated columns: (B, P, D); row i * G + j is pixel (i, j)."""
-    full = []
+def design_matrix(
+    columns: Columns, blocks: Sequence[int], image: int, pixels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The upsampled and concatenated columns of one image at some pixels, without columns of zeros.
+
+    Args:
+        columns: columns of B images.
+        blocks: indices of the blocks.
+        image: index of the image.
+        pixels: int64 (n,); pixel i * G + j is in row i and column j of the grid.
+
+    Returns:
+        (n, D'), contiguous by column as LAPACK reads it, and which columns it has: bool (D,).
+    """
+    rows, kept = [], []
     for block in blocks:
-        full.append(columns.upsampling[block](columns.native[block]))
-    return torch.cat(full, dim=-1).transpose(0, 1)
+        native = columns.native[block][:, image]
+        kept.append(native.any(dim=0))
+        rows.append(columns.upsampling[block](native[:, kept[-1]])[pixels].mT)
+    return torch.cat(rows).mT, torch.cat(kept)
+
+
+def _without_null(columns: Tensor) -> Tensor:
+    """As many centred columns as pixels, (s, B, s), as s - 1 columns with the same Gram matrix.
+
+    Centred columns sum to zero, so that one combination of s of them vanishes.
+    """
+    factor: Tensor = torch.linalg.qr(columns.permute(1, 2, 0), mode="r").R
+    return factor[:, :-1].permute(2, 0, 1).contiguous()

@@ -35,6 +35,9 @@ Ridge = float | Literal["auto"]
 CUTOFF = 1e-6
 """Penalty 0 ignores singular values below this share of the largest."""
 
+MARGIN = 1e-3
+"""Share of the cut-off that a bound on singular values leaves for its rounding errors."""
+
 CHUNK = 128
 """Number of columns upsampled at a time; they fit in a processor's cache."""
 
@@ -208,8 +211,11 @@ def fit_least_squares(
     """Fit probes of least norm among those of least squared error: penalty 0, in float64.
 
     The fit uses the singular values of the centred training rows; values up to ``CUTOFF`` times the
-    largest count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. It runs on the CPU, because no
-    GPU library has the solver. The normal equations would not be precise enough.
+    largest count as zero, as in ``scipy.linalg.lstsq(cond=CUTOFF)``. The rows are reduced to a
+    triangle by a QR decomposition. If a bound shows that all its singular values count, the
+    solution is unique, and back substitution gives it; else the decomposition of the triangle into
+    singular values does. The normal equations would not be precise enough. All runs on the CPU,
+    because no GPU library has the solver.
 
     Args:
         columns: columns of B images, in float64.
@@ -221,14 +227,17 @@ def fit_least_squares(
         The fit of L = 1 penalty, with its rank.
     """
     fits = []
-    for image, design in enumerate(design_matrix(columns, blocks)):
-        rows, values = design[train[image]], targets[image, train[image]]
-        column_mean, target_mean = rows.mean(dim=0), values.mean(dim=0)
-        found = torch.linalg.lstsq(
-            (rows - column_mean).cpu(), (values - target_mean).cpu(), rcond=CUTOFF, driver="gelsd"
+    for image, values in enumerate(targets):
+        pixels = train[image].nonzero().squeeze(1)
+        # A column of zeros has no weight in the fit of least norm.
+        rows, kept = design_matrix(columns, blocks, image, pixels)
+        column_mean, target_mean = rows.mean(dim=0), values[pixels].mean(dim=0)
+        solution, rank = _least_norm(
+            rows.sub_(column_mean).cpu(), (values[pixels] - target_mean).cpu()
         )
-        weights = found.solution.to(targets.device)
-        fits.append((weights, target_mean - column_mean @ weights, found.rank))
+        weights = values.new_zeros(len(kept), values.shape[1])
+        weights[kept] = solution.to(values.device)
+        fits.append((weights, target_mean - column_mean @ weights[kept], rank))
     weights, intercept, rank = (torch.stack(part) for part in zip(*fits, strict=True))
     penalty = weights.new_zeros(len(weights), 1)
     return Fit(weights[:, None], intercept[:, None], penalty, rank.to(targets.device))
@@ -255,6 +264,42 @@ def predict(columns: Columns, blocks: Sequence[int], fit: Fit) -> Tensor:
     ]
     total = torch.stack(values).sum(dim=0).reshape(-1, n_images, n_penalties, n_targets)
     return total.permute(1, 2, 0, 3) + fit.intercept[:, :, None]
+
+
+def _least_norm(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The least squares solution of least norm, and the rank, at the cut-off.
+
+    Args:
+        rows: (n, D).
+        values: (n, T).
+
+    Returns:
+        (D, T), and int64 ().
+    """
+    size = rows.shape[1]
+    # The decomposition of both rotates the values, too, without the rotation itself.
+    factor = torch.linalg.qr(torch.cat([rows.mT, values.mT]).mT, mode="r").R
+    triangle, rotated = factor[:size, :size], factor[:size, size:]
+    if _all_count(triangle):
+        solution = torch.linalg.solve_triangular(triangle, rotated, upper=True)
+        return solution, torch.tensor(size)
+    found = torch.linalg.lstsq(triangle, rotated, rcond=CUTOFF, driver="gelsd")
+    return found.solution, found.rank
+
+
+def _all_count(triangle: Tensor) -> bool:
+    """Whether a bound shows all singular values of an upper triangle to be above the cut-off.
+
+    The ratio of the smallest to the largest is at least 1 / (|R| |R^-1|) in Frobenius norms.
+    """
+    rows, size = triangle.shape
+    if size == 0 or rows < size:
+        return size == 0
+    norm, least = triangle.norm(), triangle.diagonal().abs().min()
+    if least <= CUTOFF * norm:  # 1 / least is an entry of the inverse
+        return False
+    inverse_norm = torch.cholesky_inverse(triangle, upper=True).trace().sqrt()
+    return bool(norm * inverse_norm * CUTOFF < 1 - MARGIN)
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:

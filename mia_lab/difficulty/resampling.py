@@ -104,7 +104,7 @@ def _apply(matrix: Tensor, columns: Tensor) -> Tensor:
     flat = columns.flatten(1).contiguous()
     # Into a new tensor: a plain product would fill its result with zeros first, then copy it.
     result = flat.new_empty(matrix.shape[0], flat.shape[1]).addmm_(matrix, flat, beta=0)
-    return result.reshape(-1, *columns.shape[1:])
+    return result.reshape(matrix.shape[0], *columns.shape[1:])
 
 
 @lru_cache(maxsize=64)

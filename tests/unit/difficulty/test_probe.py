@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mia_lab.difficulty.columns import compact_factor, design_matrix
-from mia_lab.difficulty.probe import AUTO_DECADES, AUTO_STEPS
+from mia_lab.difficulty.probe import (
+    AUTO_DECADES,
+    AUTO_STEPS,
+    CUTOFF,
+    _all_count,
+    fit_least_squares,
+)
 from mia_lab.errors import UserError
 from plain import (
     PENALTIES,
@@ -145,22 +152,107 @@ def assert_least_squares(case, blocks):
         assert difference(found[0], wanted) < 1e-6, says
 
 
-@pytest.mark.parametrize(("last", "rank"), [(1e-4, 5), (1e-8, 4)])
-def test_penalty_zero_ignores_what_is_below_the_cutoff(last, rank):
+def with_singular_values(shares, n_channels=9):
+    """(1, C, 12, 12) features whose centred training rows have these shares of the largest."""
     rng = np.random.default_rng(0)
     train = train_pixels("a", 0, 144)
-    left = rng.normal(size=(144, 5))
+    left = rng.normal(size=(144, len(shares)))
     left -= left[train].mean(axis=0)
     orthogonal = left @ np.linalg.inv(np.linalg.qr(left[train]).R)
-    right = np.linalg.qr(rng.normal(size=(9, 9))).Q[:, :5]
-    columns = orthogonal * [1.0, 0.5, 0.1, 0.05, last] @ right.T
-    target = rng.random((1, 2, 12, 12))
-    maps = columns.T.reshape(1, 9, 12, 12)
-    found, ranks = Probe([maps[:, :4], maps[:, 4:]], target, train[None]).least_squares([0, 1])
-    wanted, wanted_rank, singular = least_norm(columns, rows(target[0]), train)
-    assert near_cutoff(singular) == 0
+    right = np.linalg.qr(rng.normal(size=(n_channels, n_channels))).Q[:, : len(shares)]
+    columns = orthogonal * shares @ right.T
+    return columns.T.reshape(1, n_channels, 12, 12), columns, train
+
+
+@pytest.mark.parametrize("more", [0, 4], ids=["as many columns", "more columns than rank"])
+@pytest.mark.parametrize(
+    ("last", "rank"), [(1e-4, 5), (1.01e-6, 5), (1.0001e-6, 5), (0.9999e-6, 4), (1e-8, 4), (0, 4)]
+)
+def test_penalty_zero_ignores_what_is_below_the_cutoff(last, rank, more):
+    maps, columns, train = with_singular_values([1.0, 0.5, 0.1, 0.05, last], 5 + more)
+    target = np.random.default_rng(1).random((1, 2, 12, 12))
+    found, ranks = Probe([maps[:, :3], maps[:, 3:]], target, train[None]).least_squares([0, 1])
+    wanted, wanted_rank, _ = least_norm(columns, rows(target[0]), train)
     assert ranks.tolist() == [wanted_rank] == [rank]
     assert difference(found[0], wanted) < 1e-6
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-4, 4e-6])
+def test_a_triangle_whose_singular_values_all_count_is_solved_without_them(share, monkeypatch):
+    maps, columns, train = with_singular_values([1.0, 0.5, 0.1, 0.05, share], 5)
+    target = np.random.default_rng(1).random((1, 2, 12, 12))
+    wanted, rank, _ = least_norm(columns, rows(target[0]), train)
+    monkeypatch.setattr(torch.linalg, "lstsq", None)  # would raise
+    found, ranks = Probe([maps], target, train[None]).least_squares([0])
+    assert ranks.tolist() == [rank] == [5]
+    assert difference(found[0], wanted) < 1e-9
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.integers(1, 12), st.floats(-8, -3), st.integers(0, 2**32))
+def test_the_bound_never_counts_a_singular_value_below_the_cutoff(size, exponent, seed):
+    rng = np.random.default_rng(seed)
+    shares = np.sort(10 ** rng.uniform(exponent, 0, size=size))
+    left, right = (np.linalg.qr(rng.normal(size=(size, size))).Q for _ in range(2))
+    triangle = np.linalg.qr(left * shares @ right).R
+    if _all_count(torch.from_numpy(triangle)):
+        singular = scipy.linalg.svdvals(triangle)
+        assert singular[-1] > CUTOFF * singular[0]
+
+
+def test_more_columns_than_training_pixels_are_fitted_with_least_norm():
+    rng = np.random.default_rng(0)
+    features, target = rng.normal(size=(1, 90, 9, 9)), rng.random((1, 3, 9, 9))
+    train = train_pixels("a", 0, 81)
+    found, ranks = Probe([features[:, :50], features[:, 50:]], target, train[None]).least_squares(
+        [0, 1]
+    )
+    wanted, rank, _ = least_norm(*plain([features], target, 0), train)
+    assert ranks.tolist() == [rank] == [train.sum() - 1]
+    assert difference(found[0], wanted) < 1e-9
+
+
+def test_copies_of_a_column_share_its_weight():
+    rng = np.random.default_rng(0)
+    once = rng.normal(size=(1, 4, 8, 8))
+    features, target = np.concatenate([once, once[:, :2], once[:, :1]], 1), rng.random((1, 3, 8, 8))
+    train = train_pixels("a", 0, 64)[None]
+    probe = Probe([features], target, train)
+    fit = fit_least_squares(probe.columns, [0], probe.targets, probe.train)
+    weights = fit.weights[0, 0].numpy()
+    assert fit.rank.tolist() == [4]
+    np.testing.assert_allclose(weights[4:], weights[[0, 1, 0]], rtol=1e-9)
+    wanted, _, _ = least_norm(*plain([features], target, 0), train[0])
+    assert difference(probe.least_squares([0])[0][0], wanted) < 1e-9
+
+
+def test_constant_features_predict_the_mean_at_penalty_zero():
+    rng = np.random.default_rng(0)
+    target, train = rng.random((1, 3, 8, 8)), train_pixels("a", 0, 64)
+    features = [np.full((1, 3, 8, 8), 0.25), np.zeros((1, 40, 2, 3)), np.full((1, 9, 3, 3), 1e3)]
+    found, ranks = Probe(features, target, train[None]).least_squares([0, 1, 2])
+    wanted = rows(target[0])[train].mean(axis=0)
+    assert ranks.tolist() == [0]
+    np.testing.assert_allclose(found[0], np.broadcast_to(wanted, (64, 3)), rtol=1e-12)
+
+
+def test_a_block_of_fewer_pixels_than_channels_has_one_column_less_than_pixels():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 30, 3, 4)) + 100
+    target, train = rng.random((2, 3, 9, 9)), np.ones((2, 81), dtype=bool)
+    probe = Probe([features, features[:, :, :1, :1]], target, train)
+    assert [native.shape for native in probe.columns.native] == [(12, 2, 11), (1, 2, 1)]
+    flat = features.reshape(2, 30, 12).transpose(0, 2, 1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    native = probe.columns.native[0].numpy().transpose(1, 0, 2)
+    np.testing.assert_allclose(
+        native @ native.transpose(0, 2, 1), flat @ flat.transpose(0, 2, 1), atol=1e-10
+    )
+    found, ranks = probe.least_squares([0, 1])
+    for i in range(2):
+        wanted, rank, _ = least_norm(upsampled(features[i], 9), rows(target[i]), train[i])
+        assert ranks[i] == rank == 11
+        assert difference(found[i], wanted) < 1e-9
 
 
 def test_penalty_zero_is_the_limit_of_small_penalties(lite0_case):
@@ -192,16 +284,22 @@ def test_factor_of_float32_features_is_made_in_float64():
     assert compact_factor(features[:, :9]).dtype == torch.float32
 
 
-def test_design_matrix_is_the_upsampled_columns_up_to_their_mean():
+def test_design_matrix_is_the_upsampled_columns_that_vary_up_to_their_mean():
     rng = np.random.default_rng(0)
     features = [rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 2, 7, 7))]
+    features[0][1, 2] = 5.0  # of the second image, constant
     probe = Probe(features, rng.random((2, 3, 9, 9)), np.ones((2, 81), dtype=bool))
+    pixels = np.array([0, 7, 8, 40, 80])
     for blocks in ([0], [1], [0, 1], [1, 0]):
-        design = design_matrix(probe.columns, blocks).numpy()
         for i in range(2):
+            design, kept = design_matrix(probe.columns, blocks, i, torch.from_numpy(pixels))
             wanted = np.concatenate([upsampled(features[b][i], 9) for b in blocks], axis=1)
             shift = np.concatenate([features[b][i].mean(axis=(1, 2)) for b in blocks])
-            np.testing.assert_allclose(design[i], wanted - shift, atol=1e-12)
+            assert kept.tolist() == [
+                b == 1 or i == 0 or c != 2 for b in blocks for c in range(3 - b)
+            ]
+            wanted = (wanted - shift)[pixels][:, kept.numpy()]
+            np.testing.assert_allclose(design, wanted, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -210,12 +308,14 @@ def test_normal_equations_are_sums_over_training_pixels(problem):
     features, target, train = problem
     probe = Probe(features, target, train)
     equations, blocks = probe.equations, range(len(features))
-    design = design_matrix(probe.columns, blocks).numpy()
     for i in range(len(target)):
-        columns, values = design[i][train[i]], rows(target[i])[train[i]]
+        pixels = torch.from_numpy(np.flatnonzero(train[i]))
+        design, kept = design_matrix(probe.columns, blocks, i, pixels)
+        columns, values = np.zeros((len(design), len(kept))), rows(target[i])[train[i]]
+        columns[:, kept.numpy()] = design
         mean, target_mean = columns.mean(axis=0), values.mean(axis=0)
         columns, values = columns - mean, values - target_mean
-        scale = 1e-10 * max(1, np.abs(design[i]).max() ** 2) * len(values)
+        scale = 1e-10 * max(1, np.abs(columns).max() ** 2) * len(values)
         for found, wanted in (
             (equations.normal.tril(), np.tril(columns.T @ columns)),
             (equations.cross, columns.T @ values),
