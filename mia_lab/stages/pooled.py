@@ -20,6 +20,9 @@ from mia_lab.stages.probe import backbone_inputs, open_backbone
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFeatures, Floats, PairBatch
 
+POOLED_BATCHES = 4
+"""Pooled images are a third as large as those of the difficulty, so that more fit in a cache."""
+
 BASELINE = "features"
 """The blind baseline that pooled features belong to."""
 
@@ -53,7 +56,7 @@ class PooledStage(Stage[BlindFeatures]):
             return np.concatenate([pool(backbone, side) for side in (batch.x, batch.y)], 1)
 
         with progress_bar("pooling features", len(self.images)) as bar:
-            batches = self.images.batches(fastest_batch(backbone))
+            batches = self.images.batches(POOLED_BATCHES * fastest_batch(backbone))
             for found in on_cores(backbone.device)(pooled, batches):
                 rows.append(found)
                 bar.update(len(found))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from mia_lab.config.choices import Until
@@ -29,6 +29,9 @@ from mia_lab.tasks import common
 from mia_lab.tasks.audit_report import audit_report, training_course
 from mia_lab.tasks.ending import end_run
 from mia_lab.tasks.tracked import make_tracker
+
+if TYPE_CHECKING:  # only trainings need it, and importing it takes seconds
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 

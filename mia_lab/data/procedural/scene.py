@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -89,9 +90,12 @@ class Light:
     color: NDArray[np.float32]
 
 
+@cache
 def pixel_grid() -> tuple[Field, Field]:
-    """Pixel coordinates (y, x), each (256, 256)."""
-    y, x = np.indices((SIZE, SIZE)).astype(np.float32)
+    """Pixel coordinates (y, x), each (256, 256) and read-only."""
+    grid = np.indices((SIZE, SIZE)).astype(np.float32)
+    grid.flags.writeable = False
+    y, x = grid
     return y, x
 
 
@@ -163,8 +167,7 @@ def shifted(field: Field, dx: int, dy: int) -> Field:
     """The field moved by whole pixels; the border is repeated."""
     rows = np.clip(np.arange(SIZE) - dy, 0, SIZE - 1)
     cols = np.clip(np.arange(SIZE) - dx, 0, SIZE - 1)
-    moved: Field = field[rows[:, None], cols]
-    return moved
+    return field.take(rows, axis=0).take(cols, axis=1)
 
 
 def cast_shadow(height: Field, light: Light) -> Field:

@@ -11,6 +11,7 @@ from mia_lab.difficulty.features import prepare
 from mia_lab.difficulty.resampling import to_grid
 from mia_lab.difficulty.single_image import SingleImageDifficulty, ridge_key
 from mia_lab.errors import UserError
+from mia_lab.hardware import cores
 from mia_lab.types import PairBatch
 
 
