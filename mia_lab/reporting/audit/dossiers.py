@@ -113,6 +113,8 @@ def samples_figure(
     if note:
         place = margin / _WIDTH, 1 - 0.26 / height
         figure.text(*place, note, ha="left", va="top", fontsize=8, color=INK)
+    axes = figure.add_axes((0, 0, 1, 1))  # of all images: one for each would take seconds
+    axes.set_axis_off()
     for row, error in enumerate(errors):
         bottom = height - head - (row + 1) * (tile_height + caption)
         words: dict[str, Any] = {"color": INK, "va": "bottom", "parse_math": False}
@@ -129,12 +131,16 @@ def samples_figure(
         images.append((error, "viridis", scales.error))
         images += [] if difficulty is None else [(difficulty[row], "magma", scales.difficulty)]
         for left, (image, colours, top) in zip(lefts, images, strict=True):
-            box = left / _WIDTH, bottom / height, tile / _WIDTH, tile_height / height
-            axes = figure.add_axes(box)
             axes.imshow(
-                image, cmap=colours, vmin=0, vmax=top, interpolation="nearest", aspect="auto"
+                image,
+                cmap=colours,
+                vmin=0,
+                vmax=top,
+                interpolation="nearest",
+                aspect="auto",
+                extent=(left, left + tile, bottom, above),
             )
-            axes.set_axis_off()
+    axes.set(xlim=(0, _WIDTH), ylim=(0, height))
     maps = [(errors, scales.error, "error |V(x) - y|, mean over channels")]
     if difficulty is not None and scales.difficulty is not None:
         maps.append((difficulty, scales.difficulty, "error of the probe (difficulty)"))
@@ -142,7 +148,7 @@ def samples_figure(
     for number, (values, top, label) in enumerate(maps):
         centre = (number + 0.5) / len(maps)
         box = centre - width / 2, 0.44 / height, width, 0.08 / height
-        drawn = figure.axes[3 + number].images[0]  # after x, y and V(x), in the first row
+        drawn = axes.images[3 + number]  # after x, y and V(x), in the first row
         colour_bar(figure, drawn, box, label, extend=bool(values.max() > top))
     return figure
 
