@@ -53,6 +53,8 @@ class Case:
     seed: int = 0
 
 
+WHOLE = "audit: whole command"
+
 LIMITED = Case(1000)
 """The audit that is compared with its limit."""
 
@@ -164,7 +166,7 @@ def audit(case: Case, folder: Path) -> list[dict[str, Any]]:
     if process.returncode or status:
         raise RuntimeError(shlex.join(command))
     total = {
-        "what": "audit: whole command",
+        "what": WHOLE,
         "seconds": f"{seconds:.4g}",
         "cpu_s": f"{used.ru_utime + used.ru_stime:.4g}",
         "peak_gb": f"{used.ru_maxrss * 1024 / 1e9:.3g}",

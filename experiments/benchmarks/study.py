@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 import shared
-from benchmarks import difficulty, streaming, training
+from benchmarks import audit, difficulty, streaming, training
 
 HERE = Path(__file__).parent
 
 MEASURED = {
     "difficulty": difficulty.measurements,
     "streaming": streaming.measurements,
+    "audit": audit.measurements,
     "training": training.on_cpu,
     "training-gpu": training.on_gpu,
 }
@@ -33,9 +35,12 @@ def tables() -> dict[str, str]:
         "grid": _grid(),
         "float32": _float32(),
         "streaming": _streaming(),
+        "audit": _audit(),
+        "audit-memory": _audit_memory(),
         "training": _training(),
         "difficulty-origin": shared.origin(shared.read(HERE / "difficulty.csv")),
         "streaming-origin": shared.origin(shared.read(HERE / "streaming.csv")),
+        "audit-origin": shared.origin(shared.read(HERE / "audit.csv")),
         "training-origin": shared.origin(_trainings()),
     }
 
@@ -115,6 +120,44 @@ def _streaming() -> str:
     ]
     heads = ["images", "budget (`keep_gb`)", "peak memory", "features on disk"]
     return shared.markdown([*heads, "first thousand", "last thousand", "in all"], lines)
+
+
+def _audits(case: audit.Case) -> dict[str, shared.Row]:
+    """Rows of one case, by what they measure."""
+    wanted = {key: str(value) for key, value in asdict(case).items()}
+    return {row["what"]: row for row in shared.rows(HERE / "audit.csv", **wanted)}
+
+
+def _audit() -> str:
+    """Seconds of the limit's parts and of the audit's stages, and both as shares of the limit."""
+    found = _audits(audit.LIMITED)
+    limit = {what: row for what, row in found.items() if what.startswith("limit: ")}
+    sums = {key: sum(float(row[key]) for row in limit.values()) for key in ("seconds", "cpu_s")}
+    whole = found[audit.WHOLE]
+    stages = [row for what, row in found.items() if what.startswith("audit: ") and row != whole]
+    rest = float(whole["seconds"]) - sum(float(row["seconds"]) for row in stages)
+    lines = [
+        *(
+            [w, f"{float(r['seconds']):.1f} s", f"{float(r['cpu_s']):.1f} s"]
+            for w, r in limit.items()
+        ),
+        ["**limit**", f"**{sums['seconds']:.1f} s**", f"**{sums['cpu_s']:.1f} s**"],
+        *([row["what"], f"{float(row['seconds']):.1f} s", ""] for row in stages),
+        ["audit: start, report and page", f"{rest:.1f} s", ""],
+        [f"**{audit.WHOLE}**", *(f"**{float(whole[key]):.1f} s**" for key in sums)],
+        ["**audit / limit**", *(f"**{float(whole[key]) / sums[key]:.2f}**" for key in sums)],
+    ]
+    return shared.markdown(["", "time", "CPU time"], lines)
+
+
+def _audit_memory() -> str:
+    lines = []
+    for case in (audit.LIMITED, *audit.GROWING):
+        whole = _audits(case)[audit.WHOLE]
+        each = float(whole["seconds"]) / case.pairs
+        cells = [str(case.pairs), str(case.width), f"{whole['peak_gb']} GB", f"{each:.3f} s"]
+        lines.append(cells)
+    return shared.markdown(["pairs", "width of the U-Net", "peak memory", "time a pair"], lines)
 
 
 def _trainings() -> list[shared.Row]:
