@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imagehash
 import numpy as np
@@ -17,7 +17,6 @@ from mia_lab.data.manifest import Rows
 from mia_lab.data.reading import Reader
 from mia_lab.data.source import Pair
 from mia_lab.errors import UserError
-from mia_lab.hardware import in_order
 from mia_lab.progress import progress
 from mia_lab.seeding import generator
 from mia_lab.types import VICTIM, BlindFeatures, Role, Split
@@ -29,6 +28,7 @@ NearDuplicates = tuple[tuple[str, str, int], ...]
 
 Load = Callable[[str], Pair]
 Files = Callable[[str], Sequence[Path]]
+Apply = Callable[..., Iterable[Any]]
 
 AUXILIARIES = 100
 """Default number of auxiliaries (known non-members set aside), if enough images are left."""
@@ -154,17 +154,20 @@ def build_split(
     read: Reader = Path.read_bytes,
     *,
     keep: bool = False,
+    apply: Apply = map,
 ) -> BuiltSplit:
     """Decode every chosen pair once, record its hash and traces, and reject duplicates.
 
     Rows are sorted by id, so that their order is independent of their role.
 
     Args:
-        load: decodes the pair with a given id; called by several threads.
+        load: decodes the pair with a given id.
         rows: role, group and (from a saved manifest) content hash of each chosen id.
         files: returns the files of the pair with a given id; none for generated pairs.
         read: gives the content of a file.
         keep: whether identical pairs may have different roles.
+        apply: applies a function to all ids, with the results in their order, such as
+            :func:`mia_lab.hardware.in_order`.
 
     Raises:
         UserError: a pair cannot be decoded, has changed since the manifest was written, or appears
@@ -186,7 +189,7 @@ def build_split(
             doubts.doubts(pair, of_pair),
         )
 
-    found = progress(in_order(seen, ids), "checking images", total=len(ids), is_brief=True)
+    found = progress(apply(seen, ids), "checking images", total=len(ids), is_brief=True)
     for image_id, one in zip(ids, found, strict=True):
         hashes[image_id], perceptual[image_id] = one.content, one.perceptual
         features[image_id] = one.traces

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.data import splits
+from mia_lab.hardware import in_order
 from mia_lab.stages.images import RunImages
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import BlindFeatures, Split
@@ -61,6 +62,7 @@ class SplitStage(Stage[CheckedSplit]):
             dataset.files,
             dataset.read_file,
             keep=self.images.keeps_duplicates,
+            apply=in_order,
         )
         save_table(folder, built.split)
         (folder / TRACES_FOLDER).mkdir()

@@ -52,7 +52,7 @@ def test_difficulty_version() -> None:
     blocks = [rng.normal(size=(6, 16, 16)), rng.normal(size=(40, 4, 4))]
     target = 0.5 + 0.1 * blocks[0][:3] + 0.01 * rng.normal(size=(3, 16, 16))
     score = difficulty_score(blocks, target, ridge=2.0, seed=1, image_id="golden")
-    assert (FeaturesStage.version, DifficultyStage.version) == (1, 2)
+    assert (FeaturesStage.version, DifficultyStage.version) == (2, 2)
     assert score == pytest.approx(DIFFICULTY, rel=1e-9)
 
 
@@ -64,7 +64,7 @@ def test_blind_features_version() -> None:
     assert [found[column] for column in TRACES] == pytest.approx(list(TRACES.values()), rel=1e-4)
     photo = torch.from_numpy(scene.target.copy()).permute(2, 0, 1)[None].float() / 255
     pooled = pool(Backbone("tf_efficientnet_lite0", "packaged"), photo)[0]
-    assert PooledStage.version == 1
+    assert PooledStage.version == 2
     assert len(pooled) == 496
     np.testing.assert_allclose(pooled[[0, 100, 495]], POOLED, atol=1e-4)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,12 +89,9 @@ class Light:
     color: NDArray[np.float32]
 
 
-@cache
 def pixel_grid() -> tuple[Field, Field]:
-    """Pixel coordinates (y, x), each (256, 256) and read-only."""
-    grid = np.indices((SIZE, SIZE)).astype(np.float32)
-    grid.flags.writeable = False
-    y, x = grid
+    """Pixel coordinates (y, x), each (256, 256)."""
+    y, x = np.indices((SIZE, SIZE)).astype(np.float32)
     return y, x
 
 

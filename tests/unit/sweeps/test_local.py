@@ -55,7 +55,7 @@ def points(folder: Path, count: int) -> list[Point]:
 
 def started(folder: Path, *, dies: bool) -> Worker:
     program, (point,) = MadeProgram(dies), points(folder, 1)
-    worker = Worker(cloudpickle.dumps(program), folder, point)
+    worker = Worker(cloudpickle.dumps(program), folder, point, threads=1)
     worker.start(point, program.compose(point))
     return worker
 
