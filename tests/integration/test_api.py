@@ -167,6 +167,7 @@ def test_a_perceptual_attack_on_a_module(folder: Path, found: mia_lab.Audit) -> 
     pd.testing.assert_series_equal(both.scores["reconstruction_error"], wanted)
 
 
+@pytest.mark.slow
 def test_all_attacks_on_a_module(folder: Path) -> None:
     """Reference victims are trained, half of them with each auxiliary."""
     settings = (

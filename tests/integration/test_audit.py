@@ -137,6 +137,7 @@ def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
     assert found == {*order[: order.index(stage) + 1], *measured}
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(command: Command) -> None:
     """The second, this one, comes while the first is at work."""
     process = command.popen(*TINY, "until=attacks")

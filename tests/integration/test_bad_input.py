@@ -159,6 +159,7 @@ def test_bad_input(command: Command, case: str) -> None:
     assert {p.parent.name for p in finished} <= {"split"}, "published something"
 
 
+@pytest.mark.slow
 def test_bad_input_is_quick(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last check before any computing costs little beside the import of the libraries."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users run it

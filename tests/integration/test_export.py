@@ -39,6 +39,7 @@ def stored(folder: Path, stage: str) -> Path:
     return entry
 
 
+@pytest.mark.slow
 def test_one_victim_in_all_its_forms(command: Command) -> None:
     audit = command("+experiment=tiny", *SIZES)
     wanted, auc = scores(audit), audit.metrics["attacks"]

@@ -49,6 +49,7 @@ def check_one_line(ran: Ran, folder: Path) -> None:
     assert not [text for text in (ran.out, ran.err, *logs) if "Error" in text], ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("audit", "stages"),
     [

@@ -45,6 +45,7 @@ def test_the_command_of_a_report_runs_again(command: Command, folder: Path) -> N
     assert "computing" not in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_points_of_a_sweep(command: Command, folder: Path, launcher: str) -> None:
     root = f"data.root={quoted(str(folder))},{quoted(str(folder.parent / 'gone=1, 2'))}"

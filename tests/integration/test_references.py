@@ -14,6 +14,7 @@ AUXILIARY = ("data.n_auxiliary=24", "reference.count=4")
 CALIBRATED = ["watson", "lira", "rmia", "learned"]
 
 
+@pytest.mark.slow
 def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
     # Each in a job of its own, as on a cluster; nobody trains the victim for them.
     apart = ("until=references", "reference.only=0,1,2,3", "attack=all")
@@ -122,6 +123,7 @@ def test_a_survey_of_statistics(command: Command) -> None:
     assert ran.code == 0, ran.err
 
 
+@pytest.mark.slow
 def test_a_victim_of_somebody_else_needs_references_of_another_make(command: Command) -> None:
     assert command("+experiment=tiny").code == 0
     (weights,) = command.folder.glob("outputs/store/victim/*/victim.safetensors")
@@ -145,6 +147,7 @@ def test_a_victim_of_somebody_else_needs_references_of_another_make(command: Com
 ELSEWHERE = ("+data@reference.data=cityscapes", "reference.data.image_size=32")
 
 
+@pytest.mark.slow
 def test_references_trained_elsewhere(command: Command) -> None:
     asked = ("+experiment=tiny", "reference.count=2", "difficulty=multi_image")
     asked += ("attack.names=[membership,watson,lira]",)

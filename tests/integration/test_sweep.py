@@ -101,6 +101,7 @@ def test_a_job_notes_what_it_ran(command: Command, monkeypatch: pytest.MonkeyPat
     assert counts(command(*TINY, "seed=0,1")).endswith("2 skipped (done before)")
 
 
+@pytest.mark.slow
 def test_a_job_of_an_earlier_command_is_waited_for(command: Command) -> None:
     """Whoever handed it in was killed: it is neither disturbed nor run a second time."""
     assert command(*TINY, "seed=0,1").code == 0
@@ -146,6 +147,7 @@ def test_numbers_of_jobs_are_those_of_points(command: Command) -> None:
     assert told == ["#1 seed=1: started", "#1: done; 1 of 1 points"]
 
 
+@pytest.mark.slow
 def test_the_log_tells_what_differs_and_how_long_it_takes(command: Command) -> None:
     ran = command.alone(*TINY, "seed=0,1,2")
     told = re.findall("^(?:#|Launching).*", ran.err, re.MULTILINE)
@@ -163,6 +165,7 @@ def test_the_log_tells_what_differs_and_how_long_it_takes(command: Command) -> N
 LOCAL = ("hydra/launcher=local", "hydra.launcher.processes=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [(), pytest.param(LOCAL, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_shows_its_points(command: Command, launcher: tuple[str, ...]) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or it may be ignored
@@ -278,6 +281,7 @@ def test_one_command_at_a_time(command: Command) -> None:
 
 
 # wandb leaves temporary folders to the garbage collector.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 def test_points_are_runs_of_one_group(command: Command) -> None:
     # What changes no score makes runs of their own, too.

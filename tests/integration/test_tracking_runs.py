@@ -51,6 +51,7 @@ def assert_same_numbers(numbers: dict[str, Any], metrics: dict[str, Any]) -> Non
     }
 
 
+@pytest.mark.slow
 def test_offline_runs_of_one_process(command: Command) -> None:
     """A whole audit, and another twice up to its attacks: no run holds anything of another."""
     asked = [("seed=0",), ("seed=1", "until=attacks"), ("seed=1", "until=attacks")]

@@ -62,6 +62,7 @@ def test_a_brief_step_is_told_where_it_takes_long(
     assert re.fullmatch(r"checking: 2 images in 0\.[4-9] s\n", capfd.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_log_of_an_audit_has_no_carriage_return(command: Command) -> None:
     process = [sys.executable, "-m", "mia_lab", "--config-dir", str(command.conf)]
     with (command.folder / "log").open("wb") as file:
