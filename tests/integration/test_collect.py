@@ -16,6 +16,7 @@ from wandb_files import identity, media_table, summary
 
 # wandb leaves temporary folders to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+@pytest.mark.slow
 def test_a_real_sweep(command: Command) -> None:
     ran = command("-m", "+experiment=tiny", "difficulty.layers=[1],[2]", "hydra.sweep.dir=mine")
     assert ran.code == 0, ran.err

@@ -33,6 +33,7 @@ def test_a_defense_never_changes_the_stored_victim(command: Command) -> None:
     assert command("+experiment=tiny", ATTACKS).metrics["utility"] is None
 
 
+@pytest.mark.slow
 def test_averaging_recovers_what_noise_hides(command: Command) -> None:
     """Noise of deviation .2 adds .07 to these errors; the mean of 64 answers has an eighth."""
     assert command("+experiment=tiny", ATTACKS).code == 0

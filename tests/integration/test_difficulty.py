@@ -156,6 +156,7 @@ def test_beyond_the_budget_only_scores_are_kept_and_equal(command: Command) -> N
     assert scores(streamed) == kept
 
 
+@pytest.mark.slow
 def test_random_weights_come_from_the_seed(command: Command) -> None:
     network = ("backbone=timm", "backbone.name=resnet18", "backbone.weights=random")
     found, digests = [], []

@@ -63,6 +63,7 @@ def test_online_attacks_compare_with_references_that_saw_the_image(command: Comm
     assert ran.metrics["attacks"]["lira"]["knowledge"]["images"] == 35
 
 
+@pytest.mark.slow
 def test_another_architecture(command: Command) -> None:
     other = ("+victim@reference.victim=pix2pixhd", "reference.victim.width=4")
     small = ("reference.victim.discriminator_width=4", "reference.victim.epochs=1")

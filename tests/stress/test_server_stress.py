@@ -134,6 +134,7 @@ def stress(folder: Path, seconds: float, behaved: int, hostile: int) -> None:
     assert not re.search(r"[^\n -~]", text)
 
 
+@pytest.mark.slow
 def test_hostile_clients_for_some_seconds(tmp_path: Path) -> None:
     stress(tmp_path, 4, 8, len(KINDS))
 

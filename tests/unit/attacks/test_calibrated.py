@@ -87,6 +87,7 @@ def test_offline_lira_converges_to_the_optimum() -> None:
     assert optimum - found[-1] < 0.02
 
 
+@pytest.mark.slow
 def test_online_lira_is_the_ratio_of_two_densities() -> None:
     evidence, ids, member = simulated(16, log=True, inside=True)
     found = lira(evidence, ids, "victim", online=True)

@@ -205,6 +205,7 @@ def test_excess_is_paired_with_the_best_baselines_better_side() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 8])
+@pytest.mark.slow
 def test_excess_of_few_images_is_rarely_significant(n: int) -> None:
     """Neither the attack nor the fitted baseline knows anything."""
     rng = np.random.default_rng(n)

@@ -25,6 +25,7 @@ def images() -> tuple[Tensor, Tensor]:
     return fake.requires_grad_(), real
 
 
+@pytest.mark.slow
 def test_vgg19_is_the_published_loss(tmp_path: Path, images: tuple[Tensor, Tensor]) -> None:
     fake, real = images
     with torch.random.fork_rng():
