@@ -36,10 +36,8 @@ def folded(model: nn.Module, image: Tensor, indices: Sequence[int]) -> nn.Module
     found = copy.deepcopy(model)
     pairs = _pairs(found, image)
     for conv, norm in pairs:
-        parent = found.get_submodule(conv.rpartition(".")[0])
-        setattr(parent, conv.rpartition(".")[2], _joined(*map(found.get_submodule, (conv, norm))))
-        parent = found.get_submodule(norm.rpartition(".")[0])
-        setattr(parent, norm.rpartition(".")[2], _rest(found.get_submodule(norm)))
+        found.set_submodule(conv, _joined(*map(found.get_submodule, (conv, norm))))
+        found.set_submodule(norm, _rest(found.get_submodule(norm)))
     if not pairs:
         return model
     before, after = (feature_maps(network, image, indices) for network in (model, found))

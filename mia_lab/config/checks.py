@@ -101,6 +101,7 @@ def _check_score(config: Config) -> None:
 
 
 def _check_difficulty_task(config: Config) -> None:
+    build.shard(config)
     _check_dataset(config)
     difficulty = _check_difficulty(config)
     if kinds.needs_references(difficulty):
@@ -362,7 +363,6 @@ def _check_names(config: Config) -> None:
 def _check_difficulty(config: Config) -> Component:
     build.backbone(config)
     build.grid_backbones(config)
-    build.shard(config)
     return build.difficulty(config)
 
 
