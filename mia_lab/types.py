@@ -104,12 +104,14 @@ class PairBatch:
         y: float32 (N, C, H, W) in [0, 1], the output domain (photo, satellite image).
         encoded: float32 (N, K, H, W) in [0, 1], x as one-hot labels, optionally with instance
             boundaries as the last channel; None if x is the victim's input.
+        prompts: N texts for victims that take one, "" for none; empty if no image has one.
     """
 
     ids: tuple[str, ...]
     x: Tensor
     y: Tensor
     encoded: Tensor | None = None
+    prompts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,7 +121,7 @@ class PairBatch:
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
             encoded = None if self.encoded is None else self.encoded[rows]
-            yield PairBatch(self.ids[rows], self.x[rows], self.y[rows], encoded)
+            yield PairBatch(self.ids[rows], self.x[rows], self.y[rows], encoded, self.prompts[rows])
 
     @property
     def condition(self) -> Tensor:
@@ -133,7 +135,7 @@ class PairBatch:
             return tensor.to(device, non_blocking=non_blocking)
 
         encoded = None if self.encoded is None else moved(self.encoded)
-        return PairBatch(self.ids, moved(self.x), moved(self.y), encoded)
+        return PairBatch(self.ids, moved(self.x), moved(self.y), encoded, self.prompts)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ SMALL = {
     "evaluation.guesses": "4",
     "evaluation.permutations": "20",
     "hydra.launcher.processes": "1",
-    "query.repeats": "2",
+    "attack.available.adaptive.repeats": "2",
     "reference.count": "2",
     "reference.data.n_auxiliary": "4",
     "trainer.threads": "1",

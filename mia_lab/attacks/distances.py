@@ -13,10 +13,10 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import attack
+from mia_lab.attacks.needs import Setting, attack
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.data.transforms import in_levels
-from mia_lab.parameters import Weight
+from mia_lab.parameters import PositiveInt, Weight
 from mia_lab.types import ADAPTIVE, Floats, ScoreTable
 
 FLIPS_AND_CROPS = ("hflip", "crop-0", "crop-1", "crop-2", "crop-3")
@@ -39,19 +39,25 @@ def augmented(evidence: Evidence, ids: Sequence[str], model: str) -> ScoreTable:
     return ScoreTable("augmented", model, np.array(ids), score)
 
 
-@attack(altered=(ADAPTIVE,), difficulty=True)
+@attack(altered=(ADAPTIVE,), averaged=Setting("repeats"), difficulty=True)
 def adaptive(
-    evidence: Evidence, ids: Sequence[str], model: str, *, alpha: Weight = 0.0
+    evidence: Evidence,
+    ids: Sequence[str],
+    model: str,
+    *,
+    alpha: Weight = 0.0,
+    repeats: PositiveInt = 16,
 ) -> ScoreTable:
     """The membership error of an attacker who knows the defence and adapts to it.
 
-    Asks ``query.repeats`` times, averages the answers, and compares them with the target as the
+    Asks ``repeats`` times, averages the answers, and compares them with the target as the
     defence would have shown it ("adaptive attacks", Tramer et al. 2020, arXiv:2002.08347). The
     error of noise of deviation s falls to that of s / sqrt(repeats).
 
     Args:
         evidence, ids, model: as for every attack.
         alpha: weight of the difficulty, as in Eq. 3; 0: none.
+        repeats: queries of each image.
 
     Raises:
         KeyError: the model was never queried with one of the ids.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mia_lab.attacks.needs import Given
 from mia_lab.errors import UserError
 from mia_lab.types import (
+    VICTIM,
     DifficultyTable,
     Floats,
     PairBatch,
@@ -33,11 +34,12 @@ class Evidence:
     Attributes:
         known: the roles of reference models' images and of auxiliaries, never those of the
             candidates under attack (see :meth:`Split.without_candidates`).
-        reconstructions: the victim's answers.
+        reconstructions: the victim's answers, the first to each image.
         difficulty: of all images.
         pairs: the images with the given ids, in batches; an attacker holds the query pairs.
         references: answers of each reference victim, under the name :data:`VICTIM`; those of
             number k were trained on ``known.ids(Role.MEMBER, model=reference(k))``.
+        repeats: its further answers to the same images, one table for each repeat.
         altered: the victim's answers to altered queries; only their errors are kept.
         features: pooled features (N, F) of the images with the given ids.
         seed: of whatever an attack draws at random.
@@ -47,6 +49,7 @@ class Evidence:
     reconstructions: Reconstructions
     difficulty: DifficultyTable
     pairs: Callable[[Sequence[str]], Iterable[PairBatch]]
+    repeats: tuple[Reconstructions, ...] = ()
     references: tuple[Reconstructions, ...] = ()
     altered: Reconstructions | None = None
     features: Callable[[Sequence[str]], Floats] = _no_features
@@ -60,7 +63,22 @@ class Evidence:
             seen=len(self.references),
             auxiliaries=len(self.known.ids(Role.AUXILIARY)),
             shortest_side=min(self.reconstructions.images.shape[-2:]),
+            answers=len(self.answers),
         )
+
+    @property
+    def answers(self) -> tuple[Reconstructions, ...]:
+        """All answers of the victim, one table for each repeat."""
+        return (self.reconstructions, *self.repeats)
+
+    def errors(self, ids: Sequence[str], model: str = VICTIM) -> Floats:
+        """Errors of every answer to some images: float64 (K, len(ids))."""
+        return np.array([table.mean_error(ids, model) for table in self.answers])
+
+    def drawn(self, ids: Sequence[str], model: str = VICTIM) -> NDArray[np.float32]:
+        """Every answer to some images: float32 (K, len(ids), C, H, W), in [0, 1]."""
+        rows = [self.reconstructions.row(i, model) for i in ids]
+        return np.array([table.images[rows] for table in self.answers])
 
     @property
     def resolution(self) -> float:
@@ -97,6 +115,7 @@ class Evidence:
             self,
             known=replace(known, model=renamed),
             reconstructions=self.references[number],
+            repeats=(),
             references=tuple(self.references[k] for k in others),
             altered=None,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from mia_lab.errors import UserError
 
@@ -22,6 +23,7 @@ class Given:
         seen: how many of them saw an image, at least.
         auxiliaries: known non-members.
         shortest_side: of the images, in pixels.
+        answers: of the victim to each image.
     """
 
     references: int = 0
@@ -29,6 +31,7 @@ class Given:
     seen: int = 0
     auxiliaries: int = 0
     shortest_side: int = 0
+    answers: int = 1
 
     def enough(self, what: str, key: str, wanted: int, remedy: str) -> None:
         """Refuse too little.
@@ -46,13 +49,32 @@ class Given:
             kind = {
                 "unseen": "references that did not see an image",
                 "seen": "references that saw an image",
+                "answers": "answers to each image",
             }.get(key, key)
             raise UserError(f"{what}: takes {wanted} {kind}, and there are {found}; {remedy}")
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A requirement that an argument of the attack decides.
+
+    Attributes:
+        name: of the argument.
+    """
+
+    name: str
+
+    def of(self, function: object, arguments: Mapping[str, Any]) -> Any:
+        """Its value, or that of the function's default."""
+        default = inspect.signature(cast(Any, function)).parameters[self.name].default
+        return arguments.get(self.name, default)
+
+
+@dataclass(frozen=True)
 class Needs:
     """Requirements of an attack; a plain one has none.
+
+    A requirement may be a :class:`Setting`, which an argument of the attack decides.
 
     Attributes:
         auxiliaries: known non-members.
@@ -61,6 +83,9 @@ class Needs:
         altered: names of altered queries, see :func:`mia_lab.data.transforms.altered`.
         features: pooled features of a network.
         difficulty: a difficulty of each image.
+        answers: least number of answers of the victim to each image; it is given all
+            ``query.repeats`` of them if that is above 1, else the first.
+        averaged: answers that the altered query :data:`~mia_lab.types.ADAPTIVE` averages.
         costly: its scores take seconds, so they are kept in the store.
         check: ``check(given, **settings)`` raises a :class:`UserError` where it cannot work.
     """
@@ -71,6 +96,8 @@ class Needs:
     altered: tuple[str, ...] = ()
     features: bool = False
     difficulty: bool = False
+    answers: int = 1
+    averaged: int = 1
     costly: bool = False
     check: Callable[..., None] | None = field(default=None, compare=False)
 
@@ -82,6 +109,8 @@ class Needs:
             tuple(dict.fromkeys([*self.altered, *other.altered])),
             self.features or other.features,
             self.difficulty or other.difficulty,
+            max(self.answers, other.answers),
+            max(self.averaged, other.averaged),
             self.costly or other.costly,
         )
 
@@ -102,10 +131,17 @@ def attack(*, version: int = 1, **requirements: object) -> Callable[[Function], 
     return mark
 
 
-def needs_of(function: object) -> Needs:
-    """What an attack, or a partial of one, needs."""
+def needs_of(function: object, arguments: Mapping[str, Any] | None = None) -> Needs:
+    """What an attack needs with some arguments; without them, of its defaults."""
     while isinstance(function, partial):
+        arguments = {**function.keywords, **(arguments or {})}
         function = function.func
     found = getattr(function, "needs", Needs())
     assert isinstance(found, Needs)
-    return found
+    values = {requirement.name: getattr(found, requirement.name) for requirement in fields(found)}
+    decided = {
+        name: value.of(function, arguments or {})
+        for name, value in values.items()
+        if isinstance(value, Setting)
+    }
+    return replace(found, **decided)

@@ -240,6 +240,6 @@ def needs(config: Config, names: Sequence[str] | None = None) -> Needs:
     found = Needs()
     for name, attack in attacks(config).items():
         if names is None or name in names:
-            found |= needs_of(attack.kind)
+            found |= needs_of(attack.kind, attack.arguments)
     is_read = names is None or found.difficulty
     return found | Needs(references=is_read and kinds.needs_references(difficulty(config)))

@@ -35,6 +35,11 @@ def is_stochastic(victim: Component) -> bool:
     return bool(getattr(victim.kind, "stochastic", not is_trainable(victim)))
 
 
+def is_sampler(victim: Component) -> bool:
+    """Whether the victim draws each answer from a seed that it is given."""
+    return hasattr(victim.kind, "sample")
+
+
 def is_recorded(victim: Component) -> bool:
     """Whether the victim's answers were recorded before, so that it answers nothing else."""
     return hasattr(victim.kind, "recall")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mia_lab.data.transforms import ResizeMode, Resizing, in_unit
 from mia_lab.errors import UserError
 from mia_lab.hardware import in_order
 from mia_lab.seeding import derive_seed
+from mia_lab.store import sha256_of
 from mia_lab.store.content import file_state, is_foreign, source_sha256
 from mia_lab.types import PairBatch
 
@@ -44,6 +46,7 @@ class PairDataset(Dataset[Item]):
             It is a temporary file, so that it takes no memory.
         encoding: encodes the inputs as labels; None returns the pictures only.
         resize: how other aspect ratios are resized, see :class:`Resizing`.
+        prompts: the prompt of each id that has one, for victims that take one.
 
     Attributes:
         residuals: residual of each input encoded so far, by id; see
@@ -62,6 +65,7 @@ class PairDataset(Dataset[Item]):
         cache_bytes: int = CACHE_BYTES,
         encoding: LabelEncoding | None = None,
         resize: ResizeMode = "squash",
+        prompts: Mapping[str, str] | None = None,
     ) -> None:
         self.source = source
         self.ids = tuple(ids)
@@ -69,6 +73,7 @@ class PairDataset(Dataset[Item]):
         self.cache_bytes = cache_bytes
         self.encoding = encoding
         self.resizing = Resizing.of(image_size, resize)
+        self.prompts = dict(prompts or {})
         self.residuals: dict[str, float] = {}
         self._decoded = DecodedPairs(cache_bytes)
         self._fingerprint: tuple[FileStates, str] | None = None
@@ -82,6 +87,7 @@ class PairDataset(Dataset[Item]):
             self.cache_bytes,
             self.encoding,
             self.resizing.mode,
+            self.prompts,
         )
         other.residuals, other._decoded = self.residuals, self._decoded
         return other
@@ -145,7 +151,7 @@ class PairDataset(Dataset[Item]):
         """What decides the tensors of all pairs, as JSON values.
 
         Args:
-            encoded: whether the labels of the inputs count, for what reads them.
+            encoded: whether what victims are given counts, labels and prompts, beside the pictures.
         """
         identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
         if self.resizing.mode != "squash":
@@ -155,6 +161,8 @@ class PairDataset(Dataset[Item]):
         identity["source"] = getattr(kind, "version", 1) if is_ours else source_sha256(kind)
         if encoded and self.encoding:
             identity["encoding"] = self.encoding.identity()
+        if encoded and self.prompts:
+            identity["prompts"] = sha256_of([self.prompts.get(i, "") for i in self.ids])
         return identity
 
     def load(self, image_id: str) -> Pair:
@@ -210,7 +218,10 @@ class PairDataset(Dataset[Item]):
 
         def batch(start: int) -> PairBatch:
             rows = range(start, min(start + batch_size, len(self)))
-            return collate([self[row] for row in rows], self.encoding)
+            found = collate([self[row] for row in rows], self.encoding)
+            if not self.prompts:
+                return found
+            return replace(found, prompts=tuple(self.prompts.get(i, "") for i in found.ids))
 
         return in_order(batch, range(0, len(self), batch_size))
 

@@ -178,7 +178,7 @@ def jitter(batch: PairBatch, scale: float, flip: bool, seed: int) -> PairBatch:
         if encoded is not None:
             encoded = F.interpolate(encoded, size=larger, mode="nearest-exact")
     encoded = None if encoded is None else cropped(encoded)
-    return PairBatch(batch.ids, cropped(x), cropped(y), encoded)
+    return PairBatch(batch.ids, cropped(x), cropped(y), encoded, batch.prompts)
 
 
 def _view(rng: np.random.Generator, slack: Sequence[int], flip: bool) -> tuple[int, int, bool]:
@@ -225,4 +225,6 @@ def altered(batch: PairBatch, name: str) -> PairBatch:
         return F.interpolate(crop, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
     encoded = None if batch.encoded is None else alter(batch.encoded, labels=True)
-    return PairBatch(batch.ids, alter(batch.x, False), alter(batch.y, False), encoded)
+    return PairBatch(
+        batch.ids, alter(batch.x, False), alter(batch.y, False), encoded, batch.prompts
+    )

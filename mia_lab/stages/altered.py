@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mia_lab.errors import UserError
 from mia_lab.stages.reconstructions import ReconstructionsStage
 from mia_lab.stages.victim import ForeignVictim
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import ADAPTIVE, Reconstructions
-from mia_lab.victims.blackbox import BlackBox
 from mia_lab.victims.query import query_altered
 
 
@@ -23,20 +22,20 @@ class AlteredStage(Stage[Reconstructions]):
     Attributes:
         reconstructions: the plain queries of the same victim.
         alterations: names, see :func:`mia_lab.data.transforms.altered`.
-        repeats: queries of each image under :data:`~mia_lab.types.ADAPTIVE`.
+        averaged: answers to each image that :data:`~mia_lab.types.ADAPTIVE` averages.
     """
 
     name = "altered"
-    version = 2
+    version = 3
 
     reconstructions: ReconstructionsStage
     alterations: tuple[str, ...]
-    repeats: int
+    averaged: int
 
     def inputs(self) -> Mapping[str, Any]:
         inputs: dict[str, Any] = {"alterations": list(self.alterations)}
         if ADAPTIVE in self.alterations:
-            inputs |= {"repeats": self.repeats, "seed": self.reconstructions.querying.seed}
+            inputs |= {"averaged": self.averaged, "seed": self.reconstructions.querying.seed}
         return inputs
 
     def check(self) -> None:
@@ -49,18 +48,8 @@ class AlteredStage(Stage[Reconstructions]):
 
     def compute(self, folder: Path, store: Store) -> None:
         plain = self.reconstructions
-        querying = plain.querying
-        # Averaging needs a new answer to every query.
-        victim = querying.open(plain.victim, store, cached=ADAPTIVE not in self.alterations)
-        found = query_altered(
-            cast(BlackBox, victim),
-            plain.images,
-            self.alterations,
-            plain.batch_size(store),
-            querying.seed,
-            querying.build_defense(),
-            self.repeats,
-        )
+        ask, size = plain.querying.open(plain.victim, store), plain.batch_size(store)
+        found = query_altered(ask, plain.images, self.alterations, size, self.averaged)
         save_table(folder, found)
 
     def load(self, folder: Path) -> Reconstructions:

@@ -38,7 +38,8 @@ class AttackInputs:
         reconstructions: the victim's answers.
         difficulty: one stage for each backbone and side, the configured one first.
         pooled: deep features.
-        altered: the victim's answers to altered queries; None: no attack sends any.
+        repeats: its further answers to the same images; empty: it is queried once.
+        altered: its answers to altered queries; None: no attack sends any.
         references: the answers of reference models.
         reference_training: what they are trained on; None: there are none.
         seed: of whatever an attack draws at random.
@@ -46,6 +47,7 @@ class AttackInputs:
 
     split: SplitStage
     reconstructions: ReconstructionsStage
+    repeats: tuple[ReconstructionsStage, ...]
     difficulty: tuple[DifficultyStage, ...]
     pooled: PooledStage | None
     altered: AlteredStage | None
@@ -57,6 +59,7 @@ class AttackInputs:
         """The part that one attack reads; the difficulty of all settings stays in it."""
         return replace(
             self,
+            repeats=self.repeats if needs.answers > 1 else (),
             pooled=self.pooled if needs.features else None,
             altered=self.altered if needs.altered else None,
             references=self.references if needs.references else (),
@@ -75,6 +78,7 @@ class AttackInputs:
             store.result(self.reconstructions),
             side_by_side([store.result(stage) for stage in self.difficulty]),
             lambda ids: images.subset(ids).batches(batch_size),
+            repeats=tuple(store.result(stage) for stage in self.repeats),
             references=tuple(store.result(stage) for stage in self.references),
             altered=None if self.altered is None else store.result(self.altered),
             features=lambda ids: self._features(store, ids),
@@ -142,8 +146,12 @@ class AttackScores:
     @classmethod
     def of(cls, attacks: Mapping[str, Component], inputs: AttackInputs) -> AttackScores:
         """Attacks on some inputs; the costly ones become stages of their own."""
-        costly = {n: a for n, a in attacks.items() if needs_of(a.kind).costly}
-        stored = (ScoresStage(n, a, inputs.narrowed(needs_of(a.kind))) for n, a in costly.items())
+        needs = {name: needs_of(attack.kind, attack.arguments) for name, attack in attacks.items()}
+        stored = (
+            ScoresStage(name, attack, inputs.narrowed(needs[name]))
+            for name, attack in attacks.items()
+            if needs[name].costly
+        )
         return cls(tuple(attacks.items()), inputs, tuple(stored))
 
     @cached_property

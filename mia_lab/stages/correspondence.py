@@ -73,7 +73,7 @@ class CorrespondenceStage(Stage[Correspondence]):
         victim = stage.victim.victim
         if (
             not isinstance(victim, BlackBox)
-            or getattr(victim, "remote", False)
+            or getattr(victim, "costly", False)
             or compared.encoding is not None
             or compared.x_channels != compared.out_channels
         ):

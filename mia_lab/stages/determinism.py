@@ -59,8 +59,11 @@ class DeterminismStage(Stage[Determinism]):
 
 
 def determinism_stage(victim: ForeignVictim) -> DeterminismStage | None:
-    """The stage that asks a model again; None for one that holds recorded answers."""
-    if victim.is_recorded:
+    """The stage that asks a model again; None for recorded answers, and for a sampler.
+
+    A sampler states that its answers vary, and that each has a seed of its own.
+    """
+    if victim.is_recorded or victim.is_sampler:
         return None
     images = victim.queried
     return DeterminismStage(victim, images.subset(images.ids[:IMAGES]))

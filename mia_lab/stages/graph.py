@@ -75,7 +75,8 @@ class RunStages:
             until: the last one; None: the verdict.
         """
         attack = self.attack
-        answers = [self.reconstructions, *([attack.altered] if attack.altered else [])]
+        altered = [attack.altered] if attack.altered else []
+        answers = [self.reconstructions, *attack.repeats, *altered]
         goals: Mapping[Until, list[Stage[Any]]] = {
             Until.split: [self.split],
             Until.victim: [self.split, self.victim],
@@ -121,6 +122,7 @@ def stages_of(
         attack = AttackInputs(
             split=split,
             reconstructions=reconstructions,
+            repeats=repeats_of(config, reconstructions),
             difficulty=(),
             pooled=None,
             altered=_altered(config, needs, reconstructions),
@@ -150,6 +152,33 @@ def answers_stage(
     foreign = ForeignVictim(component, images.scored)
     determinism = determinism_stage(foreign)
     return ReconstructionsStage(foreign, images.scored, _querying(config, foreign), determinism)
+
+
+def repeats_of(
+    config: Config, reconstructions: ReconstructionsStage
+) -> tuple[ReconstructionsStage, ...]:
+    """The further answers to the same images that ``query.repeats`` asks for.
+
+    Raises:
+        UserError: the victim is known to answer a repeated query alike.
+    """
+    count, victim, querying = config.query.repeats, reconstructions.victim, reconstructions.querying
+    is_recorded = isinstance(victim, ForeignVictim) and victim.is_recorded
+    varies = victim.is_random or querying.mode == "train" or querying.defense is not None
+    if count > 1 and (is_recorded or not varies):
+        raise UserError(
+            f"query.repeats={count}: victim={victim.component.name} answers a repeated query "
+            "alike; set query.repeats=1"
+        )
+    return tuple(replace(reconstructions, repeat=repeat) for repeat in range(1, count))
+
+
+def queries_per_image(config: Config, needs: Needs) -> int:
+    """How often an attacker queries a victim with one image; adaptive needs no plain query."""
+    plain = config.query.repeats if needs.answers > 1 else 1
+    others = len([name for name in needs.altered if name != ADAPTIVE])
+    averaged = needs.averaged if ADAPTIVE in needs.altered else 0
+    return max(plain, averaged) + others
 
 
 def difficulty_stages(config: Config, images: PairDataset) -> tuple[DifficultyStage, ...]:
@@ -239,7 +268,7 @@ def _altered(
 ) -> AlteredStage | None:
     if not needs.altered:
         return None
-    return AlteredStage(reconstructions, needs.altered, config.query.repeats)
+    return AlteredStage(reconstructions, needs.altered, needs.averaged)
 
 
 def _attack_inputs(
@@ -267,6 +296,7 @@ def _attack_inputs(
     return AttackInputs(
         split=split,
         reconstructions=reconstructions,
+        repeats=repeats_of(config, reconstructions),
         difficulty=difficulty,
         pooled=PooledStage(images.scored, build.backbone(config), accelerator),
         altered=_altered(config, needs, reconstructions),
@@ -312,10 +342,14 @@ def _check_attacks(config: Config, images: RunImages, attack: AttackInputs) -> N
         seen=count // 2 if from_all else 0,
         auxiliaries=len(images.auxiliaries),
         shortest_side=min(width_height(config.data.image_size)),
+        answers=config.query.repeats,
     )
-    for component in build.attacks(config).values():
-        if (check := needs_of(component.kind).check) is not None:
-            check(given, **component.arguments)
+    for name, component in build.attacks(config).items():
+        needs = needs_of(component.kind, component.arguments)
+        remedy = f"set query.repeats={max(4, needs.answers)}, for a victim that answers at random"
+        given.enough(f"attack {name}", "answers", needs.answers, remedy)
+        if needs.check is not None:
+            needs.check(given, **component.arguments)
     if wants_utility(config) and config.task is Task.audit and len(images.nonmembers) < 2:
         raise UserError(
             "evaluation.utility: takes two non-members at least; raise data.n_nonmembers, or set "
@@ -362,7 +396,7 @@ def _knowledge(config: Config, attack: AttackInputs, name: str) -> Knowledge:
         images = max(images, len(attack.split.images.auxiliaries))
     models = [answers.victim.component.name for answers in attack.references[:1]]
     architecture = (models or [victim.component.name])[0] if trainings else ""
-    queries = config.query.repeats if ADAPTIVE in needs.altered else 1 + len(needs.altered)
+    queries = queries_per_image(config, needs)
     return Knowledge(images, architecture, queries, trainings)
 
 

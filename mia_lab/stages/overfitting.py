@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from mia_lab.stages.images import RunImages
 from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Stage, Store
 from mia_lab.types import Floats
-from mia_lab.victims.blackbox import BlackBox
-from mia_lab.victims.query import errors_of
+from mia_lab.victims.blackbox import Victim
+from mia_lab.victims.query import Questioner, errors_of
 from mia_lab.victims.settings import EpochHook
 
 if TYPE_CHECKING:
@@ -67,13 +67,12 @@ class EpochErrors(Stage[Floats]):
         errors = self.measured
         if errors is None:
             epoch = None if self.epoch == self.victim.kept_epochs(store)[-1] else self.epoch
-            victim = self.victim.open(store, self.accelerator, "eval", epoch)
-            errors = self.measure(cast(BlackBox, victim))
+            errors = self.measure(self.victim.open(store, self.accelerator, "eval", epoch))
         np.save(folder / ERRORS_FILE, errors)
 
-    def measure(self, victim: BlackBox) -> Floats:
-        """The errors of all images."""
-        return errors_of(victim, self.images, self.batch_size)
+    def measure(self, victim: Victim) -> Floats:
+        """The errors of all images, each of the same random answer after every epoch."""
+        return errors_of(Questioner(victim, seed=0), self.images, self.batch_size)
 
     def load(self, folder: Path) -> Floats:
         errors: Floats = np.load(folder / ERRORS_FILE, allow_pickle=False)

@@ -15,9 +15,9 @@ from mia_lab.stages.determinism import DeterminismStage
 from mia_lab.stages.victim import ForeignVictim, VictimStage
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.types import Reconstructions
-from mia_lab.victims.answers import CachedAnswers
-from mia_lab.victims.blackbox import BlackBox, Victim
-from mia_lab.victims.query import query
+from mia_lab.victims.answers import CachedAnswers, CachedSamples
+from mia_lab.victims.blackbox import BlackBox, Sampler
+from mia_lab.victims.query import Questioner, query
 
 
 @dataclass(frozen=True)
@@ -45,34 +45,33 @@ class Querying:
         """In training mode each image is queried alone, so that each draw has its own seed."""
         return 1 if self.mode == "train" else self.batch_size
 
-    def inputs(self, is_random: bool) -> dict[str, Any]:
-        """What decides the answers besides model and images; JSON values.
-
-        Args:
-            is_random: whether the model itself may answer at random.
-        """
+    def inputs(self, victim: VictimStage) -> dict[str, Any]:
+        """What decides the answers of a model besides its weights and the images; JSON values."""
         inputs: dict[str, Any] = {"mode": self.mode}
         if self.epoch is not None:
             inputs["epoch"] = self.epoch
         if self.defense is not None:
             inputs["defense"] = self.defense.fingerprint()
-        if is_random or self.defense is not None or self.mode == "train":
-            inputs |= {"seed": self.seed, "batch_size": self.actual_batch_size}
+        if victim.is_random or self.defense is not None or self.mode == "train":
+            inputs["seed"] = self.seed
+            # A sampler draws each image from a seed of its own.
+            if not victim.is_sampler or self.defense is not None:
+                inputs["batch_size"] = self.actual_batch_size
         return inputs
 
-    def open(self, victim: VictimStage, store: Store, *, cached: bool = True) -> Victim:
-        """A model, its answers kept one by one in the store if it is remote.
+    def open(self, victim: VictimStage, store: Store) -> Questioner:
+        """A model ready to be queried; each of its answers is stored at once if it is costly.
 
         Args:
             victim: the model.
             store: gives its weights, and keeps its answers.
-            cached: False where each query must get an answer of its own.
         """
         opened = victim.open(store, self.accelerator, self.mode, self.epoch)
-        if not (cached and getattr(opened, "remote", False)):
-            return opened
-        channels = cast(ForeignVictim, victim).queried.out_channels
-        return CachedAnswers(cast(BlackBox, opened), store.answers(victim), channels)
+        if getattr(opened, "costly", False):
+            kind = CachedSamples if isinstance(opened, Sampler) else CachedAnswers
+            channels = cast(ForeignVictim, victim).queried.out_channels
+            opened = kind(cast(BlackBox | Sampler, opened), store.answers(victim), channels)
+        return Questioner(opened, self.seed, self.build_defense())
 
     def build_defense(self) -> Defense | None:
         """The defence as an object.
@@ -93,10 +92,12 @@ class Querying:
 
 @dataclass(frozen=True, eq=False)
 class ReconstructionsStage(Stage[Reconstructions]):
-    """Queries a model once with every scored image; a remote answer is kept at once.
+    """Queries a model once with every scored image; a costly answer is stored at once.
 
     Attributes:
         determinism: tells whether each image is queried alone; None: as ``querying`` says.
+        repeat: index of the answers, where the images are queried several times. Each repeat is a
+            stage of its own, so that four answers and four more make eight.
     """
 
     name = "reconstructions"
@@ -106,9 +107,11 @@ class ReconstructionsStage(Stage[Reconstructions]):
     images: PairDataset
     querying: Querying
     determinism: DeterminismStage | None = None
+    repeat: int = 0
 
     def inputs(self) -> Mapping[str, Any]:
-        return {**self.images.identity(), **self.querying.inputs(self.victim.is_random)}
+        repeat = {"repeat": self.repeat} if self.repeat else {}
+        return {**self.images.identity(), **self.querying.inputs(self.victim), **repeat}
 
     def check(self) -> None:
         self.querying.build_defense()
@@ -120,16 +123,19 @@ class ReconstructionsStage(Stage[Reconstructions]):
         return self.querying.actual_batch_size
 
     def compute(self, folder: Path, store: Store) -> None:
-        querying = self.querying
-        found = query(
-            querying.open(self.victim, store),
-            self.images,
-            self.batch_size(store),
-            querying.seed,
-            folder,
-            querying.build_defense(),
-        )
-        save_table(folder, found)
+        if self.repeat and not self._is_random(store):
+            raise UserError(
+                f"query.repeats: victim={self.victim.component.name} answers a repeated query "
+                "alike, so that further answers tell nothing; set query.repeats=1"
+            )
+        ask = self.querying.open(self.victim, store)
+        save_table(folder, query(ask, self.images, self.batch_size(store), folder, self.repeat))
+
+    def _is_random(self, store: Store) -> bool:
+        """Whether a repeated query may be answered differently."""
+        if self.victim.is_sampler or self.querying.mode == "train" or self.querying.defense:
+            return True
+        return self.determinism is not None and store.result(self.determinism).is_random
 
     def load(self, folder: Path) -> Reconstructions:
         return load_table(folder, Reconstructions)

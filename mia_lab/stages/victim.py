@@ -21,7 +21,15 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
 from mia_lab.hardware import computing_with, torch_device
 from mia_lab.store import Stage, Store
-from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, TorchBlackBox, Victim, transport
+from mia_lab.victims.blackbox import (
+    BlackBox,
+    RecordedAnswers,
+    Sampler,
+    TorchBlackBox,
+    TorchSampler,
+    Victim,
+    transport,
+)
 from mia_lab.victims.files import GENERATOR_FILE, LOSSES_FILE, snapshot_file
 from mia_lab.victims.settings import EpochHook, TrainingSettings
 
@@ -58,9 +66,14 @@ class VictimStage(Stage[Path]):
         """
 
     @property
-    @abstractmethod
     def is_random(self) -> bool:
         """Whether it may answer the same query differently in evaluation mode."""
+        return kinds.is_stochastic(self.component)
+
+    @property
+    def is_sampler(self) -> bool:
+        """Whether it draws each answer from a seed that it is given."""
+        return kinds.is_sampler(self.component)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +95,6 @@ class TrainedVictim(VictimStage):
     threads: int
     on_epoch: EpochHook | None = None
     description: str = ""
-
-    @property
-    def is_random(self) -> bool:
-        return False
 
     def inputs(self) -> Mapping[str, Any]:
         training = self.training
@@ -127,10 +136,21 @@ class TrainedVictim(VictimStage):
 
     def with_weights(
         self, weights: Mapping[str, Tensor], accelerator: str, mode: str
-    ) -> TorchBlackBox:
+    ) -> TorchBlackBox | TorchSampler:
         """A new network with a copy of some weights, ready to be queried."""
         module = self._build()
         cast(nn.Module, module.generator).load_state_dict(weights)
+        return self._opened(module, accelerator, mode)
+
+    def untrained(self, accelerator: str) -> TorchBlackBox | TorchSampler:
+        """A network with its initial weights, which answers as slowly as a trained one."""
+        return self._opened(self._build(), accelerator, "eval")
+
+    def _opened(
+        self, module: nn.Module, accelerator: str, mode: str
+    ) -> TorchBlackBox | TorchSampler:
+        if self.is_sampler:
+            return TorchSampler(module, accelerator)
         return TorchBlackBox(module, accelerator, mode)
 
     def kept_epochs(self, store: Store) -> tuple[int, ...]:
@@ -193,10 +213,6 @@ class ForeignVictim(VictimStage):
         """Whether it holds answers to given queries and cannot be queried with others."""
         return kinds.is_recorded(self.component)
 
-    @property
-    def is_random(self) -> bool:
-        return kinds.is_stochastic(self.component)
-
     def inputs(self) -> Mapping[str, Any]:
         fingerprint = self.component.fingerprint()
         inputs: dict[str, Any] = {"victim": fingerprint}
@@ -235,10 +251,10 @@ class ForeignVictim(VictimStage):
         if isinstance(victim, RecordedAnswers):
             victim.check(self.queried.ids)
             return victim
-        if not isinstance(victim, BlackBox):
+        if not isinstance(victim, BlackBox | Sampler):
             raise UserError(
-                f"victim._target_={self.component.target}: has no method translate(x); "
-                "see docs/extend.md"
+                f"victim._target_={self.component.target}: has no method translate(x), nor "
+                "sample(x, seeds, prompts); see docs/extend.md"
             )
         self._check_channels(victim)
         self.check_unchanged()  # it has read the files that the key is of

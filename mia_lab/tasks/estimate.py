@@ -18,7 +18,8 @@ from mia_lab.stages.graph import RunStages, undivided_stages
 from mia_lab.stages.victim import ForeignVictim, TrainedVictim
 from mia_lab.store import Stage, Store
 from mia_lab.types import ADAPTIVE
-from mia_lab.victims.blackbox import BlackBox, TorchBlackBox
+from mia_lab.victims.blackbox import RecordedAnswers, Victim
+from mia_lab.victims.query import Questioner
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +60,22 @@ def _training(config: Config, victim: TrainedVictim) -> Estimated:
 
 def _queries(config: Config, stages: RunStages) -> Estimated:
     needs, scored = build.needs(config), stages.images.scored
-    queries = 1 + len([name for name in needs.altered if name != ADAPTIVE])
-    queries += config.query.repeats if ADAPTIVE in needs.altered else 0
+    queries = config.query.repeats + len([name for name in needs.altered if name != ADAPTIVE])
+    queries += needs.averaged if ADAPTIVE in needs.altered else 0
     batch = next(scored.batches(config.query.batch_size))
-    stored = 4 * batch.y[0].numel() * len(scored)
+    stored = 4 * batch.y[0].numel() * len(scored) * config.query.repeats
     victim = stages.victim
     if isinstance(victim, TrainedVictim):  # any weights take as long
-        box: object = TorchBlackBox(victim.component.build(), config.trainer.accelerator)
+        box: Victim = victim.untrained(config.trainer.accelerator)
     else:
         assert isinstance(victim, ForeignVictim)
         box = victim.victim
-    if not isinstance(box, BlackBox) or getattr(box, "remote", False):
+    if isinstance(box, RecordedAnswers) or getattr(box, "costly", False):
         return Estimated("queries", None, stored)
-    box.translate(batch.condition)  # the first one takes longer
+    ask = Questioner(box, config.seed)
+    ask(batch)  # the first one takes longer
     start = time.perf_counter()
-    box.translate(batch.condition)
+    ask(batch)
     seconds = (time.perf_counter() - start) / len(batch)
     return Estimated("queries", seconds * queries * len(scored), stored)
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from mia_lab.errors import UserError
 from mia_lab.store.disk import full_disk
 from mia_lab.store.permissions import share
 from mia_lab.types import IDENTITY
-from mia_lab.victims.blackbox import BlackBox
+from mia_lab.victims.blackbox import BlackBox, Sampler
 
 HEADERS = 2**16
 """Bytes in an answer's file besides the numbers, at most."""
@@ -50,19 +52,18 @@ class CachedAnswers:
         transport: transport of the box's answers, see :mod:`mia_lab.victims.blackbox`.
     """
 
-    def __init__(self, box: BlackBox, folder: Path, channels: int) -> None:
+    def __init__(self, box: BlackBox | Sampler, folder: Path, channels: int) -> None:
         self._box = box
         self._folder = folder
         self._channels = channels
         self.asked = 0
         self.transport: str | None = getattr(box, "transport", None)
 
-    def translate(self, x: Tensor, transform: str = IDENTITY, repeat: int = 0) -> Tensor:
+    def translate(self, x: Tensor, repeat: int = 0) -> Tensor:
         """Translate a batch; the images without a cached answer are sent in one query.
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], on the CPU.
-            transform: name of the alteration of the inputs.
             repeat: index of the repeated query, for victims with random answers.
 
         Returns:
@@ -72,12 +73,16 @@ class CachedAnswers:
             UserError: the box failed (the answers that it gave are cached), or the folder cannot be
                 written.
         """
-        keys = [query_key(image, transform, repeat) for image in x]
+        keys = [query_key(image, repeat) for image in x]
+        return self._recalled(keys, x, lambda rows: cast(BlackBox, self._box).translate(x[rows]))
+
+    def _recalled(self, keys: list[str], x: Tensor, ask: Callable[[list[int]], Tensor]) -> Tensor:
+        """The cached answers under some keys; the box is asked for the missing rows."""
         shape = torch.Size((self._channels, *x.shape[2:]))
         answers = {key: self._load(key, shape) for key in dict.fromkeys(keys)}
         missing = [key for key, answer in answers.items() if answer is None]
         if missing:
-            answers |= self._query(missing, x[[keys.index(key) for key in missing]])
+            answers |= self._query(missing, lambda: ask([keys.index(key) for key in missing]))
         return torch.stack([answer for key in keys if (answer := answers[key]) is not None])
 
     def describe(self) -> str:
@@ -85,10 +90,10 @@ class CachedAnswers:
         count = sum(1 for _ in self._folder.glob("??/*.npz"))
         return f"{count} answer{'' if count == 1 else 's'} cached"
 
-    def _query(self, keys: list[str], x: Tensor) -> dict[str, Tensor]:
-        self.asked += len(x)
+    def _query(self, keys: list[str], ask: Callable[[], Tensor]) -> dict[str, Tensor]:
+        self.asked += len(keys)
         try:
-            found = dict(zip(keys, self._box.translate(x), strict=True))
+            found = dict(zip(keys, ask(), strict=True))
         except Unanswered as error:
             for index, answer in error.answers.items():
                 self._save(keys[index], answer)
@@ -148,16 +153,32 @@ class CachedAnswers:
             ) from error
 
 
-def query_key(image: Tensor, transform: str, repeat: int) -> str:
+class CachedSamples(CachedAnswers):
+    """The same for a :class:`~mia_lab.victims.blackbox.Sampler`: each draw is cached."""
+
+    def sample(self, x: Tensor, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Tensor:
+        """Draw answers; only those that are not cached are drawn. Raises as :meth:`translate`."""
+        texts = list(prompts) or [""] * len(x)
+        keys = [query_key(*query) for query in zip(x, seeds, texts, strict=True)]
+
+        def ask(rows: list[int]) -> Tensor:
+            chosen = [seeds[row] for row in rows], [texts[row] for row in rows]
+            return cast(Sampler, self._box).sample(x[rows], *chosen)
+
+        return self._recalled(keys, x, ask)
+
+
+def query_key(image: Tensor, draw: int, prompt: str = "") -> str:
     """Identifier of a query: sha256, in hexadecimal.
 
     Args:
         image: float32 (C, H, W) in [0, 1].
-        transform: name of the alteration of the image.
-        repeat: index of the repeated query.
+        draw: index of the repeated query, or seed of the answer.
+        prompt: the text that is sent beside the image.
     """
     array = np.ascontiguousarray(image.numpy(), dtype="<f4")
-    header = json.dumps([list(array.shape), "float32", transform, repeat])
+    texts = [prompt] if prompt else []
+    header = json.dumps([list(array.shape), "float32", IDENTITY, draw, *texts])
     return hashlib.sha256(header.encode() + b"\n" + array.tobytes()).hexdigest()
 
 

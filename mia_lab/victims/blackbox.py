@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,25 @@ class BlackBox(Protocol):
 
         Args:
             x: float32 (N, C, H, W) in [0, 1], on the CPU.
+
+        Returns:
+            float32 (N, C', H, W) in [0, 1], on the CPU; C' as of the targets.
+        """
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Something that draws its answers at random, each from a seed, such as a diffusion model."""
+
+    def sample(self, x: Tensor, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Tensor:
+        """Draw an answer for each input of a batch.
+
+        Args:
+            x: float32 (N, C, H, W) in [0, 1], on the CPU.
+            seeds: N seeds in [0, 2**63). An answer depends on its input, its seed and its prompt,
+                and on the other images of the batch only by rounding.
+            prompts: N texts; empty if the data has none.
 
         Returns:
             float32 (N, C', H, W) in [0, 1], on the CPU; C' as of the targets.
@@ -48,7 +67,7 @@ class RecordedAnswers(Protocol):
         ...
 
 
-Victim = BlackBox | RecordedAnswers
+Victim = BlackBox | Sampler | RecordedAnswers
 
 
 def transport(victim: Victim) -> str:
@@ -77,3 +96,21 @@ class TorchBlackBox:
     def translate(self, x: Tensor) -> Tensor:
         out: Tensor = self.module(x.to(self._device)).float().cpu()
         return out
+
+
+class TorchSampler:
+    """A PyTorch module with a method ``sample`` behind the protocol of a :class:`Sampler`.
+
+    Args:
+        module: ``module.sample(x, seeds)`` draws images in [0, 1] for images in [0, 1].
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+    """
+
+    def __init__(self, module: nn.Module, accelerator: str = "auto") -> None:
+        self._device = torch_device(accelerator)
+        self.module = module.to(self._device).eval()
+
+    @torch.inference_mode()
+    def sample(self, x: Tensor, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Tensor:
+        out: Tensor = cast(Any, self.module).sample(x.to(self._device), seeds)
+        return out.float().cpu()

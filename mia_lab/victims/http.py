@@ -79,7 +79,7 @@ class Http:
         requests_per_s: at most so many requests are sent; None: no limit.
 
     Attributes:
-        remote: its answers are worth keeping one by one.
+        costly: each of its answers is stored at once, and no check asks for more.
         transport: how answers travel, where that loses precision.
 
     Raises:
@@ -89,7 +89,7 @@ class Http:
 
     version: ClassVar[int] = 1
     trainable: ClassVar[bool] = False
-    remote: ClassVar[bool] = True
+    costly: ClassVar[bool] = True
 
     def __init__(
         self,

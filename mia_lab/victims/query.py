@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from mia_lab.types import (
     PairBatch,
     Reconstructions,
 )
-from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Victim
+from mia_lab.victims.answers import CachedAnswers
+from mia_lab.victims.blackbox import BlackBox, RecordedAnswers, Sampler, Victim
 
 
 def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
@@ -59,24 +61,70 @@ def reconstruction_error(reconstruction: NDArray[np.floating], y: NDArray[np.flo
     return np.array(found)
 
 
+@dataclass(frozen=True)
+class Questioner:
+    """Queries one victim, each time with random numbers that the query alone decides.
+
+    A :class:`~mia_lab.victims.blackbox.Sampler` is given a seed for each image, from the run's
+    seed, the image's id and the index of the repeat. Any other victim that answers at random is
+    queried one image at a time, and draws from PyTorch's generator, seeded likewise.
+
+    Attributes:
+        victim: the victim, or its recorded answers.
+        seed: of the run.
+        defense: applied to the answers.
+    """
+
+    victim: Victim
+    seed: int
+    defense: Defense | None = None
+
+    def __call__(
+        self, batch: PairBatch, repeat: int = 0, alteration: str = IDENTITY
+    ) -> NDArray[np.float32]:
+        """The answers to a batch: float32 (N, C, H, W) in [0, 1].
+
+        Args:
+            batch: the images, already altered.
+            repeat: index of the answer, where an image is queried several times.
+            alteration: name of what was done to the images.
+
+        Raises:
+            UserError: an answer has the wrong shape, or values that are not finite or not in
+                [0, 1].
+        """
+        names: list[str | int] = [] if alteration == IDENTITY else [alteration]
+        names += [f"repeat {repeat}"] if repeat else []
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "query", *names, *batch.ids))
+            answer = self._answer(batch, repeat, names)
+            if self.defense is None:
+                return _check(answer, batch)
+            return _check(self.defense.apply(torch.from_numpy(_check(answer, batch))), batch)
+
+    def _answer(self, batch: PairBatch, repeat: int, names: list[str | int]) -> object:
+        victim = self.victim
+        if isinstance(victim, RecordedAnswers):
+            return victim.recall(batch.ids)
+        if isinstance(victim, Sampler):
+            seeds = [derive_seed(self.seed, "query", *names, i) for i in batch.ids]
+            return victim.sample(batch.condition, seeds, batch.prompts)
+        if isinstance(victim, CachedAnswers):
+            return victim.translate(batch.condition, repeat)
+        return victim.translate(batch.condition)
+
+
 def query(
-    victim: Victim,
-    dataset: PairDataset,
-    batch_size: int,
-    seed: int,
-    folder: Path,
-    defense: Defense | None = None,
+    ask: Questioner, dataset: PairDataset, batch_size: int, folder: Path, repeat: int = 0
 ) -> Reconstructions:
     """Query a victim with every image of a dataset once.
 
     Args:
-        victim: the victim, or its recorded answers.
+        ask: queries the victim.
         dataset: the candidates.
         batch_size: images per query. Answers depend on it only by float32 rounding.
-        seed: seed of a victim with random answers; queried one image at a time, it draws from a
-            generator seeded by (seed, image id).
         folder: folder of the answers, which are written batch by batch to ``images.npy``.
-        defense: defence applied to the answers.
+        repeat: index of the answers, where the images are queried several times.
 
     Raises:
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1]; or
@@ -85,14 +133,10 @@ def query(
     n = len(dataset)
     path = folder / "images.npy"
     errors: list[Floats] = []
-    with (
-        progress_bar("querying the victim", n) as bar,
-        ArrayFile(path, n) as images,
-    ):
+    what = f"querying the victim, answer {repeat + 1}" if repeat else "querying the victim"
+    with progress_bar(what, n) as bar, ArrayFile(path, n) as images:
         for batch in dataset.batches(batch_size):
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(seed, "query", *batch.ids))
-                answer = _check(_answer(victim, batch, defense), batch)
+            answer = ask(batch, repeat)
             images.append(answer)
             errors.append(reconstruction_error(answer, batch.y.numpy()))
             bar.update(len(batch))
@@ -100,23 +144,20 @@ def query(
         model=np.array([VICTIM] * n),
         id=np.array(dataset.ids),
         transform=np.array([IDENTITY] * n),
-        repeat=np.zeros(n, dtype=np.int64),
+        repeat=np.full(n, repeat, dtype=np.int64),
         error=np.concatenate(errors),
         images=np.load(path, mmap_mode="r", allow_pickle=False),
     )
 
 
-def errors_of(victim: BlackBox, dataset: PairDataset, batch_size: int) -> Floats:
-    """Reconstruction errors of a victim that does not answer at random: float64 (len(dataset),).
+def errors_of(ask: Questioner, dataset: PairDataset, batch_size: int) -> Floats:
+    """Reconstruction errors of one answer to each image, which is not kept: float64 (N,).
 
     Raises:
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
     """
     return np.concatenate(
-        [
-            reconstruction_error(_check(victim.translate(batch.condition), batch), batch.y.numpy())
-            for batch in dataset.batches(batch_size)
-        ]
+        [reconstruction_error(ask(batch), batch.y.numpy()) for batch in dataset.batches(batch_size)]
     )
 
 
@@ -137,10 +178,10 @@ def repeat_queries(victim: BlackBox, dataset: PairDataset) -> Determinism:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(0, "repeat", *dataset.ids))
         first, second = (
-            np.concatenate([_check(_answer(victim, batch, None), batch) for batch in single])
+            np.concatenate([_check(victim.translate(batch.condition), batch) for batch in single])
             for _ in range(2)
         )
-        company = _check(_answer(victim, together, None), together)[: len(single)]
+        company = _check(victim.translate(together.condition), together)[: len(single)]
 
     def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
         return float(np.abs(np.subtract(a, b, dtype=np.float64)).max())
@@ -150,13 +191,11 @@ def repeat_queries(victim: BlackBox, dataset: PairDataset) -> Determinism:
 
 
 def query_altered(
-    victim: BlackBox,
+    ask: Questioner,
     dataset: PairDataset,
     names: Sequence[str],
     batch_size: int,
-    seed: int,
-    defense: Defense | None = None,
-    repeats: int = 1,
+    averaged: int = 1,
 ) -> Reconstructions:
     """Query a victim with altered images; the result holds only the errors, not the answers.
 
@@ -164,11 +203,11 @@ def query_altered(
     then compares the mean answer with the target after the expected effect of the defence.
 
     Args:
-        victim: the victim.
+        ask: queries the victim.
         dataset: the images.
         names: names of alterations, see :func:`mia_lab.data.transforms.altered`.
-        batch_size, seed, defense: see :func:`query`.
-        repeats: number of repeats of an adaptive query.
+        batch_size: see :func:`query`.
+        averaged: number of answers that an adaptive query averages.
 
     Raises:
         UserError: an answer has the wrong shape, or values that are not finite or not in [0, 1].
@@ -178,17 +217,14 @@ def query_altered(
     with progress_bar("querying the victim, altered", total) as bar:
         for name in names:
             for batch in dataset.batches(batch_size):
-                is_adaptive = name == ADAPTIVE
-                inputs = batch if is_adaptive else altered(batch, name)
-                with torch.random.fork_rng():
-                    torch.manual_seed(derive_seed(seed, "query", name, *batch.ids))
-                    answers = [
-                        _check(_answer(victim, inputs, defense), inputs)
-                        for _ in range(repeats if is_adaptive else 1)
-                    ]
-                target = defense.expected(inputs.y) if is_adaptive and defense else inputs.y
-                mean = np.asarray(np.mean(answers, axis=0, dtype=np.float64))
-                errors.append(reconstruction_error(mean, target.numpy()))
+                if name == ADAPTIVE:
+                    answers = [ask(batch, repeat) for repeat in range(averaged)]
+                    found: NDArray[np.floating] = np.mean(answers, axis=0, dtype=np.float64)
+                    target = ask.defense.expected(batch.y) if ask.defense else batch.y
+                else:
+                    inputs = altered(batch, name)
+                    found, target = ask(inputs, alteration=name), inputs.y
+                errors.append(reconstruction_error(found, target.numpy()))
                 bar.update(len(batch))
     n = len(names) * len(dataset)
     return Reconstructions(
@@ -199,16 +235,6 @@ def query_altered(
         error=np.concatenate(errors),
         images=np.empty((n, dataset.out_channels, 0, 0), dtype=np.float32),
     )
-
-
-def _answer(victim: Victim, batch: PairBatch, defense: Defense | None) -> object:
-    if isinstance(victim, RecordedAnswers):
-        answer = victim.recall(batch.ids)
-    else:
-        answer = victim.translate(batch.condition)
-    if defense is None:
-        return answer
-    return defense.apply(torch.from_numpy(_check(answer, batch)))
 
 
 def _check(answer: object, batch: PairBatch) -> NDArray[np.float32]:

@@ -173,7 +173,7 @@ def test_all_attacks_on_a_module(folder: Path) -> None:
     settings = (
         "+victim@reference.victim=pix2pix", "demo_epochs=1", "reference.victim.epochs=1",
         "reference.victim.width=4", "reference.victim.discriminator_width=4", "reference.count=4",
-        "attack.available.shadow.epochs=1", "query.repeats=1",
+        "attack.available.shadow.epochs=1", "attack.available.adaptive.repeats=1",
     )  # fmt: skip
     names = [*composed().attack.available]
     all_found = audit(

@@ -13,7 +13,7 @@ from mia_lab.data.transforms import altered
 from mia_lab.defenses.output_noise import OutputNoise
 from mia_lab.defenses.smoothing import Smoothing
 from mia_lab.types import ADAPTIVE, PairBatch
-from mia_lab.victims.query import query_altered
+from mia_lab.victims.query import Questioner, query_altered
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_alterations() -> None:
 
 def test_errors_are_of_the_altered_pair(pairs: PairDataset) -> None:
     names = ("hflip", "crop-3")
-    found = query_altered(Inverse(), pairs, names, batch_size=2, seed=0)
+    found = query_altered(Questioner(Inverse(), 0), pairs, names, 2)
     assert found.images.shape == (10, 3, 0, 0)
     for name in names:
         for batch in pairs.batches(1):
@@ -64,7 +64,7 @@ def test_errors_are_of_the_altered_pair(pairs: PairDataset) -> None:
 def test_an_adaptive_attacker_averages(pairs: PairDataset) -> None:
     noise = OutputNoise(0.2)
     asked = {
-        repeats: query_altered(Inverse(), pairs, (ADAPTIVE,), 2, 0, noise, repeats)
+        repeats: query_altered(Questioner(Inverse(), 0, noise), pairs, (ADAPTIVE,), 2, repeats)
         for repeats in (1, 64)
     }
     seen = noise.expected
@@ -78,7 +78,7 @@ def test_an_adaptive_attacker_averages(pairs: PairDataset) -> None:
 
 def test_an_adaptive_attacker_looks_at_targets_through_the_defense(pairs: PairDataset) -> None:
     blur = Smoothing(2.0)
-    found = query_altered(Inverse(), pairs, (ADAPTIVE,), 3, 0, blur, 2)
+    found = query_altered(Questioner(Inverse(), 0, blur), pairs, (ADAPTIVE,), 3, 2)
     for batch in pairs.batches(1):
         error = (blur.expected(1 - batch.x) - blur.expected(batch.y)).abs().mean()
         assert found.mean_error(batch.ids, transform=ADAPTIVE)[0] == pytest.approx(

@@ -41,7 +41,7 @@ class Counting:
 
     def translate(self, x: Tensor) -> Tensor:
         self.batches.append(len(x))
-        self.seen.update(query_key(image, "", 0) for image in x)
+        self.seen.update(query_key(image, 0) for image in x)
         y = ((1 - x) * 255).round() / 255 if self.eight_bit else 1 - x
         if self.broken:
             raise Unanswered("no", {i: y[i] for i in range(len(x)) if i not in self.broken})
@@ -124,7 +124,7 @@ def test_damaged_files_are_asked_again(tmp_path: Path) -> None:
     for place in range(0, len(whole), 31):  # one bit anywhere is found, or does not matter
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         assert torch.equal(answers.translate(x), y)
-    other = query_key(images(1, seed=1)[0], "identity", 0)
+    other = query_key(images(1, seed=1)[0], 0)
     (tmp_path / other[:2]).mkdir(exist_ok=True)
     CachedAnswers(box, tmp_path / "small", 3).translate(images(1)[..., :8])
     next((tmp_path / "small").glob("*/*.npz")).rename(tmp_path / other[:2] / f"{other}.npz")

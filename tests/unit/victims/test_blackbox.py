@@ -18,7 +18,7 @@ from mia_lab.victims.blackbox import BlackBox, TorchBlackBox
 from mia_lab.victims.files import export
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pretrained import Pretrained
-from mia_lab.victims.query import query, reconstruction_error
+from mia_lab.victims.query import Questioner, query, reconstruction_error
 
 Build = Callable[..., Pix2Pix]
 
@@ -117,7 +117,7 @@ class Fixed:
 
 
 def test_query_records_every_image(tmp_path: Path, members: PairDataset) -> None:
-    table = query(Fixed(lambda x: x), members, batch_size=4, seed=0, folder=tmp_path)
+    table = query(Questioner(Fixed(lambda x: x), 0), members, 4, tmp_path)
     assert list(table.id) == list(members.ids)
     whole = next(members.batches(len(members)))
     np.testing.assert_array_equal(table.images, whole.x.numpy())
@@ -130,7 +130,7 @@ def test_answers_that_carry_gradients_or_doubles_are_taken(
     tmp_path: Path, members: PairDataset
 ) -> None:
     weight = torch.ones(1, requires_grad=True)
-    table = query(Fixed(lambda x: x.double() * weight), members, 4, 0, tmp_path)
+    table = query(Questioner(Fixed(lambda x: x.double() * weight), 0), members, 4, tmp_path)
     whole = next(members.batches(len(members)))
     np.testing.assert_array_equal(table.images, whole.x.numpy())
 
@@ -147,7 +147,7 @@ def test_random_victims_are_seeded_by_image(tmp_path: Path, members: PairDataset
     ):
         (tmp_path / name).mkdir()
         torch.manual_seed(seed + 7)
-        tables.append(query(Fixed(noisy), dataset, 1, seed, tmp_path / name))
+        tables.append(query(Questioner(Fixed(noisy), seed), dataset, 1, tmp_path / name))
     a, b, c = (t.mean_error(members.ids) for t in tables)
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
@@ -166,4 +166,4 @@ def test_bad_answers(
     tmp_path: Path, members: PairDataset, answer: Callable[[Tensor], Tensor], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        query(Fixed(answer), members, 4, 0, tmp_path)
+        query(Questioner(Fixed(answer), 0), members, 4, tmp_path)
