@@ -52,7 +52,8 @@ class History(Callback):
         epoch = trainer.current_epoch + 1
         self.rows.append({"epoch": epoch, **losses})
         assert self._bar is not None
-        self._bar.set_description(f"training, epoch {epoch}, l1 {losses.get('l1', 0):.4f}")
+        shown = "".join(f", {k} {losses[k]:.4f}" for k in ("l1", "loss") if k in losses)
+        self._bar.set_description(f"training, epoch {epoch}{shown}")
         if self._on_epoch is not None:
             self._on_epoch(epoch, losses, pl_module)
 

@@ -187,7 +187,14 @@ class DiffusionVictim(pl.LightningModule):
         found = self.network(noisy, t).sample
         distance = F.mse_loss if hparams["loss"] == "l2" else F.l1_loss
         loss = distance(found.float(), wanted)
-        self.log("loss", loss.detach(), on_epoch=True, on_step=False, sync_dist=True)
+        self.log(
+            "loss",
+            loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=len(batch),
+        )
         return loss
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
