@@ -21,6 +21,7 @@ from mia_lab.types import (
     Split,
     reference,
 )
+from mia_lab.victims.query import reconstruction_error
 
 
 def _no_features(_: Sequence[str]) -> Floats:
@@ -54,6 +55,20 @@ class Evidence:
     altered: Reconstructions | None = None
     features: Callable[[Sequence[str]], Floats] = _no_features
     seed: int = 0
+
+    def averaged_errors(self, ids: Sequence[str]) -> Floats:
+        """Errors of the mean of the first k answers to some images, k from 1: (K, len(ids))."""
+        counts = np.arange(1, len(self.answers) + 1)[:, None, None, None, None]
+        return np.concatenate(
+            [
+                [
+                    reconstruction_error(mean, batch.y.numpy())
+                    for mean in np.cumsum(self.drawn(batch.ids), axis=0, dtype=np.float64) / counts
+                ]
+                for batch in self.pairs(ids)
+            ],
+            axis=1,
+        )
 
     def given(self) -> Given:
         """How much of everything there is; of references, what can be compared is not counted."""

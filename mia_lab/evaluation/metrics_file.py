@@ -29,6 +29,7 @@ from mia_lab.errors import UserError
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.results import (
     AlphaCurve,
+    AnswersCurve,
     AuditReport,
     Blind,
     Comparison,
@@ -243,6 +244,7 @@ class AuditMetrics:
         blind: the check of the split.
         slices: attacks on parts of the candidates.
         alpha_curve: of the membership attack; null without it.
+        answers: AUC against the number of answers; empty if the victim answered once.
         grid: the membership attack under the settings of difficulty.grid; empty without a grid.
         claim: what a differentially private training guarantees; null for any other.
         comparisons: each attack against the plain reconstruction error.
@@ -267,6 +269,7 @@ class AuditMetrics:
     excess: tuple[Comparison, ...]
     slices: tuple[Slice, ...]
     alpha_curve: AlphaCurve | None
+    answers: tuple[AnswersCurve, ...] = ()
     grid: tuple[GridRow, ...]
     near_duplicates: Count
     claim: PrivacyClaim | None
@@ -293,6 +296,7 @@ def audit_metrics(report: AuditReport) -> AuditMetrics:
         excess=result.excess,
         slices=result.slices,
         alpha_curve=result.alpha_curve,
+        answers=result.answers,
         grid=grid_rows(result.grid),
         near_duplicates=len(result.near_duplicates),
         claim=result.claim,

@@ -285,6 +285,23 @@ class AlphaCurve:
 
 
 @dataclass(frozen=True)
+class AnswersCurve:
+    """AUC of an attack against the number of answers to each image, for a victim that varies.
+
+    Attributes:
+        name: what is made of the answers, such as "mean error".
+        answers: int64 (K,), from 1.
+        auc, low, high: float64 (K,), the AUC with its 95 % interval.
+    """
+
+    name: str
+    answers: Integers
+    auc: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
 class GridPoint:
     """The membership attack under one setting of the difficulty score.
 
@@ -549,6 +566,7 @@ class Gallery:
         ids: N image ids.
         captions: N short texts ("member, error 0.081").
         x, y, reconstruction: float32 (N, C, H, W) in [0, 1].
+        others: float32 (N, M, C, H, W), further answers to each image; None if there are none.
     """
 
     ids: tuple[str, ...]
@@ -556,6 +574,7 @@ class Gallery:
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     reconstruction: NDArray[np.float32]
+    others: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -596,6 +615,7 @@ class AuditResult:
         alpha_curve: None without a reconstruction error and a difficulty.
         near_duplicates: pairs of ids in different roles that look alike, with their distance.
         grid: the membership attack under other settings, the configured first; empty if none.
+        answers: what further answers to each image tell; empty if there is one answer.
     """
 
     scores: tuple[ScoreTable, ...]
@@ -615,6 +635,7 @@ class AuditResult:
     alpha_curve: AlphaCurve | None
     near_duplicates: tuple[tuple[str, str, int], ...]
     grid: tuple[GridPoint, ...]
+    answers: tuple[AnswersCurve, ...] = ()
 
     @property
     def leading(self) -> ScoreTable:

@@ -116,6 +116,7 @@ def audit_frames(audit: AuditReport) -> dict[str, pd.DataFrame]:
         "blind": frame(_blind_rows(result)),
         "slices": frame(_slice_rows(result)),
         "alpha_curve": _alpha_frame(result),
+        "answers": frame(_answers_rows(result)),
         "calibration": _calibration_frame(result),
         "decisions": frame(_decision_rows(result)),
         "hindsight": frame({"attack": a} | vars(q.hindsight) for a, q in decisions.items()),
@@ -233,6 +234,23 @@ def _alpha_frame(result: AuditResult) -> pd.DataFrame:
     names = ("alpha", "auc", "auc_ci95_low", "auc_ci95_high")
     arrays = (curve.alpha, curve.auc, curve.low, curve.high)
     return pd.DataFrame(dict(zip(names, arrays, strict=True)))
+
+
+def _answers_rows(result: AuditResult) -> list[dict[str, object]]:
+    """One row for each number of answers, of each curve."""
+    return [
+        {
+            "answers": count,
+            "of": curve.name,
+            "auc": area,
+            "auc_ci95_low": low,
+            "auc_ci95_high": high,
+        }
+        for curve in result.answers
+        for count, area, low, high in zip(
+            curve.answers.tolist(), curve.auc, curve.low, curve.high, strict=True
+        )
+    ]
 
 
 def _calibration_frame(result: AuditResult) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_lab.attacks.calibrated import unseen_log_errors
+from mia_lab.attacks.evidence import Evidence
 from mia_lab.config import kinds
+from mia_lab.evaluation.answers import answers_curves
 from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
@@ -20,7 +22,13 @@ from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
 from mia_lab.evaluation.metrics import FPRS, METRICS
 from mia_lab.evaluation.normality import normality
-from mia_lab.evaluation.results import AuditResult, DecisionQuality, EpsilonBound, Knowledge
+from mia_lab.evaluation.results import (
+    AnswersCurve,
+    AuditResult,
+    DecisionQuality,
+    EpsilonBound,
+    Knowledge,
+)
 from mia_lab.evaluation.slices import slices
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
@@ -118,8 +126,17 @@ class VerdictStage(Stage[AuditResult]):
             alpha_curve=alpha_curve(error, difficulty, truth, self.alphas[0], groups),
             near_duplicates=checked.near_duplicates,
             grid=evaluate_grid(evidence.difficulty, error, ids, truth, [*self.alphas], groups),
+            answers=self._answers(evidence, ids, truth, groups),
         )
         save_result(folder, result)
+
+    def _answers(
+        self, evidence: Evidence, ids: Sequence[str], truth: NDArray[np.bool_], groups: Strings
+    ) -> tuple[AnswersCurve, ...]:
+        if not evidence.repeats:
+            return ()
+        averaged = evidence.averaged_errors(ids)
+        return answers_curves(evidence.errors(ids), averaged, truth, groups)
 
     def _claim(self, split: Split) -> PrivacyClaim | None:
         victim = self.scores.inputs.reconstructions.victim.component

@@ -103,4 +103,5 @@ def gallery(evidence: Evidence, ids: Sequence[str], captions: Sequence[str]) -> 
         x=np.concatenate([batch.x.numpy() for batch in batches]),
         y=np.concatenate([batch.y.numpy() for batch in batches]),
         reconstruction=np.stack([answers.images[answers.row(i)] for i in ids]),
+        others=evidence.drawn(ids)[1:].swapaxes(0, 1) if evidence.repeats else None,
     )

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from mia_lab.evaluation.results import (
     AlphaCurve,
+    AnswersCurve,
     Calibration,
     Evaluation,
     Normality,
@@ -140,6 +141,34 @@ def alpha_figure(curve: AlphaCurve, alpha: float) -> Figure:
     axes.margins(x=0.02)
     axes.set_xlabel("alpha, the weight of the difficulty")
     axes.set_ylabel("AUC of the membership error")
+    tidy(axes)
+    legend_below(figure, axes)
+    return figure
+
+
+def answers_figure(curves: Sequence[AnswersCurve]) -> Figure:
+    """AUC of what is made of the answers against their number, with 95 % intervals."""
+    figure = new_figure(3.9)
+    axes = figure.add_subplot()
+    colours = attack_colours([curve.name for curve in curves])
+    for number, (curve, marker) in enumerate(zip(curves, _MARKERS, strict=False)):
+        shift = 0.08 * (number - 1)  # else intervals would hide each other
+        axes.errorbar(
+            curve.answers + shift,
+            curve.auc,
+            yerr=[curve.auc - curve.low, curve.high - curve.auc],
+            color=colours[curve.name],
+            marker=marker,
+            ms=5,
+            lw=1.5,
+            elinewidth=1,
+            capsize=2,
+            label=curve.name,
+        )
+    axes.axhline(0.5, color="#AAAAAA", lw=1, ls=":", label="chance", zorder=1)
+    axes.set_xlabel("answers to each image")
+    axes.set_ylabel("AUC")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes)
     legend_below(figure, axes)
     return figure

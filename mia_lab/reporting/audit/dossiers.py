@@ -15,6 +15,8 @@ from mia_lab.evaluation.results import Dossiers, Gallery
 from mia_lab.reporting.canvas import INK, Picture, colour_bar, png, shortened, shown_channels
 
 _WIDTH = 5.0
+_ANSWERS = 4
+"""Answers to an image that are shown, at most."""
 _QUANTILE = 0.995
 """Quantile of all pixels at which a colour scale ends; a scale up to the maximum is too dark."""
 
@@ -85,7 +87,7 @@ def samples_figure(
     difficulty: NDArray[np.float32] | None = None,
     scales: Scales | None = None,
 ) -> Figure:
-    """One row for each image: x, y, V(x), the absolute error and, if given, the probe's error.
+    """One row for each image: x, y, the answers, the error of the first and, if given, the probe's.
 
     Args:
         gallery: N images.
@@ -96,22 +98,26 @@ def samples_figure(
         difficulty = None
     errors = error_maps(gallery)
     scales = scales or Scales(_top([errors]), None if difficulty is None else _top([difficulty]))
-    titles = ["input x", "target y", "answer V(x)", "|V(x) - y|"]
-    titles += [] if difficulty is None else ["difficulty"]
+    others = np.empty((len(errors), 0)) if gallery.others is None else gallery.others
+    others = others[:, : _ANSWERS - 1]
+    titles = ["input x", "target y", "answer V(x)"]
+    titles += [f"answer {number}" for number in range(2, others.shape[1] + 2)]
+    titles += ["|V(x) - y|"] + ([] if difficulty is None else ["difficulty"])
     # Placed by hand, in inches: an automatic layout would widen the column under a long caption.
     note = _note(gallery)
     margin, gap, caption, head, foot = 0.04, 0.04, 0.42, 0.44 if note else 0.24, 0.62
-    tile = (_WIDTH - 2 * margin - (len(titles) - 1) * gap) / len(titles)
+    wide = _WIDTH * max(1.0, len(titles) / 5)
+    tile = (wide - 2 * margin - (len(titles) - 1) * gap) / len(titles)
     tile_height = tile * errors.shape[1] / errors.shape[2]
     height = head + len(errors) * (tile_height + caption) + foot
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = Figure(figsize=(wide, height))
     figure.set_layout_engine("none")
     lefts = [margin + column * (tile + gap) for column in range(len(titles))]
     for left, title in zip(lefts, titles, strict=True):
-        place = (left + tile / 2) / _WIDTH, 1 - 0.06 / height
+        place = (left + tile / 2) / wide, 1 - 0.06 / height
         figure.text(*place, title, ha="center", va="top", fontsize=9, color=INK)
     if note:
-        place = margin / _WIDTH, 1 - 0.26 / height
+        place = margin / wide, 1 - 0.26 / height
         figure.text(*place, note, ha="left", va="top", fontsize=8, color=INK)
     axes = figure.add_axes((0, 0, 1, 1))  # of all images: one for each would take seconds
     axes.set_axis_off()
@@ -120,13 +126,11 @@ def samples_figure(
         words: dict[str, Any] = {"color": INK, "va": "bottom", "parse_math": False}
         above = bottom + tile_height
         name, facts = shortened(gallery.ids[row], 60), gallery.captions[row]
-        figure.text(
-            margin / _WIDTH, (above + 0.2) / height, name, fontsize=9, weight="bold", **words
-        )
-        figure.text(margin / _WIDTH, (above + 0.045) / height, facts, fontsize=9, **words)
+        figure.text(margin / wide, (above + 0.2) / height, name, fontsize=9, weight="bold", **words)
+        figure.text(margin / wide, (above + 0.045) / height, facts, fontsize=9, **words)
         images: list[tuple[NDArray[Any], str, float | None]] = [
             (visible(image[row]).transpose(1, 2, 0), "gray", 1.0)
-            for image in (gallery.x, gallery.y, gallery.reconstruction)
+            for image in (gallery.x, gallery.y, gallery.reconstruction, *others.swapaxes(0, 1))
         ]
         images.append((error, "viridis", scales.error))
         images += [] if difficulty is None else [(difficulty[row], "magma", scales.difficulty)]
@@ -140,7 +144,7 @@ def samples_figure(
                 aspect="auto",
                 extent=(left, left + tile, bottom, above),
             )
-    axes.set(xlim=(0, _WIDTH), ylim=(0, height))
+    axes.set(xlim=(0, wide), ylim=(0, height))
     maps = [(errors, scales.error, "error |V(x) - y|, mean over channels")]
     if difficulty is not None and scales.difficulty is not None:
         maps.append((difficulty, scales.difficulty, "error of the probe (difficulty)"))
@@ -148,7 +152,7 @@ def samples_figure(
     for number, (values, top, label) in enumerate(maps):
         centre = (number + 0.5) / len(maps)
         box = centre - width / 2, 0.44 / height, width, 0.08 / height
-        drawn = axes.images[3 + number]  # after x, y and V(x), in the first row
+        drawn = axes.images[3 + others.shape[1] + number]  # after the pictures of the first row
         colour_bar(figure, drawn, box, label, extend=bool(values.max() > top))
     return figure
 

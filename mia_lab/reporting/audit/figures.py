@@ -10,6 +10,7 @@ from mia_lab.evaluation.metrics_file import BEST_NOTE, CONFIGURED_NOTE, best_poi
 from mia_lab.evaluation.results import AuditReport, AuditResult, GridPoint, Overfitting
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
+    answers_figure,
     normality_figure,
     overfitting_figure,
     reliability_figure,
@@ -28,9 +29,9 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
     """All pictures of an audit.
 
     ``roc``, ``roc-log`` and ``histogram`` always; ``scatter`` with a reconstruction attack and a
-    difficulty; ``overfitting`` of a victim that was trained here; ``alpha``, ``reliability``,
-    ``normality``, ``grid``, ``grid-2``, ... and ``dossiers-1``, ... where the audit has what they
-    show.
+    difficulty; ``overfitting`` of a victim that was trained here; ``alpha``, ``answers``,
+    ``reliability``, ``normality``, ``grid``, ``grid-2``, ... and ``dossiers-1``, ... where the
+    audit has what they show.
     """
     result = audit.result
     return (
@@ -38,6 +39,7 @@ def draw(audit: AuditReport) -> tuple[Picture, ...]:
         *_distribution_pictures(audit),
         *_overfitting_pictures(audit.overfitting),
         *_alpha_pictures(result),
+        *_answers_pictures(result),
         *_reliability_pictures(result),
         *_normality_pictures(result),
         *grid_pictures(result.grid),
@@ -144,6 +146,25 @@ def _alpha_pictures(result: AuditResult) -> list[Picture]:
             f"{interval(float(curve.auc[at]), limits)} at the configured {result.alpha:g}, "
             f"at most {curve.auc[best]:.3f}, at {curve.alpha[best]:.3g}.",
             png(alpha_figure(curve, result.alpha)),
+        )
+    ]
+
+
+def _answers_pictures(result: AuditResult) -> list[Picture]:
+    if not result.answers:
+        return []
+    last = "; ".join(
+        f"{curve.name}, from {curve.auc[0]:.3f} to "
+        f"{interval(float(curve.auc[-1]), (float(curve.low[-1]), float(curve.high[-1])))}"
+        for curve in result.answers
+    )
+    return [
+        Picture(
+            "answers",
+            "Further answers to the same image",
+            f"AUC against the number of answers to each image, up to {len(result.answers[0].auc)}: "
+            f"{last}.",
+            png(answers_figure(result.answers)),
         )
     ]
 
