@@ -21,7 +21,12 @@ from mia_lab.types import (
     Split,
     reference,
 )
+from mia_lab.victims.denoiser import Denoiser
 from mia_lab.victims.query import reconstruction_error
+
+
+def _no_denoiser() -> Denoiser:
+    raise UserError("an attack wants the network of the model; see Needs.denoiser")
 
 
 def _no_features(_: Sequence[str]) -> Floats:
@@ -43,6 +48,7 @@ class Evidence:
         repeats: its further answers to the same images, one table for each repeat.
         altered: the victim's answers to altered queries; only their errors are kept.
         features: pooled features (N, F) of the images with the given ids.
+        denoiser: opens the network inside a diffusion model.
         seed: of whatever an attack draws at random.
     """
 
@@ -54,6 +60,7 @@ class Evidence:
     references: tuple[Reconstructions, ...] = ()
     altered: Reconstructions | None = None
     features: Callable[[Sequence[str]], Floats] = _no_features
+    denoiser: Callable[[], Denoiser] = _no_denoiser
     seed: int = 0
 
     def averaged_errors(self, ids: Sequence[str]) -> Floats:
@@ -79,6 +86,7 @@ class Evidence:
             auxiliaries=len(self.known.ids(Role.AUXILIARY)),
             shortest_side=min(self.reconstructions.images.shape[-2:]),
             answers=len(self.answers),
+            denoiser=self.denoiser is not _no_denoiser,
         )
 
     @property

@@ -24,6 +24,7 @@ class Given:
         auxiliaries: known non-members.
         shortest_side: of the images, in pixels.
         answers: of the victim to each image.
+        denoiser: whether the victim is a diffusion model whose network can be looked into.
     """
 
     references: int = 0
@@ -32,6 +33,7 @@ class Given:
     auxiliaries: int = 0
     shortest_side: int = 0
     answers: int = 1
+    denoiser: bool = False
 
     def enough(self, what: str, key: str, wanted: int, remedy: str) -> None:
         """Refuse too little.
@@ -85,6 +87,7 @@ class Needs:
         difficulty: a difficulty of each image.
         answers: least number of answers of the victim to each image; it is given all
             ``query.repeats`` of them if that is above 1, else the first.
+        denoiser: the network inside a diffusion model: the attacker holds the model itself.
         averaged: answers that the altered query :data:`~mia_lab.types.ADAPTIVE` averages.
         costly: its scores take seconds, so they are kept in the store.
         check: ``check(given, **settings)`` raises a :class:`UserError` where it cannot work.
@@ -98,6 +101,7 @@ class Needs:
     difficulty: bool = False
     answers: int = 1
     averaged: int = 1
+    denoiser: bool = False
     costly: bool = False
     check: Callable[..., None] | None = field(default=None, compare=False)
 
@@ -111,6 +115,7 @@ class Needs:
             self.difficulty or other.difficulty,
             max(self.answers, other.answers),
             max(self.averaged, other.averaged),
+            self.denoiser or other.denoiser,
             self.costly or other.costly,
         )
 

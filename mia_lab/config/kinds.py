@@ -40,6 +40,12 @@ def is_sampler(victim: Component) -> bool:
     return hasattr(victim.kind, "sample")
 
 
+def has_denoiser(victim: Component) -> bool:
+    """Whether the victim is a diffusion model whose network can be looked into."""
+    stated = getattr(victim.kind, "has_denoiser", None)
+    return stated is not None and bool(stated(victim.arguments))
+
+
 def is_recorded(victim: Component) -> bool:
     """Whether the victim's answers were recorded before, so that it answers nothing else."""
     return hasattr(victim.kind, "recall")

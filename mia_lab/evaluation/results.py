@@ -205,12 +205,14 @@ class Knowledge:
         architecture: of reference victims; "" where there are none.
         queries: to the victim, an image.
         trainings: of reference victims.
+        model: whether the attacker holds the model itself, and sends no queries.
     """
 
     images: Count
     architecture: str
-    queries: Annotated[int, Ge(1)]
+    queries: Count
     trainings: Count
+    model: bool = False
 
 
 @dataclass(frozen=True)

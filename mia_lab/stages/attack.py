@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from mia_lab.attacks import Attack, run_attack
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.needs import Needs, needs_of
+from mia_lab.config import kinds
 from mia_lab.config.component import Component
 from mia_lab.stages.altered import AlteredStage
 from mia_lab.stages.difficulty import DifficultyStage, side_by_side
@@ -25,6 +26,7 @@ from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
 from mia_lab.types import VICTIM, Floats, ScoreTable
+from mia_lab.victims.denoiser import Denoiser
 
 SCORES_FILE = "scores.json"
 
@@ -83,7 +85,21 @@ class AttackInputs:
             altered=None if self.altered is None else store.result(self.altered),
             features=lambda ids: self._features(store, ids),
             seed=self.seed,
+            **self._network(store),
         )
+
+    def _network(self, store: Store) -> dict[str, Callable[[], Denoiser]]:
+        """How the network inside a diffusion model is opened; empty for any other victim."""
+        stage, querying = self.reconstructions.victim, self.reconstructions.querying
+        if not kinds.has_denoiser(stage.component):
+            return {}
+
+        def opened() -> Denoiser:
+            victim = stage.open(store, querying.accelerator, querying.mode, querying.epoch)
+            denoiser: Denoiser = cast(Any, victim).denoiser
+            return denoiser
+
+        return {"denoiser": opened}
 
     def _features(self, store: Store, ids: Sequence[str]) -> Floats:
         assert self.pooled is not None

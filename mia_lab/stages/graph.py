@@ -174,7 +174,12 @@ def repeats_of(
 
 
 def queries_per_image(config: Config, needs: Needs) -> int:
-    """How often an attacker queries a victim with one image; adaptive needs no plain query."""
+    """How often an attacker queries a victim with one image.
+
+    One who holds the model sends no query, and the attack adaptive no plain one.
+    """
+    if needs.denoiser:
+        return 0
     plain = config.query.repeats if needs.answers > 1 else 1
     others = len([name for name in needs.altered if name != ADAPTIVE])
     averaged = needs.averaged if ADAPTIVE in needs.altered else 0
@@ -343,6 +348,7 @@ def _check_attacks(config: Config, images: RunImages, attack: AttackInputs) -> N
         auxiliaries=len(images.auxiliaries),
         shortest_side=min(width_height(config.data.image_size)),
         answers=config.query.repeats,
+        denoiser=kinds.has_denoiser(attack.reconstructions.victim.component),
     )
     for name, component in build.attacks(config).items():
         needs = needs_of(component.kind, component.arguments)
@@ -397,7 +403,7 @@ def _knowledge(config: Config, attack: AttackInputs, name: str) -> Knowledge:
     models = [answers.victim.component.name for answers in attack.references[:1]]
     architecture = (models or [victim.component.name])[0] if trainings else ""
     queries = queries_per_image(config, needs)
-    return Knowledge(images, architecture, queries, trainings)
+    return Knowledge(images, architecture, queries, trainings, needs.denoiser)
 
 
 def _no_bound(config: Config) -> str:

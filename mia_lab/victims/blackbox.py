@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mia_lab.hardware import torch_device
+from mia_lab.victims.denoiser import Denoiser
 
 
 @runtime_checkable
@@ -114,3 +115,9 @@ class TorchSampler:
     def sample(self, x: Tensor, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Tensor:
         out: Tensor = cast(Any, self.module).sample(x.to(self._device), seeds)
         return out.float().cpu()
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The network inside, for attackers who hold the model."""
+        found: Denoiser = cast(Any, self.module).denoiser()
+        return found

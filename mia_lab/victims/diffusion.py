@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -27,6 +27,7 @@ from mia_lab.parameters import (
 )
 from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
+from mia_lab.victims.denoiser import Denoiser
 from mia_lab.victims.extras import library
 from mia_lab.victims.gan import LoadScale, check_epochs, check_size
 from mia_lab.victims.networks import network_range
@@ -167,6 +168,15 @@ class DiffusionVictim(pl.LightningModule):
         drawn = self._process.draw(self._denoise, condition, channels, seeds, steps)
         return ((drawn + 1) / 2).clamp(0, 1)
 
+    @classmethod
+    def has_denoiser(cls, arguments: Mapping[str, Any]) -> bool:
+        """Whether attacks on diffusion models fit; a bridge adds no noise to the target alone."""
+        return bool(arguments["variant"] == "diffusion")
+
+    def denoiser(self) -> Denoiser:
+        """The network that answers, for attackers who hold it."""
+        return _Network(self, cast(Diffusion, self._process))
+
     def _denoise(self, noisy: Tensor, t: Tensor) -> Tensor:
         found: Tensor = self.generator(noisy, t).sample
         return found
@@ -214,6 +224,23 @@ class DiffusionVictim(pl.LightningModule):
         epochs: int = self.hparams["epochs"]
         decay: int = round(epochs * self.hparams["decay_fraction"])
         return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
+
+
+class _Network:
+    """A :class:`~mia_lab.victims.denoiser.Denoiser` of the network that answers."""
+
+    def __init__(self, victim: DiffusionVictim, process: Diffusion) -> None:
+        self.signal = process.signal
+        self._victim = victim
+        self._process = process
+
+    @torch.inference_mode()
+    def noise(self, noisy: Tensor, t: int, condition: Tensor) -> Tensor:
+        victim = self._victim
+        x = network_range(condition, victim.hparams["input_encoding"])
+        seen = torch.cat([noisy, x], 1).to(victim.device)
+        predicted = victim._denoise(seen, torch.full((len(x),), t, device=victim.device))
+        return self._process.noise(predicted.float().cpu(), noisy, t)
 
 
 def _check_bridge(in_channels: int, out_channels: int, input_encoding: str) -> None:

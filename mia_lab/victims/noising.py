@@ -111,6 +111,16 @@ class Diffusion:
         found: Tensor = self.scheduler.alphas_cumprod
         return found
 
+    def noise(self, predicted: Tensor, noisy: Tensor, t: int) -> Tensor:
+        """The noise that a prediction implies, of the same shape."""
+        if self._prediction == "epsilon":
+            return predicted
+        signal = self.signal[t]
+        if self._prediction == "sample":
+            implied: Tensor = (noisy - signal.sqrt() * predicted) / (1 - signal).sqrt()
+            return implied
+        return signal.sqrt() * predicted + (1 - signal).sqrt() * noisy
+
 
 class BrownianBridge:
     """A bridge from the target to the input picture, without other condition.

@@ -236,7 +236,8 @@ def knowledge(needs: Knowledge) -> str:
         (needs.images, "image", "images"),
         (needs.trainings, "training", "trainings"),
     )
-    words = [f"{n} {one if n == 1 else many}" for n, one, many in counted if n]
+    words = ["the model itself"] if needs.model else []
+    words += [f"{n} {one if n == 1 else many}" for n, one, many in counted if n]
     return ", ".join(words) + (f" of {needs.architecture}" if needs.architecture else "")
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural.source import ProceduralPairs
+from mia_lab.victims.diffusion import DiffusionVictim
 from mia_lab.victims.pix2pix import Pix2Pix
 
 
@@ -38,5 +39,40 @@ def tiny() -> Callable[..., Pix2Pix]:
             "seed": 0,
         }
         return Pix2Pix(**{**arguments, **changes})  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def tiny_diffusion() -> Callable[..., DiffusionVictim]:
+    """A diffusion victim small enough to train in a test."""
+
+    def build(**changes: object) -> DiffusionVictim:
+        arguments: dict[str, object] = {
+            "image_size": 32,
+            "in_channels": 3,
+            "out_channels": 3,
+            "width": 8,
+            "multipliers": [1, 2],
+            "layers": 1,
+            "attention": False,
+            "dropout": 0.1,
+            "variant": "diffusion",
+            "prediction": "sample",
+            "schedule": "squaredcos_cap_v2",
+            "sampling": "ddim",
+            "noise_bias": 1.0,
+            "loss": "l2",
+            "steps": 4,
+            "ema": 0.9,
+            "learning_rate": 1e-3,
+            "decay_fraction": 0.5,
+            "epochs": 3,
+            "batch_size": 2,
+            "load_scale": 1.125,
+            "flip": True,
+            "seed": 0,
+        }
+        return DiffusionVictim(**{**arguments, **changes})  # type: ignore[arg-type]
 
     return build
