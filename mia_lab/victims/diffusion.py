@@ -39,6 +39,7 @@ from mia_lab.victims.noising import (
     Process,
     Sampling,
     Schedule,
+    scheduler,
 )
 
 GROUPS = 8
@@ -63,8 +64,8 @@ class DiffusionVictim(pl.LightningModule):
         dropout: probability in the residual blocks.
         variant: ``diffusion``, see :class:`~mia_lab.victims.noising.Diffusion` | ``bridge``, see
             :class:`~mia_lab.victims.noising.BrownianBridge`.
-        prediction, schedule, sampling: see :class:`~mia_lab.victims.noising.Diffusion`; a bridge
-            ignores them.
+        prediction, schedule, sampling: see :func:`~mia_lab.victims.noising.scheduler`; a bridge
+            has none of them.
         noise_bias: above 1, training draws noisier steps: t = T (1 - u^bias), u uniform in [0, 1].
         loss: of the prediction, ``l2`` or ``l1``.
         steps: evaluations of the network for an answer.
@@ -136,7 +137,8 @@ class DiffusionVictim(pl.LightningModule):
             )
         self._process: Process
         if variant == "diffusion":
-            self._process, taken = Diffusion(prediction, schedule, sampling), in_channels
+            self._process = Diffusion(scheduler(prediction, schedule, sampling))
+            taken = in_channels
         else:
             _check_bridge(in_channels, out_channels, input_encoding)
             self._process, taken = BrownianBridge(), 0
@@ -165,13 +167,27 @@ class DiffusionVictim(pl.LightningModule):
         hparams = self.hparams
         condition = network_range(x, hparams["input_encoding"])
         channels, steps = hparams["out_channels"], hparams["steps"]
-        drawn = self._process.draw(self._denoise, condition, channels, seeds, steps)
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        drawn = self._process.draw(self._denoise, condition, channels, draws, steps)
         return ((drawn + 1) / 2).clamp(0, 1)
 
     @classmethod
     def has_denoiser(cls, arguments: Mapping[str, Any]) -> bool:
         """Whether attacks on diffusion models fit; a bridge adds no noise to the target alone."""
         return bool(arguments["variant"] == "diffusion")
+
+    def pipeline(self) -> Any:
+        """The model as a pipeline of ``diffusers``, which can be saved to a folder."""
+        from mia_lab.victims.translation_pipeline import TranslationPipeline
+
+        hparams = self.hparams
+        is_bridge = hparams["variant"] == "bridge"
+        return TranslationPipeline(
+            self.generator,
+            None if is_bridge else cast(Diffusion, self._process).scheduler,
+            input_encoding=hparams["input_encoding"],
+            steps=hparams["steps"],
+        )
 
     def denoiser(self) -> Denoiser:
         """The network that answers, for attackers who hold it."""

@@ -7,7 +7,7 @@ by step. Their pictures are in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ TRAIN_STEPS = 1000
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """The network: ``(input (N, C, H, W), steps int64 (N,))`` to its prediction (N, C', H, W)."""
+
+Draws = Sequence[torch.Generator]
 
 Prediction = Literal["sample", "v_prediction", "epsilon"]
 Schedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
@@ -38,19 +40,40 @@ class Process(Protocol):
         """
         ...
 
-    def draw(
-        self, denoise: Denoiser, x: Tensor, channels: int, seeds: Sequence[int], steps: int
-    ) -> Tensor:
+    def draw(self, denoise: Denoiser, x: Tensor, channels: int, draws: Draws, steps: int) -> Tensor:
         """One answer (N, channels, H, W) to each condition, about in [-1, 1].
 
         Args:
             denoise: the trained network.
             x: (N, C, H, W), the conditions.
             channels: of the answers.
-            seeds: one for each image.
+            draws: one generator for each image, on the CPU.
             steps: evaluations of the network.
         """
         ...
+
+
+def scheduler(prediction: Prediction, schedule: Schedule, sampling: Sampling) -> Any:
+    """A scheduler of ``diffusers`` for :class:`Diffusion`.
+
+    Args:
+        prediction: what the network predicts: ``sample``, the target | ``v_prediction`` (Salimans
+            and Ho 2022, arXiv:2202.00512) | ``epsilon``, the noise.
+        schedule: of the noise, in the words of ``diffusers``.
+        sampling: ``ddim`` draws from the first noise alone, ``ddpm`` adds noise in every step.
+
+    Raises:
+        UserError: ``diffusers`` is not installed.
+    """
+    schedulers = library("diffusers", "diffusion", "diffusers")
+    kind = schedulers.DDIMScheduler if sampling == "ddim" else schedulers.DDPMScheduler
+    return kind(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_schedule=schedule,
+        prediction_type=prediction,
+        rescale_betas_zero_snr=prediction != "epsilon",
+        timestep_spacing="trailing",
+    )
 
 
 class Diffusion:
@@ -62,27 +85,12 @@ class Diffusion:
     itself. Answers are drawn by DDIM (Song et al. 2021, arXiv:2010.02502) or by ancestral sampling.
 
     Args:
-        prediction: what the network predicts: ``sample``, the target | ``v_prediction`` (Salimans
-            and Ho 2022, arXiv:2202.00512) | ``epsilon``, the noise.
-        schedule: of the noise, in the words of ``diffusers``.
-        sampling: ``ddim`` draws from the first noise alone, ``ddpm`` adds noise in every step.
-
-    Attributes:
-        scheduler: the scheduler of ``diffusers`` that draws.
+        scheduler: of ``diffusers``, which adds noise and draws; see :func:`scheduler`.
     """
 
-    def __init__(self, prediction: Prediction, schedule: Schedule, sampling: Sampling) -> None:
-        schedulers = library("diffusers", "diffusion", "diffusers")
-        settings = {
-            "num_train_timesteps": TRAIN_STEPS,
-            "beta_schedule": schedule,
-            "prediction_type": prediction,
-            "rescale_betas_zero_snr": prediction != "epsilon",
-            "timestep_spacing": "trailing",
-        }
-        kind = schedulers.DDIMScheduler if sampling == "ddim" else schedulers.DDPMScheduler
-        self.scheduler = kind(**settings)
-        self._prediction = prediction
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self._prediction: Prediction = scheduler.config.prediction_type
 
     def example(self, x: Tensor, y: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         noisy = self.scheduler.add_noise(y, noise, t)
@@ -94,15 +102,12 @@ class Diffusion:
             wanted = self.scheduler.get_velocity(y, noise, t)
         return torch.cat([noisy, x], 1), wanted
 
-    def draw(
-        self, denoise: Denoiser, x: Tensor, channels: int, seeds: Sequence[int], steps: int
-    ) -> Tensor:
-        generators = _generators(seeds)
-        answer = _noise((channels, *x.shape[2:]), generators, x.device)
+    def draw(self, denoise: Denoiser, x: Tensor, channels: int, draws: Draws, steps: int) -> Tensor:
+        answer = _noise((channels, *x.shape[2:]), draws, x.device)
         self.scheduler.set_timesteps(steps, device=x.device)
         for t in self.scheduler.timesteps:
             predicted = denoise(torch.cat([answer, x], 1), t.expand(len(x)))
-            answer = self.scheduler.step(predicted, t, answer, generator=generators).prev_sample
+            answer = self.scheduler.step(predicted, t, answer, generator=[*draws]).prev_sample
         return answer
 
     @property
@@ -140,10 +145,7 @@ class BrownianBridge:
         noisy = (1 - m) * y + m * x + d.sqrt() * noise
         return noisy, noisy - y
 
-    def draw(
-        self, denoise: Denoiser, x: Tensor, channels: int, seeds: Sequence[int], steps: int
-    ) -> Tensor:
-        generators = _generators(seeds)
+    def draw(self, denoise: Denoiser, x: Tensor, channels: int, draws: Draws, steps: int) -> Tensor:
         times = torch.linspace(TRAIN_STEPS - 1, 0, steps + 1).round().long()[:-1].tolist()
         state = x
         for t, later in zip(times, [*times[1:], None], strict=True):
@@ -153,17 +155,11 @@ class BrownianBridge:
             (m, n), (d, e) = (v[[t, later]].tolist() for v in (self._m, self._d))
             variance = (d - e * (1 - m) ** 2 / (1 - n) ** 2) * e / d
             rest = ((e - variance) / d) ** 0.5 * (state - (1 - m) * answer - m * x)
-            noise = _noise(x.shape[1:], generators, x.device)
+            noise = _noise(x.shape[1:], draws, x.device)
             state = (1 - n) * answer + n * x + rest + variance**0.5 * noise
         return answer
 
 
-def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
+def _noise(shape: Sequence[int], draws: Draws, device: torch.device) -> Tensor:
     """On the CPU, so that all devices draw the same numbers."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def _noise(
-    shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device
-) -> Tensor:
-    return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+    return torch.stack([torch.randn(shape, generator=draw) for draw in draws]).to(device)

@@ -17,9 +17,16 @@ from mia_lab.errors import UserError
 from mia_lab.victims.blackbox import TorchSampler
 from mia_lab.victims.diffusion import DiffusionVictim
 from mia_lab.victims.files import GENERATOR_FILE, snapshot_file
-from mia_lab.victims.noising import TRAIN_STEPS, BrownianBridge, Diffusion, Prediction
+from mia_lab.victims.noising import (
+    TRAIN_STEPS,
+    BrownianBridge,
+    Diffusion,
+    Prediction,
+    scheduler,
+)
 from mia_lab.victims.settings import TrainingSettings
 from mia_lab.victims.training import train
+from mia_lab.victims.translation_pipeline import TranslationPipeline
 
 Build = Callable[..., DiffusionVictim]
 
@@ -119,7 +126,7 @@ def test_answers_are_those_of_a_plain_loop_over_the_scheduler(
     module = tiny_diffusion(prediction=prediction, sampling=sampling).eval()
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     kind = DDIMScheduler if sampling == "ddim" else DDPMScheduler
-    scheduler = kind(
+    plain = kind(
         num_train_timesteps=TRAIN_STEPS,
         beta_schedule="squaredcos_cap_v2",
         prediction_type=prediction,
@@ -130,12 +137,12 @@ def test_answers_are_those_of_a_plain_loop_over_the_scheduler(
     for image, seed in zip(x, SEEDS, strict=True):
         generator = torch.Generator().manual_seed(seed)
         state = torch.randn(1, 3, 32, 32, generator=generator)
-        scheduler.set_timesteps(4)
+        plain.set_timesteps(4)
         with torch.inference_mode():
-            for t in scheduler.timesteps:
+            for t in plain.timesteps:
                 seen = torch.cat([state, 2 * image[None] - 1], 1)
                 predicted = module.generator(seen, t).sample
-                state = scheduler.step(predicted, t, state, generator=generator).prev_sample
+                state = plain.step(predicted, t, state, generator=generator).prev_sample
         alone.append(((state + 1) / 2).clamp(0, 1))
     victim = TorchSampler(module, "cpu")
     singly = [victim.sample(x[row : row + 1], [SEEDS[row]]) for row in range(3)]
@@ -148,7 +155,7 @@ def test_answers_are_those_of_a_plain_loop_over_the_scheduler(
 @pytest.mark.parametrize("prediction", ["sample", "v_prediction", "epsilon"])
 def test_what_the_network_is_to_predict(prediction: Prediction) -> None:
     """Formulas of Ho et al. and of Salimans and Ho, in float64, with the signal's own schedule."""
-    process = Diffusion(prediction, "linear", "ddim")
+    process = Diffusion(scheduler(prediction, "linear", "ddim"))
     x, y, drawn = noise(4, 0), noise(4, 1), noise(4, 2)
     t = torch.tensor([0, 10, 500, 990])
     seen, wanted = process.example(x, y, drawn, t)
@@ -189,7 +196,8 @@ def test_the_steps_of_a_bridge_keep_its_distribution() -> None:
         states.append((int(t[0]), state))
         return state - y
 
-    answer = BrownianBridge().draw(knows, x, 1, list(range(n)), 5)
+    draws = [torch.Generator().manual_seed(seed) for seed in range(n)]
+    answer = BrownianBridge().draw(knows, x, 1, draws, 5)
     torch.testing.assert_close(answer, y, rtol=0, atol=1e-6)
     assert [t for t, _ in states] == [999, 799, 599, 400, 200]
     for t, state in states[1:]:
@@ -215,3 +223,18 @@ def test_settings_that_do_not_fit(
 ) -> None:
     with pytest.raises(UserError, match=message):
         tiny_diffusion(**changes)
+
+
+@pytest.mark.parametrize("variant", ["diffusion", "bridge"])
+def test_a_saved_pipeline_answers_as_the_victim(
+    tmp_path: Path, tiny_diffusion: Build, variant: str
+) -> None:
+    module = tiny_diffusion(variant=variant).eval()
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    module.pipeline().save_pretrained(tmp_path)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= files
+    loaded = TranslationPipeline.from_pretrained(tmp_path, local_files_only=True)
+    draws = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    answers = loaded(x, generator=draws).images
+    assert torch.equal(answers, TorchSampler(module, "cpu").sample(x, SEEDS))
