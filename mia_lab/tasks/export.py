@@ -21,7 +21,7 @@ from mia_lab.stages.victim import TrainedVictim
 from mia_lab.store import Stage
 from mia_lab.tasks import common
 from mia_lab.tasks.ending import point_latest
-from mia_lab.victims.blackbox import BlackBox
+from mia_lab.victims.blackbox import BlackBox, TorchSampler
 from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx
 from mia_lab.victims.files import export as to_safetensors
@@ -40,6 +40,8 @@ TOLERANCE = 1e-4
 
 def run(config: Config, folder: Path, group: str) -> None:
     """Write a victim as safetensors, torch.export and ONNX, with the split it was trained on.
+
+    A diffusion model is written as a folder of ``diffusers``.
 
     Args:
         config: a validated configuration.
@@ -61,14 +63,17 @@ def run(config: Config, folder: Path, group: str) -> None:
         if has_known_members:
             write_manifest(manifest, store.result(stages.split).split, stages.images.listed)
         querying = stages.reconstructions.querying
-        opened = querying.open(victim, store)
-        module = _module(config, opened)
+        opened = querying.open(victim, store).victim
         dataset = stages.images.dataset
         batch = next(dataset.subset(dataset.ids[:EXAMPLES]).batches(EXAMPLES))
         if len(batch) < EXAMPLES:
             raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
-        expected = cast(BlackBox, opened).translate(batch.condition)
-        written = _write(config, module.cpu().eval(), batch.condition, expected, folder)
+        if isinstance(opened, TorchSampler):
+            written = _write_pipeline(opened, batch.condition, folder)
+        else:
+            module = _module(config, opened).cpu().eval()
+            expected = cast(BlackBox, opened).translate(batch.condition)
+            written = _write(config, module, batch.condition, expected, folder)
     point_latest(Path(config.paths.outputs) / "latest", folder)
     _print(written, manifest)
 
@@ -121,6 +126,25 @@ def _write(
     }
 
 
+def _write_pipeline(
+    victim: TorchSampler, example: Tensor, folder: Path
+) -> dict[str, tuple[Path, float]]:
+    """A folder of ``diffusers``, with the largest difference of its answers on some images."""
+    from mia_lab.victims.translation_pipeline import TranslationPipeline
+
+    path, seeds = folder / "pipeline", list(range(len(example)))
+    expected = victim.sample(example, seeds)
+    cast(Any, victim.module).pipeline().save_pretrained(path)
+    loaded = TranslationPipeline.from_pretrained(path, local_files_only=True)
+    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+    difference = float((loaded(example, draws).images - expected).abs().max())
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"{path}: answers differ from the victim's by {difference:.2g} (at most {TOLERANCE:g})"
+        )
+    return {"diffusers": (path, difference)}
+
+
 def _difference(path: Path, victim: BlackBox, example: Tensor, expected: Tensor) -> float:
     # One image and all of them: a file must take batches of any size.
     answers = torch.cat([victim.translate(example[:1]), victim.translate(example)[1:]])
@@ -136,7 +160,8 @@ def _difference(path: Path, victim: BlackBox, example: Tensor, expected: Tensor)
 
 def _print(written: dict[str, tuple[Path, float]], manifest: Path) -> None:
     for path, difference in written.values():
-        size = path.stat().st_size / 1e6
+        files = [path] if path.is_file() else [*path.rglob("*")]
+        size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
         print(f"{path}: {size:.1f} MB, answers within {difference:.1g} of the victim's")
     print("audit one of them with")
     asked = HydraConfig.get().overrides.task
