@@ -59,6 +59,7 @@ def run(config: Config, folder: Path, group: str) -> None:
             common.stopped(config)
             return
         with make_tracker(config, goals, folder, group) as tracker:
+            common.announce_queries(stages, store)
             course = training_course(stages)
             _train(stages, config, store, tracker, course)
             results = [store.result(goal) for goal in goals]

@@ -60,6 +60,17 @@ def checked_split(stages: RunStages, store: Store, folder: Path) -> None:
         log.warning("%s", sentence)
 
 
+def announce_queries(stages: RunStages, store: Store) -> None:
+    """Say what further answers cost, before the victim is queried."""
+    answers = [stages.reconstructions, *stages.attack.repeats]
+    if len(answers) > 1 and (missing := [stage for stage in answers if not store.has(stage)]):
+        n = len(stages.images.scored)
+        log.info(
+            "query.repeats=%d: %d answers to each of %d images, %d of them stored; %d queries",
+            *(len(answers), len(answers), n, len(answers) - len(missing), len(missing) * n),
+        )
+
+
 def timing(store: Store) -> dict[str, float]:
     """Seconds spent on each stage in this run, by its name."""
     return {name: round(seconds, 3) for name, seconds in store.seconds.items()}

@@ -27,6 +27,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     stages, decisions = scoring_stages(config)
     with common.started(config, folder, [decisions]) as store:
         common.checked_split(stages, store, folder)
+        common.announce_queries(stages, store)
         with make_tracker(config, [decisions], folder, group) as tracker:
             found = score_report(config, stages, store, store.result(decisions))
             pictures = common.public_pictures(config, report.draw(found))

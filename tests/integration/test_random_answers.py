@@ -13,10 +13,15 @@ MODEL = "attack.names=[reconstruction,denoising_loss,secmi,pia]"
 
 def test_further_answers_are_drawn_alone(command: Command) -> None:
     arguments = "+experiment=tiny", "query.mode=train"
-    first = command(*arguments, "query.repeats=2").metrics
+    ran = command(*arguments, "query.repeats=2")
+    first = ran.metrics
+    told = "query.repeats=2: 2 answers to each of 13 images, 0 of them stored; 26 queries"
+    assert told in ran.err
     assert command.computed["reconstructions"] == 2
     assert command.computed["victim"] == 1
-    three = command(*arguments, "query.repeats=3").metrics
+    ran = command(*arguments, "query.repeats=3")
+    three = ran.metrics
+    assert "3 answers to each of 13 images, 2 of them stored; 13 queries" in ran.err
     assert command.computed["reconstructions"] == 3
     assert command.computed["victim"] == 1
     assert [c["answers"] for c in three["answers"]] == [[1, 2, 3]] * 3
