@@ -175,7 +175,7 @@ def repeats_of(
 
 def queries_per_image(config: Config, needs: Needs) -> int:
     """How often an attacker queries a victim with one image; adaptive needs no plain query."""
-    plain = config.query.repeats if needs.answers > 1 else 1
+    plain = config.query.repeats if needs.answers else 1
     others = len([name for name in needs.altered if name != ADAPTIVE])
     averaged = needs.averaged if ADAPTIVE in needs.altered else 0
     return max(plain, averaged) + others
