@@ -39,7 +39,11 @@ def test_averaging_recovers_what_noise_hides(command: Command) -> None:
     assert command("+experiment=tiny", ATTACKS).code == 0
     plain = command.scores("reconstruction_error")
     ran = command(
-        "+experiment=tiny", ATTACKS, "defense=output_noise", "defense.sigma=0.2", "attack.available.adaptive.repeats=64"
+        "+experiment=tiny",
+        ATTACKS,
+        "defense=output_noise",
+        "defense.sigma=0.2",
+        "attack.available.adaptive.repeats=64",
     )
     assert ran.code == 0, ran.err
     noisy, mean = command.scores("reconstruction_error"), command.scores("adaptive_error")

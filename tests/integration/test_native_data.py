@@ -379,7 +379,12 @@ def test_defended_answers(cases: Callable[[str], Case], name: str, direction: st
 
 def test_all_attacks_take_two_channels(cases: Callable[[str], Case]) -> None:
     case = cases("arrays")
-    more = ("data.n_auxiliary=24", "attack=all", "reference.count=4", "attack.available.adaptive.repeats=2")
+    more = (
+        "data.n_auxiliary=24",
+        "attack=all",
+        "reference.count=4",
+        "attack.available.adaptive.repeats=2",
+    )
     found, _ = case.query(*more)
     settings = (*QUICK, *more, "attack.available.shadow.epochs=2", "report.pictures=false")
     ran = case.command(*case.given(*settings))
