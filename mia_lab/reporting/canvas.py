@@ -32,7 +32,7 @@ ATTACK_COLOURS = {
     "min_error": "#66AADD",
     "quantile_error": "#004488",
     "rediffuse": "#BB5566",
-    "spread": "#997700",
+    "spread": "#886644",
     "embedding": "#663399",
     "mid_frequency": "#66CCEE",
     "condition_gap": "#228833",
