@@ -285,7 +285,7 @@ def small(overrides: Sequence[str]) -> list[str]:
         elif (key := override.key_or_group) in SMALL:
             text = f"{key}={SMALL[key]}"
         found.append(text)
-    if "attack=all" in overrides:  # the attack quantile needs them
+    if {"attack=all", "attack=answers_only"} & {*overrides}:  # some attacks are fitted to them
         found.append("data.n_auxiliary=20")
     if any(override.startswith("difficulty.shard=") for override in overrides):
         found.append("difficulty.batch_size=1")  # a part takes one batch at least

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
-from mia_lab.attacks.needs import Given, attack
+from mia_lab.attacks.needs import Given, Setting, attack
 from mia_lab.errors import UserError
 from mia_lab.parameters import Positive, PositiveInt, Weight
 from mia_lab.seeding import derive_seed
@@ -46,7 +46,7 @@ def _check_secmi(given: Given, *, step: int = 100, interval: int = 10, **_: obje
         )
 
 
-@attack(denoiser=True, difficulty=True, costly=True, check=_check)
+@attack(denoiser=True, difficulty=Setting("alpha"), costly=True, check=_check)
 def denoising_loss(
     evidence: Evidence,
     ids: Sequence[str],
@@ -81,7 +81,7 @@ def _loss(evidence: Evidence, denoiser: Denoiser, batch: PairBatch, y: Tensor, t
     return _mean_squares(found - noise)
 
 
-@attack(denoiser=True, difficulty=True, costly=True, check=_check_secmi)
+@attack(denoiser=True, difficulty=Setting("alpha"), costly=True, check=_check_secmi)
 def secmi(
     evidence: Evidence,
     ids: Sequence[str],
@@ -116,7 +116,7 @@ def secmi(
     return _scored("secmi", evidence, ids, model, errors, alpha)
 
 
-@attack(denoiser=True, difficulty=True, costly=True, check=_check)
+@attack(denoiser=True, difficulty=Setting("alpha"), costly=True, check=_check)
 def pia(
     evidence: Evidence,
     ids: Sequence[str],

@@ -85,8 +85,8 @@ class Needs:
         altered: names of altered queries, see :func:`mia_lab.data.transforms.altered`.
         features: pooled features of a network.
         difficulty: a difficulty of each image.
-        answers: least number of answers of the victim to each image; it is given all
-            ``query.repeats`` of them if that is above 1, else the first.
+        answers: least number of answers of the victim to each image, of which it is given all
+            ``query.repeats``; 0: it is given the first alone.
         denoiser: the network inside a diffusion model: the attacker holds the model itself.
         averaged: answers that the altered query :data:`~mia_lab.types.ADAPTIVE` averages.
         costly: its scores take seconds, so they are kept in the store.
@@ -99,7 +99,7 @@ class Needs:
     altered: tuple[str, ...] = ()
     features: bool = False
     difficulty: bool = False
-    answers: int = 1
+    answers: int = 0
     averaged: int = 1
     denoiser: bool = False
     costly: bool = False
@@ -145,7 +145,7 @@ def needs_of(function: object, arguments: Mapping[str, Any] | None = None) -> Ne
     assert isinstance(found, Needs)
     values = {requirement.name: getattr(found, requirement.name) for requirement in fields(found)}
     decided = {
-        name: value.of(function, arguments or {})
+        name: type(getattr(Needs(), name))(value.of(function, arguments or {}))
         for name, value in values.items()
         if isinstance(value, Setting)
     }

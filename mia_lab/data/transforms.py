@@ -195,11 +195,22 @@ def _crop(picture: Tensor, size: Sequence[int], top: int, left: int, mirrored: b
 CROP = 7 / 8
 """Sides of the crop of an altered query, relative to the image's."""
 
+BLOCK = 8
+"""Side of the blocks over which a degraded input is averaged, in pixels."""
+
+DEGRADED = "degraded"
+"""The alteration that takes the fine structure from the input, and leaves the target alone."""
+
 
 def altered(batch: PairBatch, name: str) -> PairBatch:
-    """Mirror pairs (``hflip``), or crop one corner and enlarge it (``crop-0`` to ``crop-3``).
+    """Pairs as an attacker alters them before the victim is queried.
 
-    All pictures of a pair are altered in the same way; labels are enlarged by nearest neighbour.
+    - ``hflip`` mirrors left to right; ``crop-0`` to ``crop-3`` cut out a corner and enlarge it.
+      All pictures of a pair are altered alike; labels are enlarged by nearest neighbour.
+    - ``degraded`` leaves the target as it is, and averages the input over blocks of 8 x 8 pixels,
+      enlarged again by linear interpolation. Labels become shares of classes, which sum to one. If
+      a side is no multiple of 8, it has the nearest number of blocks, and those at most one pixel
+      wider overlap, as in PyTorch's adaptive pooling.
 
     Args:
         batch: pairs of one size.
@@ -209,6 +220,9 @@ def altered(batch: PairBatch, name: str) -> PairBatch:
         ValueError: no alteration has this name.
     """
     size = batch.y.shape[-2:]
+    if name == DEGRADED:
+        labels = None if batch.encoded is None else _blurred(batch.encoded)
+        return PairBatch(batch.ids, _blurred(batch.x), batch.y, labels, batch.prompts)
     height, width = (round(side * CROP) for side in size)
     corner = {f"crop-{n}": divmod(n, 2) for n in range(4)}
 
@@ -228,3 +242,11 @@ def altered(batch: PairBatch, name: str) -> PairBatch:
     return PairBatch(
         batch.ids, alter(batch.x, False), alter(batch.y, False), encoded, batch.prompts
     )
+
+
+def _blurred(pictures: Tensor) -> Tensor:
+    """Means over blocks, enlarged again: both steps are averages, so values stay in [0, 1]."""
+    size = pictures.shape[-2:]
+    blocks = [max(1, round(side / BLOCK)) for side in size]
+    means = F.interpolate(pictures, size=blocks, mode="area")
+    return F.interpolate(means, size=size, mode="bilinear").clamp(0, 1)

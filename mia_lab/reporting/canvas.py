@@ -28,12 +28,22 @@ ATTACK_COLOURS = {
     "quantile": "#999933",
     "shadow": "#DDAA33",
     "learned": "#009E73",
+    "mean_error": "#3366CC",
+    "min_error": "#66AADD",
+    "quantile_error": "#004488",
+    "rediffuse": "#BB5566",
+    "spread": "#886644",
+    "embedding": "#663399",
+    "mid_frequency": "#66CCEE",
+    "condition_gap": "#228833",
+    "fluctuation": "#EE7733",
     "difficulty": "#6E6E6E",
     "features": "#3D3D3D",
     "statistics": "#8A8A8A",
     "jpeg": "#555555",
     "file": "#A0A0A0",
 }
+_CORRECTED = "_corrected"
 _FURTHER_COLOURS = ("#E69F00", "#6699CC", "#997700", "#661100")
 MEMBER_COLOUR, NONMEMBER_COLOUR = "#000000", "#E69F00"
 INK, QUIET, GRID = "#222222", "#6E6E6E", "#DDDDDD"
@@ -62,11 +72,23 @@ class Picture:
 
 
 def attack_colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each attack: fixed for the known ones, the rest of the palette for others."""
-    others = sorted(set(names) - ATTACK_COLOURS.keys())
-    return ATTACK_COLOURS | {
-        name: _FURTHER_COLOURS[i % len(_FURTHER_COLOURS)] for i, name in enumerate(others)
-    }
+    """A colour for each attack: fixed for the known ones, the rest of the palette for others.
+
+    A corrected attack has the colour of the plain one, see :func:`is_corrected`.
+    """
+    names = set(names)
+    plain = {name: name.removesuffix(_CORRECTED) for name in names if is_corrected(name)}
+    others = sorted(names - ATTACK_COLOURS.keys() - plain.keys())
+    return (
+        ATTACK_COLOURS
+        | {name: ATTACK_COLOURS[like] for name, like in plain.items()}
+        | {name: _FURTHER_COLOURS[i % len(_FURTHER_COLOURS)] for i, name in enumerate(others)}
+    )
+
+
+def is_corrected(name: str) -> bool:
+    """Whether an attack is a known one that corrects for the difficulty, by its name."""
+    return name.endswith(_CORRECTED) and name.removesuffix(_CORRECTED) in ATTACK_COLOURS
 
 
 def shortened(image_id: str, length: int = 36) -> str:

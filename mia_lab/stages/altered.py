@@ -43,7 +43,8 @@ class AlteredStage(Stage[Reconstructions]):
         if isinstance(victim, ForeignVictim) and victim.is_recorded:
             raise UserError(
                 f"victim={victim.component.name}: holds answers to given queries, and attack.names "
-                "has an attack that sends others; leave out augmented"
+                "has an attack that sends others; leave out augmented, adaptive, condition_gap "
+                "and fluctuation"
             )
 
     def compute(self, folder: Path, store: Store) -> None:

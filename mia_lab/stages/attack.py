@@ -61,7 +61,7 @@ class AttackInputs:
         """The part that one attack reads; the difficulty of all settings stays in it."""
         return replace(
             self,
-            repeats=self.repeats if needs.answers > 1 else (),
+            repeats=self.repeats if needs.answers else (),
             pooled=self.pooled if needs.features else None,
             altered=self.altered if needs.altered else None,
             references=self.references if needs.references else (),

@@ -180,7 +180,7 @@ def queries_per_image(config: Config, needs: Needs) -> int:
     """
     if needs.denoiser:
         return 0
-    plain = config.query.repeats if needs.answers > 1 else 1
+    plain = config.query.repeats if needs.answers else 1
     others = len([name for name in needs.altered if name != ADAPTIVE])
     averaged = needs.averaged if ADAPTIVE in needs.altered else 0
     return max(plain, averaged) + others

@@ -391,7 +391,7 @@ def test_all_attacks_take_two_channels(cases: Callable[[str], Case]) -> None:
     assert ran.code == 0, ran.err
     scores = pd.read_csv(ran.folder / "outputs/latest/scores.csv", index_col="id")
     columns = [column for column in scores if column.endswith("_error")]
-    assert len(columns) == 13
+    assert len(columns) == 21
     assert np.isfinite(scores[columns]).all(axis=None)
     assert (scores[columns].std() > 0).all()
     answers, targets = [found[i] for i in scores.index], case.targets(scores.index)

@@ -27,6 +27,8 @@ def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
     assert list(found) == [
         *("reconstruction", "l2", "ssim", "perceptual", "augmented", "adaptive", "membership"),
         *("watson", "lira", "rmia", "quantile", "shadow", "learned"),
+        *("embedding", "embedding_corrected", "mid_frequency", "mid_frequency_corrected"),
+        *("condition_gap", "condition_gap_corrected", "fluctuation", "fluctuation_corrected"),
     ]
     assert command.computed["victim"] == command.computed["reconstructions"] == 5
     for name in CALIBRATED:

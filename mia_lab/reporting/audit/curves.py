@@ -27,6 +27,7 @@ from mia_lab.reporting.canvas import (
     NONMEMBER_COLOUR,
     QUIET,
     attack_colours,
+    is_corrected,
     legend_below,
     new_figure,
     tidy,
@@ -307,7 +308,8 @@ def _styles(
         # The first is wider: it shows beneath a curve that coincides with it, as at AUC 1.
         width = 3.4 if e is evaluations[0] and len(evaluations) > 1 else 1.8
         label = f"{e.name}, AUC {interval(e.auc, e.auc_ci95)}"
-        style = {"color": colours[e.name], "lw": width, "label": label, "zorder": 3}
+        line = "-." if is_corrected(e.name) else "-"
+        style = {"color": colours[e.name], "lw": width, "ls": line, "label": label, "zorder": 3}
         found.append((e, style))
     for number, e in enumerate(blind):
         label = f"{e.name} (blind), AUC {interval(e.auc, e.auc_ci95)}"

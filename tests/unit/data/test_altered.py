@@ -48,6 +48,42 @@ def test_alterations() -> None:
         altered(batch, "vflip")
 
 
+@pytest.mark.parametrize("size", [(16, 24), (20, 35)])
+def test_a_degraded_input_is_its_blocks_interpolated(size: tuple[int, int]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 3, *size, generator=rng), torch.rand(2, 3, *size, generator=rng)
+    labels = F.one_hot(torch.randint(0, 4, (2, *size), generator=rng)).movedim(3, 1).float()
+    found = altered(PairBatch(("a", "b"), x, y, labels, ("p", "q")), "degraded")
+    assert torch.equal(found.y, y)
+    assert found.prompts == ("p", "q")
+    for given, blurred in ((x, found.x), (labels, found.condition)):
+        expected = interpolated_blocks(given.double().numpy())
+        np.testing.assert_allclose(blurred.numpy(), expected, atol=5e-7)
+    np.testing.assert_allclose(found.condition.double().sum(1).numpy(), 1, atol=5e-7)
+    assert (found.x - x).abs().mean() > 0.1
+
+
+def interpolated_blocks(pictures: np.ndarray) -> np.ndarray:
+    """Means over blocks of about 8 x 8 pixels, and lines between the blocks' centres."""
+    n, channels, height, width = pictures.shape
+    down, across = round(height / 8), round(width / 8)
+    means = np.zeros((n, channels, down, across))
+    for u in range(down):
+        for v in range(across):
+            rows = slice(u * height // down, -(-(u + 1) * height // down))
+            columns = slice(v * width // across, -(-(v + 1) * width // across))
+            means[:, :, u, v] = pictures[:, :, rows, columns].mean((2, 3))
+
+    def weights(size: int, blocks: int) -> np.ndarray:
+        """Of each block in each pixel; beyond the outer centres, the outer blocks alone."""
+        centres = ((np.arange(size) + 0.5) * blocks / size - 0.5).clip(0, blocks - 1)
+        gaps = np.abs(centres[:, None] - np.arange(blocks))
+        return np.maximum(0, 1 - gaps)
+
+    found: np.ndarray = weights(height, down) @ means @ weights(width, across).T
+    return found
+
+
 def test_errors_are_of_the_altered_pair(pairs: PairDataset) -> None:
     names = ("hflip", "crop-3")
     found = query_altered(Questioner(Inverse(), 0), pairs, names, 2)
