@@ -50,7 +50,7 @@ SMALL = {
     "data.image_size": "32",
     "data.n_members": "6",
     "data.n_nonmembers": "5",
-    "data.n_auxiliary": "2",
+    "data.n_auxiliary": "8",
     "difficulty.repeats": "2",
     "evaluation.guesses": "4",
     "evaluation.permutations": "20",
