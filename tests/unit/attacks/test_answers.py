@@ -212,7 +212,7 @@ FORMULAS: dict[str, Callable[[Evidence, Sequence[str]], np.ndarray]] = {
 }  # fmt: skip
 
 TOLERANCE = {
-    "rediffuse": 1e-12,
+    "rediffuse": 1e-5,  # variances as differences of float32 sums; 3e-6 measured
     "spread": 1e-12,
     "mid_frequency": 1e-12,
     "embedding": 1e-9,  # features of float32, whose sums may depend on the batch
