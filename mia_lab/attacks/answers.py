@@ -101,8 +101,8 @@ def rediffuse(
     """
 
     def similarity(batch: PairBatch, answers: NDArray[np.float32]) -> Floats:
-        mean = torch.from_numpy(answers.mean(0, dtype=np.float64))
-        return structural_similarity(mean, batch.y.double())
+        mean = torch.from_numpy(answers.mean(0, dtype=np.float64)).float()
+        return structural_similarity(mean, batch.y)
 
     found = partial(_of_answers, evidence, model, similarity)
     return _scored("rediffuse", evidence, ids, model, found, corrected)

@@ -212,7 +212,7 @@ FORMULAS: dict[str, Callable[[Evidence, Sequence[str]], np.ndarray]] = {
 }  # fmt: skip
 
 TOLERANCE = {
-    "rediffuse": 1e-12,
+    "rediffuse": 1e-5,  # variances as differences of float32 sums; 3e-6 measured
     "spread": 1e-12,
     "mid_frequency": 1e-12,
     "embedding": 1e-9,  # features of float32, whose sums may depend on the batch
@@ -334,9 +334,14 @@ def test_nothing_is_found_where_labels_are_drawn_anew(
     assert binomtest(rejected, 200, 0.05, alternative="greater").pvalue > 0.01, rejected
 
 
+@pytest.fixture(scope="module")
+def planted() -> tuple[Evidence, list[str]]:
+    return drawn(5, 60, 20, k=2, memory=0.5)
+
+
 @pytest.mark.parametrize("name", NEW)
-def test_better_answers_are_a_members(name: str) -> None:
-    evidence, everyone = drawn(5, 60, 20, k=2, memory=0.5)
+def test_better_answers_are_a_members(name: str, planted: tuple[Evidence, list[str]]) -> None:
+    evidence, everyone = planted
     score = attack(name)(evidence, everyone[:60], "victim").score
     found = auc(score, np.arange(60) % 2 == 0)
     assert found > 0.6
