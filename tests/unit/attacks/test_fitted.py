@@ -44,7 +44,7 @@ def heteroscedastic(seed: int, n_aux: int = 100, n: int = 1000) -> tuple[Evidenc
 )
 def test_quantile_keeps_its_level_on_new_images(components: int, n_aux: int, lowest: float) -> None:
     rates = []
-    for seed in range(10):
+    for seed in range(20):
         evidence, ids = heteroscedastic(seed, n_aux)
         score = quantile(evidence, ids, "victim", fpr=0.1, components=components).score
         rates.append(np.mean(score > 0))
