@@ -26,10 +26,7 @@ from mia_lab import UserError, audit, compare, difficulty_scores, score
 from mia_lab.config.compose import composed
 from support import Command
 
-FEW = (
-    *("evaluation.permutations=20", "trainer.accelerator=cpu", "trainer.threads=1"),
-    "report.images=false",  # or an audit takes a third longer, for its error maps
-)
+FEW = ("evaluation.permutations=20", "trainer.accelerator=cpu", "trainer.threads=1")
 """Overrides of a short audit."""
 
 N = 10
