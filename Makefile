@@ -14,11 +14,13 @@ help: ## Show this list
 
 setup: $(READY) ## Create .venv with everything the other targets need
 
+# Not compiled: Python does it at the first import, of a quarter of the modules.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than 3.11; run make with PYTHON=python3.12, say" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-compile -c constraints.txt \
+	  -e '.[dev]'
 	@touch $@
 
 demo: $(READY) ## Audit a small model on generated facades, in about a minute

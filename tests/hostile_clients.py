@@ -23,12 +23,12 @@ MIB = 2**20
 Address = tuple[str, int]
 
 
-def png(width: int, height: int) -> bytes:
-    """A black RGB picture, packed row by row because it may be large."""
+def png(width: int, height: int, rows: int | None = None) -> bytes:
+    """A black RGB picture, packed row by row because it may be large; it may end early."""
     packer = zlib.compressobj(1)
-    rows = [packer.compress(bytes(1 + 3 * width)) for _ in range(height)]
+    packed = [packer.compress(bytes(1 + 3 * width)) for _ in range(rows or height)]
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", b"".join(rows) + packer.flush()), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed) + packer.flush()), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks

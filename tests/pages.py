@@ -144,6 +144,12 @@ class PageRun:
                 text = block.text.replace(SERVICE, "http://127.0.0.1:")
                 self._run(replace(block, text=text.replace(PORT, str(self.port))))
 
+    def compose(self) -> None:
+        """Only compose the configurations of the commands: their keys and choices exist."""
+        for block in blocks(self.page):
+            if block.language == "bash":
+                self._run(replace(block, not_run="is only composed"))
+
     def _run(self, block: Block) -> None:
         if block.language in ("python", "yaml") and (name := FILE_NAME.match(block.text)):
             path = self.folder / name[1]

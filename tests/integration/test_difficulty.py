@@ -203,6 +203,7 @@ def test_audit_evaluates_the_grid(command: Command) -> None:
         "difficulty.grid.layers=[[2],[1,4]]",
         "difficulty.grid.ridge=[0.01,100]",
         "difficulty.grid.alpha=[0.5]",
+        "report.pictures=true",
     )
     grid = rows(ran, "grid.csv")
     assert len(grid) == 3 * 3 * 2

@@ -20,13 +20,18 @@ PAGES = sorted(
 )
 
 
-SHORT = {"README.md", "CONTRIBUTING.md", "http.md", "wandb.md", "release_gate.md", "scores.md"}
+SHORT = {"CONTRIBUTING.md", "http.md", "wandb.md", "release_gate.md", "scores.md"}
 """Pages whose commands take some seconds together; the tests of the others are slow ones."""
 
 
 def marked(page: Path) -> object:
     marks = [] if page.name in SHORT else [pytest.mark.slow]
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
+
+
+def test_commands_of_the_front_page_compose(command: Command) -> None:
+    """They train for a minute, small as they are: the slow test below runs them."""
+    PageRun(ROOT / "README.md", command, 0, command.folder).compose()
 
 
 @pytest.fixture(scope="session")

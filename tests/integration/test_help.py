@@ -16,9 +16,9 @@ from support import Command, composed
 TEMPLATES = Path(__file__).parents[2] / "experiments/templates/conf"
 
 
-@pytest.fixture
-def text(command: Command) -> str:
-    ran = command("--help")
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    ran = Command(tmp_path_factory.mktemp("help"))("--help")
     assert ran.code == 0, ran.err
     return ran.out
 

@@ -64,7 +64,7 @@ def arguments(command: Command, server: Server) -> tuple[str, ...]:
         *("data.image_size=32", "trainer=cpu", "trainer.threads=1", "tracking.mode=disabled"),
         *("victim=http", f"victim.url={server.url}", "data.protocol=manifest"),
         *(f"data.manifest={manifest(command.folder)}", "query.batch_size=2", "victim.retries=1"),
-        *("evaluation.permutations=20", "report.images=false"),
+        *("evaluation.permutations=20", "report.pictures=false"),
     )
 
 

@@ -134,7 +134,7 @@ PAIRS = {
         ("data.value_range=[0,1]",),
     ),
     "street": Pairs(
-        (3, 3), (512, 1024), "png", write_street, read_street, (0, 255),
+        (3, 3), (128, 256), "png", write_street, read_street, (0, 255),
         ("data.image_size=[64,32]",), (32, 64),
     ),
     "arrays": Pairs(

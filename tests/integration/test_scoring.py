@@ -153,7 +153,7 @@ def test_refused_before_anything_is_computed(command: Command, case: str) -> Non
 
 def gated(audited: Command, condition: str) -> tuple[Ran, dict[str, object]]:
     """Audit behind a gate; everything is written whatever comes of it."""
-    ran = audited(*TINY, f"fail_if={condition}")
+    ran = audited(*TINY, "report.pictures=true", f"fail_if={condition}")
     folder = audited.folder / "outputs/latest"
     assert {"metrics.json", "scores.csv", "roc.png", "report.html"} <= {
         p.name for p in folder.iterdir()

@@ -21,7 +21,7 @@ def templates(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 def run(command: Command, *arguments: str) -> Ran:
     small = ("data.image_size=32", "data.n_members=6", "data.n_nonmembers=6", "trainer.threads=1")
-    quick = ("evaluation.permutations=20", "report.images=false", "tracking.mode=disabled")
+    quick = ("evaluation.permutations=20", "report.pictures=false", "tracking.mode=disabled")
     return command("data=my_dataset", *small, *quick, *arguments)
 
 

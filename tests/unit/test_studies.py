@@ -29,6 +29,7 @@ def run() -> Iterator[ModuleType]:
         yield importlib.import_module("run")
 
 
+@pytest.mark.slow  # `make studies-check` does the same
 @pytest.mark.parametrize("name", STUDIES)
 def test_tables_and_figures_are_what_the_files_say(run: ModuleType, name: str) -> None:
     assert run.rebuild(EXPERIMENTS / name, check=True) == []

@@ -78,13 +78,13 @@ def test_watson_with_one_reference_is_the_multi_image_score() -> None:
 
 def test_offline_lira_converges_to_the_optimum() -> None:
     found = []
-    for k, expected in zip((1, 2, 4, 16, 64), (0.726, 0.756, 0.776, 0.795, 0.800), strict=True):
+    for k, expected in zip((1, 2, 4, 16), (0.726, 0.756, 0.776, 0.795), strict=True):
         evidence, ids, member = simulated(k, log=True)
         found.append(area(lira(evidence, ids, "victim").score, member))
         assert found[-1] == pytest.approx(expected, abs=3 * 0.5 / math.sqrt(N))
     optimum = norm.cdf(DELTA / (SIGMA * math.sqrt(2)))
     assert found == sorted(found)
-    assert optimum - found[-1] < 0.02
+    assert optimum - found[-1] < 0.015
 
 
 @pytest.mark.slow
@@ -158,8 +158,7 @@ def test_what_is_missing_is_named() -> None:
         rmia(evidence, ids, "victim")
 
 
-@pytest.mark.parametrize("online", [False, True])
-@pytest.mark.parametrize("k", [2, 8])
+@pytest.mark.parametrize(("k", "online"), [(2, False), (2, True), (4, True)])
 def test_a_perfect_answer_is_the_best_evidence(k: int, online: bool) -> None:
     """An error of 0 has no logarithm; it counts as the smallest error that 8 bits can show."""
     evidence, ids, _ = simulated(k, log=True, inside=True)

@@ -16,7 +16,7 @@ from released import NETWORKS, released_score
     ("name", "kind"),
     [
         *product(["lite0"], ["colours", "one channel", "not square", "small", "large"]),
-        ("wide", "colours"),
+        pytest.param("wide", "colours", marks=pytest.mark.slow),
     ],
 )
 def test_official_is_the_released_algorithm(name, kind, facade, request):

@@ -132,7 +132,9 @@ def test_penalty_zero_equals_scipy_on_lite0(lite0_case, blocks):
     assert_least_squares(lite0_case, blocks)
 
 
-@pytest.mark.parametrize("blocks", [(3,), (0, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize(
+    "blocks", [(3,), pytest.param((0, 1, 2, 3), marks=pytest.mark.slow)], ids=str
+)
 def test_penalty_zero_equals_scipy_on_a_wide_resnet(wide_case, blocks):
     assert_least_squares(wide_case, blocks)
 
@@ -386,11 +388,11 @@ def test_auto_is_the_minimum_of_gcv_over_the_hat_matrix(channels, noise):
 
 def test_auto_on_lite0_is_the_minimum_of_gcv(lite0_case):
     probe = Probe([m.numpy() for m in lite0_case.maps], lite0_case.target, lite0_case.train[None])
-    for blocks in [(3,), (1, 2)]:
-        found, penalty = probe.ridge(blocks, ["auto"])
-        wanted_penalty, wanted = gcv(lite0_case.full(blocks), lite0_case.rows, lite0_case.train)
-        assert penalty[0, 0] == pytest.approx(wanted_penalty, rel=1e-9)
-        assert difference(found[0, 0], wanted) < 1e-6
+    blocks = (1, 2)
+    found, penalty = probe.ridge(blocks, ["auto"])
+    wanted_penalty, wanted = gcv(lite0_case.full(blocks), lite0_case.rows, lite0_case.train)
+    assert penalty[0, 0] == pytest.approx(wanted_penalty, rel=1e-9)
+    assert difference(found[0, 0], wanted) < 1e-6
 
 
 def test_auto_does_not_interpolate_where_columns_outnumber_pixels():
