@@ -40,6 +40,11 @@ def is_sampler(victim: Component) -> bool:
     return hasattr(victim.kind, "sample")
 
 
+def takes_prompts(victim: Component) -> bool:
+    """Whether the victim is given the prompts of a manifest; one that is trained here is not."""
+    return is_sampler(victim) and not is_trainable(victim)
+
+
 def is_recorded(victim: Component) -> bool:
     """Whether the victim's answers were recorded before, so that it answers nothing else."""
     return hasattr(victim.kind, "recall")

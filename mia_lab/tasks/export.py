@@ -59,7 +59,8 @@ def run(config: Config, folder: Path, group: str) -> None:
     manifest = folder / "split.csv" if has_known_members else Path("ROLES.csv")
     with common.started(config, folder, goals) as store:
         if has_known_members:
-            write_manifest(manifest, store.result(stages.split).split, stages.images.listed)
+            split, images = store.result(stages.split).split, stages.images
+            write_manifest(manifest, split, images.listed, images.dataset.prompts)
         querying = stages.reconstructions.querying
         opened = querying.open(victim, store)
         module = _module(config, opened)
