@@ -115,7 +115,7 @@ def _text_encoder() -> Any:
 
 def _tokenizer(folder: Path) -> Any:
     """Every letter is a token."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     letters = string.ascii_lowercase
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{a}</w>" for a in letters)]
     vocabulary = {token: number for number, token in enumerate(tokens)}
