@@ -62,7 +62,7 @@ def run(config: Config, folder: Path, group: str) -> None:
             split, images = store.result(stages.split).split, stages.images
             write_manifest(manifest, split, images.listed, images.dataset.prompts)
         querying = stages.reconstructions.querying
-        opened = querying.open(victim, store)
+        opened = querying.open(victim, store).victim
         module = _module(config, opened)
         dataset = stages.images.dataset
         batch = next(dataset.subset(dataset.ids[:EXAMPLES]).batches(EXAMPLES))
