@@ -62,7 +62,7 @@ def write_files(folder: Path, text: str) -> None:
     if "victim=diffusers" in text:
         from tiny_pipelines import save_pipelines  # diffusers takes seconds to import
 
-        save_pipelines(folder / "made")
+        save_pipelines(folder / "made", ["pix2pix"])
         (folder / "made" / "pix2pix").rename(folder / "pipeline")
 
 

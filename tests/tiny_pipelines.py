@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ KINDS = {
 }
 
 
-def save_pipelines(folder: Path) -> None:
-    """A folder for each of :data:`KINDS`, and ``lora`` for InstructPix2Pix."""
+def save_pipelines(folder: Path, names: Iterable[str] = KINDS) -> None:
+    """A folder for each of some :data:`KINDS`, and ``lora`` for InstructPix2Pix."""
     transformers.utils.logging.disable_progress_bar()
-    for name, kind in KINDS.items():
+    for name in names:
         torch.manual_seed(0)
         unet = _unet(8 if name == "pix2pix" else 4)
         more: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def save_pipelines(folder: Path) -> None:
             for weights in net.parameters():  # its last layers begin with zeros
                 torch.nn.init.normal_(weights, std=0.1)
             more["controlnet"] = net
-        pipe = getattr(diffusers, kind)(
+        pipe = getattr(diffusers, KINDS[name])(
             vae=_vae(),
             text_encoder=_text_encoder(),
             tokenizer=_tokenizer(folder / "tokens"),

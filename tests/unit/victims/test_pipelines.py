@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from mia_lab.api.victims import victim_overrides
 from mia_lab.errors import UserError
 from mia_lab.victims.blackbox import Sampler
 from mia_lab.victims.pipelines import Pipeline
@@ -301,6 +302,12 @@ def test_each_image_has_one_prompt(
         box.check_prompts(given, ["1", "2"])
     fitting = {} if prompt else {"1": "b", "2": "c"}
     box.check_prompts(fitting, ["1", "2"])
+
+
+def test_the_api_knows_the_folder_of_a_pipeline(pipelines: Path) -> None:
+    folder = pipelines / "img2img"
+    chosen = ["victim=diffusers", f"victim.checkpoint={folder}"]
+    assert victim_overrides(folder) == victim_overrides(str(folder)) == chosen
 
 
 def test_without_the_extra(pipelines: Path, tmp_path: Path) -> None:
