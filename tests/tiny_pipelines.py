@@ -13,6 +13,9 @@ import torch
 import transformers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace
 
 KINDS = {
     "pix2pix": "StableDiffusionInstructPix2PixPipeline",
@@ -20,6 +23,7 @@ KINDS = {
     "inpaint": "StableDiffusionInpaintPipeline",
     "controlnet": "StableDiffusionControlNetPipeline",
     "text": "StableDiffusionPipeline",
+    "kontext": "FluxKontextPipeline",
 }
 
 
@@ -28,6 +32,9 @@ def save_pipelines(folder: Path, names: Iterable[str] = KINDS) -> None:
     transformers.utils.logging.disable_progress_bar()
     for name in names:
         torch.manual_seed(0)
+        if name == "kontext":
+            _kontext(_tokenizer(folder / "tokens")).save_pretrained(folder / name)
+            continue
         unet = _unet(8 if name == "pix2pix" else 4)
         more: dict[str, Any] = {}
         if name == "controlnet":
@@ -123,6 +130,53 @@ def _tokenizer(folder: Path) -> Any:
     (folder / "merges.txt").write_text("#version: 0.2\n")
     files = str(folder / "vocab.json"), str(folder / "merges.txt")
     return transformers.CLIPTokenizer(*files, model_max_length=16)
+
+
+def _kontext(tokenizer: Any) -> Any:
+    """A pipeline that takes one picture beside the prompt."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0)]
+    letters = [(letter, -2.0) for letter in string.ascii_lowercase]
+    words = Tokenizer(Unigram([*pieces, *letters], unk_id=2))
+    words.pre_tokenizer = Metaspace()
+    second = transformers.T5TokenizerFast(
+        tokenizer_object=words,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_ids=0,
+        model_max_length=16,
+    )
+    encoder = transformers.T5Config(
+        vocab_size=len(second), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4
+    )
+    return diffusers.FluxKontextPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=diffusers.AutoencoderKL(
+            block_out_channels=(4,),
+            latent_channels=1,
+            norm_num_groups=1,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            shift_factor=0.06,
+            scaling_factor=0.15,
+            sample_size=32,
+        ),
+        text_encoder=_text_encoder(),
+        tokenizer=tokenizer,
+        text_encoder_2=transformers.T5EncoderModel(encoder),
+        tokenizer_2=second,
+        transformer=diffusers.FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            axes_dims_rope=[4, 4, 8],
+        ),
+    )
 
 
 def _save_lora(pipe: Any, folder: Path) -> None:

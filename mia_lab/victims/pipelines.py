@@ -147,7 +147,7 @@ class Pipeline:
             kind = pipeline_class(folder)
         self._kind = kind.__name__
         self._takes = inspect.signature(kind.__call__).parameters
-        settings = {
+        settings: dict[str, Any] = {
             "prompt": prompt,
             "negative_prompt": negative_prompt,
             "guidance_scale": guidance_scale,
@@ -241,7 +241,7 @@ class Pipeline:
                 reason = one_line(str(error), 300) or type(error).__name__
                 raise UserError(
                     f"{self._key}: the {self._kind} fails on images of {x.shape[3]} x "
-                    f"{x.shape[2]} px: {reason}"
+                    f"{x.shape[2]} px: {reason}{self._hint()}"
                 ) from error
         expected = (len(x), *x.shape[2:], 3)
         if images.shape != expected:
@@ -310,6 +310,16 @@ class Pipeline:
                     "give; wrap it in a class of your own (victim=custom)"
                 )
 
+    def _hint(self) -> str:
+        """What may be wrong with a call that fails; "" if nothing is known."""
+        found: list[Any] = [
+            self._given.get(name, getattr(self._takes.get(SETTINGS[name]), "default", None))
+            for name in ("steps", "strength")
+        ]
+        if all(isinstance(n, int | float) for n in found) and math.prod(found) < 1:
+            return "; victim.steps times victim.strength is below 1, so that no step is left"
+        return ""
+
     def _check_size(self, image_size: int | Sequence[int]) -> None:
         pipe = self._pipe
         strides = {int(getattr(pipe, "vae_scale_factor", 1)) * int(getattr(pipe, "patch_size", 1))}
@@ -342,20 +352,25 @@ class Pipeline:
     @contextmanager
     def _heard(self) -> Iterator[None]:
         """Libraries stay offline and draw no bars; each of their warnings is told once."""
-        heard: list[str] = []
-
-        class Listener(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                heard.append(one_line(record.getMessage(), 300))
-
-        handler = Listener(logging.WARNING)
+        handler = _Listener(logging.WARNING)
         with _offline(), _without_bars(), _handled_by(handler), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of interest to those who write pipelines
             yield
-        for message in heard:
+        for message in handler.heard:
             if message not in self._told:
                 self._told.add(message)
                 log.warning("%s: %s", self._key, message)
+
+
+class _Listener(logging.Handler):
+    """Collects messages, each as one line."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(one_line(record.getMessage(), 300))
 
 
 def _picture(x: Tensor) -> Image.Image:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mia_lab.api.victims import victim_overrides
 from mia_lab.errors import UserError
@@ -34,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "inpaint": {"mask": "centre", "strength": 1.0},
     "controlnet": {"controlnet_conditioning_scale": 0.7},
     "lora": {"lora_scale": 0.5},
+    "kontext": {"guidance_scale": 2.0},
 }
 """Settings of each kind of pipeline."""
 
@@ -58,7 +60,7 @@ def asked_directly(folder: Path, name: str, x: torch.Tensor) -> np.ndarray:
     import diffusers
 
     base = "pix2pix" if name == "lora" else name
-    pipe = getattr(diffusers, KINDS[base]).from_pretrained(folder / base, safety_checker=None)
+    pipe = getattr(diffusers, KINDS[base]).from_pretrained(folder / base)
     pipe.set_progress_bar_config(disable=True)
     given = dict(CASES[name])
     if name == "lora":
@@ -71,6 +73,10 @@ def asked_directly(folder: Path, name: str, x: torch.Tensor) -> np.ndarray:
             call["mask_image"] = torch.zeros(1, 1, SIDE, SIDE)
             call["mask_image"][..., 8:24, 8:24] = 1
             call |= {"height": SIDE, "width": SIDE}
+        if name == "kontext":
+            levels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+            call |= {"image": Image.fromarray(levels), "height": SIDE, "width": SIDE}
+            call |= {"max_area": SIDE * SIDE, "_auto_resize": False}
         generator = torch.Generator().manual_seed(seed)
         answers.append(pipe(**call, generator=generator, output_type="np").images[0])
     return np.stack(answers).transpose(0, 3, 1, 2)
@@ -166,6 +172,13 @@ def test_what_cannot_be_asked_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         victim(pipelines, name, **settings)
+
+
+def test_a_call_that_fails_is_one_line(pipelines: Path, x: torch.Tensor) -> None:
+    with pytest.raises(UserError, match="is below 1, so that no step is left") as failed:
+        victim(pipelines, "img2img", strength=0.3, prompt="a").sample(x, SEEDS)
+    assert "\n" not in str(failed.value)
+    assert "StableDiffusionImg2ImgPipeline fails on images of 32 x 32 px" in str(failed.value)
 
 
 def no_index(folder: Path) -> None:
