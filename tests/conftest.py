@@ -75,3 +75,13 @@ def real_data() -> Path:
     if not root:
         pytest.skip("MIA_LAB_DATA is not set: no real data to test on")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of tiny pipelines of diffusers, see :mod:`tiny_pipelines`; tests change copies."""
+    from tiny_pipelines import save_pipelines  # diffusers takes seconds to import
+
+    folder = tmp_path_factory.mktemp("pipelines")
+    save_pipelines(folder)
+    return folder

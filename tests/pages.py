@@ -62,6 +62,7 @@ SMALL = {
     "victim.batch_size": "3",
     "victim.epochs": "2",
     "victim.keep_epochs": "[1,2]",
+    "victim.steps": "2",
 }
 """Values of keys that a command sets, in place of its own."""
 

@@ -55,10 +55,10 @@ def audit(
     Args:
         victim: the model. A function or a ``torch.nn.Module`` that maps inputs, float32
             (N, C, H, W) in [0, 1], to answers of the targets' shape; or the path of a file
-            (``.pt2``, ``.onnx``, ``.pth``, ``.safetensors``) or of a folder of answers; or a URL;
-            or the name of a kind of victim, such as ``"pix2pix"``, which is then trained on the
-            members. None: the overrides choose it. A file may be a program: load only files that
-            you trust.
+            (``.pt2``, ``.onnx``, ``.pth``, ``.safetensors``), or of a folder of answers or of a
+            pipeline of diffusers; or a URL; or the name of a kind of victim, such as ``"pix2pix"``,
+            which is then trained on the members. None: the overrides choose it. A file may be a
+            program: load only files that you trust.
         members: images that the model was trained on: (inputs, targets) as arrays or tensors
             (N, C, H, W), in [0, 1] or of type uint8; or a list of pairs, or a
             ``torch.utils.data.Dataset`` of pairs; or a folder, ``"pairs/train"``.

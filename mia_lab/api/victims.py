@@ -14,12 +14,14 @@ from mia_lab.api.held import thing
 from mia_lab.config.compose import CONF
 from mia_lab.errors import UserError, nearest
 from mia_lab.parameters import Text, ValueRanges
+from mia_lab.victims.pipeline_files import INDEX
 from mia_lab.victims.value_range import UNIT, intervals
 
 Victim = Callable[[Tensor], Any] | nn.Module | str | Path
 """A function or a module that maps a float32 batch (N, C, H, W) in [0, 1] to the answers, with the
-number of channels of the targets; or the path of a file or of a folder of answers; or a URL; or the
-name of a kind of victim, such as ``pix2pix``, which is then trained on the members."""
+number of channels of the targets; or the path of a file, or of a folder of answers or of a
+pipeline of diffusers; or a URL; or the name of a kind of victim, such as ``pix2pix``, which is then
+trained on the members."""
 
 LOADERS = {
     ".onnx": "onnx",
@@ -97,7 +99,7 @@ def called(handle: Text, value_range: ValueRanges | None = None) -> CalledVictim
 
 
 def victim_overrides(victim: str | Path) -> list[str]:
-    """The overrides that choose a victim by its file, its folder of answers, its URL or its name.
+    """The overrides that choose a victim by its file, its folder, its URL or its name.
 
     Raises:
         UserError: the text names no victim.
@@ -109,6 +111,8 @@ def victim_overrides(victim: str | Path) -> list[str]:
     if text.startswith(("http://", "https://")):
         return ["victim=http", f"victim.url={text}"]
     path = Path(text).expanduser()
+    if text and (path / INDEX).is_file():
+        return ["victim=diffusers", f"victim.checkpoint={path}"]
     if text and path.is_dir():
         return ["victim=outputs", f"victim.folder={path}"]
     if loader := LOADERS.get(path.suffix.lower()):

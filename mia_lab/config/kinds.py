@@ -46,6 +46,11 @@ def has_denoiser(victim: Component) -> bool:
     return stated is not None and bool(stated(victim.arguments))
 
 
+def takes_prompts(victim: Component) -> bool:
+    """Whether the victim is given the prompts of a manifest; one that is trained here is not."""
+    return is_sampler(victim) and not is_trainable(victim)
+
+
 def is_recorded(victim: Component) -> bool:
     """Whether the victim's answers were recorded before, so that it answers nothing else."""
     return hasattr(victim.kind, "recall")

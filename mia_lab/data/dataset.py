@@ -147,11 +147,12 @@ class PairDataset(Dataset[Item]):
         read: Callable[[Path], bytes] = getattr(self.source, "read_file", Path.read_bytes)
         return read(path)
 
-    def identity(self, encoded: bool = True) -> dict[str, Any]:
+    def identity(self, encoded: bool = True, prompted: bool = False) -> dict[str, Any]:
         """What decides the tensors of all pairs, as JSON values.
 
         Args:
-            encoded: whether what victims are given counts, labels and prompts, beside the pictures.
+            encoded: whether the labels count that victims are given, beside the pictures.
+            prompted: whether the prompts count, for the answers of a victim that takes them.
         """
         identity: dict[str, Any] = {"images": self.fingerprint, "image_size": self.image_size}
         if self.resizing.mode != "squash":
@@ -161,7 +162,7 @@ class PairDataset(Dataset[Item]):
         identity["source"] = getattr(kind, "version", 1) if is_ours else source_sha256(kind)
         if encoded and self.encoding:
             identity["encoding"] = self.encoding.identity()
-        if encoded and self.prompts:
+        if prompted and self.prompts:
             identity["prompts"] = sha256_of([self.prompts.get(i, "") for i in self.ids])
         return identity
 

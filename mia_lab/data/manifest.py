@@ -21,6 +21,9 @@ COLUMNS = ("id", "role", "group", "model", "content")
 FILES = ("input", "target")
 """Columns that name the files of a pair."""
 
+PROMPT = "prompt"
+"""Column of the text that a victim is given beside the input."""
+
 CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
 """Roles of the images that an audit attacks and whose membership is known."""
 
@@ -28,7 +31,7 @@ NEIGHBOURS = 200
 """Ids before and after an unknown one that it is compared with."""
 
 Rows = dict[str, dict[str, str]]
-"""For each chosen id: its role, and its group and content hash if given."""
+"""For each chosen id: its role, and its group, content hash and prompt if given."""
 
 Row = dict[str, str]
 
@@ -36,8 +39,8 @@ Row = dict[str, str]
 def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
     """Read the roles of a manifest, by id.
 
-    The columns are ``id,role[,group][,model][,content]``, and ``input,target`` where the manifest
-    lists files, see :func:`named_files`.
+    The columns are ``id,role[,group][,model][,content][,prompt]``, and ``input,target`` where the
+    manifest lists files, see :func:`named_files`.
 
     Args:
         path: path of the file.
@@ -63,7 +66,7 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
             refuse(f"{where}: {_wrong_role(role, attacked)}")
             continue
         named[image_id] = {"role": str(role)}
-        named[image_id] |= {k: row[k] for k in ("group", "content") if row.get(k)}
+        named[image_id] |= {k: row[k] for k in ("group", "content", PROMPT) if row.get(k)}
     for wanted in attacked:
         if not any(row["role"] == wanted for row in named.values()):
             raise UserError(
@@ -132,7 +135,10 @@ def named_files(path: Path, root: Path | None) -> dict[str, tuple[Path, Path]]:
 
 
 def write_manifest(
-    path: Path, split: Split, files: Mapping[str, tuple[Path, Path]] | None = None
+    path: Path,
+    split: Split,
+    files: Mapping[str, tuple[Path, Path]] | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> None:
     """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it.
 
@@ -140,6 +146,7 @@ def write_manifest(
         path: where.
         split: the roles.
         files: input and target of each image, where the layout of folders does not tell.
+        prompts: the text of each image that has one.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -150,7 +157,9 @@ def write_manifest(
         listed = [files[image_id] for image_id in split.id.tolist()]
         for side in zip(*listed, strict=True):
             columns.append(defused(str(path.absolute())) for path in side)
-    writer.writerow([*COLUMNS, *(FILES if files else ())])
+    if prompts:
+        columns.append(defused(prompts.get(image_id, "")) for image_id in split.id.tolist())
+    writer.writerow([*COLUMNS, *(FILES if files else ()), *([PROMPT] if prompts else [])])
     writer.writerows(zip(*columns, strict=True))
     write_file(path, text.getvalue())
 
@@ -261,7 +270,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
-    choices = (*COLUMNS, *FILES)
+    choices = (*COLUMNS, *FILES, PROMPT)
     if len(header) == 1 and ({";", "\t"} & {*header[0]}):
         raise UserError(
             f"data.manifest={path}: separate the columns by commas, not as {header[0]!r}"

@@ -6,6 +6,7 @@ depends on no victim. So a changed setting repeats only what depends on it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,6 +47,8 @@ from mia_lab.stages.victim import ForeignVictim, TrainedVictim, VictimStage
 from mia_lab.store import Stage
 from mia_lab.types import ADAPTIVE
 from mia_lab.victims.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,11 @@ def answers_stage(
 ) -> ReconstructionsStage:
     """The answers of the model under audit; ``resolve`` as in :func:`run_stages`."""
     component = build.victim(config, _channels(images))
+    if images.dataset.prompts and not kinds.takes_prompts(component):
+        log.warning(
+            "victim=%s takes no prompts, so that the column prompt of data.manifest is not read",
+            component.name,
+        )
     if kinds.is_trainable(component):
         training, members = _training(config, resolve), images.dataset.subset(images.members)
         trained = TrainedVictim(component, members, training, config.trainer.threads)

@@ -27,7 +27,7 @@ class RunImages:
 
     Attributes:
         dataset: all of them, in the order of their ids.
-        rows: role, and group and content hash where known, of each id.
+        rows: role, and group, content hash and prompt where known, of each id.
         attacked: the roles of the images under attack.
         keeps_duplicates: whether identical pairs may have different roles.
         dropped: ids that were left out, because identical pairs had different roles.
@@ -99,13 +99,18 @@ def run_images(config: Config, source: PairSource) -> RunImages:
             f"evaluation.guesses={guesses}: there are {n} candidates; ask for fewer guesses, or "
             "raise data.n_members and data.n_nonmembers"
         )
-    dataset = pair_dataset(config.data, source, sorted(rows))
+    prompts = {i: row[manifest.PROMPT] for i, row in rows.items() if manifest.PROMPT in row}
+    dataset = pair_dataset(config.data, source, sorted(rows), prompts=prompts)
     keeps = config.data.duplicates is Duplicates.keep
     return RunImages(dataset, rows, attacked, keeps, dropped)
 
 
 def pair_dataset(
-    data: Data, source: PairSource, ids: Sequence[str], key: str = "data"
+    data: Data,
+    source: PairSource,
+    ids: Sequence[str],
+    key: str = "data",
+    prompts: Mapping[str, str] | None = None,
 ) -> PairDataset:
     """Some pairs of a source, in the size and the encoding that victims are given.
 
@@ -114,12 +119,15 @@ def pair_dataset(
         source: the dataset that they describe.
         ids: of the pairs.
         key: of the settings, for messages.
+        prompts: the prompt of each id that has one.
 
     Raises:
         UserError: labels are asked for, and there is no palette, or a wrong one.
     """
     encoding = build.encoding(data, source, key)
-    return PairDataset(source, ids, data.image_size, encoding=encoding, resize=data.resize)
+    return PairDataset(
+        source, ids, data.image_size, encoding=encoding, resize=data.resize, prompts=prompts
+    )
 
 
 def _in_two_roles(source: PairSource, rows: manifest.Rows) -> tuple[str, ...]:

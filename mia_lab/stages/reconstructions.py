@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from mia_lab.config import kinds
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
 from mia_lab.defenses import Defense
@@ -111,7 +112,8 @@ class ReconstructionsStage(Stage[Reconstructions]):
 
     def inputs(self) -> Mapping[str, Any]:
         repeat = {"repeat": self.repeat} if self.repeat else {}
-        return {**self.images.identity(), **self.querying.inputs(self.victim), **repeat}
+        images = self.images.identity(prompted=kinds.takes_prompts(self.victim.component))
+        return {**images, **self.querying.inputs(self.victim), **repeat}
 
     def check(self) -> None:
         self.querying.build_defense()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.data import splits
+from mia_lab.data.manifest import PROMPT
 from mia_lab.hardware import in_order
 from mia_lab.stages.images import RunImages
 from mia_lab.store import Stage, Store, load_table, save_table
@@ -52,7 +53,12 @@ class SplitStage(Stage[CheckedSplit]):
     def inputs(self) -> Mapping[str, Any]:
         # What was kept may be refused by another run.
         kept = {"duplicates": "keep"} if self.images.keeps_duplicates else {}
-        return {"rows": self.images.rows, **self.images.dataset.identity(), **kept}
+        # A prompt is what a victim is given, and no part of the roles.
+        rows = {
+            image_id: {name: value for name, value in row.items() if name != PROMPT}
+            for image_id, row in self.images.rows.items()
+        }
+        return {"rows": rows, **self.images.dataset.identity(), **kept}
 
     def compute(self, folder: Path, store: Store) -> None:
         dataset = self.images.dataset

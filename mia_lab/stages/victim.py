@@ -245,7 +245,8 @@ class ForeignVictim(VictimStage):
 
         Raises:
             UserError: it has no method ``translate``, takes other inputs than the data gives, or
-                lacks an answer; or one of its files has changed since the key was computed.
+                lacks an answer or a prompt; or one of its files has changed since the key was
+                computed.
         """
         victim = self.component.build()
         if isinstance(victim, RecordedAnswers):
@@ -257,6 +258,8 @@ class ForeignVictim(VictimStage):
                 "sample(x, seeds, prompts); see docs/extend.md"
             )
         self._check_channels(victim)
+        if check_prompts := getattr(victim, "check_prompts", None):
+            check_prompts(self.queried.prompts, self.queried.ids)
         self.check_unchanged()  # it has read the files that the key is of
         return victim
 

@@ -15,6 +15,7 @@ NUMERICAL = ("numpy", "scipy", "scikit-learn")
 
 RECORDED = (
     *("torch", "torchvision", "pytorch-lightning", "timm", "onnxruntime"),
+    *("diffusers", "transformers", "peft"),
     *NUMERICAL,
     "pillow",
 )

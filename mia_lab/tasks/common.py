@@ -55,7 +55,8 @@ def started(config: Config, folder: Path, goals: Sequence[Stage[Any]]) -> Iterat
 def checked_split(stages: RunStages, store: Store, folder: Path) -> None:
     """Decode all images, and write their roles to ``split.csv`` in the run's folder."""
     checked = store.result(stages.split)
-    write_manifest(folder / "split.csv", checked.split, stages.images.listed)
+    images = stages.images
+    write_manifest(folder / "split.csv", checked.split, images.listed, images.dataset.prompts)
     for sentence in (*words.duplicates(checked.split, stages.images.dropped), *checked.doubts):
         log.warning("%s", sentence)
 

@@ -26,6 +26,7 @@ from mia_lab.victims.export import EXAMPLES, to_onnx, to_pt2
 from mia_lab.victims.external import Exported, Onnx
 from mia_lab.victims.files import export as to_safetensors
 from mia_lab.victims.networks import UnitRange
+from mia_lab.victims.pipelines import Pipeline
 from mia_lab.victims.pretrained import Pretrained
 
 NOT_OF_THE_DATA = (
@@ -61,7 +62,8 @@ def run(config: Config, folder: Path, group: str) -> None:
     manifest = folder / "split.csv" if has_known_members else Path("ROLES.csv")
     with common.started(config, folder, goals) as store:
         if has_known_members:
-            write_manifest(manifest, store.result(stages.split).split, stages.images.listed)
+            split, images = store.result(stages.split).split, stages.images
+            write_manifest(manifest, split, images.listed, images.dataset.prompts)
         querying = stages.reconstructions.querying
         opened = querying.open(victim, store).victim
         dataset = stages.images.dataset
@@ -130,14 +132,11 @@ def _write_pipeline(
     victim: TorchSampler, example: Tensor, folder: Path
 ) -> dict[str, tuple[Path, float]]:
     """A folder of ``diffusers``, with the largest difference of its answers on some images."""
-    from mia_lab.victims.translation_pipeline import TranslationPipeline
-
     path, seeds = folder / "pipeline", list(range(len(example)))
     expected = victim.sample(example, seeds)
     cast(Any, victim.module).pipeline().save_pretrained(path)
-    loaded = TranslationPipeline.from_pretrained(path, local_files_only=True)
-    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-    difference = float((loaded(example, draws).images - expected).abs().max())
+    loaded = Pipeline(str(path), list(example.shape[:1:-1]), accelerator="cpu")
+    difference = float((loaded.sample(example, seeds) - expected).abs().max())
     if not difference <= TOLERANCE:
         raise UserError(
             f"{path}: answers differ from the victim's by {difference:.2g} (at most {TOLERANCE:g})"

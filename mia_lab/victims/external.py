@@ -20,7 +20,7 @@ from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import cores, torch_device
 from mia_lab.parameters import RUNTIME, Accelerator, File, PositiveInt, Text, ValueRanges
 from mia_lab.store.content import unreadable
-from mia_lab.victims.onnx_files import external_files, is_tanh, library, loadable
+from mia_lab.victims.onnx_files import external_files, is_tanh, loadable, onnx_library
 from mia_lab.victims.program import (
     Format,
     InputShape,
@@ -159,7 +159,7 @@ class Onnx:
         layout: Layout | None = None,
     ) -> None:
         key = f"victim.checkpoint={checkpoint}"
-        onnxruntime = library("onnxruntime")
+        onnxruntime = onnx_library("onnxruntime")
         with _readable(key, "is it an ONNX file?"), loadable(Path(checkpoint)) as path:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads or cores()

@@ -1,4 +1,4 @@
-"""Libraries of optional extras."""
+"""Libraries of optional extras, which only the victims that need them import."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mia_lab.errors import UserError
 
 
 def library(name: str, victim: str, extra: str) -> Any:
-    """A module of an optional extra.
+    """A module of an optional library.
 
     Args:
         name: of the module.
-        victim: the victim that needs it.
-        extra: the extra that installs it.
+        victim: the value of ``victim=`` that needs it.
+        extra: the extra of this package that installs it.
 
     Raises:
         UserError: it is not installed.
@@ -23,5 +23,6 @@ def library(name: str, victim: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            f"victim={victim}: {error.name} is not installed; pip install 'mia_lab[{extra}]'"
+            f"victim={victim}: {error.name or name} is not installed; "
+            f"pip install 'mia_lab[{extra}]'"
         ) from error

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from mia_lab.errors import UserError, one_line
 from mia_lab.store.content import file_state
+from mia_lab.victims.extras import library
 from mia_lab.victims.value_range import CLIPS, Operation, ends_in_tanh, plain_name
 
 Reference = tuple[str, str, str]
 """Location, offset and length, as the model states them; "" where it does not."""
 
-
-def library(name: str) -> Any:
-    """The module onnx or onnxruntime.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"victim=onnx: {error.name} is not installed; pip install 'mia_lab[onnx]'"
-        ) from error
+onnx_library = partial(library, victim="onnx", extra="onnx")
+"""The modules onnx and onnxruntime."""
 
 
 def external_files(model: Path) -> dict[str, Path]:
@@ -132,7 +121,7 @@ def is_tanh(model: Path, output: str) -> bool:
     """
     content = _read(model)
     if content.functions:
-        content = library("onnx.inliner").inline_local_functions(content)
+        content = onnx_library("onnx.inliner").inline_local_functions(content)
     producers = {name: node for node in content.graph.node for name in node.output}
 
     def source(name: str) -> Operation[str] | None:
@@ -158,7 +147,7 @@ def _least(node: Any, graph: Any, producers: Mapping[str, Any]) -> float | None:
         tensors += [attribute.t] if attribute.name == "value" else []
         numbers += [attribute.f] if attribute.name == "value_float" else []
     if tensors and tensors[0].data_location != tensors[0].EXTERNAL:
-        numbers = library("onnx.numpy_helper").to_array(tensors[0]).ravel().tolist()
+        numbers = onnx_library("onnx.numpy_helper").to_array(tensors[0]).ravel().tolist()
     return float(numbers[0]) if numbers else None
 
 
@@ -166,7 +155,7 @@ def _least(node: Any, graph: Any, producers: Mapping[str, Any]) -> float | None:
 def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
     """The files that hold tensors of a model, as it states them; read again after a change."""
     found: dict[Reference, None] = {}
-    for tensor in _messages(_read(model), library("onnx").TensorProto):
+    for tensor in _messages(_read(model), onnx_library("onnx").TensorProto):
         if tensor.data_location == tensor.EXTERNAL:
             stated = {entry.key: entry.value for entry in tensor.external_data}
             offset, length = (stated.get(name, "") for name in ("offset", "length"))
@@ -176,7 +165,7 @@ def _references(model: Path, state: tuple[int, ...]) -> tuple[Reference, ...]:
 
 def _read(model: Path) -> Any:
     """The message in the file of a model, without tensors of other files."""
-    onnx = library("onnx")
+    onnx = onnx_library("onnx")
     try:
         return onnx.ModelProto.FromString(model.read_bytes())
     except Exception as error:  # of protobuf, whose classes depend on its version

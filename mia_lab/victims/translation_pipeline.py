@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
@@ -31,9 +31,29 @@ class TranslationPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(input_encoding=input_encoding, steps=steps)
 
+    @property
+    def input_encoding(self) -> str:
+        """What it is given, see ``data.input_encoding``."""
+        return str(self.config.input_encoding)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the inputs."""
+        taken, answered = self.unet.config.in_channels, self.out_channels
+        return answered if self.scheduler is None else int(taken) - answered
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the answers."""
+        return int(self.unet.config.out_channels)
+
     @torch.no_grad()
     def __call__(
-        self, image: Tensor, generator: Draws, num_inference_steps: int | None = None
+        self,
+        image: Tensor,
+        generator: Draws,
+        num_inference_steps: int | None = None,
+        output_type: Literal["pt", "np"] = "pt",
     ) -> ImagePipelineOutput:
         """Draw an answer to each input.
 
@@ -41,9 +61,10 @@ class TranslationPipeline(DiffusionPipeline):  # type: ignore[misc]
             image: float32 (N, C, H, W) in [0, 1].
             generator: one for each input, on the CPU.
             num_inference_steps: evaluations of the network for an answer.
+            output_type: ``pt`` for a tensor (N, C', H, W), ``np`` for an array (N, H, W, C').
 
         Returns:
-            ``images``: float32 (N, C', H, W) in [0, 1].
+            ``images``: float32 in [0, 1].
         """
         unet, settings = self.unet, self.config
         process = BrownianBridge() if self.scheduler is None else Diffusion(self.scheduler)
@@ -53,6 +74,9 @@ class TranslationPipeline(DiffusionPipeline):  # type: ignore[misc]
             found: Tensor = unet(noisy, t).sample
             return found
 
-        channels, steps = unet.config.out_channels, num_inference_steps or settings.steps
-        drawn = process.draw(denoise, x, channels, generator, steps)
-        return ImagePipelineOutput(images=((drawn + 1) / 2).clamp(0, 1))
+        steps = num_inference_steps or settings.steps
+        drawn = process.draw(denoise, x, self.out_channels, generator, steps)
+        pictures = ((drawn + 1) / 2).clamp(0, 1)
+        if output_type == "np":
+            return ImagePipelineOutput(images=pictures.permute(0, 2, 3, 1).cpu().numpy())
+        return ImagePipelineOutput(images=pictures)

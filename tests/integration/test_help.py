@@ -49,7 +49,7 @@ def test_every_choice_is_listed(text: str) -> None:
 def test_further_choices_and_chosen_ones_are_listed(command: Command) -> None:
     command.conf = TEMPLATES
     out = command("--help", "victim=onnx").out
-    assert re.search(r"my_black_box, my_trained_victim, \[onnx\],", out)
+    assert re.search(r"my_black_box, my_trained_victim,\s+\[onnx\],", out)
 
 
 def test_the_help_fits_a_terminal(text: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 
 from support import Command
+
+TINY = "evaluation.permutations=20", "query.batch_size=3"
 
 MODEL = "attack.names=[reconstruction,denoising_loss,secmi,pia]"
 
@@ -62,6 +65,9 @@ def test_a_diffusion_model_is_audited_attacked_and_exported(command: Command) ->
     assert ran.code == 0, ran.err
     assert "pipeline: " in ran.out
     assert "victim=diffusers" in ran.out
+    again = ran.out.splitlines()[-1].split("python -m mia_lab ")[1]
+    found = command(*shlex.split(again), *TINY).metrics
+    assert found["attacks"]["reconstruction"] == metrics["attacks"]["reconstruction"]
     pipeline = command.folder / "outputs/latest/pipeline"
     assert json.loads((pipeline / "model_index.json").read_text())["steps"] == 3
 

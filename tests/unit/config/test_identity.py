@@ -25,6 +25,7 @@ RUNTIME = {
         *("token_variable", "timeout_s", "retries", "requests_per_s"),
     },
     "mia_lab.victims.outputs.Outputs": {"folder", "out_channels", "max_megapixels"},
+    "mia_lab.victims.pipelines.Pipeline": {"accelerator", "offload"},
     "mia_lab.victims.pretrained.Pretrained": {"accelerator"},
 }
 FILES = {
@@ -33,6 +34,7 @@ FILES = {
     "mia_lab.victims.external.Exported": {"checkpoint"},
     "mia_lab.victims.external.Onnx": {"checkpoint"},
     "mia_lab.victims.pix2pixhd.Pix2PixHD": {"perceptual_weights"},
+    "mia_lab.victims.pipelines.Pipeline": {"checkpoint", "lora"},
     "mia_lab.victims.pretrained.Pretrained": {"checkpoint"},
 }
 

@@ -191,6 +191,18 @@ def test_a_written_split_lists_the_files_again(listing: Path, tmp_path: Path) ->
     assert named_files(tmp_path / "elsewhere.csv", None) == files
 
 
+def test_prompts_are_written_and_read(tmp_path: Path) -> None:
+    prompts = {"a": '=a "wall", red,\nat night', "b": "'quoted"}
+    ids = np.array(["a", "b", "c"])
+    roles = np.array(["member", "nonmember", "member"])
+    split = Split(ids, roles, np.array([""] * 3), np.array([VICTIM] * 3), np.array([""] * 3))
+    write_manifest(tmp_path / "split.csv", split, prompts=prompts)
+    rows = read_manifest(tmp_path / "split.csv", [*ids])
+    assert {i: row["prompt"] for i, row in rows.items() if "prompt" in row} == prompts
+    write_manifest(tmp_path / "plain.csv", split, prompts={})
+    assert "prompt" not in (tmp_path / "plain.csv").read_text()
+
+
 def test_other_separators_are_named(tmp_path: Path) -> None:
     (tmp_path / "roles.csv").write_text("\ufeffid;role\na;member\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"roles\.csv: separate the columns by commas"):
