@@ -299,7 +299,8 @@ class Pipeline:
                 f"victim.mask: a {self._kind} repaints a part of the image; set "
                 "victim.mask=whole or victim.mask=centre"
             )
-        given = {*IMAGES, *(SETTINGS[name] for name in known), "height", "width", "self"}
+        given = {*IMAGES, *(SETTINGS[name] for name in known)}
+        given |= {"generator", "height", "width", "self"}
         for name, parameter in takes.items():
             is_needed = parameter.default is parameter.empty and parameter.kind not in (
                 parameter.VAR_KEYWORD,
