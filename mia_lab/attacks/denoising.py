@@ -7,6 +7,7 @@ from 0 (no noise) to 999 (noise alone).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -39,10 +40,13 @@ def _check(given: Given, **_: object) -> None:
 
 def _check_secmi(given: Given, *, step: int = 100, interval: int = 10, **_: object) -> None:
     _check(given)
-    if step + interval > 999:
+    name = f"attack.available.secmi.step={step}"
+    if step < interval:
+        raise UserError(f"{name}: is below interval={interval}; give at least {interval}")
+    if step // interval * interval + interval >= 999:
         raise UserError(
-            f"attack.available.secmi.step={step}: with interval={interval} it leads beyond the "
-            f"last step, 999; give at most {999 - interval}"
+            f"{name}: with interval={interval} it leads to the last step, 999, which is noise "
+            f"alone; give at most {998 - interval}"
         )
 
 
@@ -55,10 +59,12 @@ def denoising_loss(
     steps: Annotated[list[Step], MinLen(1)],
     alpha: Weight = 0.0,
 ) -> ScoreTable:
-    """Minus the training loss: mean squared error of the predicted noise, averaged over steps.
+    """Minus the mean squared error of the predicted noise, averaged over steps.
 
     Matsumoto et al. 2023 (arXiv:2302.03262, section 3.2), with the noise of each (image, step)
-    drawn from the run's seed.
+    drawn from the run's seed. It is the training loss of a network that predicts the noise. Of one
+    that predicts the target it is the squared error of that, times signal / (1 - signal), so that
+    the earliest of the steps decides.
 
     Args:
         evidence, ids, model: as for every attack.
@@ -124,6 +130,7 @@ def pia(
     *,
     step: Annotated[int, Ge(1), Le(999)] = 200,
     norm: Positive = 4.0,
+    normalised: bool = True,
     alpha: Weight = 0.0,
 ) -> ScoreTable:
     """Minus how much the predicted noise differs between the target and a noisy target.
@@ -137,11 +144,16 @@ def pia(
         evidence, ids, model: as for every attack.
         step: of the second question.
         norm: p.
+        normalised: scale the first noise to a mean absolute value of sqrt(2 / pi), that of
+            Gaussian noise (PIAN, Eq. 10). A network that predicts the target implies a first noise
+            that is many times too large.
         alpha: weight of the difficulty, as in Eq. 3 of Shafran et al.; 0: none.
     """
 
     def errors(denoiser: Denoiser, batch: PairBatch, y: Tensor) -> Floats:
         first = denoiser.noise(y, 0, batch.condition)
+        if normalised:
+            first *= (2 / math.pi) ** 0.5 / first.abs().mean((1, 2, 3), keepdim=True)
         second = denoiser.noise(_mixed(denoiser, y, first, step), step, batch.condition)
         gap = (second - first).double().abs()
         found: Floats = (gap**norm).mean((1, 2, 3)).numpy() ** (1 / norm)

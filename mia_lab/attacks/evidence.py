@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from mia_lab.types import (
     Split,
     reference,
 )
-from mia_lab.victims.denoiser import Denoiser
-from mia_lab.victims.query import reconstruction_error
+
+if TYPE_CHECKING:
+    from mia_lab.victims.denoiser import Denoiser
 
 
 def _no_denoiser() -> Denoiser:
@@ -62,20 +64,6 @@ class Evidence:
     features: Callable[[Sequence[str]], Floats] = _no_features
     denoiser: Callable[[], Denoiser] = _no_denoiser
     seed: int = 0
-
-    def averaged_errors(self, ids: Sequence[str]) -> Floats:
-        """Errors of the mean of the first k answers to some images, k from 1: (K, len(ids))."""
-        counts = np.arange(1, len(self.answers) + 1)[:, None, None, None, None]
-        return np.concatenate(
-            [
-                [
-                    reconstruction_error(mean, batch.y.numpy())
-                    for mean in np.cumsum(self.drawn(batch.ids), axis=0, dtype=np.float64) / counts
-                ]
-                for batch in self.pairs(ids)
-            ],
-            axis=1,
-        )
 
     def given(self) -> Given:
         """How much of everything there is; of references, what can be compared is not counted."""
@@ -139,6 +127,7 @@ class Evidence:
             known=replace(known, model=renamed),
             reconstructions=self.references[number],
             repeats=(),
+            denoiser=_no_denoiser,
             references=tuple(self.references[k] for k in others),
             altered=None,
         )

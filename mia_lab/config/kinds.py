@@ -5,6 +5,7 @@ Classes state a kind in attributes of these names. Functions that make an object
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from mia_lab.config.component import Component
@@ -35,9 +36,15 @@ def is_stochastic(victim: Component) -> bool:
     return bool(getattr(victim.kind, "stochastic", not is_trainable(victim)))
 
 
+def is_random_defense(defense: Component) -> bool:
+    """Whether a defence shows different pictures for the same answer; one that is silent may."""
+    return bool(getattr(defense.kind, "stochastic", True))
+
+
 def is_sampler(victim: Component) -> bool:
-    """Whether the victim draws each answer from a seed that it is given."""
-    return hasattr(victim.kind, "sample")
+    """Whether the victim draws each answer from a seed: by ``sample(x, seeds, ...)``."""
+    sample = getattr(victim.kind, "sample", None)
+    return callable(sample) and "seeds" in inspect.signature(sample).parameters
 
 
 def has_denoiser(victim: Component) -> bool:

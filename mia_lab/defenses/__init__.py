@@ -7,7 +7,7 @@ and again, averages the answers, and compares the mean with the target as the de
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ class Defense(Protocol):
 
 class Deterministic:
     """A defence that shows the same picture for the same answer."""
+
+    stochastic: ClassVar[bool] = False
 
     def apply(self, answers: Tensor) -> Tensor:
         return self.expected(answers)

@@ -172,8 +172,8 @@ def repeats_of(
     """
     count, victim, querying = config.query.repeats, reconstructions.victim, reconstructions.querying
     is_recorded = isinstance(victim, ForeignVictim) and victim.is_recorded
-    varies = victim.is_random or querying.mode == "train" or querying.defense is not None
-    if count > 1 and (is_recorded or not varies):
+    varies = querying.is_random or (victim.is_random and not is_recorded)
+    if count > 1 and not varies:
         raise UserError(
             f"query.repeats={count}: victim={victim.component.name} answers a repeated query "
             "alike; set query.repeats=1"

@@ -46,6 +46,12 @@ class Querying:
         """In training mode each image is queried alone, so that each draw has its own seed."""
         return 1 if self.mode == "train" else self.batch_size
 
+    @property
+    def is_random(self) -> bool:
+        """Whether answers vary whatever the model is: by active dropout, or by the defence."""
+        defense = self.defense
+        return self.mode == "train" or (defense is not None and kinds.is_random_defense(defense))
+
     def inputs(self, victim: VictimStage) -> dict[str, Any]:
         """What decides the answers of a model besides its weights and the images; JSON values."""
         inputs: dict[str, Any] = {"mode": self.mode}
@@ -135,7 +141,7 @@ class ReconstructionsStage(Stage[Reconstructions]):
 
     def _is_random(self, store: Store) -> bool:
         """Whether a repeated query may be answered differently."""
-        if self.victim.is_sampler or self.querying.mode == "train" or self.querying.defense:
+        if self.victim.is_sampler or self.querying.is_random:
             return True
         return self.determinism is not None and store.result(self.determinism).is_random
 

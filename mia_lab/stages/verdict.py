@@ -38,7 +38,8 @@ from mia_lab.stages.utility import UtilityStage
 from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
-from mia_lab.types import VICTIM, PrivacyClaim, Role, ScoreTable, Split, Strings
+from mia_lab.types import VICTIM, Floats, PrivacyClaim, Role, ScoreTable, Split, Strings
+from mia_lab.victims.query import reconstruction_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,7 @@ class VerdictStage(Stage[AuditResult]):
     ) -> tuple[AnswersCurve, ...]:
         if not evidence.repeats:
             return ()
-        averaged = evidence.averaged_errors(ids)
-        return answers_curves(evidence.errors(ids), averaged, truth, groups)
+        return answers_curves(evidence.errors(ids), averaged_errors(evidence, ids), truth, groups)
 
     def _claim(self, split: Split) -> PrivacyClaim | None:
         victim = self.scores.inputs.reconstructions.victim.component
@@ -172,6 +172,16 @@ class VerdictStage(Stage[AuditResult]):
         # The bounds of all attacks hold together (Bonferroni).
         level = 1 - 0.05 / len(self.scores.attacks)
         return one_run_bound(scores.column(ids), truth, self.guesses, self.delta, level)
+
+
+def averaged_errors(evidence: Evidence, ids: Sequence[str]) -> Floats:
+    """Errors of the mean of the first k answers to some images, k from 1: float64 (K, N)."""
+    counts = np.arange(1, len(evidence.answers) + 1)[:, None, None, None, None]
+    found = []
+    for batch in evidence.pairs(ids):
+        means = np.cumsum(evidence.drawn(batch.ids), axis=0, dtype=np.float64) / counts
+        found.append([reconstruction_error(mean, batch.y.numpy()) for mean in means])
+    return np.concatenate(found, axis=1)
 
 
 def _some_share_an_image(split: Split, ids: Sequence[str]) -> bool:

@@ -257,6 +257,11 @@ class ForeignVictim(VictimStage):
                 f"victim._target_={self.component.target}: has no method translate(x), nor "
                 "sample(x, seeds, prompts); see docs/extend.md"
             )
+        if isinstance(victim, Sampler) != self.is_sampler:
+            raise UserError(
+                f"victim._target_={self.component.target}: makes an object with the method sample; "
+                "name the class that has it instead of a function"
+            )
         self._check_channels(victim)
         if check_prompts := getattr(victim, "check_prompts", None):
             check_prompts(self.queried.prompts, self.queried.ids)

@@ -60,6 +60,7 @@ def _training(config: Config, victim: TrainedVictim) -> Estimated:
 
 def _queries(config: Config, stages: RunStages) -> Estimated:
     needs, scored = build.needs(config), stages.images.scored
+    # What is computed: one attacker's queries are fewer, see queries_per_image().
     queries = config.query.repeats + len([name for name in needs.altered if name != ADAPTIVE])
     queries += needs.averaged if ADAPTIVE in needs.altered else 0
     batch = next(scored.batches(config.query.batch_size))

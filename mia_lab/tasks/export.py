@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -71,11 +72,11 @@ def run(config: Config, folder: Path, group: str) -> None:
         if len(batch) < EXAMPLES:
             raise UserError(f"task=export: needs at least {EXAMPLES} images to try the victim on")
         if isinstance(opened, TorchSampler):
-            written = _write_pipeline(opened, batch.condition, folder)
+            written = _write_pipeline(config, opened.module, batch.condition, folder)
         else:
-            module = _module(config, opened).cpu().eval()
+            module = _module(config, opened)
             expected = cast(BlackBox, opened).translate(batch.condition)
-            written = _write(config, module, batch.condition, expected, folder)
+            written = _write(config, module.cpu().eval(), batch.condition, expected, folder)
     point_latest(Path(config.paths.outputs) / "latest", folder)
     _print(written, manifest)
 
@@ -129,17 +130,26 @@ def _write(
 
 
 def _write_pipeline(
-    victim: TorchSampler, example: Tensor, folder: Path
+    config: Config, module: nn.Module, example: Tensor, folder: Path
 ) -> dict[str, tuple[Path, float]]:
     """A folder of ``diffusers``, with the largest difference of its answers on some images."""
+    if not hasattr(module, "pipeline"):
+        raise UserError(
+            f"task=export: victim={config.victim.get('name')} draws its answers and has no method "
+            "pipeline() that gives a pipeline of diffusers; export one that mia_lab trains"
+        )
     path, seeds = folder / "pipeline", list(range(len(example)))
-    expected = victim.sample(example, seeds)
-    cast(Any, victim.module).pipeline().save_pretrained(path)
-    loaded = Pipeline(str(path), list(example.shape[:1:-1]), accelerator="cpu")
+    expected = TorchSampler(module, "cpu").sample(example, seeds)
+    cast(Any, module).pipeline().save_pretrained(path)
+    encoding: Any = config.data.input_encoding.value
+    size = config.data.image_size
+    loaded = Pipeline(str(path), size, accelerator="cpu", input_encoding=encoding)
     difference = float((loaded.sample(example, seeds) - expected).abs().max())
     if not difference <= TOLERANCE:
+        shutil.rmtree(path)
         raise UserError(
-            f"{path}: answers differ from the victim's by {difference:.2g} (at most {TOLERANCE:g})"
+            f"{path}: answers differ from the victim's by {difference:.2g} (at most "
+            f"{TOLERANCE:g}); the folder was removed"
         )
     return {"diffusers": (path, difference)}
 

@@ -57,7 +57,6 @@ def _gallery(evidence: Evidence, result: ScoringResult) -> Gallery:
     score = table.column(result.candidates)
     shown = np.argsort(-score, kind="stable")[:GALLERY_ROWS]
     captions = [
-        f"rank {rank}, {table.attack} error {-score[i]:.3f}"
-        for rank, i in enumerate(shown, start=1)
+        f"rank {rank}, {table.attack} score {score[i]:.3f}" for rank, i in enumerate(shown, start=1)
     ]
     return common.gallery(evidence, [result.candidates[i] for i in shown], captions)

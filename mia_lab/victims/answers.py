@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -94,6 +94,7 @@ class CachedAnswers:
         self.asked += len(keys)
         try:
             found = dict(zip(keys, ask(), strict=True))
+            _check_range(found.values())
         except Unanswered as error:
             for index, answer in error.answers.items():
                 self._save(keys[index], answer)
@@ -166,6 +167,20 @@ class CachedSamples(CachedAnswers):
             return cast(Sampler, self._box).sample(x[rows], *chosen)
 
         return self._recalled(keys, x, ask)
+
+
+def _check_range(answers: Iterable[Tensor]) -> None:
+    """Refuse answers that must not be kept for good.
+
+    Raises:
+        UserError: one is not finite, or not in [0, 1].
+    """
+    for answer in answers:
+        if not (answer.isfinite().all() and answer.min() >= 0 and answer.max() <= 1):
+            raise UserError(
+                "victim: an answer has values that are not finite or not in [0, 1], and was not "
+                "kept; check the model (victim.dtype=float32 for a pipeline in float16)"
+            )
 
 
 def query_key(image: Tensor, draw: int, prompt: str = "") -> str:

@@ -39,6 +39,7 @@ from mia_lab.victims.noising import (
     Process,
     Sampling,
     Schedule,
+    check_steps,
     scheduler,
 )
 
@@ -68,7 +69,7 @@ class DiffusionVictim(pl.LightningModule):
             has none of them.
         noise_bias: above 1, training draws noisier steps: t = T (1 - u^bias), u uniform in [0, 1].
         loss: of the prediction, ``l2`` or ``l1``.
-        steps: evaluations of the network for an answer.
+        steps: evaluations of the network for an answer; of a diffusion, a divisor of 1000.
         ema: decay of the moving average of the weights, which answers; 0: the last weights do.
         learning_rate: learning rate of Adam.
         decay_fraction: share of the epochs, at the end, over which the learning rate falls
@@ -137,6 +138,7 @@ class DiffusionVictim(pl.LightningModule):
             )
         self._process: Process
         if variant == "diffusion":
+            check_steps(steps)
             self._process = Diffusion(scheduler(prediction, schedule, sampling))
             taken = in_channels
         else:

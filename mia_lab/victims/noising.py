@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from mia_lab.errors import UserError
 from mia_lab.victims.extras import library
 
 TRAIN_STEPS = 1000
@@ -19,6 +20,9 @@ TRAIN_STEPS = 1000
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """The network: ``(input (N, C, H, W), steps int64 (N,))`` to its prediction (N, C', H, W)."""
+
+STEPS = tuple(steps for steps in range(1, TRAIN_STEPS + 1) if TRAIN_STEPS % steps == 0)
+"""Evaluations of the network that divide the way evenly, as the schedulers of diffusers assume."""
 
 Draws = Sequence[torch.Generator]
 
@@ -53,6 +57,19 @@ class Process(Protocol):
         ...
 
 
+def check_steps(steps: int) -> None:
+    """Refuse a number of evaluations that does not divide the steps of the diffusion.
+
+    Raises:
+        UserError: with the nearest that does.
+    """
+    if steps not in STEPS:
+        nearest = min(STEPS, key=lambda known: abs(known - steps))
+        raise UserError(
+            f"victim.steps={steps}: must divide {TRAIN_STEPS}; set victim.steps={nearest}"
+        )
+
+
 def scheduler(prediction: Prediction, schedule: Schedule, sampling: Sampling) -> Any:
     """A scheduler of ``diffusers`` for :class:`Diffusion`.
 
@@ -81,8 +98,9 @@ class Diffusion:
 
     Ho et al. 2020 (arXiv:2006.11239); the condition is concatenated (Saharia et al. 2022,
     arXiv:2111.05826). The last step holds no trace of the target (Lin et al. 2024,
-    arXiv:2305.08891), except where the network predicts the noise, which then were the input
-    itself. Answers are drawn by DDIM (Song et al. 2021, arXiv:2010.02502) or by ancestral sampling.
+    arXiv:2305.08891), except where the network predicts the noise: at such a step its input would
+    be the noise itself. Answers are drawn by DDIM (Song et al. 2021, arXiv:2010.02502) or by
+    ancestral sampling.
 
     Args:
         scheduler: of ``diffusers``, which adds noise and draws; see :func:`scheduler`.
@@ -103,6 +121,7 @@ class Diffusion:
         return torch.cat([noisy, x], 1), wanted
 
     def draw(self, denoise: Denoiser, x: Tensor, channels: int, draws: Draws, steps: int) -> Tensor:
+        check_steps(steps)
         answer = _noise((channels, *x.shape[2:]), draws, x.device)
         self.scheduler.set_timesteps(steps, device=x.device)
         for t in self.scheduler.timesteps:
@@ -133,7 +152,8 @@ class BrownianBridge:
     Li et al. 2023 (BBDM, arXiv:2205.07680), in pixels: y_t = (1 - m_t) y + m_t x + sqrt(d_t) noise
     with d_t = 2 s (m_t - m_t^2) (Eq. 4 to 6) and s = 1; the network predicts y_t - y (Eq. 11).
     Answers start at x, and each step adds the noise of Eq. 13 with the accelerated sampling of
-    Eq. 16. m_t rises from 0.001 to 0.999, as in the authors' code.
+    Eq. 16; the last step, from t = T / steps, gives the target. m_t rises from 0.001 to 0.999, as
+    in the authors' code.
     """
 
     def __init__(self) -> None:

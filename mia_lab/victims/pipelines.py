@@ -166,14 +166,24 @@ class Pipeline:
         self.in_channels: int = getattr(self._pipe, "in_channels", 3)
         self.out_channels: int = getattr(self._pipe, "out_channels", 3)
         self._pipe.set_progress_bar_config(disable=True)
-        if offload == "model":
-            self._pipe.enable_model_cpu_offload(device=device)
-        elif offload == "sequential":
-            self._pipe.enable_sequential_cpu_offload(device=device)
-        else:
-            self._pipe.to(device)
+        self._place(offload, device)
         self.reading = f"{self._kind} in {dtype}{' with LoRA' if lora else ''}"
         log.info("%s: %s", self._key, self.reading)
+
+    def _place(self, offload: str, device: torch.device) -> None:
+        """Move the pipeline to where it computes."""
+        try:
+            if offload == "model":
+                self._pipe.enable_model_cpu_offload(device=device)
+            elif offload == "sequential":
+                self._pipe.enable_sequential_cpu_offload(device=device)
+            else:
+                self._pipe.to(device)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"victim.offload={offload}: not possible with a {self._kind} "
+                f"({one_line(str(error), 300)}); choose another value"
+            ) from error
 
     @property
     def takes_prompts(self) -> bool:

@@ -22,6 +22,7 @@ class TranslationPipeline(DiffusionPipeline):  # type: ignore[misc]
         steps: evaluations of the network for an answer, by default.
     """
 
+    model_cpu_offload_seq = "unet"
     _optional_components: ClassVar[list[str]] = ["scheduler"]
 
     def __init__(
@@ -68,11 +69,11 @@ class TranslationPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         unet, settings = self.unet, self.config
         process = BrownianBridge() if self.scheduler is None else Diffusion(self.scheduler)
-        x = network_range(image.to(self.device), settings.input_encoding)
+        x = network_range(image.to(self._execution_device), settings.input_encoding)
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
-            found: Tensor = unet(noisy, t).sample
-            return found
+            found: Tensor = unet(noisy.to(unet.dtype), t).sample
+            return found.float()
 
         steps = num_inference_steps or settings.steps
         drawn = process.draw(denoise, x, self.out_channels, generator, steps)

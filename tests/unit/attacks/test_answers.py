@@ -409,7 +409,11 @@ def test_choices_hold_what_they_say() -> None:
             composed(f"attack.names=[{','.join(available)}]")
         ).items()
     }
-    assert {*config.attack.names} == {name for name in available if needs[name].answers < 2}
+    of_any = {n for n in available if needs[n].answers < 2 and not needs[n].denoiser}
+    assert {*config.attack.names} == of_any
+    of_diffusion = [*composed("attack=answers_only").attack.names]
+    of_diffusion += [name for name in available if needs[name].denoiser]
+    assert composed("attack=diffusion").attack.names == of_diffusion
     assert composed("attack=answers_only").attack.names == ["reconstruction", "membership", *NEW]
     assert set(NEW) <= {*available}
     corrected = {name for name in NEW if needs[name].difficulty}

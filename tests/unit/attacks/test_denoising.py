@@ -126,13 +126,18 @@ def test_secmi_is_a_step_there_and_back(prediction: Prediction) -> None:
     np.testing.assert_allclose(-found.score, expected, rtol=2e-3)
 
 
+@pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_pia_asks_for_the_same_noise_again(prediction: Prediction) -> None:
+def test_pia_asks_for_the_same_noise_again(prediction: Prediction, normalised: bool) -> None:
     plain = Plain(prediction)
     first = plain.noise(plain.y, 0)
+    if normalised:  # mean absolute value of a Gaussian
+        n = first[0].size
+        norms = np.abs(first).sum((1, 2, 3), keepdims=True)
+        first = n * np.sqrt(2 / np.pi) * first / norms
     second = plain.noise(plain.mixed(plain.y, first, 200), 200)
     expected = (np.abs(second - first) ** 4).mean((1, 2, 3)) ** 0.25
-    found = pia(evidence(plain.victim), IDS, "victim")
+    found = pia(evidence(plain.victim), IDS, "victim", normalised=normalised)
     np.testing.assert_allclose(-found.score, expected, rtol=1e-3)
 
 
@@ -144,5 +149,7 @@ def test_a_victim_that_gives_answers_alone_is_refused() -> None:
             check(Given(), steps=[1])
     check = needs_of(secmi).check
     assert check is not None
-    with pytest.raises(UserError, match="leads beyond the last step, 999; give at most 989"):
+    with pytest.raises(UserError, match=r"leads to the last step, 999.*give at most 988"):
         check(Given(denoiser=True), step=990, interval=10)
+    with pytest.raises(UserError, match="is below interval=10; give at least 10"):
+        check(Given(denoiser=True), step=5, interval=10)

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from audits import make_audit, make_grid
-from mia_lab.evaluation.results import AuditResult, EpsilonBound, Normality, Slice, Utility
+from mia_lab.evaluation.results import (
+    AnswersCurve,
+    AuditResult,
+    EpsilonBound,
+    Normality,
+    Slice,
+    Utility,
+)
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.types import PrivacyClaim
 
@@ -33,6 +40,7 @@ def full() -> AuditResult:
         decisions=decisions,
         slices=(*found.slices, Slice("group", "city-9", "membership", 3, 0, None)),
         grid=make_grid(),
+        answers=(AnswersCurve("least error", np.arange(1, 4), *np.full((3, 3), 0.7)),),
     )
 
 

@@ -11,9 +11,10 @@ from matplotlib.colors import same_color
 
 from audits import changed, make_overfitting
 from mia_lab.evaluation import roc_curve
-from mia_lab.evaluation.results import AuditReport, AuditResult, Gallery, Roc
+from mia_lab.evaluation.results import AnswersCurve, AuditReport, AuditResult, Gallery, Roc
 from mia_lab.reporting.audit.curves import (
     alpha_figure,
+    answers_figure,
     on_log_axes,
     overfitting_figure,
     reliability_figure,
@@ -198,6 +199,34 @@ def test_alpha_curve_marks_what_was_configured(result: AuditResult) -> None:
     assert marked[0].get_xydata().tolist() == [[0.5, curve.auc[at]]]
     low, high = axes.get_ylim()
     assert low <= curve.low.min() < curve.high.max() <= high
+
+
+def test_answers_are_drawn_against_their_number(audit: AuditReport) -> None:
+    auc, low, high = np.array([[0.6, 0.65, 0.7], [0.5, 0.55, 0.6], [0.7, 0.75, 0.8]])
+    curve = AnswersCurve("least error", np.arange(1, 4), auc, low, high)
+    axes = answers_figure([curve]).axes[0]
+    (drawn,) = axes.containers
+    np.testing.assert_array_equal(drawn[0].get_ydata(), auc)
+    ends = np.array(drawn[2][0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends, np.stack([low, high], axis=1))
+    pictures = {p.name: p for p in draw(changed(audit, answers=(curve,), dossiers=()))}
+    assert "up to 3: least error, from 0.600 to 0.700 [0.600, 0.800]" in pictures["answers"].alt
+
+
+def test_further_answers_stand_beside_the_first(audit: AuditReport) -> None:
+    found = audit.dossiers[0]
+    gallery = found.gallery
+    others = np.stack([gallery.y, gallery.x, gallery.y, gallery.x], axis=1)
+    figure = samples_figure(dataclasses.replace(gallery, others=others), found.difficulty)
+    titles = [text.get_text() for text in figure.texts[:8]]
+    assert titles == [
+        *("input x", "target y", "answer V(x)", "answer 2", "answer 3", "answer 4"),
+        *("|V(x) - y|", "difficulty"),
+    ]
+    shown = [np.asarray(image.get_array()) for image in figure.axes[0].images[:8]]
+    np.testing.assert_array_equal(shown[3], shown[1])
+    np.testing.assert_array_equal(shown[4], shown[0])
+    assert shown[6].ndim == 2
 
 
 def test_reliability_shows_every_bin(result: AuditResult) -> None:
