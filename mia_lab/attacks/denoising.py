@@ -153,7 +153,7 @@ def pia(
     def errors(denoiser: Denoiser, batch: PairBatch, y: Tensor) -> Floats:
         first = denoiser.noise(y, 0, batch.condition)
         if normalised:
-            first *= (2 / math.pi) ** 0.5 / first.abs().mean((1, 2, 3), keepdim=True)
+            first = first * (2 / math.pi) ** 0.5 / first.abs().mean((1, 2, 3), keepdim=True)
         second = denoiser.noise(_mixed(denoiser, y, first, step), step, batch.condition)
         gap = (second - first).double().abs()
         found: Floats = (gap**norm).mean((1, 2, 3)).numpy() ** (1 / norm)
