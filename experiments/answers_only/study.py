@@ -15,9 +15,9 @@ SEEDS = "0"
 
 EPOCHS = {
     "maps_pix2pix": (10, 20, 40, 80),
-    "maps_diffusion": (60, 125, 250, 500, 750, 1000),
+    "maps_diffusion": (125, 250, 300, 350, 400, 450, 500),
     "facades_pix2pix": (4, 8, 16, 32),
-    "facades_diffusion": (60, 125, 250, 500, 750, 1000),
+    "facades_diffusion": (125, 250, 300, 350, 400, 450, 500),
 }
 
 IMAGES = (

@@ -29,7 +29,7 @@ from mia_lab.seeding import derive_seed
 from mia_lab.types import PairBatch
 from mia_lab.victims.denoiser import Denoiser
 from mia_lab.victims.extras import library
-from mia_lab.victims.gan import LoadScale, check_epochs, check_size
+from mia_lab.victims.gan import LoadScale, check_epochs, check_size, falling
 from mia_lab.victims.networks import network_range
 from mia_lab.victims.noising import (
     TRAIN_STEPS,
@@ -243,9 +243,7 @@ class DiffusionVictim(pl.LightningModule):
 
     def rate_factor(self, epoch: int) -> float:
         """The learning rate of an epoch (from 0), as a share of the initial one."""
-        epochs: int = self.hparams["epochs"]
-        decay: int = round(epochs * self.hparams["decay_fraction"])
-        return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
+        return falling(epoch, self.hparams["epochs"], self.hparams["decay_fraction"])
 
 
 class _Network:

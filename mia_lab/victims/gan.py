@@ -119,9 +119,19 @@ class TranslationGAN(pl.LightningModule):
 
         Constant, then falling linearly, as in the published code of pix2pix.
         """
-        epochs: int = self.hparams["epochs"]
-        decay: int = round(epochs * self.hparams["decay_fraction"])
-        return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
+        return falling(epoch, self.hparams["epochs"], self.hparams["decay_fraction"])
+
+
+def falling(epoch: int, epochs: int, decay_fraction: float) -> float:
+    """1 at first, then falling linearly to 0 over the last share of the epochs.
+
+    Args:
+        epoch: from 0.
+        epochs: of the training.
+        decay_fraction: the share, in [0, 1].
+    """
+    decay = round(epochs * decay_fraction)
+    return 1.0 - max(0, epoch + 1 - (epochs - decay)) / (decay + 1)
 
 
 @contextmanager
