@@ -21,14 +21,13 @@ EPOCHS = {
 }
 
 IMAGES = (
-    "data.source=folder data.image_size=32 data.n_members=64 data.n_nonmembers=64 "
-    "data.n_auxiliary=32 query.repeats=4"
+    "data.source=folder data.n_members=64 data.n_nonmembers=64 data.n_auxiliary=32 query.repeats=4"
 )
 
 OF_VICTIM = {
-    # Dropout is active, as its authors test it; else it would answer once.
-    "pix2pix": "attack=answers_only query.mode=train",
-    "diffusion": "attack=diffusion victim.batch_size=8 victim.noise_bias=2",
+    # Dropout is active, as its authors test it; a U-Net for 32 px has no layer with dropout.
+    "pix2pix": "data.image_size=64 attack=answers_only query.mode=train",
+    "diffusion": ("data.image_size=32 attack=diffusion victim.batch_size=8 victim.noise_bias=2"),
 }
 
 

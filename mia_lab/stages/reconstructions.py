@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from mia_lab.config import kinds
 from mia_lab.config.component import Component
 from mia_lab.data.dataset import PairDataset
@@ -131,19 +133,22 @@ class ReconstructionsStage(Stage[Reconstructions]):
         return self.querying.actual_batch_size
 
     def compute(self, folder: Path, store: Store) -> None:
-        if self.repeat and not self._is_random(store):
+        ask = self.querying.open(self.victim, store)
+        if self.repeat and not self._varies(ask, store):
             raise UserError(
                 f"query.repeats: victim={self.victim.component.name} answers a repeated query "
                 "alike, so that further answers tell nothing; set query.repeats=1"
             )
-        ask = self.querying.open(self.victim, store)
         save_table(folder, query(ask, self.images, self.batch_size(store), folder, self.repeat))
 
-    def _is_random(self, store: Store) -> bool:
-        """Whether a repeated query may be answered differently."""
-        if self.victim.is_sampler or self.querying.is_random:
+    def _varies(self, ask: Questioner, store: Store) -> bool:
+        """Whether this repeat may differ from the first answers; one image tells."""
+        if self.victim.is_sampler:
             return True
-        return self.determinism is not None and store.result(self.determinism).is_random
+        if self.determinism is not None and not self.querying.is_random:
+            return store.result(self.determinism).is_random
+        (one,) = self.images.subset(self.images.ids[:1]).batches(1)
+        return not np.array_equal(ask(one), ask(one, self.repeat))
 
     def load(self, folder: Path) -> Reconstructions:
         return load_table(folder, Reconstructions)

@@ -12,7 +12,7 @@ MODEL = "attack.names=[reconstruction,denoising_loss,secmi,pia]"
 
 
 def test_further_answers_are_drawn_alone(command: Command) -> None:
-    arguments = "+experiment=tiny", "query.mode=train"
+    arguments = "+experiment=tiny", "query.mode=train", "victim.generator=resnet_6"
     ran = command(*arguments, "query.repeats=2")
     first = ran.metrics
     told = "query.repeats=2: 2 answers to each of 13 images, 0 of them stored; 26 queries"
@@ -39,6 +39,11 @@ def test_answers_that_do_not_vary_are_not_asked_for_again(command: Command) -> N
         "error: query.repeats=2: victim=pix2pix answers a repeated query alike; set query.repeats=1"
     )
     assert not command.computed
+
+
+def test_active_dropout_needs_a_layer_of_it(command: Command) -> None:
+    error = command("+experiment=tiny", "query.mode=train", "query.repeats=2").error
+    assert "victim=pix2pix answers a repeated query alike" in error
 
 
 def test_a_diffusion_model_is_audited_attacked_and_exported(command: Command) -> None:
