@@ -68,7 +68,7 @@ def test_a_diffusion_model_is_audited_attacked_and_exported(command: Command) ->
     assert "pipeline: " in ran.out
     assert "victim=diffusers" in ran.out
     pipeline = command.folder / "outputs/latest/pipeline"
-    assert json.loads((pipeline / "model_index.json").read_text())["steps"] == 3
+    assert json.loads((pipeline / "model_index.json").read_text())["steps"] == 4
     found = command(
         *("victim=diffusers", f"victim.checkpoint={pipeline}", "trainer=cpu", "data.image_size=32"),
         *("data.protocol=manifest", f"data.manifest={pipeline.parent / 'split.csv'}"),

@@ -22,6 +22,7 @@ from mia_lab.victims.noising import (
     BrownianBridge,
     Diffusion,
     Prediction,
+    Sampling,
     scheduler,
 )
 from mia_lab.victims.settings import TrainingSettings
@@ -176,6 +177,23 @@ def test_what_the_network_is_to_predict(prediction: Prediction) -> None:
             np.testing.assert_allclose(found, gauss[row], atol=2e-4)
 
 
+@pytest.mark.parametrize("sampling", ["ddim", "ddpm"])
+def test_a_network_that_knows_the_target_answers_with_it(sampling: Sampling) -> None:
+    x, y = noise(2, 0, side=4), noise(2, 1, side=4).clamp(-1, 1)
+    process = Diffusion(scheduler("sample", "squaredcos_cap_v2", sampling))
+    for steps in (1, 2, 8, 10, 40, 125):
+        asked: list[int] = []
+
+        def knows(_: Tensor, t: Tensor, asked: list[int] = asked) -> Tensor:
+            asked.append(int(t[0]))
+            return y
+
+        draws = [torch.Generator().manual_seed(seed) for seed in range(2)]
+        answer = process.draw(knows, x, 3, draws, steps)
+        torch.testing.assert_close(answer, y, rtol=0, atol=1e-5)
+        assert asked == [TRAIN_STEPS - 1 - n * TRAIN_STEPS // steps for n in range(steps)]
+
+
 def test_a_bridge_leads_from_the_target_to_the_input() -> None:
     x, y, drawn = noise(3, 0), noise(3, 1), noise(3, 2)
     t = torch.tensor([0, 400, TRAIN_STEPS - 1])
@@ -216,6 +234,7 @@ def test_the_steps_of_a_bridge_keep_its_distribution() -> None:
         ({"variant": "bridge", "in_channels": 1}, "set data.input_channels=3"),
         ({"variant": "bridge", "input_encoding": "one_hot"}, "data.input_encoding=rgb"),
         ({"epoch": 2}, "victim.epoch=2: is not kept"),
+        ({"steps": 15}, "victim.steps=15: must divide 1000; set victim.steps="),
     ],
 )
 def test_settings_that_do_not_fit(
