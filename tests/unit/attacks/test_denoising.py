@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from mia_lab.attacks.denoising import denoising_loss, pia, secmi
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.needs import Given, needs_of
 from mia_lab.errors import UserError
+from mia_lab.evaluation.null import permutation_p_value
 from mia_lab.seeding import derive_seed
-from mia_lab.types import PairBatch
+from mia_lab.types import PairBatch, ScoreTable
 from mia_lab.victims.diffusion import DiffusionVictim
 from mia_lab.victims.noising import Prediction
 from tables import answers, difficulty_table, made_evidence
 
 IDS = ("a", "b", "c")
 DIFFICULTY = np.array([0.1, 0.3, 0.2])
+MANY = tuple(str(number) for number in range(80))
 
 
 def built(prediction: Prediction) -> DiffusionVictim:
@@ -34,25 +38,26 @@ def built(prediction: Prediction) -> DiffusionVictim:
     ).eval()  # fmt: skip
 
 
-def pairs() -> PairBatch:
+def pairs(n: int = 3) -> PairBatch:
     generator = torch.Generator().manual_seed(5)
-    x, y = (torch.rand(3, 3, 16, 16, generator=generator) for _ in range(2))
+    x, y = (torch.rand(n, 3, 16, 16, generator=generator) for _ in range(2))
     return PairBatch(IDS, x, y)
 
 
-def evidence(victim: DiffusionVictim) -> Evidence:
-    all_pairs = pairs()
+def evidence(victim: DiffusionVictim, named: tuple[str, ...] = IDS) -> Evidence:
+    all_pairs, n = pairs(len(named)), len(named)
+    difficulty = DIFFICULTY if named is IDS else np.linspace(0.1, 0.3, n)
 
     def chosen(ids: Sequence[str]) -> Iterable[PairBatch]:
-        rows = [IDS.index(i) for i in ids]
-        return PairBatch(tuple(ids), all_pairs.x[rows], all_pairs.y[rows]).split(2)
+        rows = [named.index(i) for i in ids]
+        return PairBatch(tuple(ids), all_pairs.x[rows], all_pairs.y[rows]).split(16)
 
-    images = np.zeros((3, 3, 16, 16), dtype=np.float32)
-    found = made_evidence(IDS, (), answers(IDS, [0.1, 0.2, 0.3], images), pairs=chosen)
+    images = np.zeros((n, 3, 16, 16), dtype=np.float32)
+    found = made_evidence(named, (), answers(named, difficulty, images), pairs=chosen)
     return Evidence(
         found.known,
         found.reconstructions,
-        difficulty_table(IDS, DIFFICULTY[:, None, None]),
+        difficulty_table(named, difficulty[:, None, None]),
         chosen,
         denoiser=victim.denoiser,
         seed=7,
@@ -153,3 +158,16 @@ def test_a_victim_that_gives_answers_alone_is_refused() -> None:
         check(Given(denoiser=True), step=990, interval=10)
     with pytest.raises(UserError, match="is below interval=10; give at least 10"):
         check(Given(denoiser=True), step=5, interval=10)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("attack", [partial(denoising_loss, steps=[300]), secmi, pia])
+def test_nothing_is_found_where_labels_are_drawn_anew(
+    attack: Callable[..., ScoreTable], alpha: float
+) -> None:
+    """200 draws of who is a member: at most 5 % reject AUC 0.5, up to chance at the level 1 %."""
+    score = attack(evidence(built("v_prediction"), MANY), MANY, "victim", alpha=alpha).score
+    rng, member = np.random.default_rng(0), np.arange(80) < 40
+    draws = [rng.permutation(member) for _ in range(200)]
+    rejected = sum(permutation_p_value(score, truth, rng) < 0.05 for truth in draws)
+    assert binomtest(rejected, 200, 0.05, alternative="greater").pvalue > 0.01, rejected
