@@ -26,7 +26,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_no_argument_is_a_call_for_help(command: Command, text: str) -> None:
     modules, out = command.imports()
     assert "torch" not in modules
-    assert out == text.replace(", tiny, tiny_private", "")  # of the tests
+    assert out == text.replace(", tiny, tiny_diffusion, tiny_private", "")  # of the tests
     assert [*command.folder.iterdir()] == []
 
 
@@ -49,7 +49,7 @@ def test_every_choice_is_listed(text: str) -> None:
 def test_further_choices_and_chosen_ones_are_listed(command: Command) -> None:
     command.conf = TEMPLATES
     out = command("--help", "victim=onnx").out
-    assert re.search(r"my_black_box, my_trained_victim,\s+\[onnx\],", out)
+    assert re.search(r"my_black_box,\s+my_trained_victim,\s+\[onnx\],", out)
 
 
 def test_the_help_fits_a_terminal(text: str) -> None:
