@@ -142,7 +142,7 @@ def figures() -> dict[str, Figure]:
         drawn = (*DRAWN, "secmi") if name.endswith("diffusion") else DRAWN
         for attack in drawn:
             found = by_epoch(name, attack)
-            style = "--" if attack == "secmi" else "-"
+            style = "--" if attack.endswith("_corrected") else ":" if attack == "secmi" else "-"
             shared.line(axes, found, colours[attack], attack, style)
         axes.set_xscale("log")
         axes.set_xticks([*found], [str(epoch) for epoch in found])
