@@ -15,6 +15,7 @@ import pytest
 from audits import changed, make_audit, make_overfitting
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import (
+    AnswersCurve,
     AuditReport,
     AuditResult,
     EpsilonBound,
@@ -267,6 +268,18 @@ def test_alpha_curve_in_numbers(result: AuditResult, page: Page) -> None:
     assert shown == interval(curve.auc[at], (curve.low[at], curve.high[at]))
     assert rows["0, the reconstruction error alone"].startswith(f"{curve.auc[0]:.3f} [")
     assert any("the best in hindsight" in words for words in rows)
+
+
+def test_further_answers_in_numbers(audit: AuditReport) -> None:
+    auc, low, high = np.array([[0.6, 0.7], [0.5, 0.6], [0.7, 0.8]])
+    several = changed(
+        audit, answers=(AnswersCurve("least error", np.arange(1, 3), auc, low, high),)
+    )
+    html = render(several, draw(several))
+    assert 'alt="AUC against the number of answers to each image, up to 2' in html
+    rows = dict(row[:2] for row in Page(html).table("Of all answers"))
+    assert rows["least error"] == interval(0.7, (0.6, 0.8))
+    assert "Further answers" not in render(audit, ())
 
 
 def test_images_are_listed_most_exposed_first(
