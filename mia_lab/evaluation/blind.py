@@ -33,7 +33,7 @@ DIFFICULTY = "difficulty"
 AUC_TOLERANCE = 1e-12
 """AUCs that differ by no more than this are equal."""
 
-_PENALTY = 40.0
+PENALTY = 40.0
 """Of the squared weights, for columns of a mean variance of 1."""
 
 _COMPONENTS = 200
@@ -122,7 +122,7 @@ def fit_baselines(
     score, null = np.empty((len(names), len(is_member))), np.empty((permutations, len(names)))
     for row, name in enumerate(progress(names, "permuting labels", "baselines", is_brief=True)):
         assert folds is not None
-        columns = _compact(features[name])
+        columns = compact(features[name])
         for part in np.array_split(np.arange(permutations), _parts(labels)):
             both = np.column_stack([is_member, labels[:, part]])
             scores = _scores(columns, both, folds)
@@ -140,7 +140,7 @@ def permuted_labels(
 
 def _scores(columns: Floats, labels: NDArray[np.bool_], folds: Folds) -> Floats:
     """Cross-fitted scores of each column of labels: (N, P) in (0, 1)."""
-    values = cross_fitted(columns, labels.astype(np.float64), folds, _PENALTY)
+    values = cross_fitted(columns, labels.astype(np.float64), folds, PENALTY)
     return ranked_within(values, folds)
 
 
@@ -237,7 +237,7 @@ def _better_side(name: str, area: float) -> float:
     return max(area, 1 - area) if name == DIFFICULTY else area
 
 
-def _compact(features: Floats) -> Floats:
+def compact(features: Floats) -> Floats:
     """Standardise columns, rotate them onto principal axes, and scale to a mean variance of 1.
 
     A regression with a squared penalty is invariant to a rotation, and after it there are at most
@@ -250,8 +250,8 @@ def _compact(features: Floats) -> Floats:
     if not columns.shape[1]:
         return np.zeros((len(features), 1))
     axes = _principal(columns)
-    compact: Floats = axes / np.sqrt((axes**2).sum() / axes.size)
-    return compact
+    scaled: Floats = axes / np.sqrt((axes**2).sum() / axes.size)
+    return scaled
 
 
 def _principal(columns: Floats) -> Floats:

@@ -197,6 +197,65 @@ class Blind:
 
 
 @dataclass(frozen=True)
+class AdjustedAuc:
+    """The AUC of one attack, adjusted for what the blind baselines see.
+
+    Attributes:
+        adjusted: mean placement of the members among non-members of the same propensity.
+        matched: AUC on pairs of a member and a non-member of nearly the same propensity.
+    """
+
+    adjusted: Estimate | None
+    matched: Estimate | None
+
+
+@dataclass(frozen=True)
+class MatchedBlind:
+    """Blind baselines, fitted to the matched images.
+
+    Attributes:
+        best: the baseline with the highest AUC.
+        max: that AUC; the difficulty's from its better side.
+        p_value: of the null hypothesis that the propensity holds all that they see.
+        labellings: drawn from the propensity, through fit, matching and baselines.
+    """
+
+    best: str
+    max: Share
+    p_value: Share
+    labellings: Annotated[int, Ge(1)]
+
+    @property
+    def differs(self) -> bool:
+        """Whether baselines tell the matched images apart."""
+        return self.p_value < 0.05
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """The attacks, adjusted for what the blind baselines see; unseen differences remain.
+
+    Attributes:
+        attacks: the AUCs, by attack; None if too few images are comparable.
+        pairs: members that have a partner of their own within the caliper.
+        outside: members without any non-member within the caliper, which are left out.
+        effective_size: number of images (or clusters) of each class that the comparison is worth.
+        blind: the baselines on the matched images; None if there is no AUC.
+    """
+
+    attacks: Mapping[str, AdjustedAuc]
+    pairs: Count
+    outside: Count
+    effective_size: Annotated[float, Ge(0)]
+    blind: MatchedBlind | None
+
+    @property
+    def is_adjustable(self) -> bool:
+        """Whether enough images are comparable; if not, there is no AUC."""
+        return self.blind is not None
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """What an attacker needs besides the query pair.
 
@@ -618,6 +677,7 @@ class AuditResult:
         near_duplicates: pairs of ids in different roles that look alike, with their distance.
         grid: the membership attack under other settings, the configured first; empty if none.
         answers: what further answers to each image tell; empty if there is one answer.
+        adjustment: the attacks, adjusted for what the blind baselines see; None if not asked for.
     """
 
     scores: tuple[ScoreTable, ...]
@@ -638,6 +698,7 @@ class AuditResult:
     near_duplicates: tuple[tuple[str, str, int], ...]
     grid: tuple[GridPoint, ...]
     answers: tuple[AnswersCurve, ...] = ()
+    adjustment: Adjustment | None = None
 
     @property
     def leading(self) -> ScoreTable:

@@ -22,6 +22,9 @@ DECIMALS = 12
 
 Folds = NDArray[np.int64]
 
+_WEIGHTS = 20_000
+"""Most weights that are computed together, which limits memory."""
+
 
 def fold_numbers(n: int, codes: Codes | None, seed: int) -> Folds | None:
     """The fold of each image, from a seed and from clusters alone.
@@ -70,6 +73,51 @@ def cross_fitted(columns: Floats, labels: Floats, folds: Folds, penalty: float) 
         gram[np.diag_indices_from(gram)] += penalty
         weights = cho_solve(cho_factor(gram), x.T @ (labels[train] - level))
         found[test] = level + (columns[test] - center) @ weights
+    return found
+
+
+def cross_fitted_each(
+    columns: Floats, labels: Floats, folds: Folds, penalty: float, weights: Floats
+) -> Floats:
+    """:func:`cross_fitted` for many weightings of the images, each with fits of its own.
+
+    Args:
+        columns: (N, R), of mean 0.
+        labels: (D, N, K), K vectors for each weighting, or (1, N, K) for all of them.
+        folds: (N,) from :func:`fold_numbers`.
+        penalty: of the squared slopes, above 0; the intercept is not penalised.
+        weights: (D, N), at least 0; an image of weight 0 is predicted only.
+
+    Returns:
+        float64 (D, N, K); entry (d, :, k) is what ``sklearn.linear_model.Ridge(penalty)`` predicts,
+        fitted to ``labels[d, :, k]`` without the fold, with the sample weights ``weights[d]``.
+
+    Raises:
+        ValueError: a weighting has all its weight in one fold.
+    """
+    found = np.empty((*weights.shape, labels.shape[2]))
+    for part in np.array_split(np.arange(len(weights)), -(-weights.size // _WEIGHTS)):
+        own = labels[part] if len(labels) > 1 else labels
+        found[part] = _fitted_each(columns, own, folds, penalty, weights[part])
+    return found
+
+
+def _fitted_each(
+    columns: Floats, labels: Floats, folds: Folds, penalty: float, weights: Floats
+) -> Floats:
+    found = np.empty((*weights.shape, labels.shape[2]))
+    for number in np.unique(folds):
+        test = folds == number
+        x, y, w = columns[~test], labels[:, ~test], weights[:, ~test]
+        total = w.sum(axis=1)[:, None]  # (D, 1)
+        if not total.all():
+            raise ValueError("all images to fit to are in one fold")
+        center, level = w @ x / total, (w[:, None] @ y)[:, 0] / total  # (D, R), (D, K)
+        weighted = w[:, None] * x.T  # (D, R, n)
+        gram = weighted @ x - (total * center)[:, :, None] * center[:, None]
+        gram += penalty * np.eye(x.shape[1])
+        slopes = np.linalg.solve(gram, weighted @ (y - level[:, None]))  # (D, R, K)
+        found[:, test] = level[:, None] + columns[test] @ slopes - center[:, None] @ slopes
     return found
 
 

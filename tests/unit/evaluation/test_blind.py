@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation import auc, auc_interval, compare_attacks, judge_split
 from mia_lab.evaluation.blind import (
-    _compact,
+    compact,
     excess,
     fit_baselines,
     judge_fits,
@@ -36,20 +36,20 @@ def noise(seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def test_compact_columns_predict_as_standardised_ones_do() -> None:
     """A rotation leaves a regression with a squared penalty as it is."""
     features = noise()[1]["b"] * np.linspace(1, 9, 90) + 0.3 * IS_MEMBER[:, None]
-    compact = _compact(features)
+    found = compact(features)
     plain = StandardScaler().fit_transform(features)
-    scale = (plain**2).sum() / plain.shape[1] / ((compact**2).sum() / compact.shape[1])
-    scale *= plain.shape[1] / compact.shape[1]
-    rotated = Ridge(40).fit(compact, IS_MEMBER).predict(compact)
+    scale = (plain**2).sum() / plain.shape[1] / ((found**2).sum() / found.shape[1])
+    scale *= plain.shape[1] / found.shape[1]
+    rotated = Ridge(40).fit(found, IS_MEMBER).predict(found)
     standard = Ridge(40 * scale).fit(plain, IS_MEMBER).predict(plain)
     np.testing.assert_allclose(rotated, standard, atol=1e-8)
 
 
 def test_constant_and_repeated_columns_are_harmless() -> None:
     features = np.concatenate([np.full((2 * N, 3), 7.0), np.ones((2 * N, 1))], axis=1)
-    assert _compact(features).shape == (2 * N, 1)
+    assert compact(features).shape == (2 * N, 1)
     varying = np.arange(2.0 * N)[:, None]
-    assert _compact(np.concatenate([features, varying, varying], axis=1)).shape == (2 * N, 1)
+    assert compact(np.concatenate([features, varying, varying], axis=1)).shape == (2 * N, 1)
     found = judged(noise()[0], {"constant": features})
     assert found.baselines[1].auc == 0.5
 
