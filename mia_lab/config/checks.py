@@ -391,11 +391,12 @@ def _check_fail_if(config: Config, condition: str) -> None:
     # These import scikit-learn, which --help and --cfg would wait for.
     from mia_lab.evaluation import gate, summary
 
-    utility = config.evaluation.utility
+    utility, adjust = config.evaluation.utility, config.evaluation.adjust
     names = summary.summary_names(
         config.attack.names,
         bounded=config.evaluation.guesses is not None,
         files=config.data.source != "procedural",
         useful=build.defense(config) is not None if utility is None else utility,
+        adjusted=config.data.protocol is not Protocol.resplit if adjust is None else adjust,
     )
     gate.check(condition, names)

@@ -190,6 +190,7 @@ class Evaluation(Section):
     guesses: Annotated[int, Ge(2)] | None
     delta: BelowOne
     utility: bool | None
+    adjust: bool | None
 
 
 class Report(Section):

@@ -342,14 +342,15 @@ def _supported(value: Floats, is_member: Truth, weights: Floats | None = None) -
 def _effective_size(
     propensity: Floats, is_member: Truth, pairs: tuple[Rows, Rows], codes: Codes | None
 ) -> float:
-    """The smallest of three effective numbers of images or clusters (Kish 1965).
+    """The smallest of four effective numbers of images or clusters (Kish 1965).
 
-    They are those of the matched members, of the matched non-members, and of the non-members when
-    weighted by the odds of their propensities, so that they stand for the members.
+    They are those of the matched members and of their partners, and those of all members and of all
+    non-members with overlap weights: the probability of the other class (Li, Morgan & Zaslavsky
+    2018, JASA 113).
     """
-    odds = np.where(is_member, 0.0, propensity / (1 - propensity))
     counted = [np.bincount(rows, minlength=len(is_member)) for rows in pairs]
-    return min(_kish(w.astype(np.float64), codes) for w in (*counted, odds))
+    overlap = np.where(is_member, 1 - propensity, 0.0), np.where(is_member, 0.0, propensity)
+    return min(_kish(w.astype(np.float64), codes) for w in (*counted, *overlap))
 
 
 def _kish(weights: Floats, codes: Codes | None) -> float:

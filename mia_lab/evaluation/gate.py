@@ -24,6 +24,9 @@ UNRELATED = (
 CLEARLY_REVERSED = 0.4
 """An AUC whose interval lies below this tells members from non-members in the wrong direction."""
 
+ADJUSTED = ("adjusted_auc", "matched_auc")
+"""AUCs that have their own intervals."""
+
 _CONDITION = re.compile(r"\s*(?P<metric>[^<>=]*[^<>=\s])\s*(?P<sign>[<>]=?)\s*(?P<bound>\S+)\s*")
 
 
@@ -120,11 +123,12 @@ def _exceeds_if_mirrored(
 ) -> bool:
     """Whether an attack exceeds a limit in the wrong direction."""
     name, _, attack = metric.partition("/")
-    highest = numbers.get(f"auc_ci95_high/{attack}", 1.0)
-    if name == "auc":
+    area = next((kind for kind in ADJUSTED if name.startswith(kind)), "auc")
+    highest = numbers.get(f"{area}_ci95_high/{attack}", 1.0)
+    if name == area:
         mirrored = 1 - numbers.get(metric, 1.0)
         return highest < 0.5 and bool(COMPARISONS[sign](mirrored, bound))
-    is_about_members = name.startswith(("auc_", "tpr_at_fpr_", "excess"))
+    is_about_members = name.startswith((f"{area}_", "tpr_at_fpr_", "excess"))
     return is_about_members and highest < CLEARLY_REVERSED
 
 

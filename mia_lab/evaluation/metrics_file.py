@@ -28,6 +28,7 @@ from pydantic_core import CoreSchema, core_schema
 from mia_lab.errors import UserError
 from mia_lab.evaluation import metrics
 from mia_lab.evaluation.results import (
+    Adjustment,
     AlphaCurve,
     AnswersCurve,
     AuditReport,
@@ -254,6 +255,7 @@ class AuditMetrics:
         utility: quality of the victim's outputs; null if it was not measured.
         overfitting: the course of the victim's training; null if it was not trained by mia_lab.
         gate: the outcome of fail_if; null without a condition.
+        adjustment: the attacks, adjusted for what the blind baselines see; null if not asked for.
         timing_s: seconds that each part of the run took.
         record: what was run.
         command: what reproduces the run.
@@ -276,6 +278,7 @@ class AuditMetrics:
     correspondence: Correspondence
     utility: Utility | None
     overfitting: Overfitting | None = None
+    adjustment: Adjustment | None = None
     gate: Gate | None
     timing_s: Mapping[str, Annotated[float, Ge(0)]]
     record: Mapping[str, str]
@@ -303,6 +306,7 @@ def audit_metrics(report: AuditReport) -> AuditMetrics:
         correspondence=result.correspondence,
         utility=result.utility,
         overfitting=report.overfitting,
+        adjustment=result.adjustment,
         gate=report.gate,
         timing_s=report.timing_s,
         record=report.record,

@@ -27,6 +27,10 @@ def summary(result: AuditResult) -> dict[str, float]:
     blind = result.blind
     numbers |= {f"blind/{e.name}": e.auc for e in blind.baselines}
     numbers |= {f"blind/{name}": getattr(blind, name) for name in BLIND}
+    if result.adjustment is not None:
+        for name, of in result.adjustment.attacks.items():
+            numbers |= _of(name, estimate_columns("adjusted_auc", of.adjusted))
+            numbers |= _of(name, estimate_columns("matched_auc", of.matched))
     if result.utility is not None:
         numbers |= {f"utility/{name}": getattr(result.utility, name) for name in UTILITY}
     numbers["correspondence/share"] = result.correspondence.share
@@ -38,7 +42,12 @@ def summary(result: AuditResult) -> dict[str, float]:
 
 
 def summary_names(
-    attacks: Sequence[str], *, bounded: bool, files: bool, useful: bool = False
+    attacks: Sequence[str],
+    *,
+    bounded: bool,
+    files: bool,
+    useful: bool = False,
+    adjusted: bool = False,
 ) -> list[str]:
     """The names that :func:`summary` may return for an audit.
 
@@ -47,9 +56,15 @@ def summary_names(
         bounded: whether the privacy loss is bounded from below.
         files: whether the images come from files.
         useful: whether the quality of the victim's outputs is measured.
+        adjusted: whether the attacks are adjusted for what the blind baselines see.
     """
     measured = [*metric_columns({}), *(["epsilon"] if bounded else [])]
     measured += estimate_columns("excess", None)
+    if adjusted:
+        measured += [
+            *estimate_columns("adjusted_auc", None),
+            *estimate_columns("matched_auc", None),
+        ]
     others = [a for a in attacks if "reconstruction" in attacks and a != "reconstruction"]
     return [
         *(f"{metric}/{attack}" for attack in attacks for metric in measured),

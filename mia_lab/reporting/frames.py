@@ -18,6 +18,8 @@ from mia_lab.evaluation.metrics import estimate_columns, metric_columns
 from mia_lab.evaluation.metrics_file import AuditMetrics, grid_rows
 from mia_lab.evaluation.repeats import Mean
 from mia_lab.evaluation.results import (
+    AdjustedAuc,
+    Adjustment,
     AuditReport,
     AuditResult,
     Comparison,
@@ -114,6 +116,7 @@ def audit_frames(audit: AuditReport) -> dict[str, pd.DataFrame]:
         "comparisons": frame(map(_comparison_row, result.comparisons)),
         "excess": frame(map(_comparison_row, result.excess)),
         "blind": frame(_blind_rows(result)),
+        "adjustment": frame(_adjustment_rows(result)),
         "slices": frame(_slice_rows(result)),
         "alpha_curve": _alpha_frame(result),
         "answers": frame(_answers_rows(result)),
@@ -210,6 +213,31 @@ def _blind_rows(result: AuditResult) -> list[Row]:
         | {"adjusted_p_value": result.blind.adjusted_p[e.name]}
         | {"is_best": e.name == result.blind.best}
         for e in result.blind.baselines
+    ]
+
+
+def _adjustment_rows(result: AuditResult) -> list[Row]:
+    """One row per attack, with what holds for all of them; empty if not asked for."""
+    found = result.adjustment
+    if found is None:
+        return []
+    shared = {
+        "pairs": found.pairs,
+        "members_outside": found.outside,
+        "effective_size": found.effective_size,
+        **{
+            f"matched_blind_{key}": None if found.blind is None else getattr(found.blind, key)
+            for key in ("best", "max", "p_value")
+        },
+    }
+    return [
+        {
+            "attack": e.name,
+            **estimate_columns("auc", Estimate(e.auc, e.auc_ci95)),
+            **_adjusted_columns(found, e.name),
+            **shared,
+        }
+        for e in result.evaluations
     ]
 
 
@@ -332,11 +360,20 @@ def attack_rows(metrics: AuditMetrics) -> list[dict[str, Any]]:
             **(nothing if blind else {key: getattr(needs[name], key) for key in nothing}),
             **metric_columns(numbers, compared=True),
             **estimate_columns("excess", None if blind else paired(metrics.excess, name)),
+            **_adjusted_columns(None if blind else metrics.adjustment, name),
             **estimate_columns("difference", None if blind else paired(metrics.comparisons, name)),
             **shared,
         }
         for name, blind, numbers in measured
     ]
+
+
+def _adjusted_columns(found: Adjustment | None, attack: str) -> dict[str, float | None]:
+    of = AdjustedAuc(None, None) if found is None else found.attacks[attack]
+    return {
+        **estimate_columns("adjusted_auc", of.adjusted),
+        **estimate_columns("matched_auc", of.matched),
+    }
 
 
 def _split_columns(metrics: AuditMetrics) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import SplitStage
 from mia_lab.store import Stage, Store, load_table, save_table
 from mia_lab.store.software import NUMERICAL, versions
-from mia_lab.types import BlindFits
+from mia_lab.types import BlindFits, Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,21 +43,23 @@ class BlindStage(Stage[BlindFits]):
         }
 
     def compute(self, folder: Path, store: Store) -> None:
-        checked = store.result(self.split)
-        ids = self.split.images.candidates
-        features = {
-            name: columns
-            for table in (store.result(self.pooled), checked.traces)
-            for name, columns in table.sets(ids).items()
-        }
+        split, ids = store.result(self.split).split, self.split.images.candidates
         fits = fit_baselines(
-            features,
-            checked.split.is_member(ids),
+            self.features(store, ids),
+            split.is_member(ids),
             seed=self.seed,
             permutations=self.permutations,
-            groups=checked.split.groups(ids),
+            groups=split.groups(ids),
         )
         save_table(folder, fits)
+
+    def features(self, store: Store, ids: Sequence[str]) -> dict[str, Floats]:
+        """The columns (N, F) of each baseline, by its name."""
+        return {
+            name: columns
+            for table in (store.result(self.pooled), store.result(self.split).traces)
+            for name, columns in table.sets(ids).items()
+        }
 
     def load(self, folder: Path) -> BlindFits:
         return load_table(folder, BlindFits)

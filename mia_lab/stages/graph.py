@@ -20,6 +20,7 @@ from mia_lab.errors import UserError
 from mia_lab.evaluation.results import Knowledge
 from mia_lab.hardware import resolve_precision
 from mia_lab.parameters import width_height
+from mia_lab.stages.adjustment import AdjustmentStage
 from mia_lab.stages.altered import AlteredStage
 from mia_lab.stages.attack import AttackInputs, AttackScores
 from mia_lab.stages.blind import BlindStage
@@ -246,6 +247,12 @@ def wants_utility(config: Config) -> bool:
     return build.defense(config) is not None if asked is None else asked
 
 
+def wants_adjustment(config: Config) -> bool:
+    """Whether to adjust the attacks; by default where the members were not drawn at random."""
+    asked = config.evaluation.adjust
+    return config.data.protocol is not Protocol.resplit if asked is None else asked
+
+
 def _channels(images: RunImages) -> build.Channels:
     return images.dataset.in_channels, images.dataset.out_channels
 
@@ -386,9 +393,13 @@ def _verdict(
     if wants_utility(config):
         nonmembers = images.dataset.subset(images.nonmembers)
         utility = UtilityStage(attack.reconstructions, pooled, nonmembers)
+    adjustment = None
+    if wants_adjustment(config):
+        adjustment = AdjustmentStage(scores, blind, config.seed)
     return VerdictStage(
         scores=scores,
         blind=blind,
+        adjustment=adjustment,
         utility=utility,
         correspondence=correspondence,
         knowledge={name: _knowledge(config, attack, name) for name in attacks},

@@ -31,6 +31,7 @@ from mia_lab.evaluation.results import (
 )
 from mia_lab.evaluation.slices import slices
 from mia_lab.evaluation.stored import load_result, save_result
+from mia_lab.stages.adjustment import AdjustmentStage
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.blind import BlindStage
 from mia_lab.stages.correspondence import CorrespondenceStage
@@ -49,6 +50,7 @@ class VerdictStage(Stage[AuditResult]):
     Attributes:
         scores: of the attacks.
         blind: classifiers that never see the victim.
+        adjustment: the attacks, adjusted for what the blind classifiers see; None: not asked for.
         utility: how good the answers are; None: not measured.
         correspondence: whether the answers belong to their targets.
         knowledge: what each attacker has to have, by the attack's name.
@@ -65,6 +67,7 @@ class VerdictStage(Stage[AuditResult]):
 
     scores: AttackScores
     blind: BlindStage
+    adjustment: AdjustmentStage | None
     utility: UtilityStage | None
     correspondence: CorrespondenceStage
     knowledge: Mapping[str, Knowledge]
@@ -128,6 +131,7 @@ class VerdictStage(Stage[AuditResult]):
             near_duplicates=checked.near_duplicates,
             grid=evaluate_grid(evidence.difficulty, error, ids, truth, [*self.alphas], groups),
             answers=self._answers(evidence, ids, truth, groups),
+            adjustment=None if self.adjustment is None else store.result(self.adjustment),
         )
         save_result(folder, result)
 

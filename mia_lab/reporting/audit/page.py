@@ -143,6 +143,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "rate_interval": numbers.rate_interval,
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
+        "adjustment": adjustment(result),
         "utility": words.utility_sentence(result.utility) if result.utility else "",
         "overfitting": words.overfitting_sentence(audit.overfitting) if audit.overfitting else "",
         "correspondence": words.correspondence_sentence(result.correspondence),
@@ -170,6 +171,16 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "grid_sentence": words.grid_sentence(result.grid) if rows else "",
         "varying": [key for key in axes if len({getattr(row, key) for row in rows}) > 1],
     }
+
+
+def adjustment(result: AuditResult) -> str:
+    """What is said below the table of adjusted AUCs, or instead of it; "" if not asked for."""
+    found = result.adjustment
+    if found is None:
+        return ""
+    return (
+        words.matching_sentence(found) if found.is_adjustable else words.adjustment_sentence(found)
+    )
 
 
 def facts(audit: AuditReport) -> list[Fact]:

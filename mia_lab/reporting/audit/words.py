@@ -7,12 +7,14 @@ from itertools import zip_longest
 
 from mia_lab.data.splits import identical_pairs, in_two_roles
 from mia_lab.evaluation import metrics
+from mia_lab.evaluation.adjusted import NEEDED
 from mia_lab.evaluation.blind import SOUND_BELOW
 from mia_lab.evaluation.gate import SWAPPED, UNRELATED
 from mia_lab.evaluation.metrics_file import best_point
 from mia_lab.evaluation.results import (
     CORRESPONDING,
     FEWEST,
+    Adjustment,
     AuditReport,
     AuditResult,
     Comparison,
@@ -207,6 +209,7 @@ def text_table(audit: AuditReport) -> str:
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
     lines += [headline(result), details(audit)]
+    lines += [adjustment_sentence(result.adjustment)] if result.adjustment else []
     lines += [grid_sentence(result.grid)] if result.grid else []
     return "\n".join(lines)
 
@@ -247,6 +250,43 @@ def utility_sentence(found: Utility) -> str:
         f"Utility, on {found.n} non-members: L1 error {found.l1:.4f}, SSIM {found.ssim:.3f}, "
         f"Frechet distance {found.frechet:.0f}."
     )
+
+
+def adjustment_sentence(found: Adjustment) -> str:
+    """The adjusted AUCs, or why there are none."""
+    if not found.is_adjustable:
+        return (
+            "Not adjustable, no overlap: members and non-members that the blind baselines cannot "
+            f"tell apart are worth {found.effective_size:.0f} + {found.effective_size:.0f} images, "
+            f"and {NEEDED} + {NEEDED} are needed."
+        )
+    attacks = ", ".join(
+        f"{name} {_area(of.adjusted)} (matched {_area(of.matched)})"
+        for name, of in found.attacks.items()
+    )
+    return f"AUC adjusted for what these baselines see: {attacks}. {matching_sentence(found)}"
+
+
+def matching_sentence(found: Adjustment) -> str:
+    """How many images the adjustment rests on, and whether the baselines tell these apart."""
+    blind = found.blind
+    assert blind is not None
+    left_out = f", {found.outside} members are left out" if found.outside else ""
+    measured = f"the best, {blind.best}, has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
+    tell = (
+        f"Fitted to the pairs, blind baselines still tell them apart ({measured}), so the adjusted "
+        "AUCs cannot be believed either."
+        if blind.differs
+        else f"Fitted to the pairs, blind baselines find no difference ({measured})."
+    )
+    return (
+        f"{found.pairs} matched pairs (effective size {found.effective_size:.0f}{left_out}). {tell} "
+        "Differences that these baselines do not see remain."
+    )
+
+
+def _area(found: Estimate | None) -> str:
+    return "not measured" if found is None else interval(found.value, found.ci95)
 
 
 def correspondence_sentence(found: Correspondence) -> str:
