@@ -60,11 +60,8 @@ def summary_names(
     """
     measured = [*metric_columns({}), *(["epsilon"] if bounded else [])]
     measured += estimate_columns("excess", None)
-    if adjusted:
-        measured += [
-            *estimate_columns("adjusted_auc", None),
-            *estimate_columns("matched_auc", None),
-        ]
+    for name in ("adjusted_auc", "matched_auc") if adjusted else ():
+        measured += estimate_columns(name, None)
     others = [a for a in attacks if "reconstruction" in attacks and a != "reconstruction"]
     return [
         *(f"{metric}/{attack}" for attack in attacks for metric in measured),

@@ -178,9 +178,8 @@ def adjustment(result: AuditResult) -> str:
     found = result.adjustment
     if found is None:
         return ""
-    return (
-        words.matching_sentence(found) if found.is_adjustable else words.adjustment_sentence(found)
-    )
+    say = words.matching_sentence if found.is_adjustable else words.adjustment_sentence
+    return say(found)
 
 
 def facts(audit: AuditReport) -> list[Fact]:

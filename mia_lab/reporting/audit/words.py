@@ -279,8 +279,9 @@ def matching_sentence(found: Adjustment) -> str:
         if blind.differs
         else f"Fitted to the pairs, blind baselines find no difference ({measured})."
     )
+    size = f"effective size {found.effective_size:.0f}"
     return (
-        f"{found.pairs} matched pairs (effective size {found.effective_size:.0f}{left_out}). {tell} "
+        f"{found.pairs} matched pairs ({size}{left_out}). {tell} "
         "Differences that these baselines do not see remain."
     )
 
