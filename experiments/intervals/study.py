@@ -8,11 +8,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import shared
-from intervals import coverage
+from intervals import adjusted, coverage
 
 FILE = Path(__file__).with_name("coverage.csv")
 
-MEASURED = {"coverage": coverage.measurements}
+ADJUSTED = Path(__file__).with_name("adjusted.csv")
+
+MEASURED = {"coverage": coverage.measurements, "adjusted": adjusted.measurements}
 
 
 def tables() -> dict[str, str]:

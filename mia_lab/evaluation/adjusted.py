@@ -12,7 +12,6 @@ Sources:
     corrected by the difference that a regression on the covariates expects of them.
     Chernozhukov et al. (2018), Econometrics Journal 21: both regressions are cross-fitted, and the
     product of their errors remains.
-    Berrett, Wang, Barber & Samworth (2020), JRSS B 82: labels drawn from the propensity.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 from mia_lab.evaluation.blind import AUC_TOLERANCE, DIFFICULTY, PENALTY, compact
-from mia_lab.evaluation.clusters import Codes, cluster_codes
+from mia_lab.evaluation.clusters import Codes, cluster_codes, permuted
 from mia_lab.evaluation.results import AdjustedAuc, Adjustment, Estimate, MatchedBlind
 from mia_lab.evaluation.ridge import (
     DECIMALS,
@@ -51,7 +50,7 @@ NEEDED = 30
 is 0.35 to 0.65; a wider one does not tell the adjusted AUC from what confounding alone gives."""
 
 DRAWS = 200
-"""Bootstrap draws behind a standard error, and labellings behind a p-value."""
+"""Bootstrap draws behind a standard error, and permutations behind a p-value."""
 
 _FEWEST_DRAWS = 50
 
@@ -84,7 +83,7 @@ def adjust(
         features: (N, F) columns of each fitted baseline, by its name.
         difficulty: (N,) of each candidate, finite.
         is_member: bool (N,).
-        seed: of folds, bootstrap and labellings.
+        seed: of folds, bootstrap and permutations.
         groups: (N,) clusters; "" for an image without a cluster.
 
     Returns:
@@ -117,7 +116,7 @@ def adjust(
     (adjusted, matched), *found = data.areas([np.arange(len(is_member)), *rows])
     drawn = np.stack(found)  # (D, 2, K)
     rng = generator(seed, "adjusted", "labels")
-    labels = [drawn_labels(propensity, codes, rng) for _ in range(draws)]
+    labels = [permuted(is_member, codes, rng) for _ in range(draws)]
     return Adjustment(
         attacks={
             name: AdjustedAuc(
@@ -386,13 +385,14 @@ def _judge_matched(
 ) -> MatchedBlind:
     """Whether blind baselines, fitted again, tell the matched images apart.
 
-    The null hypothesis is that the propensity holds all that they see. For each column of labels,
-    which are drawn from the propensity, the propensity is fitted, the images are matched, and the
-    baselines are fitted, as for the true labels.
+    For each column of permuted labels the propensity is fitted, the images are matched, and the
+    baselines are fitted, as for the true labels: matching on a fitted propensity removes chance
+    differences too. Permuted labels leave more pairs, and so a smaller spread of an AUC. Therefore
+    the statistic is the distance of the largest AUC from 0.5 times the root of the number of pairs.
     """
     every = np.column_stack([data.is_member, labels])
     kept = np.zeros(every.shape, dtype=np.bool_)
-    steps = progress([*data.propensities(every).T], "matching", "labellings", is_brief=True)
+    steps = progress([*data.propensities(every).T], "matching", "permutations", is_brief=True)
     for column, value in enumerate(steps):
         kept[np.concatenate(matched_pairs(value, every[:, column])), column] = True
     own = _areas_of_some(difficulty[:, None], every, kept)
@@ -403,25 +403,10 @@ def _judge_matched(
         fits = cross_fitted_each(few, targets, data.folds, PENALTY, weights)[..., 0].T
         found[name] = _areas_of_some(_ranked_some(fits, data.folds, kept), every, kept)
     best = max(found, key=lambda name: found[name][0])
-    observed, *null = np.max([*found.values()], axis=0)
+    area = np.max([*found.values()], axis=0)
+    observed, *null = (area - 0.5) * np.sqrt(kept.sum(axis=0) / 2)
     beyond = int(np.count_nonzero(np.array(null) >= observed - AUC_TOLERANCE))
-    return MatchedBlind(best, float(observed), (1 + beyond) / (1 + len(null)), len(null))
-
-
-def drawn_labels(propensity: Floats, codes: Codes | None, rng: np.random.Generator) -> Truth:
-    """Labels of both classes, drawn from the propensity (N,): bool (N,).
-
-    The images of a cluster share their random number, so that clusters stay together as far as
-    their propensities are alike.
-    """
-    while True:
-        if codes is None:
-            numbers = rng.random(len(propensity))
-        else:
-            numbers = rng.random(codes.max() + 1)[codes]
-        labels: Truth = numbers < propensity
-        if labels.any() and not labels.all():
-            return labels
+    return MatchedBlind(best, float(area[0]), (1 + beyond) / (1 + len(null)), len(null))
 
 
 def _ranked_some(values: Floats, folds: Folds, kept: Truth) -> Floats:

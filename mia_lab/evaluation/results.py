@@ -216,14 +216,14 @@ class MatchedBlind:
     Attributes:
         best: the baseline with the highest AUC.
         max: that AUC; the difficulty's from its better side.
-        p_value: of the null hypothesis that the propensity holds all that they see.
-        labellings: drawn from the propensity, through fit, matching and baselines.
+        p_value: against permuted labels.
+        permutations: of the labels, through propensity, matching and baselines.
     """
 
     best: str
     max: Share
     p_value: Share
-    labellings: Annotated[int, Ge(1)]
+    permutations: Annotated[int, Ge(1)]
 
     @property
     def differs(self) -> bool:

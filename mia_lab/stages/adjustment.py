@@ -26,7 +26,7 @@ class AdjustmentStage(Stage[Adjustment]):
     Attributes:
         scores: of the attacks.
         blind: whose columns the propensity is fitted to.
-        seed: of folds, bootstrap and labellings.
+        seed: of folds, bootstrap and permutations.
     """
 
     name = "adjustment"
