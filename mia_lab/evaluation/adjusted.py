@@ -57,6 +57,9 @@ _FEWEST_DRAWS = 50
 _DISTANCES = 8e6
 """Most distances between images, over all draws, after which there are fewer draws."""
 
+_VARIANCE = 10.0
+"""Total variance of the columns of one baseline in the propensity."""
+
 _COLUMNS = 100
 """Principal axes of all baselines' columns together."""
 
@@ -135,11 +138,11 @@ def adjust(
 def joint_columns(features: Mapping[str, Floats], difficulty: Floats) -> Floats:
     """All baselines' columns and the difficulty on joint principal axes: (N, at most 100).
 
-    Each baseline's columns have a mean variance of 1, as in its own fit, and the difficulty has a
-    variance of 1.
+    The columns of each baseline have the same total variance. So each may explain as much of
+    membership, however many columns it has, and a few columns are not lost among many.
     """
     parts = [compact(columns) for columns in (*features.values(), difficulty[:, None])]
-    joined = np.column_stack(parts)
+    joined = np.column_stack([part * np.sqrt(_VARIANCE / part.shape[1]) for part in parts])
     joined -= joined.mean(axis=0)
     left, spread, _ = np.linalg.svd(joined, full_matrices=False)
     columns: Floats = (left * spread)[:, :_COLUMNS]
