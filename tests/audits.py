@@ -13,6 +13,8 @@ from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.results import (
+    AdjustedAuc,
+    Adjustment,
     AuditReport,
     AuditResult,
     Correspondence,
@@ -25,6 +27,7 @@ from mia_lab.evaluation.results import (
     Gallery,
     GridPoint,
     Knowledge,
+    MatchedBlind,
     Overfitting,
 )
 from mia_lab.evaluation.slices import slices
@@ -107,6 +110,18 @@ def make_audit(
         command="python -m mia_lab +experiment=facades_pix2pix",
         config="seed: 0\n",
     )
+
+
+def make_adjustment(p_value: float = 0.4, adjustable: bool = True) -> Adjustment:
+    """Of the attacks of :func:`make_audit`."""
+    if not adjustable:
+        nothing = AdjustedAuc(None, None)
+        return Adjustment({"reconstruction": nothing, "membership": nothing}, 9, 31, 7.6, None)
+    attacks = {
+        "reconstruction": AdjustedAuc(Estimate(0.53, (0.4, 0.66)), Estimate(0.52, (0.38, 0.65))),
+        "membership": AdjustedAuc(Estimate(0.71, (0.6, 0.8)), Estimate(0.7, (0.58, 0.79))),
+    }
+    return Adjustment(attacks, 33, 4, 31.25, MatchedBlind("jpeg", 0.56, p_value, 200))
 
 
 def make_overfitting(epochs: tuple[int, ...] = (1, 2, 4, 8)) -> Overfitting:

@@ -9,7 +9,13 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
-from mia_lab.evaluation.ridge import areas, cross_fitted, fold_numbers, ranked_within
+from mia_lab.evaluation.ridge import (
+    areas,
+    cross_fitted,
+    cross_fitted_each,
+    fold_numbers,
+    ranked_within,
+)
 
 N, P = 47, 30
 
@@ -78,3 +84,23 @@ def test_equal_columns_are_ties() -> None:
     folds = np.arange(N) // 2 % 5
     scores = ranked_within(cross_fitted(columns, labels().astype(float), folds, 1.0), folds)
     np.testing.assert_array_equal(scores[1::2], scores[0:-1:2])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_weighted_fits_are_those_of_a_loop_over_ridge(shared: bool) -> None:
+    rng = np.random.default_rng(5)
+    columns = rng.normal(size=(N, 6))
+    columns -= columns.mean(axis=0)
+    folds = fold_numbers(N, None, seed=3)
+    assert folds is not None
+    weights = rng.integers(0, 4, (7, N)).astype(float)
+    targets = rng.normal(size=(1 if shared else 7, N, 2))
+    found = cross_fitted_each(columns, targets, folds, 3.0, weights)
+    for d, w in enumerate(weights):
+        for fold in range(5):
+            test = folds == fold
+            model = Ridge(3.0, solver="svd")
+            model.fit(columns[~test], targets[0 if shared else d][~test], sample_weight=w[~test])
+            np.testing.assert_allclose(found[d, test], model.predict(columns[test]), atol=1e-10)
+    with pytest.raises(ValueError, match="one fold"):
+        cross_fitted_each(columns, targets, folds, 3.0, weights * (folds == 2))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audits import make_audit, make_grid
+from audits import make_adjustment, make_audit, make_grid
 from mia_lab.evaluation.results import (
     AnswersCurve,
     AuditResult,
@@ -41,6 +41,7 @@ def full() -> AuditResult:
         slices=(*found.slices, Slice("group", "city-9", "membership", 3, 0, None)),
         grid=make_grid(),
         answers=(AnswersCurve("least error", np.arange(1, 4), *np.full((3, 3), 0.7)),),
+        adjustment=make_adjustment(),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audits import changed, make_audit, make_overfitting
+from audits import changed, make_adjustment, make_audit, make_overfitting
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import (
     AnswersCurve,
@@ -431,3 +431,30 @@ def test_grid_is_listed_and_the_best_is_named_for_what_it_is(audit, grid) -> Non
     assert rows[0][-1].endswith("best, chosen in hindsight")
     assert rows[1][-1].endswith("configured")
     assert "All settings" not in Page(render(audit, ())).text
+
+
+def test_the_page_shows_adjusted_beside_unadjusted(audit: AuditReport) -> None:
+    html = render(changed(audit, adjustment=make_adjustment()), ())
+    page = Page(html)
+    ((header, *rows),) = [t for t in page.tables if "Unadjusted AUC [95 %]" in t[0]]
+    assert [head for head in header if "AUC" in head] == [
+        "Unadjusted AUC [95 %]",
+        "Adjusted AUC [95 %]",
+        "Matched AUC [95 %]",
+    ]
+    e = audit.result.evaluations[1]
+    (row,) = [row for row in rows if row[0] == e.name]
+    assert row[1].startswith(f"{e.auc:.3f} [")
+    assert row[2] == "0.710 [0.600, 0.800]"
+    assert row[4] == "0.700 [0.580, 0.790]"
+    assert "Adjusted for what these baselines see" in page.text
+    assert "33 matched pairs (effective size 31, 4 members are left out)" in page.text
+    assert "blind baselines find no difference (the best, jpeg, has AUC 0.560" in page.text
+    assert "Differences that these baselines do not see remain." in page.text
+    assert "Adjusted for what" not in render(audit, ())
+
+
+def test_a_difference_that_remains_is_said(audit: AuditReport) -> None:
+    page = Page(render(changed(audit, adjustment=make_adjustment(p_value=0.01)), ()))
+    assert "still tell them apart (the best, jpeg, has AUC 0.560, p = 0.01" in page.text
+    assert "cannot be believed either" in page.text
