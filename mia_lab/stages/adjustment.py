@@ -13,7 +13,8 @@ from mia_lab.evaluation.adjusted import adjust
 from mia_lab.evaluation.results import Adjustment
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.stages.attack import AttackScores
-from mia_lab.stages.blind import BlindStage
+from mia_lab.stages.blind import blind_columns
+from mia_lab.stages.pooled import PooledStage
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import NUMERICAL, versions
 from mia_lab.types import VICTIM, ScoreTable
@@ -25,7 +26,7 @@ class AdjustmentStage(Stage[Adjustment]):
 
     Attributes:
         scores: of the attacks.
-        blind: whose columns the propensity is fitted to.
+        pooled: deep features; with those of the split, what the propensity is fitted to.
         seed: of folds, bootstrap and permutations.
     """
 
@@ -34,7 +35,7 @@ class AdjustmentStage(Stage[Adjustment]):
     is_quick = True
 
     scores: AttackScores
-    blind: BlindStage
+    pooled: PooledStage
     seed: int
 
     def inputs(self) -> Mapping[str, Any]:
@@ -45,13 +46,14 @@ class AdjustmentStage(Stage[Adjustment]):
         }
 
     def compute(self, folder: Path, store: Store) -> None:
-        split = store.result(self.blind.split).split
+        stage = self.scores.inputs.split
+        split = store.result(stage).split
         ids = split.candidates()
         evidence = self.scores.inputs.evidence(store)
         tables = self.scores.tables(evidence, store)
         found = adjust(
             [ScoreTable(s.attack, VICTIM, np.array(ids), s.column(ids)) for s in tables],
-            self.blind.features(store, ids),
+            blind_columns(stage, self.pooled, store, ids),
             evidence.difficulty.column(ids),
             split.is_member(ids),
             seed=self.seed,

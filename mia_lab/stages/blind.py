@@ -45,7 +45,7 @@ class BlindStage(Stage[BlindFits]):
     def compute(self, folder: Path, store: Store) -> None:
         split, ids = store.result(self.split).split, self.split.images.candidates
         fits = fit_baselines(
-            self.features(store, ids),
+            blind_columns(self.split, self.pooled, store, ids),
             split.is_member(ids),
             seed=self.seed,
             permutations=self.permutations,
@@ -53,13 +53,16 @@ class BlindStage(Stage[BlindFits]):
         )
         save_table(folder, fits)
 
-    def features(self, store: Store, ids: Sequence[str]) -> dict[str, Floats]:
-        """The columns (N, F) of each baseline, by its name."""
-        return {
-            name: columns
-            for table in (store.result(self.pooled), store.result(self.split).traces)
-            for name, columns in table.sets(ids).items()
-        }
-
     def load(self, folder: Path) -> BlindFits:
         return load_table(folder, BlindFits)
+
+
+def blind_columns(
+    split: SplitStage, pooled: PooledStage, store: Store, ids: Sequence[str]
+) -> dict[str, Floats]:
+    """The columns (N, F) of each baseline that is fitted, by its name."""
+    return {
+        name: columns
+        for table in (store.result(pooled), store.result(split).traces)
+        for name, columns in table.sets(ids).items()
+    }

@@ -395,7 +395,7 @@ def _verdict(
         utility = UtilityStage(attack.reconstructions, pooled, nonmembers)
     adjustment = None
     if wants_adjustment(config):
-        adjustment = AdjustmentStage(scores, blind, config.seed)
+        adjustment = AdjustmentStage(scores, pooled, config.seed)
     return VerdictStage(
         scores=scores,
         blind=blind,

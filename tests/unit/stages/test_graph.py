@@ -15,7 +15,7 @@ import pytest
 
 import mia_lab
 from mia_lab.errors import UserError
-from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.graph import RunStages, run_stages, wants_adjustment
 from support import composed
 
 SMALL = (
@@ -91,6 +91,8 @@ def test_a_setting_changes_what_depends_on_it_alone() -> None:
     assert changed("attack.alpha=0.25") == {"verdict"}
     assert changed("attack.available.membership.alpha=0.25") == {"verdict"}
     assert changed("evaluation.permutations=50") == {"verdict", "blind"}
+    assert changed("evaluation.adjust=false") == set()  # members are drawn at random
+    assert changed("evaluation.adjust=true") == {"verdict"}
     assert changed("difficulty.ridge=7") == {"verdict", "difficulty"}
     assert "victim" not in changed("data.n_nonmembers=4")
     assert "victim" in changed("data.n_members=5")
@@ -100,6 +102,20 @@ def test_a_setting_changes_what_depends_on_it_alone() -> None:
     grid = changed("difficulty.grid.ridge=[3]", "difficulty.grid.alpha=[2]")
     assert "blind" not in grid
     assert "features" not in grid
+
+
+def test_attacks_are_adjusted_where_members_were_not_drawn_at_random(tmp_path: Path) -> None:
+    def adjusts(*overrides: str) -> bool:
+        return wants_adjustment(composed(*SMALL, *overrides))
+
+    assert not adjusts()
+    assert adjusts("evaluation.adjust=true")
+    folders = "data.source=folder", f"data.root={tmp_path}", "data.protocol=official"
+    assert adjusts(*folders)
+    assert not adjusts(*folders, "evaluation.adjust=false")
+    adjusted = {path for path in keys("evaluation.adjust=true") if "adjustment" in path}
+    assert adjusted
+    assert not any("blind" in path for path in adjusted)  # permutations do not repeat it
 
 
 def test_numbers_count_by_value_not_by_how_they_are_typed() -> None:
