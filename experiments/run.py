@@ -268,9 +268,12 @@ def rebuilt(text: str, tables: Mapping[str, str]) -> str:
 def rebuild(study: Path, *, check: bool) -> list[str]:
     """Write tables and figures from the CSV files, or name what is not as they say."""
     module, readme = load(study), study / "README.md"
+    runs = getattr(module, "RUNS", {})
+    if not any((study / f"{name}.csv").is_file() for name in runs):
+        runs = {}  # none was run yet, and the tables say nothing of them
     wrong = [
         f"{study.name}/{name}.csv"
-        for name, line in getattr(module, "RUNS", {}).items()
+        for name, line in runs.items()
         if {row["overrides"] for row in read(study / f"{name}.csv")}
         != {" ".join(overrides) for overrides in expanded(line)}
     ]

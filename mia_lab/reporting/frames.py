@@ -221,15 +221,7 @@ def _adjustment_rows(result: AuditResult) -> list[Row]:
     found = result.adjustment
     if found is None:
         return []
-    shared = {
-        "pairs": found.pairs,
-        "members_outside": found.outside,
-        "effective_size": found.effective_size,
-        **{
-            f"matched_blind_{key}": None if found.blind is None else getattr(found.blind, key)
-            for key in ("best", "max", "p_value")
-        },
-    }
+    shared = {**_matched_columns(found), "members_outside": found.outside}
     return [
         {
             "attack": e.name,
@@ -345,6 +337,7 @@ def attack_rows(metrics: AuditMetrics) -> list[dict[str, Any]]:
     """
     shared = {
         **_split_columns(metrics),
+        **_matched_columns(metrics.adjustment),
         **_utility_columns(metrics),
         **{f"seconds_{part}": seconds for part, seconds in metrics.timing_s.items()},
     }
@@ -373,6 +366,17 @@ def _adjusted_columns(found: Adjustment | None, attack: str) -> dict[str, float 
     return {
         **estimate_columns("adjusted_auc", of.adjusted),
         **estimate_columns("matched_auc", of.matched),
+    }
+
+
+def _matched_columns(found: Adjustment | None) -> dict[str, Any]:
+    blind = None if found is None else found.blind
+    return {
+        "pairs": None if found is None else found.pairs,
+        "effective_size": None if found is None else found.effective_size,
+        "matched_blind_best": None if blind is None else blind.best,
+        "matched_blind_max": None if blind is None else blind.max,
+        "matched_blind_p_value": None if blind is None else blind.p_value,
     }
 
 
@@ -461,7 +465,9 @@ def _run_row(run: FinishedRun, attack: str) -> Row:
         "attack": attack,
         **metric_columns(metrics.attacks[attack].metrics, compared=True),
         **estimate_columns("excess", paired(metrics.excess, attack)),
+        **_adjusted_columns(metrics.adjustment, attack),
         **_split_columns(metrics),
+        **_matched_columns(metrics.adjustment),
         **{key: metrics.record.get(key) for key in ("victim", "data", "seed")},
         "folder": run.folder,
         "command": metrics.command,
