@@ -61,6 +61,22 @@ def test_coverage_is_what_the_intervals_promise(run: ModuleType) -> None:
             assert 0.93 <= float(row["coverage"]) <= 0.99, row
 
 
+def test_adjusted_intervals_hold_the_truth_where_the_baselines_see_the_difference(
+    run: ModuleType,
+) -> None:
+    found = run.read(EXPERIMENTS / "intervals/adjusted.csv")
+    assert len(found) == 7 * 3
+    for row in found:
+        coverage, alarms = float(row["coverage"]), float(row["alarms"])
+        if row["interval"] == "unadjusted":
+            assert (coverage < 0.93) == (row["slope"] != "0.0"), row
+        elif row["cell"].startswith("c"):
+            assert coverage < 0.2, row  # what the baselines do not see is not adjusted for
+        else:
+            assert coverage >= 0.93, row
+        assert alarms <= stats.binom.ppf(0.99, 500, 0.05) / 500, row
+
+
 def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -> None:
     real = run.read(EXPERIMENTS / "blind/real.csv")
     assert len(real) == 6
@@ -93,6 +109,47 @@ def test_a_study_is_rebuilt_and_checked(run: ModuleType, tmp_path: Path) -> None
         assert (folder / name).read_bytes() == (EXPERIMENTS / "table1" / name).read_bytes()
     file.unlink()
     assert run.rebuild(folder, check=True) == ["table1/maps_pix2pix.csv"]
+
+
+def test_a_study_that_was_not_run_yet_says_so(run: ModuleType, tmp_path: Path) -> None:
+    """Protocol: with all its rows, here made from those of table1, or with none."""
+    folder = tmp_path / "protocol"
+    shutil.copytree(EXPERIMENTS / "protocol", folder)
+    study = run.load(folder)
+    for name in study.RUNS:
+        (folder / f"{name}.csv").unlink(missing_ok=True)
+    run.rebuild(folder, check=False)
+    assert "Not measured yet." in (folder / "README.md").read_text()
+    assert run.rebuild(folder, check=True) == []
+    for name in study.RUNS:
+        rows = run.read(EXPERIMENTS / "table1" / f"{name}.csv")
+        run.write(folder / f"{name}.csv", [row | made_up(row) for row in rows])
+    assert run.rebuild(folder, check=False) == ["protocol/README.md"]
+    assert run.rebuild(folder, check=True) == []
+    lines = (folder / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("| Maps, 1 | L_mem |")]
+    assert " | 0.700 [0.600, 0.800] | 0.690 [0.600, 0.800] | 41 (33) | 0.580, p = 0.25 | " in line
+    (line,) = [line for line in lines if line.startswith("| Facades, 2 | L_rec |")]
+    assert line.count("not adjustable") == 2
+    (folder / "maps_pix2pix.csv").unlink()
+    assert run.rebuild(folder, check=True) == ["protocol/maps_pix2pix.csv"]
+
+
+def made_up(row: dict[str, str]) -> dict[str, str]:
+    """Columns of an adjustment: of Facades there is none."""
+    adjusts = "official" in row["overrides"]
+    has = adjusts and row["data"] != "facades"
+    numbers = {"pairs": "41", "effective_size": "33.2"} if adjusts else {}
+    matched = {"max": "0.58", "p_value": "0.25"}
+    ends = {"_ci95_low": "0.6", "_ci95_high": "0.8"}
+    areas = {"adjusted_auc": "0.7", "matched_auc": "0.69"}
+    columns = {f"matched_blind_{key}": value for key, value in matched.items()}
+    columns |= {f"{name}{end}": value for name in areas for end, value in ends.items()} | areas
+    return (
+        {"pairs": "", "effective_size": ""}
+        | numbers
+        | (columns if has else dict.fromkeys(columns, ""))
+    )
 
 
 def test_the_default_difficulty_is_the_one_that_was_studied(run: ModuleType) -> None:
