@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mia_lab.evaluation.metrics import estimate_columns, metric_columns
+from mia_lab.evaluation.metrics import FPRS, estimate_columns, metric_columns, metric_names
 from mia_lab.evaluation.results import AuditResult
 
 BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
@@ -38,7 +38,12 @@ def summary(result: AuditResult) -> dict[str, float]:
 
 
 def summary_names(
-    attacks: Sequence[str], *, bounded: bool, files: bool, useful: bool = False
+    attacks: Sequence[str],
+    *,
+    bounded: bool,
+    files: bool,
+    useful: bool = False,
+    fprs: Sequence[float] = FPRS,
 ) -> list[str]:
     """The names that :func:`summary` may return for an audit.
 
@@ -47,8 +52,9 @@ def summary_names(
         bounded: whether the privacy loss is bounded from below.
         files: whether the images come from files.
         useful: whether the quality of the victim's outputs is measured.
+        fprs: false positive rates at which the true positive rate is measured.
     """
-    measured = [*metric_columns({}), *(["epsilon"] if bounded else [])]
+    measured = [*metric_names(fprs), *(["epsilon"] if bounded else [])]
     measured += estimate_columns("excess", None)
     others = [a for a in attacks if "reconstruction" in attacks and a != "reconstruction"]
     return [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mia_lab.evaluation import FPRS, gate, metrics
+from mia_lab.evaluation import gate, metrics
 from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
-from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
+from mia_lab.evaluation.decision import auxiliaries_needed
 from mia_lab.evaluation.metrics_file import grid_rows
 from mia_lab.evaluation.results import (
     AuditReport,
@@ -21,6 +22,7 @@ from mia_lab.evaluation.results import (
     Estimate,
     Evaluation,
     OperatingPoint,
+    TruePositiveRate,
 )
 from mia_lab.reporting import numbers
 from mia_lab.reporting.audit import words
@@ -51,11 +53,13 @@ class MetricCell:
         heading: of its column.
         value: sort key; None if it was not measured.
         text: what is shown.
+        counts: images behind it; "" where they are not told.
     """
 
     heading: str
     value: float | None
     text: str
+    counts: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "facts": facts(audit),
         "interval": numbers.interval,
         "bracket": bracket,
-        "headings": metric_headings,
+        "headings": partial(metric_headings, result.evaluations[0]),
         "cells": metric_cells,
         "rate_interval": numbers.rate_interval,
         "knowledge": words.knowledge_by_attack(result),
@@ -154,9 +158,9 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         ],
         "decisions": decision_rows(result),
         "weights": weights(result),
-        "priors": PRIORS,
+        "priors": priors(result),
         "n_auxiliary": n_auxiliary(audit),
-        "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
+        "needs": {f: auxiliaries_needed(float(f)) for f in result.evaluations[0].tpr_at_fpr},
         "epsilons": epsilons(result),
         "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
         "identical": words.identical_sentence(audit.split),
@@ -211,9 +215,9 @@ def _sizes(counts: Counts) -> Fact:
     return Fact(f"{members} + {nonmembers}", f"images: members and non-members{in_groups}")
 
 
-def metric_headings(but: str = "") -> list[str]:
+def metric_headings(evaluation: Evaluation, but: str = "") -> list[str]:
     """Headings of all metrics' columns, but those of one metric."""
-    return [h for metric in _on_page(but) for h in metric.headings.values()]
+    return [h for metric in _on_page(but) for h in metric.headings(evaluation.tpr_at_fpr)]
 
 
 def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
@@ -221,11 +225,22 @@ def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
     cells = []
     for metric in _on_page(but):
         parts = metric.parts(evaluation.metrics.get(metric.name))
-        for heading, found in zip(metric.headings.values(), parts.values(), strict=True):
+        headings = metric.headings(evaluation.tpr_at_fpr)
+        for heading, found in zip(headings, parts.values(), strict=True):
             value = found.value if isinstance(found, Estimate) else found
             text = _metric_text(metric, found, evaluation.n_nonmembers)
-            cells.append(MetricCell(heading, value, text))
+            cells.append(MetricCell(heading, value, text, _counts(found, evaluation)))
     return cells
+
+
+def _counts(found: float | Estimate | None, evaluation: Evaluation) -> str:
+    """Images behind a true positive rate: ``41 of 100, with 1 of 120 false``."""
+    if not isinstance(found, TruePositiveRate):
+        return ""
+    return (
+        f"{found.true_positives} of {evaluation.n_members}, at {100 * found.realised_fpr:.2g} % "
+        f"FPR ({found.false_positives} of {evaluation.n_nonmembers})"
+    )
 
 
 def _on_page(but: str) -> list[metrics.Metric]:
@@ -256,6 +271,12 @@ def decision_rows(result: AuditResult) -> list[DecisionRow]:
         for name, quality in result.decisions.items()
         for fpr, point in quality.fixed_threshold.items()
     ]
+
+
+def priors(result: AuditResult) -> list[str]:
+    """The shares of members for which precisions were computed."""
+    points = (p for q in result.decisions.values() for p in q.fixed_threshold.values() if p)
+    return list(dict.fromkeys(prior for point in points for prior in point.precision_at_prior))
 
 
 def n_auxiliary(audit: AuditReport) -> int:

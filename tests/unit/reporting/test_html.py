@@ -19,6 +19,7 @@ from mia_lab.evaluation.results import (
     AuditReport,
     AuditResult,
     EpsilonBound,
+    Evaluation,
     Gate,
     Outcome,
     Verdict,
@@ -126,6 +127,13 @@ def test_the_gate_is_reported(audit: AuditReport, failed: bool) -> None:
     assert "Gate " not in Page(render(audit, ())).text
 
 
+def counts(e: Evaluation) -> str:
+    """Of the images behind the true positive rate at 10 %."""
+    found = e.tpr_at_fpr["0.1"]
+    hits, mistakes = found.true_positives, found.false_positives
+    return f"{hits} of 40, at {100 * mistakes / 40:.2g} % FPR ({mistakes} of 40)"
+
+
 def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) -> None:
     rows = page.table("Attack")
     excess = {c.first: c for c in result.excess}
@@ -139,7 +147,8 @@ def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) ->
             interval(e.auc, e.auc_ci95),
             cell(e.p_value),
             "not resolvable with 40 non-members",
-            rate_interval(e.tpr_at_fpr["0.1"], 40),
+            f"{rate_interval(e.tpr_at_fpr['0.1'], 40)} {counts(e)}",
+            rate_interval(e.metrics["tpr_at_zero_fp"], 40),
             f"[{low:.3f}, {high:.3f}]",
             interval(gain.difference, gain.ci95, "+"),
         ]
@@ -229,7 +238,9 @@ def test_blind_baselines_and_duplicates(
         assert row[2:] == [
             cell(blind.adjusted_p[e.name]),
             interval(e.auc, e.auc_ci95),
-            *(rate_interval(tpr, e.n_nonmembers) for tpr in e.tpr_at_fpr.values()),
+            "not resolvable with 40 non-members",
+            f"{rate_interval(e.tpr_at_fpr['0.1'], 40)} {counts(e)}",
+            rate_interval(e.metrics["tpr_at_zero_fp"], 40),
         ]
     assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
     assert f"upper bound of their AUCs is {blind.upper95:.3f}" in page.text
