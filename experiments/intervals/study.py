@@ -8,11 +8,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import shared
-from intervals import coverage
+from intervals import coverage, rates
 
 FILE = Path(__file__).with_name("coverage.csv")
+RATES = FILE.with_name("rates.csv")
 
-MEASURED = {"coverage": coverage.measurements}
+MEASURED = {"coverage": coverage.measurements, "rates": rates.measurements}
 
 
 def tables() -> dict[str, str]:
@@ -23,6 +24,9 @@ def tables() -> dict[str, str]:
         "independent": _table(alone, lambda row: f"{row['n']} + {row['n']}, AUC {row['auc']}"),
         "clustered": _table(together, lambda row: f"{row['clusters']}, rho {row['rho']}"),
         "origin": shared.origin(found),
+        "rates": _table(
+            shared.rows(RATES), lambda row: f"{row['n']} + {row['n']}, AUC {row['auc']}"
+        ),
     }
 
 

@@ -178,10 +178,6 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("evaluation.fprs=[0]", r"evaluation.fprs=\[0\]: 0 must be above 0"),
         ("evaluation.fprs=[0.1,0.10]", r"evaluation.fprs=\[0.1, 0.1\]: names a rate twice"),
         ("evaluation.priors=[0.5,1]", r"evaluation.priors=\[0.5, 1\]: 1 must be below 1"),
-        (
-            "fail_if='tpr_at_fpr_0.05/membership > 0.1'",
-            "this audit has no tpr_at_fpr_0.05/membership; there are ",
-        ),
         ("evaluation.guesses=50", "evaluation.guesses=50: .* set data.assignment=bernoulli"),
         (
             "evaluation.guesses=1 data.assignment=bernoulli",

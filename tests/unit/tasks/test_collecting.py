@@ -235,7 +235,7 @@ def test_a_half_finished_sweep(sweep: Path) -> None:
     add(sweep, 13, state=State.RUNNING)
     add(sweep, 14, state=State.PLANNED)
     (add(sweep, 15) / "metrics.json").write_text("{")
-    (add(sweep, 16) / "metrics.json").write_text('{"schema": "mia_lab metrics 2"}')
+    (add(sweep, 16) / "metrics.json").write_text('{"schema": "mia_lab metrics 3"}')
     add(sweep, 17, found={"schema": "mia_lab comparison 1"})
     (add(sweep, 18) / "metrics.json").unlink()
     (add(sweep, 20) / "point.json").write_text("nothing")
