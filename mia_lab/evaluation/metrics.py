@@ -180,13 +180,14 @@ METRICS: tuple[Metric, ...] = (
         stream="rates",
         heading="TPR at {} FPR",
         shown_as="percentage",
+        tables=("terminal",),
     ),
     Metric(
         "tpr_at_zero_fp",
         tpr_at_zero_fp,
         heading="TPR above all non-members",
         shown_as="percentage",
-        tables=("page",),
+        tables=(),
     ),
 )
 """All metrics, in the order of the tables."""

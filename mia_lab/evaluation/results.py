@@ -148,6 +148,11 @@ class Evaluation:
         """True positive rate at each requested false positive rate (keys as in "0.01")."""
         return cast(Mapping[str, TruePositiveRate | None], self.metrics["tpr_at_fpr"])
 
+    @property
+    def tpr_at_zero_fp(self) -> Estimate:
+        """Share of the members that score above every non-member, given the largest non-member."""
+        return cast(Estimate, self.metrics["tpr_at_zero_fp"])
+
 
 @dataclass(frozen=True)
 class Comparison:

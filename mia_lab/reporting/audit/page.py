@@ -22,7 +22,6 @@ from mia_lab.evaluation.results import (
     Estimate,
     Evaluation,
     OperatingPoint,
-    TruePositiveRate,
 )
 from mia_lab.reporting import numbers
 from mia_lab.reporting.audit import words
@@ -53,13 +52,33 @@ class MetricCell:
         heading: of its column.
         value: sort key; None if it was not measured.
         text: what is shown.
-        counts: images behind it; "" where they are not told.
     """
 
     heading: str
     value: float | None
     text: str
-    counts: str = ""
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """One attack or blind baseline at one false positive rate.
+
+    Attributes:
+        name: the attack's.
+        is_blind: whether it never sees the victim.
+        asked: the requested rate, such as "1 %".
+        realised: the realised rate with the numbers of images behind it; "" where the non-members
+            are too few.
+        found: the true positive rate with its interval, or why there is none.
+        members: how many members are found, of how many.
+    """
+
+    name: str
+    is_blind: bool
+    asked: str
+    realised: str
+    found: str
+    members: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +164,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "headings": partial(metric_headings, result.evaluations[0]),
         "cells": metric_cells,
         "rate_interval": numbers.rate_interval,
+        "rates": rate_rows(result),
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
         "utility": words.utility_sentence(result.utility) if result.utility else "",
@@ -229,18 +249,39 @@ def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
         for heading, found in zip(headings, parts.values(), strict=True):
             value = found.value if isinstance(found, Estimate) else found
             text = _metric_text(metric, found, evaluation.n_nonmembers)
-            cells.append(MetricCell(heading, value, text, _counts(found, evaluation)))
+            cells.append(MetricCell(heading, value, text))
     return cells
 
 
-def _counts(found: float | Estimate | None, evaluation: Evaluation) -> str:
-    """Images behind a true positive rate: ``41 of 100, with 1 of 120 false``."""
-    if not isinstance(found, TruePositiveRate):
-        return ""
-    return (
-        f"{found.true_positives} of {evaluation.n_members}, at {100 * found.realised_fpr:.2g} % "
-        f"FPR ({found.false_positives} of {evaluation.n_nonmembers})"
-    )
+def rate_rows(result: AuditResult) -> list[RateRow]:
+    """Rows of all attacks and blind baselines, each at all requested rates and at none."""
+    return [
+        row
+        for is_blind, evaluations in (
+            (False, result.evaluations),
+            (True, result.blind.baselines),
+        )
+        for e in evaluations
+        for row in _rate_rows(e, is_blind)
+    ]
+
+
+def _rate_rows(e: Evaluation, is_blind: bool) -> list[RateRow]:
+    rows = []
+    for fpr, rate in e.tpr_at_fpr.items():
+        realised = members = ""
+        if rate is not None:
+            realised = (
+                f"{100 * rate.realised_fpr:.3g} % ({rate.false_positives} of {e.n_nonmembers})"
+            )
+            members = f"{rate.true_positives} of {e.n_members}"
+        found = numbers.rate_interval(rate, e.n_nonmembers)
+        rows.append(RateRow(e.name, is_blind, numbers.percent(fpr), realised, found, members))
+    above = e.tpr_at_zero_fp
+    found, members = numbers.rate_interval(above, 0), f"{round(above.value * e.n_members)}"
+    none = f"none (0 of {e.n_nonmembers})"
+    members = f"{members} of {e.n_members}"
+    return [*rows, RateRow(e.name, is_blind, "above all non-members", none, found, members)]
 
 
 def _on_page(but: str) -> list[metrics.Metric]:
