@@ -73,9 +73,7 @@ def make_audit(
         decisions={
             t.attack: DecisionQuality(
                 {
-                    f: operating_point(
-                        t.score, is_member, t.score[~is_member][:20] - 0.001, float(f)
-                    )
+                    str(f): operating_point(t.score, is_member, t.score[~is_member][:20] - 0.001, f)
                     for f in FPRS
                 },
                 hindsight(t.score, is_member),

@@ -14,13 +14,18 @@ STAGES = {"split": 0.5, "victim": 61.25, "evaluation": 1.0}
 
 
 def evaluation(area: float, rate: float | None = 0.25) -> dict[str, Any]:
-    found = None if rate is None else {"value": rate, "ci95": [rate / 2, 2 * rate]}
+    found = None
+    if rate is not None:
+        found = {"value": rate, "ci95": [rate / 2, 2 * rate]}
+        found |= {"realised_fpr": 0.1, "true_positives": 10, "false_positives": 4}
     return {
         "auc": area,
         "auc_ci95": [area - 0.1, area + 0.05],
         "auc_bootstrap_ci95": [area - 0.09, area + 0.06],
         "p_value": 0.01,
         "tpr_at_fpr": {"0.01": None, "0.1": found},
+        "tpr_at_zero_fp": 0.1,
+        "tpr_at_zero_fp_ci95": [0.05, 0.2],
     }
 
 
@@ -48,7 +53,7 @@ def compared(first: str, second: str, difference: float) -> dict[str, Any]:
 def metrics(area: float, verdict: str = "sound", **changes: Any) -> dict[str, Any]:
     """An audit's ``metrics.json``; the gain is 0.05."""
     return {
-        "schema": "mia_lab metrics 2",
+        "schema": "mia_lab metrics 3",
         "name": "facades",
         "n_members": 40,
         "n_nonmembers": 30,

@@ -8,14 +8,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import shared
-from intervals import adjusted, coverage, propensity
+from intervals import adjusted, coverage, propensity, rates
 
 FILE = Path(__file__).with_name("coverage.csv")
+RATES = FILE.with_name("rates.csv")
 
 ADJUSTED, PROPENSITY = (FILE.with_name(f"{name}.csv") for name in ("adjusted", "propensity"))
 
 MEASURED = {
     "coverage": coverage.measurements,
+    "rates": rates.measurements,
     "adjusted": adjusted.measurements,
     "propensity": propensity.measurements,
 }
@@ -32,6 +34,9 @@ def tables() -> dict[str, str]:
         "adjusted": _adjusted(shared.rows(ADJUSTED)),
         "adjusted-origin": shared.origin(shared.rows(ADJUSTED)),
         "propensity": _propensity(shared.rows(PROPENSITY)),
+        "rates": _table(
+            shared.rows(RATES), lambda row: f"{row['n']} + {row['n']}, AUC {row['auc']}"
+        ),
     }
 
 

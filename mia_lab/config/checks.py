@@ -49,6 +49,7 @@ def check(config: Config) -> None:
 
 def _check_audit(config: Config) -> None:
     _check_names(config)
+    _check_rates(config)
     _check_assignment(config)
     _check_reference_count(config)
     _check_dataset(config)
@@ -360,6 +361,13 @@ def _check_names(config: Config) -> None:
         raise UserError(f"attack.names={attack.names}: names an attack twice")
 
 
+def _check_rates(config: Config) -> None:
+    for name in ("fprs", "priors"):
+        rates = getattr(config.evaluation, name)
+        if len(set(rates)) < len(rates):
+            raise UserError(f"evaluation.{name}={rates}: names a rate twice")
+
+
 def _check_difficulty(config: Config) -> Component:
     build.backbone(config)
     build.grid_backbones(config)
@@ -398,5 +406,6 @@ def _check_fail_if(config: Config, condition: str) -> None:
         files=config.data.source != "procedural",
         useful=build.defense(config) is not None if utility is None else utility,
         adjusted=config.data.protocol is not Protocol.resplit if adjust is None else adjust,
+        fprs=config.evaluation.fprs,
     )
     gate.check(condition, names)

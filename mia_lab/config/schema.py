@@ -187,6 +187,8 @@ class Evaluation(Section):
     """How an audit is evaluated."""
 
     permutations: Annotated[int, Ge(20)]  # with fewer, no p-value could be below 0.05
+    fprs: Annotated[list[OpenUnitInterval], MinLen(1)]
+    priors: Annotated[list[OpenUnitInterval], MinLen(1)]
     guesses: Annotated[int, Ge(2)] | None
     delta: BelowOne
     utility: bool | None

@@ -16,6 +16,7 @@ from scipy.special import expit, logit, ndtri
 
 from mia_lab.evaluation.clusters import cluster_codes, permuted
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
+from mia_lab.evaluation.metrics import FPRS
 from mia_lab.evaluation.results import Blind, Comparison, Estimate, Evaluation, Verdict
 from mia_lab.evaluation.ridge import Folds, areas, cross_fitted, fold_numbers, ranked_within
 from mia_lab.evaluation.roc import auc, split_classes
@@ -156,6 +157,7 @@ def judge_fits(
     is_member: NDArray[np.bool_],
     seed: int,
     groups: Strings | None = None,
+    fprs: tuple[float, ...] = FPRS,
 ) -> Blind:
     """Evaluate fitted baselines: the fast part of :func:`judge_split`.
 
@@ -163,6 +165,7 @@ def judge_fits(
         fits: from :func:`fit_baselines`, on the same images in the order of ``ids``, with the same
             seed and groups.
         difficulty, ids, is_member, seed, groups: see :func:`judge_split`.
+        fprs: false positive rates at which the true positive rate is measured.
 
     Raises:
         ValueError: a difficulty is not finite, or one class is missing.
@@ -186,7 +189,7 @@ def judge_fits(
     upper = _upper_bound(scores, is_member, groups, refit)
     return Blind(
         baselines=tuple(
-            _baseline(evaluate(n, s, is_member, seed, groups), adjusted[n], refit[n])
+            _baseline(evaluate(n, s, is_member, seed, groups, fprs), adjusted[n], refit[n])
             for n, s in scores.items()
         ),
         scores=tuple(ScoreTable(n, VICTIM, np.asarray(ids), s) for n, s in scores.items()),

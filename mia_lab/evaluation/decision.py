@@ -7,6 +7,7 @@ only if both come from the same distribution.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,8 @@ def ranks(scores: Floats) -> NDArray[np.int64]:
     return rank
 
 
-PRIORS = ("0.01", "0.1")
-"""Assumed shares of members among the images that an attacker queries."""
+PRIORS = (0.01, 0.1)
+"""Default shares of members that are assumed among the images that an attacker queries."""
 
 
 def proportion_interval(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -161,6 +162,7 @@ def operating_point(
     auxiliary: Floats,
     fpr: float,
     groups: Strings | None = None,
+    priors: Sequence[float] = PRIORS,
 ) -> OperatingPoint | None:
     """True and false positive rate and precision at the threshold of :func:`decide`.
 
@@ -173,6 +175,7 @@ def operating_point(
         auxiliary: (m,) scores of known non-members that are not candidates.
         fpr: requested false positive rate, in (0, 1).
         groups: (N,) clusters; "" for an image without a cluster.
+        priors: assumed shares of members, in (0, 1), for which the precision is computed.
 
     Returns:
         None if there are too few auxiliaries for this rate.
@@ -191,13 +194,13 @@ def operating_point(
     tpr, rate = (proportion(*side) for side in sides)
     (t_low, t_high), (f_low, f_high) = (proportion(*side, level=0.975).ci95 for side in sides)
     found = {
-        prior: Estimate(
-            precision(tpr.value, rate.value, float(prior)),
-            (precision(t_low, f_high, float(prior)), precision(t_high, f_low, float(prior))),
+        str(prior): Estimate(
+            precision(tpr.value, rate.value, prior),
+            (precision(t_low, f_high, prior), precision(t_high, f_low, prior)),
         )
         if called.any()
         else None
-        for prior in PRIORS
+        for prior in priors
     }
     return OperatingPoint(threshold, len(auxiliary), tpr, rate, found)
 

@@ -26,6 +26,7 @@ def evaluate(
     is_member: NDArray[np.bool_],
     seed: int = 0,
     groups: Strings | None = None,
+    fprs: tuple[float, ...] = metrics.FPRS,
 ) -> Evaluation:
     """How well one score tells members from non-members.
 
@@ -35,6 +36,7 @@ def evaluate(
         is_member: bool (N,), in the order of ``scores``.
         seed: of the bootstrap and of the permutations.
         groups: (N,) clusters of images that are not independent; "" for one that stands alone.
+        fprs: false positive rates at which the true positive rate is measured.
 
     Raises:
         ValueError: a score is not finite, or one class is missing; the message names the score.
@@ -43,24 +45,23 @@ def evaluate(
         members, nonmembers = split_classes(scores, is_member)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    fprs = _band_fprs(len(nonmembers))
-    draws = tpr_draws(scores, is_member, fprs, generator(seed, "band", name), groups)
+    points = _band_fprs(len(nonmembers))
+    draws = tpr_draws(scores, is_member, points, generator(seed, "band", name), groups)
     low, high = tpr_interval(draws)
+    scored = metrics.Scored(scores, is_member, groups, fprs)
     return Evaluation(
         name=name,
         n_members=len(members),
         n_nonmembers=len(nonmembers),
         metrics={
-            metric.name: metric.measure(
-                scores, is_member, groups, generator(seed, metric.stream or metric.name, name)
-            )
+            metric.name: metric.measure(scored, generator(seed, metric.stream or metric.name, name))
             for metric in metrics.METRICS
         },
         auc_bootstrap_ci95=auc_bootstrap_interval(
             scores, is_member, generator(seed, "bootstrap", name), groups
         ),
         roc=roc_curve(scores, is_member),
-        band=Band(fprs, low, high),
+        band=Band(points, low, high),
     )
 
 

@@ -49,12 +49,13 @@ from mia_lab.evaluation.results import (
     Overfitting,
     Share,
     Slice,
+    TruePositiveRate,
     Utility,
     Verdict,
 )
 from mia_lab.types import PrivacyClaim
 
-SCHEMA: Final = "mia_lab metrics 2"
+SCHEMA: Final = "mia_lab metrics 3"
 """Changes with every change of the content that a reader would notice."""
 
 CONFIGURED_NOTE = "configured"
@@ -68,7 +69,8 @@ class FlatMetrics:
     """Stores the field ``metrics`` of a dataclass as keys of the dataclass itself.
 
     A number becomes ``"<name>": value``, an estimate ``"<name>": value`` and ``"<name>_ci95": [low,
-    high]``, estimates by key ``"<name>": {"<key>": {"value": value, "ci95": [low, high]}}``.
+    high]``, rates by false positive rate ``"<name>": {"<rate>": {"value": value, "ci95": [low,
+    high], ...}}``.
     """
 
     def __get_pydantic_core_schema__(
@@ -114,8 +116,11 @@ def _check_forms(measured: Mapping[str, Any]) -> None:
         if metric.name not in measured:  # written before there was this metric
             continue
         found = measured[metric.name]
-        if metric.keys:
-            is_right = isinstance(found, Mapping) and found.keys() == {*metric.keys}
+        if metric.by_fpr:
+            is_right = isinstance(found, Mapping) and all(
+                rate is None or (isinstance(rate, Mapping) and "realised_fpr" in rate)
+                for rate in found.values()
+            )
         elif metric.has_interval:
             is_right = found is None or (isinstance(found, Mapping) and "ci95" in found)
         else:
@@ -152,9 +157,9 @@ class AttackMetrics:
         return cast(Estimate, self.metrics["auc"])
 
     @property
-    def tpr_at_fpr(self) -> Mapping[str, Estimate | None]:
+    def tpr_at_fpr(self) -> Mapping[str, TruePositiveRate | None]:
         """True positive rate at each false positive rate."""
-        return cast(Mapping[str, Estimate | None], self.metrics["tpr_at_fpr"])
+        return cast(Mapping[str, TruePositiveRate | None], self.metrics["tpr_at_fpr"])
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,7 @@ class AuditMetrics:
         command: what reproduces the run.
     """
 
-    schema: Literal["mia_lab metrics 2"]
+    schema: Literal["mia_lab metrics 3"]
     name: str
     n_members: Annotated[int, Ge(1)]
     n_nonmembers: Annotated[int, Ge(1)]
@@ -433,8 +438,8 @@ def json_schema() -> dict[str, Any]:
 def _properties(metric: metrics.Metric) -> dict[str, Any]:
     """The keys of a metric in the JSON schema."""
     described = {"description": _paragraph(metric.measure)}
-    if metric.keys:
-        estimate = {"anyOf": [{"$ref": "#/$defs/Estimate"}, {"type": "null"}]}
+    if metric.by_fpr:
+        estimate = {"anyOf": [{"$ref": "#/$defs/TruePositiveRate"}, {"type": "null"}]}
         return {metric.name: {"type": "object", "additionalProperties": estimate} | described}
     if not metric.has_interval:
         return {metric.name: TypeAdapter(metric.kind).json_schema() | described}

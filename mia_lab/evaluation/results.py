@@ -47,6 +47,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class TruePositiveRate(Estimate):
+    """The true positive rate at a requested false positive rate, with the counts behind it.
+
+    Attributes:
+        realised_fpr: share of the non-members that are called members, at most the requested rate.
+        true_positives, false_positives: numbers of members and of non-members that are called
+            members.
+    """
+
+    realised_fpr: Share
+    true_positives: Count
+    false_positives: Count
+
+
+@dataclass(frozen=True)
 class Roc:
     """An exact ROC curve, from (0, 0) to (1, 1), one point per distinct score.
 
@@ -74,9 +89,9 @@ class Band:
     high: Floats
 
 
-Measured = float | Estimate | Mapping[str, Estimate | None] | None
-"""What a metric returns: a number, an estimate, or one estimate per key (as for the true positive
-rate at each false positive rate); None where the images do not suffice."""
+Measured = float | Estimate | Mapping[str, TruePositiveRate | None] | None
+"""What a metric returns: a number, an estimate, or the true positive rate at each requested false
+positive rate; None where the images do not suffice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +144,14 @@ class Evaluation:
         return cast(float, self.metrics["p_value"])
 
     @property
-    def tpr_at_fpr(self) -> Mapping[str, Estimate | None]:
-        """True positive rate at each false positive rate (keys as in "0.01")."""
-        return cast(Mapping[str, Estimate | None], self.metrics["tpr_at_fpr"])
+    def tpr_at_fpr(self) -> Mapping[str, TruePositiveRate | None]:
+        """True positive rate at each requested false positive rate (keys as in "0.01")."""
+        return cast(Mapping[str, TruePositiveRate | None], self.metrics["tpr_at_fpr"])
+
+    @property
+    def tpr_at_zero_fp(self) -> Estimate:
+        """Share of the members that score above every non-member, given the largest non-member."""
+        return cast(Estimate, self.metrics["tpr_at_zero_fp"])
 
 
 @dataclass(frozen=True)

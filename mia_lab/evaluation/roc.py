@@ -72,17 +72,23 @@ def auc(scores: Floats, is_member: NDArray[np.bool_]) -> float:
     return float(wins / (m * n))
 
 
-def tpr_at_fpr(roc: Roc, fpr: float, n_nonmembers: int) -> float | None:
+def tpr_at_fpr(roc: Roc, fpr: float, n_nonmembers: int) -> tuple[float, float] | None:
     """Largest true positive rate whose false positive rate does not exceed ``fpr``.
 
+    Images with equal scores are called members together or not at all, so the realised false
+    positive rate may be lower than ``fpr``. Of several thresholds with the same true positive rate
+    the highest one is taken, which has the fewest false positives.
+
     Returns:
-        The rate in [0, 1]; None if a single false positive among ``n_nonmembers`` already exceeds
-        ``fpr``, because so few non-members cannot resolve such a rate.
+        The true positive rate and the realised false positive rate, in [0, 1]; None if a single
+        false positive among ``n_nonmembers`` already exceeds ``fpr``, because so few non-members
+        cannot resolve such a rate.
     """
     # In the curve, too, k / n is the double nearest to the fraction, so no tolerance is needed.
     if 1 / n_nonmembers > fpr:
         return None
-    return float(roc.tpr[roc.fpr <= fpr].max())
+    best = int(np.argmax(roc.tpr[roc.fpr <= fpr]))
+    return float(roc.tpr[best]), float(roc.fpr[best])
 
 
 def equal_parts(values: Floats, k: int) -> list[NDArray[np.int64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mia_lab.evaluation.metrics import estimate_columns, metric_columns
+from mia_lab.evaluation.metrics import FPRS, estimate_columns, metric_columns, metric_names
 from mia_lab.evaluation.results import AuditResult
 
 BASELINES = ("difficulty", "features", "statistics", "jpeg", "file")
@@ -48,6 +48,7 @@ def summary_names(
     files: bool,
     useful: bool = False,
     adjusted: bool = False,
+    fprs: Sequence[float] = FPRS,
 ) -> list[str]:
     """The names that :func:`summary` may return for an audit.
 
@@ -57,8 +58,9 @@ def summary_names(
         files: whether the images come from files.
         useful: whether the quality of the victim's outputs is measured.
         adjusted: whether the attacks are adjusted for what the blind baselines see.
+        fprs: false positive rates at which the true positive rate is measured.
     """
-    measured = [*metric_columns({}), *(["epsilon"] if bounded else [])]
+    measured = [*metric_names(fprs), *(["epsilon"] if bounded else [])]
     measured += estimate_columns("excess", None)
     for name in ("adjusted_auc", "matched_auc") if adjusted else ():
         measured += estimate_columns(name, None)

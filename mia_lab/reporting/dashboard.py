@@ -52,7 +52,7 @@ def workspace(entity: str, project: str) -> ws.Workspace:
         entity: user or team that owns the project.
         project: its name.
     """
-    columns = [*VERDICT, "blind/verdict", "tpr_at_fpr_0.01/membership"]
+    columns = [*VERDICT, "blind/verdict", "tpr_at_zero_fp/membership"]
     return ws.Workspace(
         entity=entity,
         project=project,

@@ -173,7 +173,12 @@ class Tracker:
         tables["roc_curve"] = wandb.plot.line(curves, "fpr", "tpr", stroke="attack", title="ROC")
         timing = {f"timing/{part}": seconds for part, seconds in audit.timing_s.items()}
         self._log(tables, pictures, summary(audit.result) | timing)
-        self._run.summary.update({"blind/verdict": audit.result.blind.verdict.value})
+        directions = {
+            f"direction/{e.name}": "wrong" if e.is_reversed else "right"
+            for e in audit.result.evaluations
+            if e.is_reversed or e.is_separating
+        }
+        self._run.summary.update({"blind/verdict": audit.result.blind.verdict.value, **directions})
         self._has_result = True
 
     def log_survey(self, survey: Survey, pictures: Iterable[Picture]) -> None:

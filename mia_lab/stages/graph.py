@@ -404,6 +404,8 @@ def _verdict(
         correspondence=correspondence,
         knowledge={name: _knowledge(config, attack, name) for name in attacks},
         alphas=tuple(build.grid_alphas(config)),
+        fprs=tuple(config.evaluation.fprs),
+        priors=tuple(config.evaluation.priors),
         guesses=config.evaluation.guesses,
         delta=config.evaluation.delta,
         no_bound=_no_bound(config),

@@ -20,7 +20,7 @@ from mia_lab.evaluation.decision import hindsight, operating_point
 from mia_lab.evaluation.epsilon import one_run_bound
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
-from mia_lab.evaluation.metrics import FPRS, METRICS
+from mia_lab.evaluation.metrics import METRICS
 from mia_lab.evaluation.normality import normality
 from mia_lab.evaluation.results import (
     AnswersCurve,
@@ -55,6 +55,8 @@ class VerdictStage(Stage[AuditResult]):
         correspondence: whether the answers belong to their targets.
         knowledge: what each attacker has to have, by the attack's name.
         alphas: weights of the difficulty to evaluate; the first is that of the membership attack.
+        fprs: false positive rates at which the true positive rate is measured.
+        priors: assumed shares of members, for the precision.
         guesses: number of guesses behind the bound of epsilon; None: not fixed beforehand.
         delta: of that bound.
         no_bound: why no theorem bounds epsilon; "" where one does.
@@ -62,7 +64,7 @@ class VerdictStage(Stage[AuditResult]):
     """
 
     name = "verdict"
-    version = 4
+    version = 5
     is_quick = True
 
     scores: AttackScores
@@ -72,6 +74,8 @@ class VerdictStage(Stage[AuditResult]):
     correspondence: CorrespondenceStage
     knowledge: Mapping[str, Knowledge]
     alphas: tuple[float, ...]
+    fprs: tuple[float, ...]
+    priors: tuple[float, ...]
     guesses: int | None
     delta: float
     no_bound: str
@@ -84,6 +88,8 @@ class VerdictStage(Stage[AuditResult]):
             "metrics": [metric.name for metric in METRICS],
             "knowledge": {name: asdict(known) for name, known in self.knowledge.items()},
             "alphas": list(self.alphas),
+            "fprs": list(self.fprs),
+            "priors": list(self.priors),
             "guesses": self.guesses,
             "delta": self.delta,
             "bound": self.no_bound,
@@ -107,12 +113,14 @@ class VerdictStage(Stage[AuditResult]):
         difficulty = evidence.difficulty.column(ids)
         error = evidence.reconstructions.mean_error(ids, VICTIM)
         fits = store.result(self.blind)
-        blind = judge_fits(fits, difficulty, np.array(ids), truth, seed, groups)
+        blind = judge_fits(fits, difficulty, np.array(ids), truth, seed, groups, self.fprs)
         result = AuditResult(
             scores=scores,
             difficulty=difficulty,
             alpha=self.alphas[0],
-            evaluations=tuple(evaluate(s.attack, s.score, truth, seed, groups) for s in scores),
+            evaluations=tuple(
+                evaluate(s.attack, s.score, truth, seed, groups, self.fprs) for s in scores
+            ),
             normality=normality(unseen_log_errors(evidence, ids)) if evidence.references else None,
             claim=self._claim(split),
             utility=None if self.utility is None else store.result(self.utility),
@@ -152,8 +160,8 @@ class VerdictStage(Stage[AuditResult]):
         ids = split.candidates()
         score, auxiliary = scores.column(ids), scores.column(split.ids(Role.AUXILIARY))
         fixed = {
-            fpr: operating_point(score, truth, auxiliary, float(fpr), groups)
-            for fpr in FPRS
+            str(fpr): operating_point(score, truth, auxiliary, fpr, groups, self.priors)
+            for fpr in self.fprs
             if len(auxiliary)
         }
         return DecisionQuality(

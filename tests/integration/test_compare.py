@@ -190,7 +190,7 @@ DAMAGE = {
         "cut": lambda content: content[: len(content) // 2],
         "empty": lambda _: b"",
         "deep": lambda _: b"[" * 100_000,
-        "another mapping": lambda _: b'{"schema": "mia_lab metrics 2", "attacks": []}',
+        "another mapping": lambda _: b'{"schema": "mia_lab metrics 3", "attacks": []}',
     },
     "config.yaml": {
         "an alias bomb": lambda _: BOMB.encode(),

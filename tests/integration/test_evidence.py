@@ -42,6 +42,8 @@ def test_metrics_follow_their_schema(command: Command) -> None:
         "data.n_auxiliary=9",
         "data.assignment=bernoulli",
         "evaluation.guesses=10",
+        "evaluation.fprs=[0.01,0.2]",
+        "evaluation.priors=[0.3]",
         "difficulty.grid.ridge=[100]",
     )
     metrics = ran.metrics
@@ -51,7 +53,12 @@ def test_metrics_follow_their_schema(command: Command) -> None:
     for attack in metrics["attacks"].values():
         fixed = attack["fixed_threshold"]
         assert fixed["0.01"] is None
-        assert fixed["0.1"]["n_auxiliary"] == 9
+        assert fixed["0.2"]["n_auxiliary"] == 9
+        assert [*fixed["0.2"]["precision_at_prior"]] == ["0.3"]
+        rates = attack["tpr_at_fpr"]
+        assert rates["0.01"] is None
+        assert rates["0.2"]["false_positives"] <= 0.2 * metrics["n_nonmembers"]
+        assert 0 <= attack["tpr_at_zero_fp"] <= rates["0.2"]["value"]
         epsilon = attack["epsilon"]
         assert (epsilon["guesses"], epsilon["delta"]) == (10, 1e-5)
         assert 0 <= epsilon["value"] < 5

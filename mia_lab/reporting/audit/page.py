@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mia_lab.evaluation import FPRS, gate, metrics
+from mia_lab.evaluation import gate, metrics
 from mia_lab.evaluation.blind import SIGNIFICANCE, SOUND_BELOW
-from mia_lab.evaluation.decision import PRIORS, auxiliaries_needed
+from mia_lab.evaluation.decision import auxiliaries_needed
 from mia_lab.evaluation.metrics_file import grid_rows
 from mia_lab.evaluation.results import (
     AuditReport,
@@ -56,6 +57,28 @@ class MetricCell:
     heading: str
     value: float | None
     text: str
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """One attack or blind baseline at one false positive rate.
+
+    Attributes:
+        name: the attack's.
+        is_blind: whether it never sees the victim.
+        asked: the requested rate, such as "1 %".
+        realised: the realised rate with the numbers of images behind it; "" where the non-members
+            are too few.
+        found: the true positive rate with its interval, or why there is none.
+        members: how many members are found, of how many.
+    """
+
+    name: str
+    is_blind: bool
+    asked: str
+    realised: str
+    found: str
+    members: str
 
 
 @dataclass(frozen=True)
@@ -138,9 +161,10 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "facts": facts(audit),
         "interval": numbers.interval,
         "bracket": bracket,
-        "headings": metric_headings,
+        "headings": partial(metric_headings, result.evaluations[0]),
         "cells": metric_cells,
         "rate_interval": numbers.rate_interval,
+        "rates": rate_rows(result),
         "knowledge": words.knowledge_by_attack(result),
         "claim": words.claim_sentence(result) if result.claim else "",
         "adjustment": adjustment(result),
@@ -155,9 +179,9 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         ],
         "decisions": decision_rows(result),
         "weights": weights(result),
-        "priors": PRIORS,
+        "priors": priors(result),
         "n_auxiliary": n_auxiliary(audit),
-        "needs": {fpr: auxiliaries_needed(float(fpr)) for fpr in FPRS},
+        "needs": {f: auxiliaries_needed(float(f)) for f in result.evaluations[0].tpr_at_fpr},
         "epsilons": epsilons(result),
         "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
         "identical": words.identical_sentence(audit.split),
@@ -221,9 +245,9 @@ def _sizes(counts: Counts) -> Fact:
     return Fact(f"{members} + {nonmembers}", f"images: members and non-members{in_groups}")
 
 
-def metric_headings(but: str = "") -> list[str]:
+def metric_headings(evaluation: Evaluation, but: str = "") -> list[str]:
     """Headings of all metrics' columns, but those of one metric."""
-    return [h for metric in _on_page(but) for h in metric.headings.values()]
+    return [h for metric in _on_page(but) for h in metric.headings(evaluation.tpr_at_fpr)]
 
 
 def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
@@ -231,11 +255,43 @@ def metric_cells(evaluation: Evaluation, but: str = "") -> list[MetricCell]:
     cells = []
     for metric in _on_page(but):
         parts = metric.parts(evaluation.metrics.get(metric.name))
-        for heading, found in zip(metric.headings.values(), parts.values(), strict=True):
+        headings = metric.headings(evaluation.tpr_at_fpr)
+        for heading, found in zip(headings, parts.values(), strict=True):
             value = found.value if isinstance(found, Estimate) else found
             text = _metric_text(metric, found, evaluation.n_nonmembers)
             cells.append(MetricCell(heading, value, text))
     return cells
+
+
+def rate_rows(result: AuditResult) -> list[RateRow]:
+    """Rows of all attacks and blind baselines, each at all requested rates and at none."""
+    return [
+        row
+        for is_blind, evaluations in (
+            (False, result.evaluations),
+            (True, result.blind.baselines),
+        )
+        for e in evaluations
+        for row in _rate_rows(e, is_blind)
+    ]
+
+
+def _rate_rows(e: Evaluation, is_blind: bool) -> list[RateRow]:
+    rows = []
+    for fpr, rate in e.tpr_at_fpr.items():
+        realised = members = ""
+        if rate is not None:
+            realised = (
+                f"{100 * rate.realised_fpr:.3g} % ({rate.false_positives} of {e.n_nonmembers})"
+            )
+            members = f"{rate.true_positives} of {e.n_members}"
+        found = numbers.rate_interval(rate, e.n_nonmembers)
+        rows.append(RateRow(e.name, is_blind, numbers.percent(fpr), realised, found, members))
+    above = e.tpr_at_zero_fp
+    found, members = numbers.rate_interval(above, 0), f"{round(above.value * e.n_members)}"
+    none = f"none (0 of {e.n_nonmembers})"
+    members = f"{members} of {e.n_members}"
+    return [*rows, RateRow(e.name, is_blind, "above all non-members", none, found, members)]
 
 
 def _on_page(but: str) -> list[metrics.Metric]:
@@ -266,6 +322,12 @@ def decision_rows(result: AuditResult) -> list[DecisionRow]:
         for name, quality in result.decisions.items()
         for fpr, point in quality.fixed_threshold.items()
     ]
+
+
+def priors(result: AuditResult) -> list[str]:
+    """The shares of members for which precisions were computed."""
+    points = (p for q in result.decisions.values() for p in q.fixed_threshold.values() if p)
+    return list(dict.fromkeys(prior for point in points for prior in point.precision_at_prior))
 
 
 def n_auxiliary(audit: AuditReport) -> int:

@@ -216,7 +216,7 @@ def text_table(audit: AuditReport) -> str:
 
 def table_rows(result: AuditResult) -> list[list[str]]:
     """The attacks and the blind baselines as rows of texts, below a header."""
-    header = ["attack", *_headings(), "excess over blind"]
+    header = ["attack", *_headings(result), "excess over blind"]
     excess = {c.first: interval(c.difference, c.ci95, "+") for c in result.excess}
     rows = [[*_cells(e, e.name), excess.get(e.name, "")] for e in result.evaluations]
     rows += [[*_cells(e, f"{e.name} (blind)"), ""] for e in result.blind.baselines]
@@ -363,8 +363,9 @@ def _cells(e: Evaluation, name: str) -> list[str]:
     return cells
 
 
-def _headings() -> list[str]:
-    return [heading for metric in _in_terminal() for heading in metric.headings.values()]
+def _headings(result: AuditResult) -> list[str]:
+    fprs = result.evaluations[0].tpr_at_fpr
+    return [heading for metric in _in_terminal() for heading in metric.headings(fprs)]
 
 
 def _in_terminal() -> list[metrics.Metric]:

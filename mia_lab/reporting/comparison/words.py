@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.evaluation.finished import FinishedRun, PairedTest, RunComparison
+from mia_lab.evaluation.gate import SWAPPED
 from mia_lab.evaluation.results import Estimate, Verdict
 from mia_lab.reporting.canvas import Picture, attack_colours
 from mia_lab.reporting.counts import Counts
@@ -93,6 +94,7 @@ def summary(found: RunComparison) -> list[str]:
             "alone: "
             f"{_some(confounded)}."
         )
+    lines += _reversed(found)
     best = "; ".join(_best(found, attack) for attack in attacks_of(found))
     lines.append(f"Highest AUC of {len(found.runs)} runs, chosen in hindsight: {best}.")
     lines.append(_tested(found))
@@ -105,6 +107,18 @@ def summary(found: RunComparison) -> list[str]:
 def _some(items: Sequence[str]) -> str:
     more = f"; and {len(items) - NAMED} more" if len(items) > NAMED else ""
     return "; ".join(items[:NAMED]) + more
+
+
+def _reversed(found: RunComparison) -> list[str]:
+    """The runs with an attack whose AUC is significantly below 0.5, if there are any."""
+    runs = {
+        run.label: [a for a, m in run.metrics.attacks.items() if m.auc.ci95[1] < 0.5]
+        for run in found.runs
+    }
+    named = [f"{label} ({', '.join(attacks)})" for label, attacks in runs.items() if attacks]
+    if not named:
+        return []
+    return [f"Runs with an AUC significantly below 0.5: {_some(named)}; {SWAPPED}"]
 
 
 def _best(found: RunComparison, attack: str) -> str:
@@ -177,7 +191,7 @@ def text(found: RunComparison) -> str:
     rows, starts = [[*header, "over best blind baseline"]], []
     for run in found.runs:
         starts.append((len(rows), f"{run.label}  (split: {run.metrics.blind.verdict})"))
-        rows += [[f"  {attack}", *_cells(run, attack)] for attack in run.metrics.attacks]
+        rows += [[f"  {attack}", *_cells(run, attack, rates)] for attack in run.metrics.attacks]
     lines = aligned(rows)
     for row, label in reversed(starts):
         lines.insert(row, label)
@@ -196,16 +210,17 @@ def common_sentence(found: RunComparison) -> str:
 
 
 def _rates(found: RunComparison) -> list[str]:
-    """The false positive rates at which the runs report true positive rates."""
-    return list(next(iter(found.runs[0].metrics.attacks.values())).tpr_at_fpr)
+    """The false positive rates at which any of the runs reports true positive rates."""
+    first = (next(iter(run.metrics.attacks.values())) for run in found.runs)
+    return sorted({fpr for attack in first for fpr in attack.tpr_at_fpr}, key=float)
 
 
-def _cells(run: FinishedRun, attack: str) -> list[str]:
+def _cells(run: FinishedRun, attack: str, rates: Sequence[str]) -> list[str]:
     measured, excess = run.metrics.attacks[attack], excess_of(run, attack)
-    rates = measured.tpr_at_fpr.values()
+    found, n_nonmembers = measured.tpr_at_fpr, run.metrics.n_nonmembers
     return [
         interval(measured.auc.value, measured.auc.ci95),
-        *(rate_interval(found, run.metrics.n_nonmembers) for found in rates),
+        *(rate_interval(found[r], n_nonmembers) if r in found else "not measured" for r in rates),
         "" if excess is None else interval(excess.value, excess.ci95, "+"),
     ]
 
@@ -224,7 +239,7 @@ def page(found: RunComparison, pictures: Iterable[Picture]) -> dict[str, Any]:
         "heads": [*heads, "Excess over best blind baseline"],
         "about": {run.label: _about(run, len(found.data) > 1) for run in found.runs},
         "cells": {
-            run.label: {attack: _cells(run, attack) for attack in run.metrics.attacks}
+            run.label: {attack: _cells(run, attack, rates) for attack in run.metrics.attacks}
             for run in found.runs
         },
         "tests": [(p, contrast(p), asdict(p.found)) for p in tests_of(found) if p.found],

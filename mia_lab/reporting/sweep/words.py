@@ -12,6 +12,7 @@ import pandas as pd
 
 from mia_lab.errors import listed
 from mia_lab.evaluation.finished import Sweep
+from mia_lab.evaluation.gate import SWAPPED
 from mia_lab.evaluation.repeats import FEWEST_SEEDS, Mean
 from mia_lab.evaluation.results import Verdict
 from mia_lab.reporting.canvas import Picture
@@ -94,7 +95,7 @@ def summary(sweep: Sweep) -> list[str]:
     lines = [_progress(sweep)]
     if sweep.missing:
         lines.append(f"Points without a folder: {listed(sweep.missing, NAMED)}.")
-    lines += _confounded(sweep)
+    lines += [*_confounded(sweep), *_reversed(sweep)]
     return [*lines, _best(sweep), *_best_setting(sweep), _usual(sweep), *_split(sweep)]
 
 
@@ -191,6 +192,18 @@ def _confounded(sweep: Sweep) -> list[str]:
     return [
         "Points with a confounded split, where the AUC of an attack does not measure membership "
         f"alone: {listed(confounded, NAMED)}."
+    ]
+
+
+def _reversed(sweep: Sweep) -> list[str]:
+    """The points whose AUC is significantly below 0.5, if there are any."""
+    main = main_attack(sweep)
+    points = [r["point"] for r in attack_rows(sweep, main) if r["auc_ci95_high"] < 0.5]
+    if not points:
+        return []
+    return [
+        f"Points where the AUC of the {main} attack is significantly below 0.5: "
+        f"{listed(points, NAMED)}; {SWAPPED}"
     ]
 
 

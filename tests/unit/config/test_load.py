@@ -172,6 +172,12 @@ def test_errors_without_a_cause_are_explained_too() -> None:
         ("query.batch_size=0", "query.batch_size=0: must be at least 1"),
         ("evaluation.permutations=19", "evaluation.permutations=19: must be at least 20"),
         ("evaluation.delta=1", "evaluation.delta=1: must be below 1"),
+        ("evaluation.fprs=[]", r"evaluation.fprs=\[\]: must have at least 1 item"),
+        ("evaluation.fprs=0.01", "evaluation.fprs=0.01: must be a list"),
+        ("evaluation.fprs=[0.1,1.5]", r"evaluation.fprs=\[0.1, 1.5\]: 1.5 must be below 1"),
+        ("evaluation.fprs=[0]", r"evaluation.fprs=\[0\]: 0 must be above 0"),
+        ("evaluation.fprs=[0.1,0.10]", r"evaluation.fprs=\[0.1, 0.1\]: names a rate twice"),
+        ("evaluation.priors=[0.5,1]", r"evaluation.priors=\[0.5, 1\]: 1 must be below 1"),
         ("evaluation.guesses=50", "evaluation.guesses=50: .* set data.assignment=bernoulli"),
         (
             "evaluation.guesses=1 data.assignment=bernoulli",

@@ -4,8 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn import metrics
 
 from mia_lab.evaluation import auc, compare_attacks, evaluate
+from mia_lab.evaluation.metrics import metric_columns, metric_names
 from mia_lab.types import ScoreTable
 
 
@@ -40,6 +43,57 @@ def test_the_advantage_is_that_of_either_direction(shift: float) -> None:
     sides = np.abs(np.linspace(low, high, 100_001))
     assert found.ci95 == pytest.approx((sides.min(), sides.max()), abs=1e-4)
     assert found.ci95[0] <= found.value <= found.ci95[1]
+
+
+@pytest.mark.parametrize("decimals", [1, 15], ids=["tied", "untied"])
+@pytest.mark.parametrize("n", [100, 1000])
+def test_rates_are_those_of_scikit_learns_curve(n: int, decimals: int) -> None:
+    rng = np.random.default_rng(n)
+    is_member = np.arange(n + 300) < 300
+    scores = (rng.normal(size=n + 300) + 1.5 * is_member).round(decimals)
+    asked = (0.001, 0.005, 0.02, 0.25)
+    found = evaluate("a", scores, is_member, fprs=asked)
+    assert [*found.tpr_at_fpr] == ["0.001", "0.005", "0.02", "0.25"]
+    fpr, tpr, _ = metrics.roc_curve(is_member, scores, drop_intermediate=False)
+    for key, rate in found.tpr_at_fpr.items():
+        if float(key) < 1 / n:
+            assert rate is None
+            continue
+        at = np.flatnonzero(tpr == tpr[fpr <= float(key)].max())[0]
+        assert (rate.value, rate.realised_fpr) == (tpr[at], fpr[at])
+        assert rate.realised_fpr <= float(key)
+        assert (rate.true_positives, rate.false_positives) == (
+            np.count_nonzero(scores[is_member] >= _threshold(scores, is_member, fpr[at])),
+            round(fpr[at] * n),
+        )
+        assert rate.ci95[0] <= rate.value <= rate.ci95[1]
+    columns = metric_columns(found.metrics)
+    assert [*columns] == metric_names(asked)
+    assert columns["tpr_at_fpr_0.02_realised_fpr"] == found.tpr_at_fpr["0.02"].realised_fpr
+
+
+def _threshold(scores: np.ndarray, is_member: np.ndarray, fpr: float) -> float:
+    """The highest score that calls as many non-members."""
+    others = scores[~is_member]
+    rates = ((t, (others >= t).mean()) for t in np.unique(scores)[::-1])
+    return [t for t, rate in rates if rate == fpr][-1] if fpr else np.nextafter(others.max(), 9)
+
+
+def test_members_above_every_nonmember() -> None:
+    rng = np.random.default_rng(0)
+    is_member = np.arange(120) < 80
+    scores = (rng.normal(size=120) + 2 * is_member).round(1)
+    above = int(sum(s > max(scores[~is_member]) for s in scores[is_member]))
+    assert 5 < above < 75
+    assert (scores[is_member] == scores[~is_member].max()).any()  # such a tie is not above
+    found = evaluate("a", scores, is_member).metrics["tpr_at_zero_fp"]
+    exact = binomtest(above, 80).proportion_ci(method="exact")
+    assert (found.value, *found.ci95) == pytest.approx((above / 80, exact.low, exact.high))
+    groups = np.arange(120).astype(str)
+    groups[np.argsort(scores[:80])] = np.repeat([f"scene {i}" for i in range(16)], 5)
+    wider = evaluate("a", scores, is_member, 0, groups).metrics["tpr_at_zero_fp"]
+    assert wider.value == found.value
+    assert np.diff(wider.ci95) > 1.5 * np.diff(found.ci95)
 
 
 def test_bad_scores_are_named():

@@ -224,6 +224,13 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
     assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))
 
 
+def test_rates_are_those_that_were_asked_for() -> None:
+    names = summary_names(["membership"], bounded=False, files=False, fprs=(0.05,))
+    check("tpr_at_fpr_0.05_ci95_low/membership > 0.2 or tpr_at_zero_fp/membership > 0", names)
+    with pytest.raises(UserError, match=r"has no tpr_at_fpr_0\.01/membership; .*tpr_at_fpr_0\.05/"):
+        check("tpr_at_fpr_0.01/membership > 0.2", names)
+
+
 def test_conditions_are_checked_without_torch() -> None:
     """They are checked with the configuration, before anything is imported that takes seconds."""
     heavy = "{'torch', 'matplotlib'} & set(sys.modules)"

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audits import changed
+from mia_lab.evaluation import evaluate
 from mia_lab.evaluation.finished import FinishedRun, RunComparison
+from mia_lab.evaluation.gate import SWAPPED
 from mia_lab.evaluation.metrics_file import SCHEMA, audit_metrics
-from mia_lab.evaluation.results import AuditReport, AuditResult, Verdict
+from mia_lab.evaluation.results import AuditReport, AuditResult, Estimate, Verdict
 from mia_lab.reporting.comparison import words as report
 from mia_lab.reporting.comparison.figures import auc_figure, draw, roc_figure
 from mia_lab.reporting.frames import run_frame
@@ -54,6 +57,23 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_runs_may_report_other_rates(audit: AuditReport, result: AuditResult) -> None:
+    """A column for each rate of any run; a run that did not measure it says so."""
+    truth = audit.split.is_member(result.scores[0].id.tolist())
+    found = [evaluate(t.attack, t.score, truth, fprs=(0.05, 0.1)) for t in result.scores]
+    other = changed(audit, evaluations=tuple(found))
+    runs = finished(audit, "a", 0), finished(other, "b", 0)
+    both = RunComparison("x", runs, "", (), {}, {}, "")
+    table = run_frame(both)
+    first, second = table[table["attack"] == "membership"].to_dict("records")
+    assert np.isnan(first["tpr_at_fpr_0.05"])
+    assert second["tpr_at_fpr_0.05"] == found[1].tpr_at_fpr["0.05"].value
+    assert first["tpr_at_fpr_0.1"] == second["tpr_at_fpr_0.1"]
+    heads = report.page(both, ())["heads"]
+    assert [h for h in heads if "TPR" in h] == [f"TPR at {r} % FPR" for r in (1, 5, 10)]
+    assert report.page(both, ())["cells"]["a"]["membership"][2] == "not measured"
+
+
 def test_files_hold_what_the_runs_measured_and_every_test(
     found: RunComparison, result: AuditResult, tmp_path: Path
 ) -> None:
@@ -67,6 +87,7 @@ def test_files_hold_what_the_runs_measured_and_every_test(
     assert rate is not None
     assert float(rows[1]["tpr_at_fpr_0.1_ci95_low"]) == rate.ci95[0]
     assert rows[1]["tpr_at_fpr_0.01"] == ""  # 40 non-members don't resolve it
+    assert float(rows[1]["tpr_at_fpr_0.1_realised_fpr"]) == rate.realised_fpr
     assert float(rows[1]["excess"]) == result.excess[1].difference
     assert rows[1]["blind_verdict"] == result.blind.verdict.value
 
@@ -101,6 +122,21 @@ def test_words(found: RunComparison) -> None:
     assert "where the AUC of an attack does not measure membership alone: common" in text
     assert text.index("confounded split") < text.index("Highest AUC")
     assert "No two runs could be tested against each other." in text
+
+
+def test_runs_with_swapped_roles_are_named(found: RunComparison) -> None:
+    attacks = found.runs[0].metrics.attacks
+    low = Estimate(0.2, (0.1, 0.3))
+    swapped = dataclasses.replace(
+        attacks["membership"], metrics={**attacks["membership"].metrics, "auc": low}
+    )
+    metrics = dataclasses.replace(found.runs[0].metrics, attacks={**attacks, "membership": swapped})
+    runs = dataclasses.replace(found.runs[0], metrics=metrics), *found.runs[1:]
+    text = report.text(dataclasses.replace(found, runs=runs))
+    expected = f"Runs with an AUC significantly below 0.5: common settings (membership); {SWAPPED}"
+    assert expected in text
+    assert text.index(expected) < text.index("Highest AUC")
+    assert SWAPPED not in report.text(found)
 
 
 def test_the_title_names_the_data_that_were_compared(found: RunComparison, tmp_path: Path) -> None:

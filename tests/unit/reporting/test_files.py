@@ -25,7 +25,7 @@ def test_metrics_keep_full_precision(audit, result, tmp_path):
         assert attack["auc_ci95"] == list(e.auc_ci95)
         for fpr, rate in e.tpr_at_fpr.items():
             found = attack["tpr_at_fpr"][fpr]
-            assert found == (rate and {"value": rate.value, "ci95": list(rate.ci95)})
+            assert found == (rate and vars(rate) | {"ci95": list(rate.ci95)})
         point = result.decisions[e.name].fixed_threshold["0.1"]
         assert attack["fixed_threshold"]["0.1"]["precision_at_prior"]["0.01"] == {
             "value": point.precision_at_prior["0.01"].value,

@@ -138,11 +138,39 @@ def test_attacks_table_holds_the_evaluations(result: AuditResult, page: Page) ->
             "",
             interval(e.auc, e.auc_ci95),
             cell(e.p_value),
-            "not resolvable with 40 non-members",
-            rate_interval(e.tpr_at_fpr["0.1"], 40),
             f"[{low:.3f}, {high:.3f}]",
             interval(gain.difference, gain.ci95, "+"),
         ]
+
+
+def test_rates_come_with_the_images_behind_them(
+    audit: AuditReport, result: AuditResult, page: Page
+) -> None:
+    rows = page.table("Attack", 1)
+    evaluations = (*result.evaluations, *result.blind.baselines)
+    assert len(rows) == 3 * len(evaluations) == 12
+    for number, e in enumerate(evaluations):
+        name = e.name + " (blind)" * (e in result.blind.baselines)
+        found, score = e.tpr_at_fpr["0.1"], _score(result, e.name)
+        truth = audit.split.is_member(result.scores[0].id.tolist())
+        called = score >= np.sort(score)[-found.true_positives - found.false_positives]
+        mistakes, hits = np.count_nonzero(called & ~truth), np.count_nonzero(called & truth)
+        above = np.count_nonzero(score[truth] > score[~truth].max())
+        assert rows[3 * number : 3 * number + 3] == [
+            [name, "1 %", "", "", "not resolvable with 40 non-members"],
+            [
+                *(name, "10 %", f"{2.5 * mistakes:.3g} % ({mistakes} of 40)", f"{hits} of 40"),
+                rate_interval(found, 40),
+            ],
+            [
+                *(name, "above all non-members", "none (0 of 40)", f"{above} of 40"),
+                rate_interval(e.tpr_at_zero_fp, 40),
+            ],
+        ]
+
+
+def _score(result: AuditResult, name: str) -> np.ndarray:
+    return next(t.score for t in (*result.scores, *result.blind.scores) if t.attack == name)
 
 
 def test_comparisons_carry_one_test(result: AuditResult, page: Page) -> None:
@@ -171,7 +199,7 @@ def test_decisions_name_where_their_threshold_came_from(result: AuditResult, pag
                 for r in (point.tpr, point.fpr, *point.precision_at_prior.values())
             ),
         ]
-    hindsight = page.table("Attack", 1)
+    hindsight = page.table("Attack", 2)
     for row, (name, practice) in zip(hindsight, result.decisions.items(), strict=True):
         best = practice.hindsight
         assert row == [
@@ -201,7 +229,7 @@ def test_nobody_called_and_no_auxiliaries_are_said(audit: AuditReport, result: A
 def test_calibration_and_the_privacy_bound(
     audit: AuditReport, result: AuditResult, page: Page
 ) -> None:
-    rows = page.table("Attack", 2)
+    rows = page.table("Attack", 3)
     for row, (name, practice) in zip(rows, result.decisions.items(), strict=False):
         found = practice.calibration
         assert row == [name, f"{found.brier:.3f}", f"{found.log_loss:.3f}"]
@@ -229,7 +257,6 @@ def test_blind_baselines_and_duplicates(
         assert row[2:] == [
             cell(blind.adjusted_p[e.name]),
             interval(e.auc, e.auc_ci95),
-            *(rate_interval(tpr, e.n_nonmembers) for tpr in e.tpr_at_fpr.values()),
         ]
     assert f"{p_text(blind.p_value)}, from {blind.permutations} permutations" in page.text
     assert f"upper bound of their AUCs is {blind.upper95:.3f}" in page.text

@@ -25,14 +25,15 @@ from mia_lab.reporting.html import write_html
 COMMITTED = Path(metrics.__file__).parents[1] / "reporting" / "metrics.schema.json"
 
 
-def hardest(scores, is_member, groups, rng) -> float:
+def hardest(scored: metrics.Scored, rng) -> float:
     """Largest score, negative for non-members."""
-    best = int(np.argmax(scores))
-    return float(scores[best] if is_member[best] else -scores[best])
+    best = int(np.argmax(scored.scores))
+    return float(scored.scores[best] * (1 if scored.is_member[best] else -1))
 
 
-def gap(scores, is_member, groups, rng) -> Estimate:
+def gap(scored: metrics.Scored, rng) -> Estimate:
     """Difference of the means."""
+    scores, is_member = scored.scores, scored.is_member
     found = float(scores[is_member].mean() - scores[~is_member].mean())
     return Estimate(found, (found - 1, found + 1))
 
@@ -49,11 +50,12 @@ def test_a_new_metric_is_in_every_rendering(widened: AuditReport, tmp_path: Path
     result = widened.result
     e = result.evaluations[1]
     truth = widened.split.is_member(result.scores[1].id.tolist())
-    area = gap(result.scores[1].score, truth, None, None)
+    scored = metrics.Scored(result.scores[1].score, truth)
+    area = gap(scored, None)
     write_files(widened, (), tmp_path)
     content = json.loads((tmp_path / "metrics.json").read_text())
     attack = content["attacks"][e.name]
-    assert attack["hardest"] == hardest(result.scores[1].score, truth, None, None)
+    assert attack["hardest"] == hardest(scored, None)
     assert (attack["gap"], attack["gap_ci95"]) == (area.value, list(area.ci95))
     assert "gap" in content["blind"]["baselines"]["statistics"]
 

@@ -12,6 +12,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from audits import changed, with_auc
 from fake_wandb import ENTITY, FakeWandb, serve
 from mia_lab.errors import UserError
 from mia_lab.evaluation.summary import summary as numbers_of
@@ -80,6 +81,16 @@ def test_offline_run_holds_the_result(audit, result, tmp_path):
     record = identity(tmp_path)
     assert record["tags"] == ["maps", "x" * 64]
     assert (record["run_group"], record["job_type"], record["project"]) == ("g", "audit", "tests")
+
+
+def test_the_direction_of_an_attack_is_logged(audit, result, tmp_path):
+    first, second = result.evaluations
+    found = (with_auc(first, 0.2, (0.1, 0.3)), with_auc(second, 0.55, (0.45, 0.65)))
+    with tracker(tmp_path) as run:
+        run.log_result(changed(audit, evaluations=found), ())
+    numbers = summary(tmp_path)["summary"]
+    assert numbers[f"direction/{first.name}"] == "wrong"
+    assert f"direction/{second.name}" not in numbers  # its interval holds 0.5
 
 
 def test_every_table_is_logged_with_its_rows(audit, result, tmp_path):

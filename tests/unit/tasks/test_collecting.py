@@ -17,6 +17,7 @@ from pyarrow import parquet
 from scipy import stats
 
 from mia_lab.errors import UserError
+from mia_lab.evaluation.gate import SWAPPED
 from mia_lab.reporting.sweep import figures
 from mia_lab.reporting.sweep import words as report
 from mia_lab.reporting.sweep.figures import draw
@@ -234,7 +235,7 @@ def test_a_half_finished_sweep(sweep: Path) -> None:
     add(sweep, 13, state=State.RUNNING)
     add(sweep, 14, state=State.PLANNED)
     (add(sweep, 15) / "metrics.json").write_text("{")
-    (add(sweep, 16) / "metrics.json").write_text('{"schema": "mia_lab metrics 2"}')
+    (add(sweep, 16) / "metrics.json").write_text('{"schema": "mia_lab metrics 3"}')
     add(sweep, 17, found={"schema": "mia_lab comparison 1"})
     (add(sweep, 18) / "metrics.json").unlink()
     (add(sweep, 20) / "point.json").write_text("nothing")
@@ -291,6 +292,13 @@ def test_confounded_points_and_the_usual_one_are_named(tmp_path: Path) -> None:
     assert "does not measure membership alone: 3. Highest AUC" in words
     assert "most common settings, point 0 (seed 0; alpha 0.5), has 0.580 [0.480, 0.630]" in words
     assert "at 3 of 4 points" in words
+
+
+def test_points_with_swapped_roles_are_named(tmp_path: Path) -> None:
+    for number, area in enumerate((0.7, 0.2, 0.47)):
+        add(tmp_path, number, found=metrics(area), alpha=number, seed=0)
+    words = " ".join(report.summary(gather(tmp_path)))
+    assert f"AUC of the membership attack is significantly below 0.5: 1; {SWAPPED} High" in words
 
 
 def test_attack_lists_may_differ(tmp_path: Path) -> None:
