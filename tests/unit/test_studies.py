@@ -61,6 +61,16 @@ def test_coverage_is_what_the_intervals_promise(run: ModuleType) -> None:
             assert 0.93 <= float(row["coverage"]) <= 0.99, row
 
 
+def test_claims_of_epsilon_are_as_rarely_wrong_as_promised(run: ModuleType) -> None:
+    found = run.read(EXPERIMENTS / "intervals/epsilon.csv")
+    assert len(found) == 5 * 2 * 3 * 2
+    for row in found:
+        wrong, draws = int(row["above"]), int(row["draws"])
+        assert stats.binomtest(wrong, draws, 0.05, "greater").pvalue >= 0.01, row
+    tight = [int(row["above"]) for row in found if row["mechanism"].startswith("randomised")]
+    assert max(tight) > 30
+
+
 def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -> None:
     real = run.read(EXPERIMENTS / "blind/real.csv")
     assert len(real) == 6
