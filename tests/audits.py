@@ -11,6 +11,7 @@ from mia_lab.evaluation import FPRS, compare_attacks, evaluate, judge_split
 from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
+from mia_lab.evaluation.epsilon import APPROXIMATE_DP, FIXED, GAUSSIAN_DP, no_bounds
 from mia_lab.evaluation.grid import alpha_curve
 from mia_lab.evaluation.results import (
     AdjustedAuc,
@@ -22,6 +23,7 @@ from mia_lab.evaluation.results import (
     Dossiers,
     EpochMeans,
     EpsilonBound,
+    EpsilonBounds,
     Estimate,
     Evaluation,
     Gallery,
@@ -78,7 +80,7 @@ def make_audit(
                 },
                 hindsight(t.score, is_member),
                 calibrate(t.score, is_member, 0, group),
-                EpsilonBound(None, "no valid bound: a fixed number of members was drawn"),
+                no_bounds("no valid bound: a fixed number of members was drawn"),
             )
             for t in tables
         },
@@ -167,6 +169,20 @@ def changed(audit: AuditReport, **fields: Any) -> AuditReport:
     measured = {name: value for name, value in fields.items() if name in names}
     rest = {name: value for name, value in fields.items() if name not in names}
     return dataclasses.replace(audit, result=dataclasses.replace(audit.result, **measured), **rest)
+
+
+def bounded(result: AuditResult, *epsilons: float) -> dict[str, DecisionQuality]:
+    """Its decisions with these lower bounds of epsilon under either hypothesis."""
+    bounds = EpsilonBounds(
+        *(
+            EpsilonBound(value, found.sentence, found.theorem, FIXED, 80, 50, 40, 1e-5)
+            for found, value in zip((APPROXIMATE_DP, GAUSSIAN_DP), epsilons, strict=True)
+        )
+    )
+    return {
+        name: dataclasses.replace(quality, epsilon=bounds)
+        for name, quality in result.decisions.items()
+    }
 
 
 def with_auc(evaluation: Evaluation, value: float, ci95: tuple[float, float]) -> Evaluation:

@@ -13,6 +13,12 @@ from mia_lab.sweeps.point import Point, State
 STAGES = {"split": 0.5, "victim": 61.25, "evaluation": 1.0}
 
 
+NO_BOUND = {
+    **{"value": None, "hypothesis": "it is private", "why": "no bound", "chosen": ""},
+    **{"candidates": 0, "guesses": 0, "correct": 0, "delta": 0.0},
+}
+
+
 def evaluation(area: float, rate: float | None = 0.25) -> dict[str, Any]:
     found = None
     if rate is not None:
@@ -35,7 +41,7 @@ def attack(area: float, rate: float | None = 0.25) -> dict[str, Any]:
         "fixed_threshold": {},
         "hindsight": {"threshold": None, "tpr": 0.0, "fpr": 0.0, "accuracy": 0.5},
         "calibration": None,
-        "epsilon": {"value": None, "why": "no bound", "guesses": 0, "correct": 0, "delta": 0.0},
+        "epsilon": {"approximate_dp": NO_BOUND, "gaussian_dp": NO_BOUND},
         "knowledge": {"images": 0, "architecture": "", "queries": 1, "trainings": 0},
     }
 

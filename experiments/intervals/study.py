@@ -1,4 +1,4 @@
-"""Do the 95 % intervals hold?"""
+"""Do the 95 % intervals hold, and the lower bounds of epsilon?"""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import shared
-from intervals import adjusted, coverage, propensity, rates
+from intervals import adjusted, coverage, epsilon, propensity, rates
 
 FILE = Path(__file__).with_name("coverage.csv")
 RATES = FILE.with_name("rates.csv")
+CLAIMS = FILE.with_name("epsilon.csv")
 
 ADJUSTED, PROPENSITY = (FILE.with_name(f"{name}.csv") for name in ("adjusted", "propensity"))
 
@@ -20,6 +21,7 @@ MEASURED = {
     "rates": rates.measurements,
     "adjusted": adjusted.measurements,
     "propensity": propensity.measurements,
+    "epsilon": epsilon.measurements,
 }
 
 
@@ -37,6 +39,9 @@ def tables() -> dict[str, str]:
         "rates": _table(
             shared.rows(RATES), lambda row: f"{row['n']} + {row['n']}, AUC {row['auc']}"
         ),
+        "approximate_dp": _claims("approximate_dp"),
+        "gaussian_dp": _claims("gaussian_dp"),
+        "epsilon-origin": shared.origin(shared.rows(CLAIMS)),
     }
 
 
@@ -87,6 +92,20 @@ def _table(found: Sequence[shared.Row], case: Callable[[shared.Row], str]) -> st
         held = {case(row): f"{100 * float(row['coverage']):.1f}" for row in rows}
         lines.append([name, *(held.get(at, "-") for at in cases)])
     return shared.markdown(["interval", *cases], lines)
+
+
+def _claims(bound: str) -> str:
+    """Claims above the truth and the mean claim, a line a mechanism, a column a way."""
+    ways: dict[str, None] = {}
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for row in shared.rows(CLAIMS, bound=bound):
+        fixed = row["guesses"].isdigit()
+        ways["half of the images" if fixed else f"`{row['guesses']}`"] = None
+        line = lines.setdefault((row["mechanism"], row["n"], f"{float(row['true']):.3f}"), [])
+        line.append(f"{row['above']} ({float(row['mean']):.3f})")
+    return shared.markdown(
+        ["mechanism", "images", "true epsilon", *ways], [[*at, *line] for at, line in lines.items()]
+    )
 
 
 def figures() -> dict[str, Figure]:

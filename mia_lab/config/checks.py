@@ -264,6 +264,33 @@ def _check_assignment(config: Config) -> None:
         )
 
 
+def check_guesses(config: Config, n: int) -> None:
+    """Refuse more guesses than there are candidates, or a choice among too few.
+
+    Args:
+        config: the settings.
+        n: number of candidates.
+
+    Raises:
+        UserError: naming the remedies.
+    """
+    guesses, more = config.evaluation.guesses, "raise data.n_members and data.n_nonmembers"
+    if isinstance(guesses, int) and guesses > n:
+        raise UserError(
+            f"evaluation.guesses={guesses}: there are {n} candidates; ask for fewer guesses, or "
+            f"{more}"
+        )
+    if isinstance(guesses, str):
+        # It imports scikit-learn, which --help and --cfg would wait for.
+        from mia_lab.evaluation.epsilon import FEWEST_CANDIDATES
+
+        if n < (fewest := FEWEST_CANDIDATES[guesses]):
+            raise UserError(
+                f"evaluation.guesses={guesses}: needs at least {fewest} candidates, and there are "
+                f"{n}; set a number of guesses, or {more}"
+            )
+
+
 # Victims
 
 

@@ -189,7 +189,7 @@ class Evaluation(Section):
     permutations: Annotated[int, Ge(20)]  # with fewer, no p-value could be below 0.05
     fprs: Annotated[list[OpenUnitInterval], MinLen(1)]
     priors: Annotated[list[OpenUnitInterval], MinLen(1)]
-    guesses: Annotated[int, Ge(2)] | None
+    guesses: Annotated[int, Ge(2)] | Literal["split", "bonferroni"] | None
     delta: BelowOne
     utility: bool | None
     adjust: bool | None

@@ -36,7 +36,7 @@ from mia_lab.evaluation.results import (
     Comparison,
     Correspondence,
     Count,
-    EpsilonBound,
+    EpsilonBounds,
     Estimate,
     Evaluation,
     Gate,
@@ -139,7 +139,7 @@ class AttackMetrics:
             few for this rate, empty without auxiliaries.
         calibration: quality of cross-fitted probabilities.
         hindsight: the best threshold on these images.
-        epsilon: a lower bound of the privacy loss.
+        epsilon: lower bounds of the privacy loss.
         knowledge: what the attacker needs.
     """
 
@@ -148,7 +148,7 @@ class AttackMetrics:
     fixed_threshold: Mapping[str, OperatingPoint | None]
     hindsight: Hindsight
     calibration: CalibrationLoss | None
-    epsilon: EpsilonBound
+    epsilon: EpsilonBounds
     knowledge: Knowledge
 
     @property

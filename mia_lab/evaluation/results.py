@@ -520,18 +520,43 @@ class EpsilonBound:
     """A lower bound of the privacy loss that a differentially private training could claim.
 
     Attributes:
-        value: at 95 % confidence, for all attacks together, the training was not
-            (epsilon, delta)-private for any smaller epsilon; None where no theorem gives a bound.
+        value: the hypothesis is rejected for any smaller epsilon, at 95 % confidence for all
+            attacks together; None where no theorem gives a bound.
+        hypothesis: what is rejected, in words.
         why: which theorem applies, or why none does.
-        guesses, correct: r and how many of them were right; 0 where there is no bound.
+        chosen: how the number of guesses was chosen; "" where there is no bound.
+        candidates: images that the guesses are about; 0 where there is no bound, as the next two.
+        guesses, correct: r and how many of them were right.
         delta: of the claim.
     """
 
     value: Annotated[float, Ge(0)] | None
+    hypothesis: str
     why: str
+    chosen: str = ""
+    candidates: Count = 0
     guesses: Count = 0
     correct: Count = 0
     delta: Share = 0.0
+
+
+@dataclass(frozen=True)
+class EpsilonBounds:
+    """Lower bounds of the privacy loss under two hypotheses, each at 95 % confidence.
+
+    Attributes:
+        approximate_dp: of (epsilon, delta)-differential privacy.
+        gaussian_dp: of Gaussian differential privacy (Dong, Roth and Su 2022), which assumes more
+            of a training.
+    """
+
+    approximate_dp: EpsilonBound
+    gaussian_dp: EpsilonBound
+
+    @property
+    def by_hypothesis(self) -> Mapping[str, EpsilonBound]:
+        """Both, by their names here."""
+        return {"approximate_dp": self.approximate_dp, "gaussian_dp": self.gaussian_dp}
 
 
 @dataclass(frozen=True)
@@ -544,13 +569,13 @@ class DecisionQuality:
             without auxiliaries.
         hindsight: the threshold that maximises TPR - FPR on the evaluated images.
         calibration: None where the images are too few to fit one.
-        epsilon: the lower bound of the privacy loss, or why there is none.
+        epsilon: lower bounds of the privacy loss, or why there are none.
     """
 
     fixed_threshold: Mapping[str, OperatingPoint | None]
     hindsight: Hindsight
     calibration: Calibration | None
-    epsilon: EpsilonBound
+    epsilon: EpsilonBounds
 
 
 @dataclass(frozen=True)

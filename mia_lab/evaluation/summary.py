@@ -23,7 +23,8 @@ def summary(result: AuditResult) -> dict[str, float]:
     for e in result.evaluations:
         numbers |= _of(e.name, metric_columns(e.metrics))
     for name, quality in result.decisions.items():
-        numbers[f"epsilon/{name}"] = quality.epsilon.value
+        numbers[f"epsilon/{name}"] = quality.epsilon.approximate_dp.value
+        numbers[f"epsilon_gaussian/{name}"] = quality.epsilon.gaussian_dp.value
     blind = result.blind
     numbers |= {f"blind/{e.name}": e.auc for e in blind.baselines}
     numbers |= {f"blind/{name}": getattr(blind, name) for name in BLIND}
@@ -60,7 +61,7 @@ def summary_names(
         adjusted: whether the attacks are adjusted for what the blind baselines see.
         fprs: false positive rates at which the true positive rate is measured.
     """
-    measured = [*metric_names(fprs), *(["epsilon"] if bounded else [])]
+    measured = [*metric_names(fprs), *(["epsilon", "epsilon_gaussian"] if bounded else [])]
     measured += estimate_columns("excess", None)
     for name in ("adjusted_auc", "matched_auc") if adjusted else ():
         measured += estimate_columns(name, None)

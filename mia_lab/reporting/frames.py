@@ -122,6 +122,7 @@ def audit_frames(audit: AuditReport) -> dict[str, pd.DataFrame]:
         "answers": frame(_answers_rows(result)),
         "calibration": _calibration_frame(result),
         "decisions": frame(_decision_rows(result)),
+        "epsilon": frame(_epsilon_rows(result)),
         "hindsight": frame({"attack": a} | vars(q.hindsight) for a, q in decisions.items()),
         "near_duplicates": frame(
             {"first": first, "second": second, "distance": distance}
@@ -308,6 +309,16 @@ def _decision_rows(result: AuditResult) -> list[Row]:
     return [
         {"attack": attack, "asked_fpr": float(fpr), **_operating_point(point, priors)}
         for (attack, fpr), point in points.items()
+    ]
+
+
+def _epsilon_rows(result: AuditResult) -> list[Row]:
+    """One row per attack and hypothesis with a lower bound."""
+    return [
+        {"attack": attack, "family": name} | vars(bound)
+        for attack, quality in result.decisions.items()
+        for name, bound in quality.epsilon.by_hypothesis.items()
+        if bound.value is not None
     ]
 
 

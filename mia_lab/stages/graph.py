@@ -434,9 +434,9 @@ def _no_bound(config: Config) -> str:
         return "no valid bound: members were not drawn at random by this audit"
     if data.assignment is not Assignment.bernoulli:
         return (
-            "no valid bound: a fixed number of members was drawn, and the theorem wants a coin for "
+            "no valid bound: a fixed number of members was drawn, and the theorems want a coin for "
             "each image (data.assignment=bernoulli)"
         )
     if config.evaluation.guesses is None:
-        return "no valid bound: the number of guesses was not fixed beforehand (evaluation.guesses)"
+        return "no valid bound: no number of guesses was asked for (evaluation.guesses)"
     return ""

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mia_lab.config import build
+from mia_lab.config.checks import check_guesses
 from mia_lab.config.choices import Assignment, Duplicates, Protocol, Task
 from mia_lab.config.schema import Config, Data
 from mia_lab.data import groups, manifest, splits
@@ -92,13 +93,7 @@ def run_images(config: Config, source: PairSource) -> RunImages:
         dropped = _in_two_roles(source, rows)
         rows = {i: rows[i] for i in rows.keys() - set(dropped)}
         _check_left(rows, attacked, dropped)
-    n = sum(row["role"] in attacked for row in rows.values())
-    guesses = config.evaluation.guesses
-    if guesses is not None and guesses > n:
-        raise UserError(
-            f"evaluation.guesses={guesses}: there are {n} candidates; ask for fewer guesses, or "
-            "raise data.n_members and data.n_nonmembers"
-        )
+    check_guesses(config, sum(row["role"] in attacked for row in rows.values()))
     prompts = {i: row[manifest.PROMPT] for i, row in rows.items() if manifest.PROMPT in row}
     dataset = pair_dataset(config.data, source, sorted(rows), prompts=prompts)
     keeps = config.data.duplicates is Duplicates.keep

@@ -17,7 +17,7 @@ from mia_lab.evaluation.answers import answers_curves
 from mia_lab.evaluation.blind import excess, judge_fits
 from mia_lab.evaluation.calibration import calibrate
 from mia_lab.evaluation.decision import hindsight, operating_point
-from mia_lab.evaluation.epsilon import one_run_bound
+from mia_lab.evaluation.epsilon import Guesses, no_bounds, one_run_bounds
 from mia_lab.evaluation.evaluate import compare_attacks, evaluate
 from mia_lab.evaluation.grid import alpha_curve, evaluate_grid
 from mia_lab.evaluation.metrics import METRICS
@@ -26,7 +26,7 @@ from mia_lab.evaluation.results import (
     AnswersCurve,
     AuditResult,
     DecisionQuality,
-    EpsilonBound,
+    EpsilonBounds,
     Knowledge,
 )
 from mia_lab.evaluation.slices import slices
@@ -57,14 +57,14 @@ class VerdictStage(Stage[AuditResult]):
         alphas: weights of the difficulty to evaluate; the first is that of the membership attack.
         fprs: false positive rates at which the true positive rate is measured.
         priors: assumed shares of members, for the precision.
-        guesses: number of guesses behind the bound of epsilon; None: not fixed beforehand.
-        delta: of that bound.
+        guesses: number of guesses behind the bounds of epsilon, or how it is chosen; None: neither.
+        delta: of these bounds.
         no_bound: why no theorem bounds epsilon; "" where one does.
-        seed: of bootstrap, folds and permutations.
+        seed: of bootstrap, folds, permutations and halves.
     """
 
     name = "verdict"
-    version = 5
+    version = 6
     is_quick = True
 
     scores: AttackScores
@@ -76,7 +76,7 @@ class VerdictStage(Stage[AuditResult]):
     alphas: tuple[float, ...]
     fprs: tuple[float, ...]
     priors: tuple[float, ...]
-    guesses: int | None
+    guesses: Guesses | None
     delta: float
     no_bound: str
     seed: int
@@ -171,19 +171,19 @@ class VerdictStage(Stage[AuditResult]):
             epsilon=self._epsilon(scores, split, truth),
         )
 
-    def _epsilon(self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_]) -> EpsilonBound:
-        """The bound, or which premise of its theorem does not hold."""
+    def _epsilon(self, scores: ScoreTable, split: Split, truth: NDArray[np.bool_]) -> EpsilonBounds:
+        """The bounds, or which premise of their theorems does not hold."""
         ids = split.candidates()
         if self.no_bound:
-            return EpsilonBound(None, self.no_bound)
+            return no_bounds(self.no_bound)
         if _some_share_an_image(split, ids):
-            return EpsilonBound(
-                None, "no valid bound: some candidates are the same image, and so share one coin"
+            return no_bounds(
+                "no valid bound: some candidates are the same image, and so share one coin"
             )
         assert self.guesses is not None
         # The bounds of all attacks hold together (Bonferroni).
         level = 1 - 0.05 / len(self.scores.attacks)
-        return one_run_bound(scores.column(ids), truth, self.guesses, self.delta, level)
+        return one_run_bounds(scores.column(ids), truth, self.guesses, self.delta, level, self.seed)
 
 
 def averaged_errors(evidence: Evidence, ids: Sequence[str]) -> Floats:

@@ -77,6 +77,16 @@ def test_adjusted_intervals_hold_the_truth_where_the_baselines_see_the_differenc
         assert alarms <= stats.binom.ppf(0.99, 500, 0.05) / 500, row
 
 
+def test_claims_of_epsilon_are_as_rarely_wrong_as_promised(run: ModuleType) -> None:
+    found = run.read(EXPERIMENTS / "intervals/epsilon.csv")
+    assert len(found) == 5 * 2 * 3 * 2
+    for row in found:
+        wrong, draws = int(row["above"]), int(row["draws"])
+        assert stats.binomtest(wrong, draws, 0.05, "greater").pvalue >= 0.01, row
+    tight = [int(row["above"]) for row in found if row["mechanism"].startswith("randomised")]
+    assert max(tight) > 30
+
+
 def test_the_gate_is_right_about_real_and_planted_differences(run: ModuleType) -> None:
     real = run.read(EXPERIMENTS / "blind/real.csv")
     assert len(real) == 6

@@ -183,6 +183,7 @@ def content(audit: AuditReport, pictures: Iterable[Picture]) -> dict[str, Any]:
         "n_auxiliary": n_auxiliary(audit),
         "needs": {f: auxiliaries_needed(float(f)) for f in result.evaluations[0].tpr_at_fpr},
         "epsilons": epsilons(result),
+        "epsilon_sentence": words.epsilon_sentence,
         "described": {e.name: BASELINES.get(e.name, "") for e in result.blind.baselines},
         "identical": words.identical_sentence(audit.split),
         "significance": SIGNIFICANCE,
@@ -368,10 +369,12 @@ def weights(result: AuditResult) -> list[tuple[str, Estimate]]:
 
 def epsilons(result: AuditResult) -> list[tuple[list[str], EpsilonBound]]:
     """The bounds, with the attacks that each is about: mostly there is none, for one reason."""
-    found: dict[EpsilonBound, list[str]] = {}
+    found: dict[EpsilonBound | str, tuple[EpsilonBound, dict[str, None]]] = {}
     for name, quality in result.decisions.items():
-        found.setdefault(quality.epsilon, []).append(name)
-    return [(names, bound) for bound, names in found.items()]
+        for bound in quality.epsilon.by_hypothesis.values():
+            key = bound.why if bound.value is None else bound
+            found.setdefault(key, (bound, {}))[1][name] = None
+    return [([*names], bound) for bound, names in found.values()]
 
 
 def parts(result: AuditResult) -> dict[str, list[Part]]:

@@ -19,6 +19,7 @@ from mia_lab.evaluation.results import (
     AuditResult,
     Comparison,
     Correspondence,
+    EpsilonBound,
     Estimate,
     Evaluation,
     GridPoint,
@@ -208,6 +209,7 @@ def text_table(audit: AuditReport) -> str:
     lines += [correspondence_sentence(result.correspondence)]
     lines += [utility_sentence(result.utility)] if result.utility else []
     lines += [claim_sentence(result)] if result.claim else []
+    lines += [epsilon_sentence([attack], bound) for attack, bound in best_bounds(result)]
     lines += [headline(result), details(audit)]
     lines += [adjustment_sentence(result.adjustment)] if result.adjustment else []
     lines += [grid_sentence(result.grid)] if result.grid else []
@@ -328,11 +330,11 @@ def claim_sentence(result: AuditResult) -> str:
     """What the training guarantees, beside what the audit shows."""
     claim = result.claim
     assert claim is not None
-    bounds = [q.epsilon for q in result.decisions.values() if q.epsilon.value is not None]
-    best = max(bounds, key=lambda bound: bound.value or 0.0, default=None)
+    bounds = [quality.epsilon.approximate_dp for quality in result.decisions.values()]
+    best = max(bounds, key=lambda bound: bound.value or 0.0)
     shown = (
         "the audit gives no lower bound (see evaluation.guesses)"
-        if best is None
+        if best.value is None
         else f"the audit shows that epsilon is at least {best.value:.3f} at delta {best.delta:g}"
     )
     return (
@@ -340,6 +342,34 @@ def claim_sentence(result: AuditResult) -> str:
         f"{claim.noise_multiplier:.3g}, {claim.steps} steps at sampling rate "
         f"{claim.sampling_rate:.3g}); {shown}."
     )
+
+
+def epsilon_sentence(attacks: Sequence[str], bound: EpsilonBound) -> str:
+    """What the guesses of some attacks reject, or why they reject nothing."""
+    names = " and ".join(attacks)
+    if bound.value is None:
+        return f"For {names} there is {bound.why}."
+    rejected = (
+        f"rejected for any epsilon below {bound.value:.3f} at delta {bound.delta:g}"
+        if bound.value > 0
+        else f"not rejected for any epsilon at delta {bound.delta:g}"
+    )
+    return (
+        f"{names}: with 95 % confidence, the hypothesis that {bound.hypothesis} is {rejected}; "
+        f"{bound.correct} of {bound.guesses} guesses are correct."
+    )
+
+
+def best_bounds(result: AuditResult) -> list[tuple[str, EpsilonBound]]:
+    """The highest bound under each hypothesis, with its attack; empty where there is none."""
+    found: dict[str, tuple[str, EpsilonBound]] = {}
+    for attack, quality in result.decisions.items():
+        for name, bound in quality.epsilon.by_hypothesis.items():
+            if bound.value is None:
+                continue
+            if name not in found or bound.value > (found[name][1].value or 0.0):
+                found[name] = (attack, bound)
+    return [*found.values()]
 
 
 def grid_sentence(grid: Sequence[GridPoint]) -> str:

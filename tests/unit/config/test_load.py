@@ -183,6 +183,11 @@ def test_errors_without_a_cause_are_explained_too() -> None:
             "evaluation.guesses=1 data.assignment=bernoulli",
             "evaluation.guesses=1: must be at least 2",
         ),
+        ("evaluation.guesses=split", "evaluation.guesses=split: .* data.assignment=bernoulli"),
+        (
+            "evaluation.guesses=bonferonni data.assignment=bernoulli",
+            'must be a whole number or one of split, bonferroni; did you mean "bonferroni"',
+        ),
         (
             "data.assignment=bernoulli data.group_by=x",
             "data.assignment=bernoulli: flips a coin for each image",

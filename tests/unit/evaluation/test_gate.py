@@ -12,7 +12,7 @@ from mia_lab.errors import UserError
 from mia_lab.evaluation import compare_attacks, evaluate, judge_split
 from mia_lab.evaluation.blind import excess
 from mia_lab.evaluation.decision import hindsight
-from mia_lab.evaluation.epsilon import one_run_bound
+from mia_lab.evaluation.epsilon import one_run_bounds
 from mia_lab.evaluation.gate import check, decide, parse, sentence
 from mia_lab.evaluation.results import AuditResult, Correspondence, DecisionQuality
 from mia_lab.evaluation.summary import BASELINES, summary, summary_names
@@ -209,7 +209,7 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
         knowledge={},
         decisions={
             t.attack: DecisionQuality(
-                {}, hindsight(t.score, truth), None, one_run_bound(t.score, truth, 20, 1e-5)
+                {}, hindsight(t.score, truth), None, one_run_bounds(t.score, truth, 20, 1e-5)
             )
             for t in tables
         },

@@ -14,6 +14,7 @@ from mia_lab.evaluation.results import (
     AnswersCurve,
     AuditResult,
     EpsilonBound,
+    EpsilonBounds,
     Normality,
     Slice,
     Utility,
@@ -27,8 +28,10 @@ def full() -> AuditResult:
     """A result without a single empty field."""
     found = make_audit(groups=True).result
     quantiles = np.sort(np.random.default_rng(3).normal(size=7))
+    bound = EpsilonBound(0.1 + 0.2, "it is private", "holds", "fixed", 40, 20, 17, 1e-5)
+    epsilon = EpsilonBounds(bound, dataclasses.replace(bound, value=0.7))
     decisions = {
-        name: dataclasses.replace(quality, epsilon=EpsilonBound(0.1 + 0.2, "holds", 20, 17, 1e-5))
+        name: dataclasses.replace(quality, epsilon=epsilon)
         for name, quality in found.decisions.items()
     }
     return dataclasses.replace(

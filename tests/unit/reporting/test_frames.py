@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pandas.testing import assert_frame_equal
 
-from audits import changed
+from audits import bounded, changed
 from mia_lab.evaluation.results import AuditReport, AuditResult, Roc
 from mia_lab.reporting.frames import (
     CHART_POINTS,
@@ -65,6 +65,14 @@ def test_decisions_are_told_of_every_attack(audit: AuditReport, result: AuditRes
     assert (decided[0.1]["tpr_ci95_low"], decided[0.1]["tpr_ci95_high"]) == point.tpr.ci95
     assert decided[0.1]["precision_at_0.01"] == point.precision_at_prior["0.01"].value
     assert decided[0.01]["threshold"] is None  # 20 auxiliaries are too few
+
+    assert "epsilon" not in tables
+    claims = records(audit_frames(changed(audit, decisions=bounded(result, 0.5, 1.5)))["epsilon"])
+    assert [(r["attack"], r["family"], r["value"], r["guesses"]) for r in claims] == [
+        (name, family, value, 50)
+        for name in result.decisions
+        for family, value in (("approximate_dp", 0.5), ("gaussian_dp", 1.5))
+    ]
 
 
 def test_tables_without_rows_are_left_out(audit: AuditReport) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audits import changed, make_adjustment, make_audit, make_overfitting
+from audits import bounded, changed, make_adjustment, make_audit, make_overfitting
 from mia_lab.evaluation import gate
 from mia_lab.evaluation.results import (
     AnswersCurve,
     AuditReport,
     AuditResult,
-    EpsilonBound,
     Gate,
     Outcome,
     Verdict,
@@ -235,13 +234,21 @@ def test_calibration_and_the_privacy_bound(
         assert row == [name, f"{found.brier:.3f}", f"{found.log_loss:.3f}"]
     assert rows[-1] == ["0.5 for every image", "0.250", f"{np.log(2):.3f}"]
     assert "there is no valid bound: a fixed number of members was drawn" in page.text
-    bound = EpsilonBound(1.2345, "by a theorem", guesses=50, correct=40, delta=1e-5)
+    assert page.text.count("there is no valid bound") == 1
     decisions = {
-        k: dataclasses.replace(v, epsilon=bound, calibration=None)
-        for k, v in result.decisions.items()
+        name: dataclasses.replace(quality, calibration=None)
+        for name, quality in bounded(result, 1.2345, 0.0).items()
     }
     text = Page(render(changed(audit, decisions=decisions), ())).text
-    assert "for any epsilon below 1.234 at delta 1e-05; 40 of 50 guesses are correct" in text
+    for sentence in (
+        "reconstruction and membership: with 95 % confidence, the hypothesis that the training is "
+        "(epsilon, delta)-differentially private is rejected for any epsilon below 1.234 at delta "
+        "1e-05; 40 of 50 guesses are correct.",
+        "the hypothesis that the training is Gaussian differentially private with the mu that "
+        "belongs to epsilon and delta is not rejected for any epsilon at delta 1e-05",
+    ):
+        assert text.count(sentence) == 1
+    assert text.count("the number of guesses was fixed beforehand.") == 2
     assert text.count("too few images to fit a sigmoid") == 2
 
 

@@ -136,7 +136,10 @@ def test_the_file_of_an_audit_is_as_the_schema_says(audit: AuditReport, tmp_path
         (lambda text: text.replace('"auc": 0', '"auc": "x'), "damaged"),
         (lambda text: text.replace('"auc_ci95"', '"auc_ci"'), "no AUC with its interval"),
         (lambda text: text.replace('"n_members": 40', '"n_members": "many"'), "n_members: "),
-        (lambda text: text.replace('"correct"', '"corrdct"'), r"epsilon\.corrdct: "),
+        (
+            lambda text: text.replace('"correct"', '"corrdct"'),
+            r"epsilon\.approximate_dp\.corrdct: ",
+        ),
         (lambda text: text.replace('"tpr_at_fpr"', '"tpr_at_fqr"'), "no true positive rates"),
         (lambda text: text.replace('"tpr_at_fpr": {', '"tpr_at_fpr": 1, "x": {'), "another form"),
         (lambda text: text.replace('"alpha": [', '"alpha": [null, '), "alpha: .*holds None"),

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from audits import changed, with_auc
+from audits import bounded, changed, with_auc
 from mia_lab.evaluation.results import Estimate, Knowledge, Verdict
 from mia_lab.reporting.audit.page import facts
 from mia_lab.reporting.audit.words import (
@@ -70,6 +70,17 @@ def test_table_is_aligned(audit, result):
     assert rows[4].startswith("membership minus reconstruction: AUC difference +")
     related = correspondence_sentence(result.correspondence)
     assert rows[5:] == [related, headline(result), details(audit)]
+
+
+def test_the_terminal_names_the_highest_bound_under_each_hypothesis(audit, result):
+    low, high = bounded(result, 0.5, 1.5), bounded(result, 0.75, 1.0)
+    decisions = {"reconstruction": low["reconstruction"], "membership": high["membership"]}
+    lines = text_table(changed(audit, decisions=decisions)).splitlines()
+    approximate, gaussian = (line for line in lines if "hypothesis" in line)
+    assert approximate.startswith("membership: with 95 % confidence, the hypothesis that the ")
+    assert "is rejected for any epsilon below 0.750 at delta 1e-05" in approximate
+    assert gaussian.startswith("reconstruction: ")
+    assert "is rejected for any epsilon below 1.500 at delta 1e-05" in gaussian
 
 
 def test_groups_are_counted_beside_the_images(audit, grouped_audit):

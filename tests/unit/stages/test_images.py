@@ -159,3 +159,18 @@ def test_named_folders_need_no_layout(tmp_path: Path) -> None:
         UserError, match=r"data\.input_dir=\S+: is read with data\.source=folder alone"
     ):
         images("data=maps", *given)
+
+
+@pytest.mark.parametrize(
+    ("guesses", "words"),
+    [
+        ("16", "evaluation.guesses=16: there are 15 candidates; ask for fewer guesses"),
+        ("split", "evaluation.guesses=split: needs at least 16 candidates, and there are 15"),
+    ],
+)
+def test_guesses_fit_the_candidates(guesses: str, words: str) -> None:
+    coins = ("data.assignment=bernoulli", "data.n_nonmembers=7", "trainer.accelerator=cpu")
+    with pytest.raises(UserError, match=words):
+        images(*coins, "data.n_members=8", f"evaluation.guesses={guesses}")
+    assert len(images(*coins, "data.n_members=8", "evaluation.guesses=bonferroni").candidates) == 15
+    assert len(images(*coins, "data.n_members=9", f"evaluation.guesses={guesses}").candidates) == 16

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +124,31 @@ def test_what_is_promised_is_what_the_accountant_says(epsilon: float) -> None:
     tight = PRVAccountant()
     tight.history = [(claim.noise_multiplier, claim.sampling_rate, claim.steps)]
     assert tight.get_epsilon(1e-5) <= spent  # another accountant promises no less
+
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "privacy.json").read_text())
+"""What dp_accounting says; see privacy.py beside the file."""
+
+
+@pytest.mark.filterwarnings("ignore:Optimal order:UserWarning")  # of large epsilons
+@pytest.mark.parametrize("case", GOLDEN["trainings"], ids=lambda c: str(c["settings"]["epsilon"]))
+def test_an_independent_accountant_promises_no_less(case: dict[str, Any]) -> None:
+    """By the Renyi divergence the same, by the privacy loss distribution less.
+
+    Of orders that are no whole numbers dp_accounting knows an upper bound of the divergence only.
+    """
+    claim = privacy_claim(case["settings"], case["members"])
+    for name in ("noise_multiplier", "sampling_rate", "steps"):
+        assert getattr(claim, name) == pytest.approx(case[name], rel=1e-9)
+    accountant = RDPAccountant()
+    accountant.history = [(claim.noise_multiplier, claim.sampling_rate, claim.steps)]
+    whole = [order for order in ORDERS if order == int(order)]
+    exact = accountant.get_epsilon(claim.delta, alphas=whole)
+    assert exact == pytest.approx(case["rdp, whole orders"], rel=1e-9)
+    spent = accountant.get_epsilon(claim.delta, alphas=ORDERS)
+    assert 0.999 * case["rdp"] < spent < (1 + 1e-9) * case["rdp"]
+    assert 0.98 * claim.epsilon < case["rdp"] <= claim.epsilon
+    assert 0.85 * claim.epsilon < case["pld"] <= spent
 
 
 def test_a_promise_that_no_noise_keeps_is_refused() -> None:
