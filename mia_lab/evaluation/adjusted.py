@@ -54,7 +54,7 @@ DRAWS = 200
 
 _FEWEST_DRAWS = 50
 
-_DISTANCES = 8e6
+_DISTANCES = 4e7
 """Most distances between images, over all draws, after which there are fewer draws."""
 
 _VARIANCE = 10.0

@@ -90,10 +90,8 @@ def cross_fitted_each(
 
     Returns:
         float64 (D, N, K); entry (d, :, k) is what ``sklearn.linear_model.Ridge(penalty)`` predicts,
-        fitted to ``labels[d, :, k]`` without the fold, with the sample weights ``weights[d]``.
-
-    Raises:
-        ValueError: a weighting has all its weight in one fold.
+        fitted to ``labels[d, :, k]`` without the fold, with the sample weights ``weights[d]``. The
+        values of a fold are 0 if all weight is in it.
     """
     found = np.empty((*weights.shape, labels.shape[2]))
     for part in np.array_split(np.arange(len(weights)), -(-weights.size // _WEIGHTS)):
@@ -110,8 +108,7 @@ def _fitted_each(
         test = folds == number
         x, y, w = columns[~test], labels[:, ~test], weights[:, ~test]
         total = w.sum(axis=1)[:, None]  # (D, 1)
-        if not total.all():
-            raise ValueError("all images to fit to are in one fold")
+        total[total == 0] = 1.0
         center, level = w @ x / total, (w[:, None] @ y)[:, 0] / total  # (D, R), (D, K)
         weighted = w[:, None] * x.T  # (D, R, n)
         gram = weighted @ x - (total * center)[:, :, None] * center[:, None]

@@ -71,7 +71,7 @@ def test_adjusted_intervals_hold_the_truth_where_the_baselines_see_the_differenc
         if row["interval"] == "unadjusted":
             assert (coverage < 0.93) == (row["slope"] != "0.0"), row
         elif row["cell"].startswith("c"):
-            assert coverage < 0.2, row  # what the baselines do not see is not adjusted for
+            assert coverage < 0.4, row  # what the baselines do not see is not adjusted for
         else:
             assert coverage >= 0.93, row
         assert alarms <= stats.binom.ppf(0.99, 500, 0.05) / 500, row
