@@ -857,6 +857,141 @@ class Scoring:
     record: Mapping[str, str]
 
 
+class Answer(StrEnum):
+    """Whether a collection was used for the training of a victim."""
+
+    USED = "used"
+    CANNOT_TELL = "cannot tell"
+    NOT_SHOWN = "not shown"
+
+
+@dataclass(frozen=True)
+class MeanTest:
+    """Whether a collection scores higher than images that were certainly not used.
+
+    Attributes:
+        n_collection, n_comparison: independent units: images, or groups of images.
+        difference: of the mean scores.
+        welch_p: one-sided p-value of Welch's t-test.
+        permutation_p: one-sided p-value of a permutation test of Welch's t.
+    """
+
+    n_collection: Count
+    n_comparison: Count
+    difference: float
+    welch_p: Share
+    permutation_p: Share
+
+
+@dataclass(frozen=True)
+class UsedShare:
+    """The share of a collection that was used.
+
+    Attributes:
+        value: the estimate, or the lower bound.
+        ci95: its 95 % interval; the upper end of a bound is 1.
+        is_bound: whether only a lower bound is known, because no members are known.
+    """
+
+    value: Share
+    ci95: Interval
+    is_bound: bool
+
+
+@dataclass(frozen=True)
+class NeededImages:
+    """How many images a test needs.
+
+    Attributes:
+        size: int64 (K,), units of the collection and of the comparison, increasing.
+        median_p: float64 (K,), median of Welch's p-value over random subsets of this size.
+        detected: float64 (K,), share of these subsets with p < 0.05.
+    """
+
+    size: Integers
+    median_p: Floats
+    detected: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionResult:
+    """What is known of one collection.
+
+    Attributes:
+        name: the collection's.
+        n_images: of the collection.
+        n_comparison: images that were certainly not used.
+        scores: the test of the attack's scores.
+        features: the test of the scores of all attacks together; None if the images are too few.
+        p_value: of the configured test.
+        holm_p: the same, adjusted for all collections.
+        blind: the verdict of the blind twin on collection and comparison.
+        blind_p: its p-value.
+        blind_best: the best blind baseline.
+        blind_max, blind_upper95: its AUC, and the simultaneous upper bound of all of them.
+        blind_features: the test of the blind features together; None if the images are too few.
+        answer: what all of this says.
+        share: the share of the collection that was used, or a lower bound.
+        needed: how many images the test needs.
+    """
+
+    name: str
+    n_images: Count
+    n_comparison: Count
+    scores: MeanTest
+    features: MeanTest | None
+    p_value: Share
+    holm_p: Share
+    blind: Verdict
+    blind_p: Share
+    blind_best: str
+    blind_max: Share
+    blind_upper95: Share
+    blind_features: MeanTest | None
+    answer: Answer
+    share: UsedShare
+    needed: NeededImages
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """Which collections were used for the training of a victim.
+
+    Attributes:
+        attack: whose scores are tested.
+        by: the test that the answers rest on, ``scores`` or ``features``.
+        collections: one each.
+        scores: one table per attack, of all images.
+        correspondence: whether the answers belong to their targets.
+    """
+
+    attack: str
+    by: str
+    collections: tuple[CollectionResult, ...]
+    scores: tuple[ScoreTable, ...]
+    correspondence: Correspondence
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The report of ``task=dataset_inference``.
+
+    Attributes:
+        name: the run's name.
+        result: what was found.
+        collection_of: the collection of each image; "" of the comparison and of known members.
+        role_of: the role of each image.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    result: InferenceResult
+    collection_of: Mapping[str, str]
+    role_of: Mapping[str, str]
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Extremes:
     """Some images with their difficulty.
