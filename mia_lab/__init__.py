@@ -1,8 +1,9 @@
 """Audit image-translation models for membership leakage.
 
 :func:`audit` measures whether a model reveals its training images. :func:`score` finds the images
-of a list that a model was probably trained on. :func:`difficulty_scores` gives the difficulty of
-images. :func:`compare` compares audits. ``python -m mia_lab`` does the same on the command line.
+of a list that a model was probably trained on. :func:`dataset_inference` tests whether whole
+collections were used. :func:`difficulty_scores` gives the difficulty of images. :func:`compare`
+compares audits. ``python -m mia_lab`` does the same on the command line.
 """
 
 from __future__ import annotations
@@ -14,27 +15,32 @@ if TYPE_CHECKING:
     from mia_lab.api.auditing import Audit, audit
     from mia_lab.api.comparing import Comparison, compare
     from mia_lab.api.difficulty import difficulty_scores
+    from mia_lab.api.inference import Collections, dataset_inference
     from mia_lab.api.scoring import Scores, score
     from mia_lab.errors import UserError
 
 __all__ = [
     "Audit",
+    "Collections",
     "Comparison",
     "Scores",
     "UserError",
     "audit",
     "compare",
+    "dataset_inference",
     "difficulty_scores",
     "score",
 ]
 
 _MODULES = {
     "Audit": "mia_lab.api.auditing",
+    "Collections": "mia_lab.api.inference",
     "Comparison": "mia_lab.api.comparing",
     "Scores": "mia_lab.api.scoring",
     "UserError": "mia_lab.errors",
     "audit": "mia_lab.api.auditing",
     "compare": "mia_lab.api.comparing",
+    "dataset_inference": "mia_lab.api.inference",
     "difficulty_scores": "mia_lab.api.difficulty",
     "score": "mia_lab.api.scoring",
 }

@@ -18,8 +18,10 @@ from mia_lab.api.victims import Victim, called, victim_overrides
 from mia_lab.config.compose import CONF, composed
 from mia_lab.config.overrides import key_of
 from mia_lab.config.schema import Config
+from mia_lab.data import manifest
 from mia_lab.data.manifest import Rows, write_roles
 from mia_lab.errors import UserError
+from mia_lab.types import Role
 
 STATED = {
     "task": "each function has its own task; leave it out",
@@ -29,6 +31,9 @@ STATED = {
     **{key: f"give the argument {argument} instead" for key, argument in ARGUMENTS.items()},
 }
 """Keys that arguments state, or that a call has no use for, and what to do instead."""
+
+COLLECTION = "collection/"
+"""What the part of a collection's images begins with; its name follows."""
 
 PLACES = {f"data.{key}" for key in ("source", "root", "train", "test", "protocol", "manifest")}
 """Keys of the place and the roles of images."""
@@ -81,8 +86,8 @@ def call(
     Args:
         task: the command's ``task``.
         settings: see :class:`Settings`.
-        images: for each role, the name of the argument and its value; None: the role has no
-            images. If no role has images, the overrides choose the data.
+        images: for each role, or `COLLECTION` and a name, the name of the argument and its value;
+            None: the role has no images. If no role has images, the overrides choose the data.
         more: further overrides, from the function of the API.
         victim: the model; None: the overrides choose it.
         value_range: the range of values of the victim.
@@ -133,16 +138,23 @@ def _check_places(overrides: Sequence[str]) -> None:
             raise UserError(f"{override}: the images are arguments of the call; leave it out")
 
 
-def _data(handle: str, pairs: JoinedPairs, manifest: Path) -> list[str]:
+def _data(handle: str, pairs: JoinedPairs, roles: Path) -> list[str]:
     kind = "arrays" if pairs.arrays else "folders"
-    rows: Rows = {image_id: {"role": role} for image_id, role in pairs.roles.items()}
-    write_roles(manifest, rows)
+    rows: Rows = {image_id: _row(part) for image_id, part in pairs.roles.items()}
+    write_roles(roles, rows)
     return [
         f"data.source={kind}",
         f"+data.sources.{kind}={{_target_:{thing.__module__}.{thing.__name__},handle:{handle}}}",
         "data.protocol=manifest",
-        f"data.manifest={manifest}",
+        f"data.manifest={roles}",
     ]
+
+
+def _row(part: str) -> dict[str, str]:
+    """The role of the images of a part, and their collection."""
+    if part.startswith(COLLECTION):
+        return {"role": Role.CANDIDATE, manifest.COLLECTION: part.removeprefix(COLLECTION)}
+    return {"role": part}
 
 
 def _size(pairs: JoinedPairs) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build, kinds
 from mia_lab.config.choices import (
     Assignment,
@@ -79,8 +80,8 @@ def _check_export(config: Config) -> None:
 def _check_score(config: Config) -> None:
     if config.data.protocol is not Protocol.manifest:
         raise UserError(
-            f"data.protocol={config.data.protocol.value}: task=score needs the ids of candidates; "
-            "give data.protocol=manifest and data.manifest=FILE.csv with a column id"
+            f"data.protocol={config.data.protocol.value}: task={config.task.value} needs the ids "
+            "of candidates; give data.protocol=manifest and data.manifest=FILE.csv with a column id"
         )
     _check_names(config)
     _check_reference_count(config)
@@ -88,17 +89,37 @@ def _check_score(config: Config) -> None:
     victim = _check_victim(config)
     if kinds.is_trainable(victim):
         raise UserError(
-            f"victim={victim.name}: is trained here, on members that are known; task=score "
-            "needs a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
+            f"victim={victim.name}: is trained here, on members that are known; "
+            f"task={config.task.value} needs a victim that exists, such as victim=pretrained "
+            "victim.checkpoint=FILE"
         )
     build.attacks(config)
     if any(build.grid(config).model_dump().values()):
         raise UserError(
-            "difficulty.grid compares settings by the roles of an audit, and task=score has no "
-            "roles; leave it out"
+            "difficulty.grid compares settings by the roles of an audit, and "
+            f"task={config.task.value} has no roles; leave it out"
         )
     _check_shard(config, _check_difficulty(config))
     _check_reference(config)
+
+
+def _check_dataset_inference(config: Config) -> None:
+    _check_score(config)
+    tested = config.dataset_inference.attack
+    if tested is not None and tested not in config.attack.names:
+        raise UserError(
+            f"dataset_inference.attack={tested}: must be one of attack.names="
+            f"{config.attack.names}{nearest(tested, config.attack.names)}"
+        )
+    is_elsewhere = config.reference.data is not None
+    for name, component in build.attacks(config).items():
+        needs = needs_of(component.kind, component.arguments)
+        if needs.auxiliaries or (needs.references and not is_elsewhere):
+            raise UserError(
+                f"attack.names={name}: is fitted on auxiliaries, which task=dataset_inference "
+                "compares the collections with; leave it out"
+                + (", or give reference.data" if needs.references else "")
+            )
 
 
 def _check_difficulty_task(config: Config) -> None:
@@ -158,6 +179,7 @@ TASKS: dict[Task, Callable[[Config], None]] = {
     Task.check: _check_audit,
     Task.difficulty: _check_difficulty_task,
     Task.score: _check_score,
+    Task.dataset_inference: _check_dataset_inference,
     Task.export: _check_export,
     Task.compare: _check_compare,
     Task.collect: _check_collect,

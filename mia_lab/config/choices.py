@@ -12,6 +12,7 @@ class Task(Enum):
     check = "check"
     difficulty = "difficulty"
     score = "score"
+    dataset_inference = "dataset_inference"
     compare = "compare"
     collect = "collect"
     export = "export"

@@ -232,6 +232,13 @@ class ScoreTask(Section):
     fpr: OpenUnitInterval
 
 
+class DatasetInferenceTask(Section):
+    """What ``task=dataset_inference`` tests."""
+
+    by: Literal["scores", "features"]
+    attack: Text | None
+
+
 class Config(Section):
     """Everything; see ``conf/config.yaml`` for what each key means."""
 
@@ -257,6 +264,7 @@ class Config(Section):
     compare: CompareTask
     collect: CollectTask
     score: ScoreTask
+    dataset_inference: DatasetInferenceTask
     fail_if: Text | None
     store: StoreTask
 

@@ -24,6 +24,9 @@ FILES = ("input", "target")
 PROMPT = "prompt"
 """Column of the text that a victim is given beside the input."""
 
+COLLECTION = "collection"
+"""Column of the collection that a candidate belongs to."""
+
 CANDIDATE_ROLES = (Role.MEMBER, Role.NONMEMBER)
 """Roles of the images that an audit attacks and whose membership is known."""
 
@@ -31,9 +34,55 @@ NEIGHBOURS = 200
 """Ids before and after an unknown one that it is compared with."""
 
 Rows = dict[str, dict[str, str]]
-"""For each chosen id: its role, and its group, content hash and prompt if given."""
+"""For each chosen id: its role, and its group, content hash, prompt and collection if given."""
 
 Row = dict[str, str]
+
+
+def read_collections(path: Path, known: Sequence[str]) -> Rows:
+    """Read the collections of a manifest, the images to compare them with, and known members.
+
+    A row with a ``collection`` is a candidate; every other row has the role ``auxiliary``, which
+    is an image of the comparison, or ``member``.
+
+    Args:
+        path: path of the file.
+        known: ids of all images.
+
+    Raises:
+        UserError: the file is missing or malformed, or names an unknown image, role or column; or
+            it has no collection, or no image to compare one with.
+    """
+    named: Rows = {}
+    for where, row in _of_images(path, known):
+        collection, role = row.get(COLLECTION, ""), row.get("role", "")
+        allowed = ("", Role.CANDIDATE) if collection else (Role.AUXILIARY, Role.MEMBER)
+        if role not in allowed:
+            rule = (
+                f"is of the collection {collection!r}, so its role is candidate or empty"
+                if collection
+                else "is of no collection, so its role is auxiliary (an image of the comparison) "
+                "or member; or fill in the column collection"
+            )
+            refuse(f"{where}: role {role or 'empty'!r}: the image {rule}")
+            continue
+        found = {"role": str(role or Role.CANDIDATE)}
+        named[row["id"]] = found | _optional(row, (COLLECTION,))
+    if not any(COLLECTION in row for row in named.values()):
+        raise UserError(
+            f"data.manifest={path}: no row has a collection; fill in the column collection of the "
+            "images in question"
+        )
+    if not any(row["role"] == Role.AUXILIARY for row in named.values()):
+        raise UserError(
+            f"data.manifest={path}: there is nothing to compare a collection with; add images that "
+            "were certainly not used, with the role auxiliary and without a collection"
+        )
+    return named
+
+
+def _optional(row: Row, more: Sequence[str] = ()) -> Row:
+    return {k: row[k] for k in ("group", "content", PROMPT, *more) if row.get(k)}
 
 
 def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:
@@ -66,7 +115,7 @@ def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Ro
             refuse(f"{where}: {_wrong_role(role, attacked)}")
             continue
         named[image_id] = {"role": str(role)}
-        named[image_id] |= {k: row[k] for k in ("group", "content", PROMPT) if row.get(k)}
+        named[image_id] |= _optional(row)
     for wanted in attacked:
         if not any(row["role"] == wanted for row in named.values()):
             raise UserError(
@@ -139,6 +188,7 @@ def write_manifest(
     split: Split,
     files: Mapping[str, tuple[Path, Path]] | None = None,
     prompts: Mapping[str, str] | None = None,
+    collections: Mapping[str, str] | None = None,
 ) -> None:
     """Save a split as CSV; ``data.protocol=manifest data.manifest=<path>`` repeats it.
 
@@ -147,6 +197,7 @@ def write_manifest(
         split: the roles.
         files: input and target of each image, where the layout of folders does not tell.
         prompts: the text of each image that has one.
+        collections: the collection of each image that belongs to one.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -157,9 +208,10 @@ def write_manifest(
         listed = [files[image_id] for image_id in split.id.tolist()]
         for side in zip(*listed, strict=True):
             columns.append(defused(str(path.absolute())) for path in side)
-    if prompts:
-        columns.append(defused(prompts.get(image_id, "")) for image_id in split.id.tolist())
-    writer.writerow([*COLUMNS, *(FILES if files else ()), *([PROMPT] if prompts else [])])
+    texts = {name: of for name, of in ((PROMPT, prompts), (COLLECTION, collections)) if of}
+    for of in texts.values():
+        columns.append([defused(of.get(image_id, "")) for image_id in split.id.tolist()])
+    writer.writerow([*COLUMNS, *(FILES if files else ()), *texts])
     writer.writerows(zip(*columns, strict=True))
     write_file(path, text.getvalue())
 
@@ -168,8 +220,11 @@ def write_roles(path: Path, rows: Rows) -> None:
     """Save roles as CSV, for ``data.protocol=manifest data.manifest=<path>``."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["id", "role"])
-    writer.writerows([defused(image_id), row["role"]] for image_id, row in rows.items())
+    writer.writerow(["id", "role", COLLECTION])
+    writer.writerows(
+        [defused(image_id), row["role"], defused(row.get(COLLECTION, ""))]
+        for image_id, row in rows.items()
+    )
     write_file(path, text.getvalue())
 
 
@@ -270,7 +325,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
-    choices = (*COLUMNS, *FILES, PROMPT)
+    choices = (*COLUMNS, *FILES, PROMPT, COLLECTION)
     if len(header) == 1 and ({";", "\t"} & {*header[0]}):
         raise UserError(
             f"data.manifest={path}: separate the columns by commas, not as {header[0]!r}"

@@ -151,8 +151,8 @@ def used_share(collection: Floats, comparison: Floats, members: Floats) -> UsedS
     guesses by the error rates of the attack. Here the scores themselves take the place of the
     guesses: if a share s was used, the mean score of the collection is s M + (1 - s) N, with the
     means M of members and N of the comparison. The interval holds all s in [0, 1] that Welch's
-    t-test does not reject (Fieller 1954), so it exists even if M and N hardly differ. Where it rejects all
-    of them, the collection is no mixture of the two, and nothing is known: [0, 1].
+    t-test does not reject (Fieller 1954), so it exists even if M and N hardly differ. Where it
+    rejects all of them, the collection is no mixture of the two, and nothing is known: [0, 1].
 
     Args:
         collection: (n,) scores of independent units, higher = more likely used.

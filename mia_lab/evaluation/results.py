@@ -6,7 +6,7 @@ JSON, tables, figures, pages and W&B are renderings of these frozen dataclasses,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -699,6 +699,12 @@ class Dossiers:
     difficulty: NDArray[np.float32]
 
 
+def leading(attacks: Iterable[str]) -> str:
+    """The attack that a report puts first: membership, or the last one."""
+    *_, last = names = [*attacks]
+    return "membership" if "membership" in names else last
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
     """Everything that an audit measures on one victim.
@@ -749,7 +755,7 @@ class AuditResult:
     def leading(self) -> ScoreTable:
         """The scores that order the images of a report: of membership, or of the last attack."""
         found = {table.attack: table for table in self.scores}
-        return found.get("membership", self.scores[-1])
+        return found[leading([*found])]
 
 
 @dataclass(frozen=True)

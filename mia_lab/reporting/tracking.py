@@ -17,9 +17,9 @@ from PIL import Image
 
 from mia_lab.errors import UserError
 from mia_lab.evaluation.finished import Sweep
-from mia_lab.evaluation.results import AuditReport, Scoring, Survey
+from mia_lab.evaluation.results import AuditReport, Inference, Scoring, Survey
 from mia_lab.evaluation.summary import summary
-from mia_lab.reporting import dashboard
+from mia_lab.reporting import dashboard, inference
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import (
     audit_frames,
@@ -204,6 +204,24 @@ class Tracker:
             return
         tables = {"scores": _table(candidate_frame(found))}
         self._log(tables, pictures, scores_summary(found))
+
+    def log_inference(self, found: Inference, pictures: Iterable[Picture]) -> None:
+        """Log the tests and pictures of collections.
+
+        Args:
+            found: the result.
+            pictures: from :func:`mia_lab.reporting.inference.draw`.
+        """
+        if self._run is None:
+            return
+        tables = {
+            "scores": _table(inference.score_frame(found)),
+            "collections": _table(inference.collection_frame(found)),
+            "needed": _table(inference.needed_frame(found)),
+        }
+        self._log(tables, pictures, inference.numbers(found))
+        answers = {f"answer/{c.name}": c.answer.value for c in found.result.collections}
+        self._run.summary.update(answers)
 
     def log_sweep(self, sweep: Sweep, pictures: Iterable[Picture]) -> None:
         """Log the tables and pictures of a sweep.

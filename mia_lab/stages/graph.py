@@ -17,7 +17,7 @@ from mia_lab.config.choices import Assignment, Protocol, ReferencePool, Task, Un
 from mia_lab.config.schema import Config
 from mia_lab.data.dataset import PairDataset
 from mia_lab.errors import UserError
-from mia_lab.evaluation.results import Knowledge
+from mia_lab.evaluation.results import Knowledge, leading
 from mia_lab.hardware import resolve_precision
 from mia_lab.parameters import width_height
 from mia_lab.stages.adjustment import AdjustmentStage
@@ -36,6 +36,7 @@ from mia_lab.stages.difficulty import (
 )
 from mia_lab.stages.features import FeaturesStage
 from mia_lab.stages.images import RunImages, SourceReader, run_images
+from mia_lab.stages.inference import InferenceStage
 from mia_lab.stages.joined import JoinedDifficulty
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.probe import Probe
@@ -70,7 +71,7 @@ class RunStages:
     victim: VictimStage
     reconstructions: ReconstructionsStage
     attack: AttackInputs
-    verdict: VerdictStage | DecisionsStage | None
+    verdict: VerdictStage | DecisionsStage | InferenceStage | None
 
     def goals(self, until: Until | None) -> tuple[Stage[Any], ...]:
         """The stages that a run computes, with all that they read.
@@ -380,7 +381,7 @@ def _check_attacks(config: Config, images: RunImages, attack: AttackInputs) -> N
 
 def _verdict(
     config: Config, images: RunImages, attack: AttackInputs
-) -> VerdictStage | DecisionsStage:
+) -> VerdictStage | DecisionsStage | InferenceStage:
     attacks = build.attacks(config)
     scores = AttackScores.of(attacks, attack)
     correspondence = CorrespondenceStage(attack.reconstructions, images.scored)
@@ -388,6 +389,17 @@ def _verdict(
         return DecisionsStage(scores, correspondence, config.score.fpr)
     pooled = attack.pooled
     assert pooled is not None
+    if config.task is Task.dataset_inference:
+        asked = config.dataset_inference
+        return InferenceStage(
+            scores=scores,
+            pooled=pooled,
+            correspondence=correspondence,
+            attack=asked.attack or leading(attacks),
+            by=asked.by,
+            seed=config.seed,
+            permutations=config.evaluation.permutations,
+        )
     blind = BlindStage(attack.split, pooled, config.seed, config.evaluation.permutations)
     utility = None
     if wants_utility(config):

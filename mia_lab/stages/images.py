@@ -75,9 +75,25 @@ class RunImages:
         """The group of each image that has one."""
         return {i: row["group"] for i, row in self.rows.items() if "group" in row}
 
+    @cached_property
+    def collections(self) -> Mapping[str, str]:
+        """The collection of each image that belongs to one."""
+        return {
+            i: row[manifest.COLLECTION]
+            for i, row in self.rows.items()
+            if manifest.COLLECTION in row
+        }
+
     def of(self, *roles: Role) -> tuple[str, ...]:
         """Ids of all images with one of the given roles."""
         return tuple(i for i in self.dataset.ids if self.rows[i]["role"] in roles)
+
+
+ATTACKED = {
+    Task.score: (Role.CANDIDATE,),
+    Task.dataset_inference: (Role.CANDIDATE, Role.MEMBER),
+}
+"""Roles of the images under attack, where they are others than those of an audit."""
 
 
 def run_images(config: Config, source: PairSource) -> RunImages:
@@ -87,7 +103,7 @@ def run_images(config: Config, source: PairSource) -> RunImages:
         UserError: the images are too few, or a manifest or a pattern of groups does not fit them.
     """
     rows = _assign_roles(config, source)
-    attacked = (Role.CANDIDATE,) if config.task is Task.score else manifest.CANDIDATE_ROLES
+    attacked = ATTACKED.get(config.task, manifest.CANDIDATE_ROLES)
     dropped: tuple[str, ...] = ()
     if config.data.duplicates is Duplicates.drop:
         dropped = _in_two_roles(source, rows)
@@ -164,13 +180,16 @@ def _assign_roles(config: Config, source: PairSource) -> manifest.Rows:
     if data.protocol is Protocol.official:
         rows = splits.assign_official(source.ids("train"), source.ids("test"), counts, seed)
     else:
-        unknown, path = config.task is Task.score, Path(str(data.manifest))
+        path = Path(str(data.manifest))
         if manifest.names_files(path) and not hasattr(source, "listed"):
             raise UserError(
                 f"data.source={data.source}: data.manifest={path} lists files, which "
                 "data.source=folder reads; set that, or remove the columns input and target"
             )
-        rows = manifest.read_manifest(path, all_ids(source), unknown)
+        if config.task is Task.dataset_inference:
+            rows = manifest.read_collections(path, all_ids(source))
+        else:
+            rows = manifest.read_manifest(path, all_ids(source), config.task is Task.score)
     if data.group_by is not None:
         if any("group" in row for row in rows.values()):
             raise UserError(

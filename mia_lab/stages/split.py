@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_lab.data import splits
-from mia_lab.data.manifest import PROMPT
+from mia_lab.data.manifest import COLLECTION, PROMPT
 from mia_lab.hardware import in_order
 from mia_lab.stages.images import RunImages
 from mia_lab.store import Stage, Store, load_table, save_table
@@ -53,9 +53,11 @@ class SplitStage(Stage[CheckedSplit]):
     def inputs(self) -> Mapping[str, Any]:
         # What was kept may be refused by another run.
         kept = {"duplicates": "keep"} if self.images.keeps_duplicates else {}
-        # A prompt is what a victim is given, and no part of the roles.
+        # A prompt is what a victim is given, and a collection what is asked about an image.
         rows = {
-            image_id: {name: value for name, value in row.items() if name != PROMPT}
+            image_id: {
+                name: value for name, value in row.items() if name not in (PROMPT, COLLECTION)
+            }
             for image_id, row in self.images.rows.items()
         }
         return {"rows": rows, **self.images.dataset.identity(), **kept}

@@ -56,7 +56,8 @@ def checked_split(stages: RunStages, store: Store, folder: Path) -> None:
     """Decode all images, and write their roles to ``split.csv`` in the run's folder."""
     checked = store.result(stages.split)
     images = stages.images
-    write_manifest(folder / "split.csv", checked.split, images.listed, images.dataset.prompts)
+    path, prompts = folder / "split.csv", images.dataset.prompts
+    write_manifest(path, checked.split, images.listed, prompts, images.collections)
     for sentence in (*words.duplicates(checked.split, stages.images.dropped), *checked.doubts):
         log.warning("%s", sentence)
 

@@ -35,7 +35,7 @@ class Sources:
 
 def goals(config: Config, read: SourceReader = build.source) -> tuple[Stage[Any], ...]:
     """The stages that a run ends in; empty for a task that renders what is stored."""
-    if config.task in (Task.audit, Task.score):
+    if config.task in (Task.audit, Task.score, Task.dataset_inference):
         return run_stages(config, read, resolve=False).goals(config.until)
     if config.task is Task.difficulty:
         return difficulty_stages(config, surveyed_images(config, read(config.data)))
