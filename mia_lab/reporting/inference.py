@@ -20,14 +20,9 @@ from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import frame
 from mia_lab.reporting.html import write_page
 from mia_lab.reporting.numbers import aligned, p_text, p_value
+from mia_lab.types import Role
 
 SCHEMA = "mia_lab dataset inference 1"
-
-ANSWERS = {
-    Answer.USED: "used",
-    Answer.CANNOT_TELL: "cannot tell",
-    Answer.NOT_SHOWN: "not shown",
-}
 
 _COLLECTIONS = TypeAdapter(tuple[CollectionResult, ...])
 
@@ -59,7 +54,9 @@ def draw(found: Inference) -> tuple[Picture, ...]:
 
 
 def _colours(found: Inference) -> dict[str, str]:
-    return attack_colours([c.name for c in found.result.collections])
+    names = [c.name for c in found.result.collections]
+    colours = attack_colours(names)
+    return {name: colours[name] for name in names}
 
 
 def scores_figure(found: Inference) -> Figure:
@@ -68,13 +65,14 @@ def scores_figure(found: Inference) -> Figure:
     axes = figure.add_subplot()
     table = next(t for t in found.result.scores if t.attack == found.result.attack)
     by_role = {
-        role: [i for i, r in found.role_of.items() if r == role] for role in ("auxiliary", "member")
+        role: [i for i, r in found.role_of.items() if r == role]
+        for role in (Role.AUXILIARY, Role.MEMBER)
     }
     shown: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("comparison", by_role["auxiliary"], {"color": "#6E6E6E", "lw": 2})
+        ("comparison", by_role[Role.AUXILIARY], {"color": "#6E6E6E", "lw": 2})
     ]
-    if by_role["member"]:
-        shown.append(("known members", by_role["member"], {"color": "#222222", "ls": "--"}))
+    if by_role[Role.MEMBER]:
+        shown.append(("known members", by_role[Role.MEMBER], {"color": "#222222", "ls": "--"}))
     for name, colour in _colours(found).items():
         ids = [i for i, c in found.collection_of.items() if c == name]
         shown.append((name, ids, {"color": colour, "lw": 1.6}))
@@ -83,7 +81,7 @@ def scores_figure(found: Inference) -> Figure:
     axes.set_xlabel(f"{found.result.attack} error (members to the left)")
     axes.set_ylabel("share of images below")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=3)
     tidy(axes)
     return figure
 
@@ -243,13 +241,13 @@ def text(found: Inference) -> str:
 
 def readable_rows(found: Inference) -> list[list[str]]:
     """A header, and one row per collection."""
-    heads = ["collection", "answer", "images", "comparison", "Welch p", "permutation p"]
-    rows = [[*heads, "features p", "Holm p", "blind twin"]]
+    heads = ["collection", "answer", "images", "Welch p", "permutation p", "features p"]
+    rows = [[*heads, "Holm p", "blind twin"]]
     for c in found.result.collections:
         features = "too few" if c.features is None else p_value(c.features.permutation_p)
         rows.append(
             [
-                *(c.name, ANSWERS[c.answer], str(c.n_images), str(c.n_comparison)),
+                *(c.name, c.answer.value, f"{c.n_images} + {c.n_comparison}"),
                 *(p_value(c.scores.welch_p), p_value(c.scores.permutation_p), features),
                 *(p_value(c.holm_p), c.blind.value),
             ]
