@@ -81,7 +81,7 @@ def found(with_members: bool) -> mia_lab.Collections:
         collections = {name: take(counts) for name, counts in SIZES.items()}
         known = take((KNOWN[0], 0))
         return mia_lab.dataset_inference(
-            victim.reconstruct,
+            victim.translate,
             collections,
             comparison=take((0, KNOWN[1])),
             members=known if with_members else None,
