@@ -20,7 +20,8 @@ from mia_lab.reporting.numbers import aligned, percent
 from mia_lab.types import Floats, ScoreTable
 
 ASSUMPTION = (
-    "Both hold if auxiliaries and candidates that are not members come from the same distribution."
+    "Both, and the p-values, rest on exchangeability: auxiliaries and candidates that are not "
+    "members must come from the same distribution."
 )
 
 PRINTED = 10
