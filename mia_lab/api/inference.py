@@ -17,7 +17,7 @@ from mia_lab.evaluation.results import Inference
 from mia_lab.reporting import inference as reporting
 from mia_lab.stages.graph import run_stages
 from mia_lab.tasks import common
-from mia_lab.tasks.dataset_inference import inference_report
+from mia_lab.tasks.dataset_inference import checked_collections, inference_report
 from mia_lab.types import Role
 
 
@@ -75,8 +75,7 @@ def dataset_inference(
         'not shown'
     """
     settings = Settings(difficulty, backbone, image_size, overrides, folder, seed)
-    if not collections:
-        raise UserError("collections: give at least one, by its name")
+    _check(collections, comparison)
     images: dict[str, tuple[str, Images | None]] = {
         f"{COLLECTION}{name}": (f"collections[{name!r}]", some)
         for name, some in collections.items()
@@ -89,8 +88,21 @@ def dataset_inference(
     ) as (config, temporary):
         stages = run_stages(config)
         with common.started(config, temporary, stages.goals(None)) as store:
-            common.checked_split(stages, store, temporary)
+            checked_collections(stages, store, temporary)
             return Collections(inference_report(config, stages, store))
+
+
+def _check(collections: object, comparison: object) -> None:
+    """Refuse arguments of which a collection or the comparison would be lost."""
+    if not isinstance(collections, Mapping) or not collections:
+        raise UserError("collections: give a dictionary of images by the names of collections")
+    for name, some in collections.items():
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"collections: {name!r} is no name of a collection; give a text")
+        if some is None:
+            raise UserError(f"collections[{name!r}]: give its images, not None")
+    if comparison is None:
+        raise UserError("comparison: give images that the model was certainly not trained on")
 
 
 class Collections:

@@ -105,6 +105,13 @@ def _check_score(config: Config) -> None:
 
 def _check_dataset_inference(config: Config) -> None:
     _check_score(config)
+    difficulty = build.difficulty(config)
+    if kinds.needs_references(difficulty) and config.reference.data is None:
+        raise UserError(
+            f"difficulty={difficulty.name}: is the error of reference victims that are trained on "
+            "auxiliaries, which task=dataset_inference compares the collections with; give "
+            "reference.data, or choose another difficulty"
+        )
     tested = config.dataset_inference.attack
     if tested is not None and tested not in config.attack.names:
         raise UserError(

@@ -55,7 +55,10 @@ def read_collections(path: Path, known: Sequence[str]) -> Rows:
     """
     named: Rows = {}
     for where, row in _of_images(path, known):
-        collection, role = row.get(COLLECTION, ""), row.get("role", "")
+        collection, role = row.get(COLLECTION, "").strip(), row.get("role", "")
+        if not (collection.isprintable()):
+            refuse(f"{where}: collection {collection!r}: has unprintable characters; rename it")
+            continue
         allowed = ("", Role.CANDIDATE) if collection else (Role.AUXILIARY, Role.MEMBER)
         if role not in allowed:
             rule = (
@@ -66,8 +69,8 @@ def read_collections(path: Path, known: Sequence[str]) -> Rows:
             )
             refuse(f"{where}: role {role or 'empty'!r}: the image {rule}")
             continue
-        found = {"role": str(role or Role.CANDIDATE)}
-        named[row["id"]] = found | _optional(row, (COLLECTION,))
+        named[row["id"]] = {"role": str(role or Role.CANDIDATE), **_optional(row)}
+        named[row["id"]] |= {COLLECTION: collection} if collection else {}
     if not any(COLLECTION in row for row in named.values()):
         raise UserError(
             f"data.manifest={path}: no row has a collection; fill in the column collection of the "
@@ -81,8 +84,8 @@ def read_collections(path: Path, known: Sequence[str]) -> Rows:
     return named
 
 
-def _optional(row: Row, more: Sequence[str] = ()) -> Row:
-    return {k: row[k] for k in ("group", "content", PROMPT, *more) if row.get(k)}
+def _optional(row: Row) -> Row:
+    return {k: row[k] for k in ("group", "content", PROMPT) if row.get(k)}
 
 
 def read_manifest(path: Path, known: Sequence[str], unknown: bool = False) -> Rows:

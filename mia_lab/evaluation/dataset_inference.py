@@ -13,15 +13,15 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
-from scipy.stats import permutation_test, ttest_ind
-from sklearn.linear_model import LogisticRegression
+from scipy.special import stdtr, stdtrit
+from scipy.stats import permutation_test
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mia_lab.evaluation.clusters import cluster_codes
 from mia_lab.evaluation.decision import proportion
-from mia_lab.evaluation.results import Answer, MeanTest, NeededImages, UsedShare, Verdict
+from mia_lab.evaluation.results import Answer, Interval, MeanTest, NeededImages, UsedShare, Verdict
 from mia_lab.types import Floats, Strings
 
 FEWEST = 10
@@ -34,6 +34,15 @@ DRAWS = 200
 
 SIZES = 12
 """Most sizes of subsets on this curve."""
+
+MEMBERS_ALIKE = "known members do not score significantly higher than the comparison"
+NO_MIXTURE = "the collection scores as no mixture of known members and the comparison would"
+
+_EQUAL = 1e-12
+"""Scores that differ by less, relative to the largest, are equal."""
+
+_QUANTILES = np.linspace(0.5, 1, 51)
+"""Of the comparison, tried as thresholds of the bound of the share."""
 
 
 def unit_means(scores: Floats, groups: Strings | None) -> Floats:
@@ -62,7 +71,7 @@ def mean_test(collection: Floats, comparison: Floats, seed: int, permutations: i
     """Test whether a collection scores higher than its comparison.
 
     Both tests are one-sided: Welch's t-test, and a permutation test whose statistic is Welch's t
-    (valid in finite samples where the two are exchangeable). SciPy computes both.
+    (valid in finite samples where the two are exchangeable).
 
     Args:
         collection: (n,) scores of independent units, higher = more likely used.
@@ -75,10 +84,11 @@ def mean_test(collection: Floats, comparison: Floats, seed: int, permutations: i
     """
     if min(len(collection), len(comparison)) < 2:
         raise ValueError("a test of means needs two units of each kind")
-    difference = float(np.mean(collection) - np.mean(comparison))
-    if np.ptp(np.concatenate([collection, comparison])) == 0:
+    both = np.concatenate([collection, comparison])
+    # Sums of equal scores may differ by rounding.
+    if np.ptp(both) <= _EQUAL * np.abs(both).max():
         return MeanTest(len(collection), len(comparison), 0.0, 1.0, 1.0)
-    welch = ttest_ind(collection, comparison, equal_var=False, alternative="greater").pvalue
+    difference = float(np.mean(collection) - np.mean(comparison))
     permuted = permutation_test(
         (collection, comparison),
         _welch_t,
@@ -87,61 +97,76 @@ def mean_test(collection: Floats, comparison: Floats, seed: int, permutations: i
         alternative="greater",
         rng=np.random.default_rng(seed),
     ).pvalue
-    return MeanTest(len(collection), len(comparison), difference, float(welch), float(permuted))
+    welch = float(_welch_p(collection, comparison))
+    return MeanTest(len(collection), len(comparison), difference, welch, float(permuted))
 
 
 def _welch_t(first: Floats, second: Floats, axis: int = -1) -> Floats:
-    spread = (
-        first.var(axis, ddof=1) / first.shape[axis]
-        + second.var(axis, ddof=1) / (second.shape[axis])
+    found: Floats = (first.mean(axis) - second.mean(axis)) / np.sqrt(
+        np.maximum(_variances(first, axis) + _variances(second, axis), 1e-300)
     )
-    found: Floats = (first.mean(axis) - second.mean(axis)) / np.sqrt(np.maximum(spread, 1e-300))
     return found
 
 
-def scorer_test(
-    collection: Floats, comparison: Floats, seed: int, permutations: int
-) -> MeanTest | None:
-    """Test several features together, after CDI.
+def _variances(values: Floats, axis: int) -> Floats:
+    """Of the means."""
+    found: Floats = values.var(axis, ddof=1) / values.shape[axis]
+    return found
 
-    A logistic regression on standardised features is fitted on a random half of the units of each
-    kind, and :func:`mean_test` tests its decision values on the other halves.
+
+def _welch_p(first: Floats, second: Floats, axis: int = -1) -> Floats:
+    """One-sided p-values of Welch's t-test; SciPy's warns of scores that hardly vary."""
+    parts = [_variances(values, axis) for values in (first, second)]
+    sizes = [values.shape[axis] - 1 for values in (first, second)]
+    below = sum(part**2 / size for part, size in zip(parts, sizes, strict=True))
+    degrees = (parts[0] + parts[1]) ** 2 / np.maximum(below, 1e-300)
+    found: Floats = stdtr(np.maximum(degrees, 1.0), -_welch_t(first, second, axis))
+    return found
+
+
+def scorer_test(collection: Floats, comparison: Floats, seed: int, permutations: int) -> MeanTest:
+    """Test the scores of several attacks together, after CDI.
+
+    A ridge regression with weights of at least 0 is fitted to standardised scores of a random half
+    of the units of each kind, and :func:`mean_test` tests its values on the other halves. Every
+    score is high for images that were used, so a negative weight would turn evidence round.
 
     Args:
-        collection: (n, F) features of independent units.
-        comparison: (m, F).
+        collection: (n, F) scores of independent units, n at least 4.
+        comparison: (m, F), m at least 4.
         seed: of the halves and the permutations.
         permutations: their number.
-
-    Returns:
-        None if a kind has fewer than four units.
     """
-    if min(len(collection), len(comparison)) < 4:
-        return None
     rng = np.random.default_rng(seed)
     halves = []
     for rows in (collection, comparison):
         order = rng.permutation(len(rows))
         halves.append((rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]))
     (fit_a, test_a), (fit_b, test_b) = halves
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    model = make_pipeline(StandardScaler(), Ridge(alpha=1.0, positive=True))
     model.fit(np.concatenate([fit_a, fit_b]), np.arange(len(fit_a) + len(fit_b)) < len(fit_a))
-    found = model.decision_function(test_a), model.decision_function(test_b)
-    return mean_test(*found, seed, permutations)
+    found = model.predict(test_a), model.predict(test_b)
+    return mean_test(*found, int(rng.integers(2**31)), permutations)
 
 
-def answer(holm_p: float, blind: Verdict) -> Answer:
+def answer(holm_p: float, blind: Verdict, excess: Interval) -> Answer:
     """What the test and its blind twin say together.
 
-    "Used" needs a significant test and a blind twin that is sound: attacks that never see the
-    victim tell the collection from its comparison with an AUC below 0.60, with 95 % confidence. A
-    twin that merely found nothing is not enough.
+    "Used" needs a significant test, a blind twin that is sound (attacks that never see the victim
+    tell the collection from its comparison with an AUC below 0.60, with 95 % confidence), and an
+    attack whose AUC exceeds that of the best of them. A twin that merely found nothing is not
+    enough, and a small difference that it lets pass must not become evidence.
+
+    Args:
+        holm_p: the adjusted p-value.
+        blind: the verdict of the twin.
+        excess: 95 % interval of the AUC of the attack minus that of the best blind baseline.
     """
     if blind is Verdict.CONFOUNDED:
         return Answer.CANNOT_TELL
     if holm_p >= SIGNIFICANCE:
         return Answer.NOT_SHOWN
-    return Answer.USED if blind is Verdict.SOUND else Answer.CANNOT_TELL
+    return Answer.USED if blind is Verdict.SOUND and excess[0] > 0 else Answer.CANNOT_TELL
 
 
 def used_share(collection: Floats, comparison: Floats, members: Floats) -> UsedShare:
@@ -151,8 +176,9 @@ def used_share(collection: Floats, comparison: Floats, members: Floats) -> UsedS
     guesses by the error rates of the attack. Here the scores themselves take the place of the
     guesses: if a share s was used, the mean score of the collection is s M + (1 - s) N, with the
     means M of members and N of the comparison. The interval holds all s in [0, 1] that Welch's
-    t-test does not reject (Fieller 1954), so it exists even if M and N hardly differ. Where it
-    rejects all of them, the collection is no mixture of the two, and nothing is known: [0, 1].
+    t-test does not reject (Fieller 1954). There is no estimate if members do not score higher than
+    the comparison (one-sided p of 0.05 or more), or if the collection is no mixture of the two.
+    With groups it is a share of groups.
 
     Args:
         collection: (n,) scores of independent units, higher = more likely used.
@@ -167,7 +193,9 @@ def used_share(collection: Floats, comparison: Floats, members: Floats) -> UsedS
         raise ValueError("a share needs two units of each kind")
     (c, m, n), sizes = (np.array([v.mean() for v in kinds]), np.array([len(v) for v in kinds]))
     variances = np.array([v.var(ddof=1) for v in kinds]) / sizes
-    value = float(np.clip((c - n) / (m - n), 0, 1)) if m != n else 0.5
+    if _welch_p(kinds[1], kinds[2]) >= SIGNIFICANCE or m <= n:
+        return UsedShare(None, (0.0, 1.0), False, MEMBERS_ALIKE)
+    value = float(np.clip((c - n) / (m - n), 0, 1))
     shares = np.linspace(0, 1, 2001)
     weights = np.stack([np.ones_like(shares), shares**2, (1 - shares) ** 2])
     parts = weights * variances[:, None]
@@ -176,8 +204,10 @@ def used_share(collection: Floats, comparison: Floats, members: Floats) -> UsedS
         degrees = spread**2 / (parts**2 / (sizes - 1)[:, None]).sum(axis=0)
     limit = stdtrit(np.nan_to_num(np.maximum(degrees, 1), nan=1), 0.975) * np.sqrt(spread)
     kept = shares[np.abs(c - shares * m - (1 - shares) * n) <= limit]
-    ci95 = (float(kept.min()), float(kept.max())) if len(kept) else (0.0, 1.0)
-    return UsedShare(value, (min(ci95[0], value), max(ci95[1], value)), is_bound=False)
+    if not len(kept):
+        return UsedShare(None, (0.0, 1.0), False, NO_MIXTURE)
+    low, high = float(kept.min()), float(kept.max())
+    return UsedShare(value, (min(low, value), max(high, value)), False)
 
 
 def share_bound(
@@ -190,8 +220,8 @@ def share_bound(
 
     Of the images that were not used, as many score above a threshold as of the comparison, and of
     those that were used at most all: if q and f are the shares above it, at least
-    (q - f) / (1 - f) were used. A random half of the images chooses the threshold, the other half
-    gives the bound, from two one-sided 97.5 % limits (Bonferroni).
+    (q - f) / (1 - f) were used. A random half of the images chooses the threshold, a quantile of
+    the comparison; the other half gives the bound, from two one-sided 97.5 % limits (Bonferroni).
 
     Args:
         collection: (n,) scores of images, higher = more likely used.
@@ -208,10 +238,10 @@ def share_bound(
         chooses = _half(len(scores), names, rng)
         first.append((scores[chooses], None if names is None else names[chooses]))
         second.append((scores[~chooses], None if names is None else names[~chooses]))
-    thresholds = np.unique(first[1][0])
-    bounds = [_bound(first, t) for t in thresholds[-50:]]
-    value = max(0.0, _bound(second, thresholds[-50:][int(np.argmax(bounds))]))
-    return UsedShare(value, (value, 1.0), is_bound=True)
+    thresholds = np.quantile(first[1][0], _QUANTILES)
+    bounds = [_bound(first, t) for t in thresholds]
+    value = max(0.0, _bound(second, float(thresholds[int(np.argmax(bounds))])))
+    return UsedShare(value, (value, 1.0), True)
 
 
 def _half(n: int, names: Strings | None, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -247,13 +277,11 @@ def needed_images(collection: Floats, comparison: Floats, seed: int) -> NeededIm
     sizes = np.unique(np.geomspace(min(FEWEST, most), most, SIZES).round().astype(np.int64))
     medians, detected = [], []
     for size in sizes.tolist():
-        drawn = [
+        first, second = (
             np.stack([values[rng.permutation(len(values))[:size]] for _ in range(DRAWS)])
             for values in (collection, comparison)
-        ]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            p = ttest_ind(*drawn, axis=1, equal_var=False, alternative="greater").pvalue
-        p = np.nan_to_num(p, nan=1.0)
+        )
+        p = _welch_p(first, second, axis=1)
         medians.append(float(np.median(p)))
         detected.append(float(np.mean(p < SIGNIFICANCE)))
     return NeededImages(sizes, np.array(medians), np.array(detected))

@@ -894,14 +894,16 @@ class UsedShare:
     """The share of a collection that was used.
 
     Attributes:
-        value: the estimate, or the lower bound.
+        value: the estimate, or the lower bound; None where neither exists.
         ci95: its 95 % interval; the upper end of a bound is 1.
         is_bound: whether only a lower bound is known, because no members are known.
+        why: why there is no estimate; "" otherwise.
     """
 
-    value: Share
+    value: Share | None
     ci95: Interval
     is_bound: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -928,14 +930,14 @@ class CollectionResult:
         n_images: of the collection.
         n_comparison: images that were certainly not used.
         scores: the test of the attack's scores.
-        features: the test of the scores of all attacks together; None if the images are too few.
+        features: the test of the scores of all attacks together.
         p_value: of the configured test.
         holm_p: the same, adjusted for all collections.
         blind: the verdict of the blind twin on collection and comparison.
         blind_p: its p-value.
         blind_best: the best blind baseline.
         blind_max, blind_upper95: its AUC, and the simultaneous upper bound of all of them.
-        blind_features: the test of the blind features together; None if the images are too few.
+        excess: AUC of the attack minus that of the best blind baseline.
         answer: what all of this says.
         share: the share of the collection that was used, or a lower bound.
         needed: how many images the test needs.
@@ -945,7 +947,7 @@ class CollectionResult:
     n_images: Count
     n_comparison: Count
     scores: MeanTest
-    features: MeanTest | None
+    features: MeanTest
     p_value: Share
     holm_p: Share
     blind: Verdict
@@ -953,7 +955,7 @@ class CollectionResult:
     blind_best: str
     blind_max: Share
     blind_upper95: Share
-    blind_features: MeanTest | None
+    excess: Estimate
     answer: Answer
     share: UsedShare
     needed: NeededImages

@@ -13,13 +13,14 @@ from matplotlib.ticker import PercentFormatter
 from pydantic import TypeAdapter
 
 from mia_lab.evaluation.dataset_inference import SIGNIFICANCE
+from mia_lab.evaluation.metrics import estimate_columns
 from mia_lab.evaluation.results import Answer, CollectionResult, Inference, Verdict
 from mia_lab.reporting.audit.words import correspondence_sentence
 from mia_lab.reporting.canvas import Picture, attack_colours, new_figure, png, tidy
 from mia_lab.reporting.files import write_csv, write_json, write_pictures
 from mia_lab.reporting.frames import frame
 from mia_lab.reporting.html import write_page
-from mia_lab.reporting.numbers import aligned, p_text, p_value
+from mia_lab.reporting.numbers import aligned, interval, p_text, p_value
 from mia_lab.types import Role
 
 SCHEMA = "mia_lab dataset inference 1"
@@ -46,7 +47,7 @@ def draw(found: Inference) -> tuple[Picture, ...]:
         ),
         Picture(
             "needed",
-            "How many images the test needs",
+            f"How many images a test of the {found.result.attack} scores needs",
             f"Median p-value against the number of images of either kind. {last}.",
             png(needed_figure(found)),
         ),
@@ -77,7 +78,7 @@ def scores_figure(found: Inference) -> Figure:
         ids = [i for i, c in found.collection_of.items() if c == name]
         shown.append((name, ids, {"color": colour, "lw": 1.6}))
     for name, ids, style in shown:
-        axes.ecdf(-table.column(ids), label=f"{name} ({len(ids)})", **style)
+        axes.ecdf(-table.column(ids), label=_label(f"{name} ({len(ids)})"), **style)
     axes.set_xlabel(f"{found.result.attack} error (members to the left)")
     axes.set_ylabel("share of images below")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -92,7 +93,7 @@ def needed_figure(found: Inference) -> Figure:
     axes = figure.add_subplot()
     for c, colour in zip(found.result.collections, _colours(found).values(), strict=True):
         values = np.maximum(c.needed.median_p, 1e-12)
-        axes.plot(c.needed.size, values, "-o", ms=3.5, color=colour, label=c.name)
+        axes.plot(c.needed.size, values, "-o", ms=3.5, color=colour, label=_label(c.name))
     axes.axhline(SIGNIFICANCE, color="#222222", lw=1, ls=":", label="p = 0.05")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -101,6 +102,12 @@ def needed_figure(found: Inference) -> Figure:
     axes.legend(frameon=False, fontsize=9)
     tidy(axes)
     return figure
+
+
+def _label(name: str) -> str:
+    """A name as a label: no formula, and not hidden as those with an underscore are."""
+    escaped = name.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def _units(found: Inference) -> str:
@@ -158,12 +165,13 @@ def collection_frame(found: Inference) -> pd.DataFrame:
             "difference": c.scores.difference,
             "welch_p": c.scores.welch_p,
             "permutation_p": c.scores.permutation_p,
-            "features_p": None if c.features is None else c.features.permutation_p,
+            "features_p": c.features.permutation_p,
             "holm_p": c.holm_p,
             "blind": c.blind.value,
             "blind_p": c.blind_p,
             "blind_max": c.blind_max,
             "blind_upper95": c.blind_upper95,
+            **estimate_columns("excess", c.excess),
             "share": c.share.value,
             "share_ci95_low": c.share.ci95[0],
             "share_ci95_high": c.share.ci95[1],
@@ -189,48 +197,67 @@ def needed_frame(found: Inference) -> pd.DataFrame:
 
 def summary(found: Inference) -> list[str]:
     """The findings in sentences, one for each collection first."""
-    return [
+    related = [correspondence_sentence(found.result.correspondence)]
+    findings = [
         *map(sentence, found.result.collections),
         *(share_sentence(c) for c in found.result.collections),
-        correspondence_sentence(found.result.correspondence),
     ]
+    if found.result.correspondence.holds:
+        return [*findings, *related]
+    return [*related, *findings]
 
 
 def sentence(c: CollectionResult) -> str:
     """Whether a collection was used, and what the answer rests on."""
-    test = f"{p_text(c.holm_p)} after Holm"
+    test = f"{p_text(c.holm_p)} after Holm's correction"
     twin = f"the best, {c.blind_best}, has AUC {c.blind_max:.3f}, {p_text(c.blind_p)}"
     if c.answer is Answer.USED:
         return (
-            f"{c.name}: used. It scores higher than images that were not used ({test}), and "
-            f"attacks that never see the victim do not tell it from them ({twin}; 95 % upper "
-            f"bound {c.blind_upper95:.3f})."
+            f"{c.name}: used. It scores significantly higher than images that were not used "
+            f"({test}), and attacks that never see the victim do not tell it from them ({twin}; "
+            f"95 % upper bound {c.blind_upper95:.3f})."
         )
     if c.blind is Verdict.CONFOUNDED:
         return (
             f"{c.name}: cannot tell, because the collection differs from the comparison by itself: "
             f"attacks that never see the victim tell them apart ({twin})."
         )
-    if c.answer is Answer.CANNOT_TELL:
+    if c.answer is Answer.NOT_SHOWN:
         return (
-            f"{c.name}: cannot tell. It scores higher than images that were not used ({test}), but "
-            "the images are too few to show that the collection does not differ by itself: "
-            f"attacks that never see the victim could reach AUC {c.blind_upper95:.2f} ({twin})."
+            f"{c.name}: not shown. It does not score significantly higher than images that were "
+            f"not used ({test})."
         )
-    return f"{c.name}: not shown. It does not score higher than images that were not used ({test})."
+    start = f"{c.name}: cannot tell. It scores significantly higher than images that were not used"
+    if c.blind is Verdict.UNDECIDABLE:
+        return (
+            f"{start} ({test}), but the images are too few to show that the collection does not "
+            "differ by itself: attacks that never see the victim could reach AUC "
+            f"{c.blind_upper95:.2f} ({twin})."
+        )
+    return (
+        f"{start} ({test}), but the attack does not find significantly more than attacks that "
+        f"never see the victim (AUC difference {interval(c.excess.value, c.excess.ci95, '+')}; "
+        f"{twin})."
+    )
 
 
 def share_sentence(c: CollectionResult) -> str:
     """The share that was used, as far as it is known."""
     low, high = c.share.ci95
-    if c.share.is_bound:
+    units = "groups of images" if c.scores.n_collection < c.n_images else "images"
+    if c.share.value is None:
+        return f"{c.name}: the share that was used cannot be estimated, because {c.share.why}."
+    if not c.share.is_bound:
         return (
-            f"{c.name}: at least {100 * low:.0f} % of it would explain its scores (a lower bound "
-            "at 95 % confidence, without known members)."
+            f"{c.name}: {100 * c.share.value:.0f} % of its {units} were used (95 % interval "
+            f"{100 * low:.0f} to {100 * high:.0f} %), if used images score like the known members "
+            "and unused ones like the comparison."
         )
+    if not low:
+        return f"{c.name}: there is no lower bound above 0 of the share that was used."
     return (
-        f"{c.name}: {100 * c.share.value:.0f} % of it would explain its scores (95 % interval "
-        f"{100 * low:.0f} to {100 * high:.0f} %)."
+        f"{c.name}: at least {100 * low:.0f} % of its images were used (95 % confidence), if "
+        "unused images score like the comparison."
     )
 
 
@@ -244,7 +271,7 @@ def readable_rows(found: Inference) -> list[list[str]]:
     heads = ["collection", "answer", "images", "Welch p", "permutation p", "features p"]
     rows = [[*heads, "Holm p", "blind twin"]]
     for c in found.result.collections:
-        features = "too few" if c.features is None else p_value(c.features.permutation_p)
+        features = p_value(c.features.permutation_p)
         rows.append(
             [
                 *(c.name, c.answer.value, f"{c.n_images} + {c.n_comparison}"),
@@ -264,7 +291,8 @@ def numbers(found: Inference) -> Mapping[str, float]:
             "p_value": c.p_value,
             "holm_p": c.holm_p,
             "blind_max": c.blind_max,
-            "share": c.share.value,
+            "excess": c.excess.value,
+            **({} if c.share.value is None or c.share.is_bound else {"share": c.share.value}),
         }.items()
     }
 

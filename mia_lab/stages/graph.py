@@ -36,7 +36,7 @@ from mia_lab.stages.difficulty import (
 )
 from mia_lab.stages.features import FeaturesStage
 from mia_lab.stages.images import RunImages, SourceReader, run_images
-from mia_lab.stages.inference import InferenceStage
+from mia_lab.stages.inference import InferenceStage, check_collections
 from mia_lab.stages.joined import JoinedDifficulty
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.probe import Probe
@@ -391,6 +391,7 @@ def _verdict(
     assert pooled is not None
     if config.task is Task.dataset_inference:
         asked = config.dataset_inference
+        check_collections(images, config.evaluation.permutations)
         return InferenceStage(
             scores=scores,
             pooled=pooled,

@@ -78,11 +78,8 @@ class RunImages:
     @cached_property
     def collections(self) -> Mapping[str, str]:
         """The collection of each image that belongs to one."""
-        return {
-            i: row[manifest.COLLECTION]
-            for i, row in self.rows.items()
-            if manifest.COLLECTION in row
-        }
+        rows = ((i, self.rows[i]) for i in self.dataset.ids)
+        return {i: row[manifest.COLLECTION] for i, row in rows if manifest.COLLECTION in row}
 
     def of(self, *roles: Role) -> tuple[str, ...]:
         """Ids of all images with one of the given roles."""
@@ -107,8 +104,9 @@ def run_images(config: Config, source: PairSource) -> RunImages:
     dropped: tuple[str, ...] = ()
     if config.data.duplicates is Duplicates.drop:
         dropped = _in_two_roles(source, rows)
-        rows = {i: rows[i] for i in rows.keys() - set(dropped)}
-        _check_left(rows, attacked, dropped)
+        before = {row["role"] for row in rows.values()}
+        rows = {i: row for i, row in rows.items() if i not in dropped}
+        _check_left(rows, [role for role in attacked if role in before], dropped)
     check_guesses(config, sum(row["role"] in attacked for row in rows.values()))
     prompts = {i: row[manifest.PROMPT] for i, row in rows.items() if manifest.PROMPT in row}
     dataset = pair_dataset(config.data, source, sorted(rows), prompts=prompts)
@@ -158,7 +156,7 @@ _hashes: dict[str, str] = {}
 """Content hash of pairs by their fingerprints: the points of a sweep decode a pair once."""
 
 
-def _check_left(rows: manifest.Rows, attacked: tuple[Role, ...], dropped: tuple[str, ...]) -> None:
+def _check_left(rows: manifest.Rows, attacked: Sequence[Role], dropped: tuple[str, ...]) -> None:
     left = {row["role"] for row in rows.values()}
     if gone := [role for role in attacked if role not in left]:
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mia_lab.errors import UserError
-from mia_lab.evaluation.blind import judge_split
+from mia_lab.evaluation.blind import excess, judge_split
 from mia_lab.evaluation.dataset_inference import (
     FEWEST,
+    SIGNIFICANCE,
     answer,
     feature_matrix,
     mean_test,
@@ -26,20 +29,22 @@ from mia_lab.evaluation.multiple import holm
 from mia_lab.evaluation.results import (
     Blind,
     CollectionResult,
+    Estimate,
     InferenceResult,
-    MeanTest,
     UsedShare,
+    Verdict,
 )
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.seeding import derive_seed
 from mia_lab.stages.attack import AttackScores
 from mia_lab.stages.correspondence import CorrespondenceStage
+from mia_lab.stages.images import RunImages
 from mia_lab.stages.pooled import PooledStage
 from mia_lab.stages.split import CheckedSplit
 from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
-from mia_lab.types import VICTIM, BlindFeatures, Floats, Role, ScoreTable, Split
+from mia_lab.types import VICTIM, BlindFeatures, Floats, Role, ScoreTable, Split, Strings
 
 TESTS = ("scores", "features")
 """The tests of a collection; the answers rest on one of them."""
@@ -92,8 +97,6 @@ class InferenceStage(Stage[InferenceResult]):
         ids: dict[str, list[str]] = {}
         for image_id, name in images.collections.items():
             ids.setdefault(name, []).append(image_id)
-        _check_overlap(checked.split, images.collections)
-        _check_groups(checked.split, ids, images.auxiliaries, images.members)
         evidence = self.scores.inputs.evidence(store)
         tables = self.scores.tables(evidence, store)
         blind = [store.result(self.pooled), checked.traces]
@@ -108,7 +111,9 @@ class InferenceStage(Stage[InferenceResult]):
             attack=self.attack,
             by=self.by,
             collections=tuple(
-                CollectionResult(**draft, holm_p=p, answer=answer(p, draft["blind"]))
+                CollectionResult(
+                    **draft, holm_p=p, answer=answer(p, draft["blind"], draft["excess"].ci95)
+                )
                 for draft, p in zip(drafts, adjusted, strict=True)
             ),
             scores=tables,
@@ -133,14 +138,11 @@ class _Collection:
         """All fields of a :class:`CollectionResult` but those that depend on other collections."""
         scores = self._means(self._table.column)
         tested = mean_test(*scores, self._seed("scores"), self.stage.permutations)
-        features = self._scorer_test("features", self._attack_columns)
+        features = scorer_test(
+            *self._means(self._attack_columns), self._seed("features"), self.stage.permutations
+        )
         chosen = tested if self.stage.by == "scores" else features
-        if chosen is None:
-            raise UserError(
-                f"dataset_inference.by={self.stage.by}: the collection {self.name} and its "
-                "comparison are too few to be halved; use dataset_inference.by=scores"
-            )
-        twin = self._twin()
+        twin, found = self._twin()
         return {
             "name": self.name,
             "n_images": len(self.ids),
@@ -153,8 +155,8 @@ class _Collection:
             "blind_best": twin.best,
             "blind_max": twin.max,
             "blind_upper95": twin.upper95,
-            "blind_features": self._scorer_test("blind", self._blind_columns),
-            "share": self._share(),
+            "excess": found,
+            "share": self._share(twin.verdict),
             "needed": needed_images(*scores, self._seed("needed")),
         }
 
@@ -171,88 +173,114 @@ class _Collection:
 
     def _means(self, column: Any) -> tuple[Floats, Floats]:
         """Of the collection and of the comparison, one value for each independent unit."""
-        split = self.checked.split
         first, second = (
-            unit_means(column(ids), split.groups(ids)) for ids in (self.ids, self._comparison)
+            unit_means(column(ids), self._groups(ids)) for ids in (self.ids, self._comparison)
         )
         return first, second
-
-    def _scorer_test(self, use: str, columns: Any) -> MeanTest | None:
-        return scorer_test(*self._means(columns), self._seed(use), self.stage.permutations)
 
     def _attack_columns(self, ids: Sequence[str]) -> Floats:
         return feature_matrix({table.attack: table.column(ids) for table in self.tables})
 
-    def _blind_columns(self, ids: Sequence[str]) -> Floats:
-        return feature_matrix({"difficulty": self.difficulty(ids), **self._baselines(ids)})
-
     def _baselines(self, ids: Sequence[str]) -> dict[str, Floats]:
         return {k: v for table in self.blind for k, v in table.sets(ids).items()}
 
-    def _twin(self) -> Blind:
-        """The check that an audit makes of its split, of this collection and its comparison."""
+    def _twin(self) -> tuple[Blind, Estimate]:
+        """The check that an audit makes of its split, and the excess of the attack over it."""
         ids = [*self.ids, *self._comparison]
-        return judge_split(
+        is_collection = np.arange(len(ids)) < len(self.ids)
+        groups = self._groups(ids)
+        twin = judge_split(
             self.difficulty(ids),
             self._baselines(ids),
             np.array(ids),
-            np.arange(len(ids)) < len(self.ids),
+            is_collection,
             seed=self.stage.seed,
             permutations=self.stage.permutations,
-            groups=self.checked.split.groups(ids),
+            groups=groups,
+        )
+        scores = ScoreTable(self.stage.attack, VICTIM, np.array(ids), self._table.column(ids))
+        return twin, excess(scores, twin, is_collection, groups).estimate
+
+    def _groups(self, ids: Sequence[str]) -> Strings:
+        """Groups of images; copies of one pair are a group, too."""
+        split = self.checked.split
+        contents = dict(zip(split.id.tolist(), split.content.tolist(), strict=True))
+        counts = Counter(contents[i] for i in ids)
+        return np.array(
+            [
+                group or (f"copies {contents[i]}" if counts[contents[i]] > 1 else "")
+                for i, group in zip(ids, split.groups(ids).tolist(), strict=True)
+            ],
+            dtype=np.str_,
         )
 
-    def _share(self) -> UsedShare:
+    def _share(self, blind: Verdict) -> UsedShare:
         split, column = self.checked.split, self._table.column
+        if blind is Verdict.CONFOUNDED:
+            why = "the collection differs from the comparison by itself"
+            return UsedShare(None, (0.0, 1.0), False, why)
         collection, comparison = self._means(column)
         members = split.ids(Role.MEMBER)
         if members:
-            known = unit_means(column(members), split.groups(members))
+            known = unit_means(column(members), self._groups(members))
             return used_share(collection, comparison, known)
         both = (self.ids, self._comparison)
-        groups = split.groups(both[0]), split.groups(both[1])
+        groups = self._groups(both[0]), self._groups(both[1])
         return share_bound(column(both[0]), column(both[1]), self._seed("share"), groups)
 
 
-def _check_overlap(split: Split, collections: Mapping[str, str]) -> None:
-    """Refuse collections that share an image."""
-    seen: dict[str, str] = {}
-    rows = split.model == VICTIM
-    for image_id, content in zip(
-        split.id[rows].tolist(), split.content[rows].tolist(), strict=True
-    ):
-        if image_id not in collections:
-            continue
-        other = seen.setdefault(content, image_id)
-        if collections[other] != collections[image_id]:
-            raise UserError(
-                f"collections {collections[other]} and {collections[image_id]} overlap: {other} "
-                f"and {image_id} are the same pair; remove it from one of them"
-            )
+def check_collections(images: RunImages, permutations: int) -> None:
+    """Refuse what no test can be made of, before anything is computed.
 
-
-def _check_groups(
-    split: Split,
-    collections: Mapping[str, Sequence[str]],
-    comparison: Sequence[str],
-    members: Sequence[str],
-) -> None:
-    """Refuse too few independent images, and groups that lie on both sides of a test."""
-    sides = {f"the collection {name}": ids for name, ids in collections.items()}
-    sides |= {"the comparison (role auxiliary)": comparison}
-    sides |= {"the known members": members} if members else {}
-    where: dict[str, str] = {}
-    for side, ids in sides.items():
-        groups = split.groups(ids).tolist()
-        units = {name or f"image {i}" for i, name in zip(ids, groups, strict=True)}
+    Raises:
+        UserError: there are too few independent images, a group lies on both sides of a test, or
+            the permutations are too few for so many collections.
+    """
+    comparison = {"the comparison (role auxiliary)": images.auxiliaries}
+    comparison |= {"the known members": images.members} if images.members else {}
+    collections: dict[str, list[str]] = {}
+    for image_id, name in images.collections.items():
+        collections.setdefault(f"collection {name}", []).append(image_id)
+    known = {
+        images.groups[i]: k for k, ids in comparison.items() for i in ids if i in images.groups
+    }
+    for side, ids in [*collections.items(), *comparison.items()]:
+        units = {images.groups.get(i) or (i,) for i in ids}
         if len(units) < FEWEST:
-            what = "groups of images" if any(groups) else "images"
-            raise UserError(
-                f"{side}: has {len(units)} {what}, at least {FEWEST} are needed; add more"
-            )
-        for name in {*groups} - {""}:
-            if (other := where.setdefault(name, side)) != side:
+            what = "groups of images" if images.groups else "images"
+            raise UserError(f"{side} has {len(units)} {what}; give at least {FEWEST}")
+        for group in (images.groups[i] for i in ids if i in images.groups):
+            if known.get(group, side) != side:
                 raise UserError(
-                    f"group {name}: has images in {other} and in {side}, which would not be "
+                    f"group {group} has images in {side} and in {known[group]}, which would not be "
                     "independent; move the group to one side"
                 )
+    needed = math.ceil(len(collections) / SIGNIFICANCE)
+    if permutations + 1 <= needed:
+        raise UserError(
+            f"evaluation.permutations={permutations}: the p-values of {len(collections)} "
+            f"collections cannot fall below {SIGNIFICANCE} after Holm's correction; give at least "
+            f"{needed}"
+        )
+
+
+def check_overlap(split: Split, collections: Mapping[str, str]) -> None:
+    """Refuse a pair that is in two collections, or in a collection and among known images.
+
+    Raises:
+        UserError: there is one.
+    """
+    seen: dict[str, str] = {}
+    rows = split.model == VICTIM
+    ids, contents = split.id[rows].tolist(), split.content[rows].tolist()
+    for image_id, content in zip(ids, contents, strict=True):
+        other = seen.setdefault(content, image_id)
+        mine, others = collections.get(image_id, ""), collections.get(other, "")
+        if mine != others:
+            both = sorted(
+                f"collection {name}" if name else "known images" for name in (mine, others)
+            )
+            raise UserError(
+                f"{both[0]} and {both[1]} overlap: {other} and {image_id} are the same pair; "
+                "remove it from one of them"
+            )

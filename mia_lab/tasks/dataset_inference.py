@@ -8,6 +8,7 @@ from mia_lab.config.schema import Config
 from mia_lab.evaluation.results import Inference, InferenceResult
 from mia_lab.reporting import inference as report
 from mia_lab.stages.graph import RunStages, run_stages
+from mia_lab.stages.inference import check_overlap
 from mia_lab.store import Store
 from mia_lab.tasks import common, records
 from mia_lab.tasks.ending import end_run
@@ -28,7 +29,7 @@ def run(config: Config, folder: Path, group: str) -> None:
     stages = run_stages(config)
     goals = stages.goals(None)
     with common.started(config, folder, goals) as store:
-        common.checked_split(stages, store, folder)
+        checked_collections(stages, store, folder)
         common.announce_queries(stages, store)
         with make_tracker(config, goals, folder, group) as tracker:
             found = inference_report(config, stages, store)
@@ -38,6 +39,12 @@ def run(config: Config, folder: Path, group: str) -> None:
     page = report.write_html(found, pictures, folder)
     print(report.text(found))
     end_run(config, page, report.summary(found)[0])
+
+
+def checked_collections(stages: RunStages, store: Store, folder: Path) -> None:
+    """Decode all images, and refuse collections that overlap, before the victim is queried."""
+    common.checked_split(stages, store, folder)
+    check_overlap(store.result(stages.split).split, stages.images.collections)
 
 
 def inference_report(config: Config, stages: RunStages, store: Store) -> Inference:

@@ -78,6 +78,7 @@ def test_answers_and_shares(found: mia_lab.Collections) -> None:
     for name, share in {"used": 1.0, "half": 0.5, "new": 0.0}.items():
         row = table.loc[name]
         assert row["share_ci95_low"] - 0.01 <= share <= row["share_ci95_high"] + 0.01
+        assert row["excess_ci95_low"] <= row["excess"]
         assert not row["share_is_bound"]
     needed = found.needed()
     used = needed[needed["collection"] == "used"]
@@ -99,7 +100,7 @@ def test_a_collection_that_differs_by_itself(tmp_path: Path) -> None:
     row = found.table().loc["bright"]
     assert row["holm_p"] < 0.05
     assert (row["answer"], row["blind"]) == ("cannot tell", "confounded")
-    assert row["share_is_bound"]
+    assert np.isnan(row["share"])
     assert "differs from the comparison by itself" in repr(found)
     page = found.report(tmp_path / "page.html").read_text()
     assert "cannot tell, because the collection differs" in page
@@ -112,11 +113,20 @@ def test_a_collection_that_differs_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"collections": {}}, "collections: give at least one"),
-        ({"collections": {"few": 5}}, "the collection few: has 5 images, at least 10 are needed"),
-        ({"comparison": 9}, r"the comparison \(role auxiliary\): has 9 images, at least 10"),
+        ({"collections": {}}, "collections: give a dictionary"),
+        ({"collections": []}, "collections: give a dictionary"),
+        ({"collections": {1: "x"}}, "collections: 1 is no name"),
+        ({"collections": {"a": None}}, r"collections\['a'\]: give its images"),
+        ({"comparison": None}, "comparison: give images that the model was certainly not"),
+        ({"collections": {"few": 5}}, "collection few has 5 images; give at least 10"),
+        ({"comparison": 9}, r"the comparison \(role auxiliary\) has 9 images; give at least 10"),
+        ({"overrides": ["evaluation.permutations=20"]}, "permutations=20: .* of 2 collections"),
+        (
+            {"overrides": ["difficulty=multi_image", "+victim@reference.victim=pix2pix"]},
+            "difficulty=multi_image: is the error of reference victims",
+        ),
         ({"attacks": ["quantile"]}, "attacks=quantile: is fitted on auxiliaries"),
-        ({"collections": "overlap"}, "collections a and b overlap: .* are the same pair"),
+        ({"collections": "overlap"}, "collection a and collection b overlap: .* are the same"),
     ],
 )
 def test_bad_arguments(change: dict[str, object], words: str) -> None:
@@ -126,11 +136,13 @@ def test_bad_arguments(change: dict[str, object], words: str) -> None:
         change = {"collections": {"few": (x[:5], y[:5])}}
     elif change.get("collections") == "overlap":
         change = {"collections": {"a": (x[:12], y[:12]), "b": (x[8:20], y[8:20])}}
-    elif "comparison" in change:
+    elif change.get("comparison") == 9:
         change = {"comparison": (x[20:29], y[20:29])}
-    given |= change
+    elif "evaluation" in str(change):
+        given["collections"] = {"a": (x[:10], y[:10]), "b": (x[10:20], y[10:20])}
+    given = {"overrides": CHEAP[1:], **given, **change}
     with pytest.raises(UserError, match=words) as caught:
-        mia_lab.dataset_inference(np.asarray, overrides=CHEAP[1:], **given)
+        mia_lab.dataset_inference(np.asarray, **given)
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mia_lab.evaluation.results import (
     Answer,
     CollectionResult,
     Correspondence,
+    Estimate,
     Inference,
     InferenceResult,
     MeanTest,
@@ -35,7 +37,7 @@ def collection(name: str, answer: Answer, blind: Verdict, is_bound: bool) -> Col
         n_images=3,
         n_comparison=3,
         scores=test,
-        features=None if is_bound else test,
+        features=test,
         p_value=0.012,
         holm_p=0.024,
         blind=blind,
@@ -43,7 +45,7 @@ def collection(name: str, answer: Answer, blind: Verdict, is_bound: bool) -> Col
         blind_best="jpeg",
         blind_max=0.55,
         blind_upper95=0.58,
-        blind_features=test,
+        excess=Estimate(0.2, (-0.1, 0.5)),
         answer=answer,
         share=UsedShare(0.4, (0.4, 1.0) if is_bound else (0.3, 0.5), is_bound),
         needed=NeededImages(np.array([2, 3]), np.array([0.2, 0.012]), np.array([0.1, 0.8])),
@@ -84,7 +86,6 @@ def test_files_hold_every_number(found: Inference, tmp_path: Path) -> None:
     assert (first["name"], first["answer"], first["holm_p"]) == ("<mine>", "used", 0.024)
     assert first["scores"]["welch_p"] == 0.011
     assert first["needed"]["median_p"] == [0.2, 0.012]
-    assert metrics["collections"][1]["features"] is None
     with (tmp_path / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == list(IDS)
@@ -96,15 +97,37 @@ def test_files_hold_every_number(found: Inference, tmp_path: Path) -> None:
 
 def test_each_answer_in_words(found: Inference) -> None:
     text = report.text(found)
-    assert "<mine>: used. It scores higher than images that were not used (p = 0.024 after" in text
+    assert "<mine>: used. It scores significantly higher than images that were not used" in text
+    assert "(p = 0.024 after Holm's correction)" in text
     assert "95 % upper bound 0.580" in text
-    assert "yours: cannot tell. It scores higher" in text
+    assert "yours: cannot tell. It scores significantly higher" in text
     assert "could reach AUC 0.58" in text
     assert "theirs: cannot tell, because the collection differs from the comparison by it" in text
-    assert "<mine>: 40 % of it would explain its scores (95 % interval 30 to 50 %)." in text
-    assert "yours: at least 40 % of it would explain its scores (a lower bound" in text
+    assert "<mine>: 40 % of its images were used (95 % interval 30 to 50 %), if used" in text
+    assert "yours: at least 40 % of its images were used (95 % confidence), if unused" in text
     nothing = collection("new", Answer.NOT_SHOWN, Verdict.SOUND, True)
-    assert report.sentence(nothing).startswith("new: not shown. It does not score higher")
+    assert report.sentence(nothing).startswith("new: not shown. It does not score signif")
+    weak = collection("new", Answer.CANNOT_TELL, Verdict.SOUND, True)
+    assert "AUC difference +0.200 [-0.100, +0.500]" in report.sentence(weak)
+    unknown = dataclasses.replace(weak, share=UsedShare(None, (0.0, 1.0), False, "of X"))
+    assert report.share_sentence(unknown).endswith("cannot be estimated, because of X.")
+    none = dataclasses.replace(weak, share=UsedShare(0.0, (0.0, 1.0), True))
+    assert "no lower bound above 0" in report.share_sentence(none)
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_names_are_drawn(found: Inference) -> None:
+    odd = dataclasses.replace(found.result.collections[0], name="$\\foo$")
+    hidden = dataclasses.replace(found.result.collections[1], name="_private")
+    result = dataclasses.replace(found.result, collections=(odd, hidden))
+    names = {i: "$\\foo$" if k < 3 else "_private" for k, i in enumerate(IDS[:6])}
+    shown = dataclasses.replace(
+        found, result=result, collection_of={**dict.fromkeys(IDS, ""), **names}
+    )
+    figure = report.scores_figure(shown)
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert labels[-2:] == ["\\$\\foo\\$ (3)", " _private (3)"]
+    assert len(report.draw(shown)) == 2
 
 
 def test_the_page_escapes_names(found: Inference, tmp_path: Path) -> None:
