@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mia_lab.config import build
 from mia_lab.config.checks import check
 from mia_lab.errors import UserError
 from mia_lab.stages.graph import run_stages
@@ -127,6 +128,26 @@ def test_coins_and_dropped_pairs_exclude_each_other(tiles: Path) -> None:
     coins = settings(tiles, "data.assignment=bernoulli", "data.duplicates=drop")
     with pytest.raises(UserError, match=r"data\.duplicates=drop: would leave out images by how"):
         images(*coins)
+
+
+@pytest.mark.parametrize("more", [(), ("data.duplicates=drop",)], ids=["all", "drop"])
+def test_the_order_of_rows_does_not_matter(tiles: Path, more: tuple[str, ...]) -> None:
+    """Neither do sets of texts, whose order changes from process to process."""
+    rows = [f"train/{i:02d},,mine" for i in range(6)] + [
+        f"train/{i:02d},auxiliary," for i in range(6, 12)
+    ]
+    orders = []
+    for lines in (rows, rows[::-1]):
+        (tiles / "roles.csv").write_text("\n".join(["id,role,collection", *lines]))
+        config = composed(
+            *settings(tiles, "task=dataset_inference", "data.protocol=manifest", *more),
+            f"data.manifest={tiles}/roles.csv",
+            "data.n_auxiliary=null",
+        )
+        found = run_images(config, build.source(config.data))
+        orders.append((list(found.collections), found.auxiliaries, found.candidates))
+        assert list(found.collections) == sorted(found.collections)
+    assert orders[0] == orders[1]
 
 
 def test_files_that_a_manifest_lists_need_no_root(tmp_path: Path) -> None:
