@@ -2,7 +2,9 @@
 
 :func:`audit` measures whether a model reveals its training images. :func:`score` finds the images
 of a list that a model was probably trained on. :func:`difficulty_scores` gives the difficulty of
-images. :func:`compare` compares audits. ``python -m mia_lab`` does the same on the command line.
+images. :func:`compare` compares audits. :func:`draw_canary` makes a canary for publication, and
+:func:`check_canary` tests whether a model was trained on it. ``python -m mia_lab`` does the same on
+the command line.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mia_lab.api.auditing import Audit, audit
+    from mia_lab.api.canary import CanaryTest, check_canary, draw_canary
     from mia_lab.api.comparing import Comparison, compare
     from mia_lab.api.difficulty import difficulty_scores
     from mia_lab.api.scoring import Scores, score
@@ -19,23 +22,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "CanaryTest",
     "Comparison",
     "Scores",
     "UserError",
     "audit",
+    "check_canary",
     "compare",
     "difficulty_scores",
+    "draw_canary",
     "score",
 ]
 
 _MODULES = {
     "Audit": "mia_lab.api.auditing",
+    "CanaryTest": "mia_lab.api.canary",
     "Comparison": "mia_lab.api.comparing",
     "Scores": "mia_lab.api.scoring",
     "UserError": "mia_lab.errors",
     "audit": "mia_lab.api.auditing",
+    "check_canary": "mia_lab.api.canary",
     "compare": "mia_lab.api.comparing",
     "difficulty_scores": "mia_lab.api.difficulty",
+    "draw_canary": "mia_lab.api.canary",
     "score": "mia_lab.api.scoring",
 }
 
