@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from mia_lab.api.call import Settings, call
 from mia_lab.api.images import as_picture
 from mia_lab.api.pages import write_report
 from mia_lab.api.victims import Victim
-from mia_lab.data.canary import eight_bit
+from mia_lab.data.canary import eight_bit, png
 from mia_lab.errors import UserError
 from mia_lab.evaluation.results import CanaryReport, DrawnCanary
 from mia_lab.reporting import canary as reporting
@@ -30,7 +29,7 @@ def draw_canary(
     k: int = 199,
     kind: str = "watermark",
     pattern: str = "smooth",
-    strength: float = 0.05,
+    strength: float = 0.03,
     variants: str | Path | None = None,
     score: str = "reconstruction",
     combine: str = "fisher",
@@ -100,9 +99,8 @@ def _file(side: str, given: Any, folder: Path) -> Path:
     """The file of a picture."""
     if isinstance(given, str | Path):
         return Path(given).expanduser()
-    pixels = eight_bit(side, as_picture(side, given))
     path = folder / f"{side}.png"
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+    path.write_bytes(png(eight_bit(side, as_picture(side, given))))
     return path
 
 
@@ -169,8 +167,19 @@ class CanaryTest:
 
     def table(self) -> pd.DataFrame:
         """One row per canary: rank of the published twin, number of twins, p-value, commitment."""
-        header, *rows = reporting.rows(self._found)
-        return pd.DataFrame(rows, columns=header).set_index("canary")
+        return pd.DataFrame(
+            [
+                {
+                    "canary": canary.name,
+                    "rank": canary.rank,
+                    "twins": len(canary.error),
+                    "p_value": canary.p_value,
+                    "error": canary.error[canary.choice],
+                    "commitment": canary.sha256,
+                }
+                for canary in self._found.canaries
+            ]
+        ).set_index("canary")
 
     def errors(self) -> pd.DataFrame:
         """One row per twin and canary: the error, and whether the twin is the published one."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mia_lab.attacks.distances import METRICS
+from mia_lab.types import Floats
 from mia_lab.victims.query import reconstruction_error
 
 TwinError = Callable[[NDArray[np.floating], NDArray[np.float32]], float]
@@ -31,6 +32,26 @@ def _tensors(
     answer: NDArray[np.floating], twin: NDArray[np.float32]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(answer[None].astype(np.float32)), torch.from_numpy(twin[None])
+
+
+def twin_errors(
+    score: str, answer: NDArray[np.floating], twins: Iterable[NDArray[np.float32]]
+) -> Floats:
+    """The error of one answer against each twin.
+
+    Args:
+        score: one of :data:`TWIN_ERRORS`.
+        answer: (C, H, W) in [0, 1].
+        twins: N pictures (C, H, W) in [0, 1].
+
+    Returns:
+        float64 (N,); low = likely a member.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    error = TWIN_ERRORS[score]
+    return np.array([error(answer, twin) for twin in twins])
 
 
 TWIN_ERRORS: Mapping[str, TwinError] = {

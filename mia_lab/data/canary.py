@@ -149,6 +149,34 @@ def _twin_file(folder: Path, number: int) -> Path:
 # Drawing
 
 
+def drawn(
+    inputs: Sequence[bytes], twins: Sequence[bytes], kind: str, settings: Mapping[str, Any]
+) -> Opening:
+    """Choose one of some twins at random: what the owner commits to.
+
+    The choice comes from the operating system's randomness. A seed of the configuration would not
+    do: the owner could try seeds until the choice suits, and whoever guesses the seed knows the
+    choice. In both cases it would not be random under the null.
+
+    Args:
+        inputs: files of the inputs, one for all twins or one for each.
+        twins: files of the k + 1 twins.
+        kind: how the twins were made, in words.
+        settings: see :class:`Opening`; JSON values.
+    """
+    return Opening(
+        format=FORMAT,
+        nonce=secrets.token_hex(32),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        kind=kind,
+        k=len(twins) - 1,
+        choice=secrets.randbelow(len(twins)),
+        inputs=[hashlib.sha256(file).hexdigest() for file in inputs],
+        twins=[hashlib.sha256(file).hexdigest() for file in twins],
+        settings=dict(settings),
+    )
+
+
 def draw_canary(
     folder: Path,
     inputs: Sequence[NDArray[np.uint8]],
@@ -156,53 +184,48 @@ def draw_canary(
     kind: str,
     settings: Mapping[str, Any],
 ) -> Canary:
-    """Choose one of the twins at random, commit to the choice, and write the folder.
-
-    The choice comes from the operating system's randomness. A seed of the configuration would not
-    do: the owner could try seeds until the choice suits, and everybody who guesses the seed would
-    know the choice, so that nothing would be random under the null.
+    """Choose one of some twins at random, and write the folder of the canary.
 
     Args:
         folder: a new folder.
         inputs: uint8 (H, W, C), one for all twins or one for each.
         twins: k + 1 pictures, uint8 (H, W, C).
-        kind: how the twins were made, in words.
-        settings: see :class:`Opening`; JSON values.
+        kind, settings: see :func:`drawn`.
 
     Raises:
         UserError: the folder exists, or cannot be written.
     """
+    files = [png(pixels) for pixels in inputs], [png(pixels) for pixels in twins]
+    opening = drawn(*files, kind, settings)
+    canary = Canary(folder, opening.sha256, opening)
+    commitment = Commitment(
+        format=FORMAT, date=opening.date, sha256=opening.sha256, parts=opening.parts()
+    )
     claim(folder)
     try:
         (folder / SECRET).mkdir(mode=0o700)
         for name in (PUBLISH, f"{SECRET}/inputs", f"{SECRET}/twins"):
             (folder / name).mkdir()
-        choice = secrets.randbelow(len(twins))
-        files = [_written(_input_file(folder, i), pixels) for i, pixels in enumerate(inputs)]
-        opening = Opening(
-            format=FORMAT,
-            nonce=secrets.token_hex(32),
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            kind=kind,
-            k=len(twins) - 1,
-            choice=choice,
-            inputs=files,
-            twins=[_written(_twin_file(folder, i), pixels) for i, pixels in enumerate(twins)],
-            settings=dict(settings),
-        )
-        canary = Canary(folder, opening.sha256, opening)
-        chosen = (canary.input_file(choice), canary.twin_file(choice))
-        for source, copy in zip(chosen, canary.published, strict=True):
-            shutil.copyfile(source, copy)
         write_file(folder / OPENING, opening.text)
-        commitment = Commitment(
-            format=FORMAT, date=opening.date, sha256=opening.sha256, parts=opening.parts()
-        )
+        for path, side in ((canary.input_file, files[0]), (canary.twin_file, files[1])):
+            for i, file in enumerate(side):
+                write_file(path(i), file)
+        chosen = canary.input_file(opening.choice), canary.twin_file(opening.choice)
+        for source, copy in zip(chosen, canary.published, strict=True):
+            write_file(copy, source.read_bytes())
         write_file(folder / COMMITMENT, commitment.model_dump_json(indent=2) + "\n")
     except BaseException:
         shutil.rmtree(folder)  # ours: it did not exist before
         raise
     return canary
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The file of a picture, uint8 (H, W, 1) or (H, W, 3)."""
+    buffer = io.BytesIO()
+    plane = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(plane)).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def claim(folder: Path) -> None:
@@ -220,15 +243,6 @@ def claim(folder: Path) -> None:
         ) from None
     except OSError as error:
         raise UserError(f"canary.folder={folder}: {error.strerror}") from error
-
-
-def _written(path: Path, pixels: NDArray[np.uint8]) -> str:
-    """Write a PNG; its sha256."""
-    buffer = io.BytesIO()
-    plane = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    Image.fromarray(np.ascontiguousarray(plane)).save(buffer, format="png")
-    write_file(path, buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def eight_bit(what: str, picture: Picture) -> NDArray[np.uint8]:

@@ -124,11 +124,12 @@ def combined_p_value(p_values: Sequence[float], rule: str, planned: int) -> floa
     Raises:
         ValueError: there are none, more than planned, or one is out of range.
     """
-    if len(p_values) > planned:
-        raise ValueError(f"{len(p_values)} canaries are more than the planned {planned}")
+    p = _checked(p_values)
+    if len(p) > planned:
+        raise ValueError(f"{len(p)} canaries are more than the planned {planned}")
     if planned == 1:
-        return float(_checked(p_values)[0])
-    return COMBINATIONS[rule]([*p_values, *[1.0] * (planned - len(p_values))])
+        return float(p[0])
+    return COMBINATIONS[rule]([*p.tolist(), *[1.0] * (planned - len(p))])
 
 
 def _checked(p_values: Sequence[float]) -> Floats:

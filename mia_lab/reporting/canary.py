@@ -35,10 +35,7 @@ RULES = {
 
 def drawn_summary(new: DrawnCanary) -> str:
     """What was drawn, in a sentence."""
-    return (
-        f"A canary was drawn: one of {new.k + 1} twins with {new.kind}; commitment "
-        f"{new.sha256[:16]}..."
-    )
+    return f"A canary was drawn, one of {new.k + 1} twins: {new.kind}."
 
 
 def drawn_steps(new: DrawnCanary) -> list[tuple[str, str]]:
@@ -88,7 +85,7 @@ def drawn_text(new: DrawnCanary) -> str:
 def draw_new(new: DrawnCanary) -> tuple[Picture, ...]:
     """The picture ``pair``: what is to be published."""
     figure = Figure(figsize=(4.6, 2.4))
-    sides = {"input": new.pair.x, "target, with its watermark or colours": new.pair.y}
+    sides = {"input": new.pair.x, "target": new.pair.y}
     for axes, (title, planes) in zip(figure.subplots(1, 2), sides.items(), strict=True):
         axes.imshow(visible(planes)[0].transpose(1, 2, 0).clip(0, 1))
         axes.set_title(title, fontsize=9, color=INK)
@@ -144,6 +141,7 @@ def twins_figure(canaries: Iterable[CanaryScores]) -> Figure:
         if len(shown) > 1:
             axes.set_title(canary.name, fontsize=9, color=INK, parse_math=False)
         axes.set_ylabel("twins")
+        axes.locator_params(axis="x", nbins=5)
         tidy(axes)
     panels[-1].set_xlabel("error of the victim's answer (trained on it: to the left)")
     legend_below(figure, panels[0], columns=2)
@@ -155,7 +153,8 @@ def summary(found: CanaryReport) -> list[str]:
     p, n = found.p_value, len(found.canaries)
     what = "the published twin" if n == 1 else "the published twins"
     first = (
-        f"{found.victim} was trained on {what} or knows the choice: {p_text(p)}."
+        f"{found.victim} was trained on {what}, or on pictures made from "
+        f"{'it' if n == 1 else 'them'}: {p_text(p)}."
         if p <= LEVEL
         else f"No evidence that {found.victim} was trained on {what}: {p_text(p)}."
     )
@@ -230,7 +229,7 @@ def write_tested(
         "found": found,
         "summary": summary(found),
         "proves": PROVES,
-        "rows": rows(found),
+        "rows": [row[:-2] for row in rows(found)],
         "pictures": list(pictures),
     }
     return write_page("canary", filled, folder, alone=alone)

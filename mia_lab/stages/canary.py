@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mia_lab.attacks.twins import TWIN_ERRORS
+from mia_lab.attacks.twins import twin_errors
 from mia_lab.config.schema import Config
 from mia_lab.data.canary import Canary, CanaryPairs
 from mia_lab.data.reading import decode
@@ -109,10 +109,11 @@ class CanaryStages:
             answers: see :meth:`read`.
             canary: one of them.
         """
-        error = TWIN_ERRORS[self.score]
-        twins = range(canary.opening.k + 1)
-        found = [error(answers[self.pairs.id_of(canary, i)], self.twin(canary, i)) for i in twins]
-        return np.array(found)
+        found = [
+            twin_errors(self.score, answers[self.pairs.id_of(canary, i)], [self.twin(canary, i)])
+            for i in range(canary.opening.k + 1)
+        ]
+        return np.concatenate(found)
 
     def twin(self, canary: Canary, twin: int) -> NDArray[np.float32]:
         """A twin in the size of the answers: (C, H, W) in [0, 1]."""
