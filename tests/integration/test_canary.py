@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import mia_lab
 from mia_lab.config.checks import check
 from mia_lab.config.choices import CanaryAction
+from mia_lab.config.schema import Config
 from mia_lab.data.reading import decode
 from mia_lab.data.transforms import Resizing, in_unit
 from mia_lab.errors import UserError
@@ -164,11 +165,16 @@ def test_random_answers_are_averaged(drawn: Command) -> None:
 def refusal(drawn: Command, *overrides: str) -> str:
     """The message that ends a command; quicker than the command."""
     with contextlib.chdir(drawn.folder), pytest.raises(UserError) as refused:
-        config = composed(*overrides)
-        check(config)
-        is_draw = config.canary.action is CanaryAction.draw
-        draw(config) if is_draw else canary_report(config, drawn.folder)
+        run(drawn.folder, composed(*overrides))
     return str(refused.value)
+
+
+def run(folder: Path, config: Config) -> None:
+    check(config)
+    if config.canary.action is CanaryAction.draw:
+        draw(config)
+    else:
+        canary_report(config, folder)
 
 
 DRAW = ("task=canary", "tracking.mode=disabled", f"data.image_size={SIDE}")
