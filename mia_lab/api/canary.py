@@ -64,14 +64,11 @@ def draw_canary(
         >>> import tempfile
         >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp(), "canary")
-        >>> canary = draw_canary(folder, k=19, image_size=256)  # twins of a generated pair
+        >>> canary = draw_canary(folder, k=19)  # twins of a generated pair
         >>> sorted(path.name for path in folder.iterdir())
         ['commitment.json', 'publish', 'secret']
-        >>> published = canary.pair.y  # float32 (1, C, H, W)
-        >>> def model(x):  # remembers the published target
-        ...     return published.repeat(len(x), axis=0)
-        >>> print(check_canary(folder, model).p_value)
-        0.05
+        >>> len(canary.sha256), canary.pair.y.shape  # the commitment; what is to be published
+        (64, (1, 3, 256, 256))
     """
     settings = Settings(None, None, image_size, overrides, None, 0)
     with tempfile.TemporaryDirectory(prefix="mia_lab-") as temporary:
@@ -116,7 +113,7 @@ def check_canary(
     """Test whether a model was trained on published canaries, as ``canary.action=test`` does.
 
     The commitments of the canaries say in which size the model is queried, and how twins are scored
-    and canaries combined. An example is that of :func:`draw_canary`.
+    and canaries combined.
 
     Args:
         folders: of a canary, or of several that were planned to be tested together.
@@ -125,6 +122,17 @@ def check_canary(
 
     Raises:
         UserError: something was changed since a commitment, or the model cannot be queried.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> x, y = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+        >>> folder = Path(tempfile.mkdtemp(), "canary")
+        >>> canary = draw_canary(folder, x, y, k=19, image_size=32)
+        >>> found = check_canary(folder, lambda x: canary.pair.y)  # remembers it
+        >>> found.table()[["rank", "twins", "p_value"]].to_dict("records")
+        [{'rank': 1, 'twins': 20, 'p_value': 0.05}]
     """
     given = [folders] if isinstance(folders, str | Path) else folders
     paths = [Path(path).expanduser() for path in given]
