@@ -17,7 +17,7 @@ import hashlib
 import io
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,7 +150,7 @@ def _twin_file(folder: Path, number: int) -> Path:
 
 
 def drawn(
-    inputs: Sequence[bytes], twins: Sequence[bytes], kind: str, settings: Mapping[str, Any]
+    inputs: Sequence[str], twins: Sequence[str], kind: str, settings: Mapping[str, Any]
 ) -> Opening:
     """Choose one of some twins at random: what the owner commits to.
 
@@ -159,8 +159,8 @@ def drawn(
     choice. In both cases it would not be random under the null.
 
     Args:
-        inputs: files of the inputs, one for all twins or one for each.
-        twins: files of the k + 1 twins.
+        inputs: SHA-256 of the files of the inputs, one for all twins or one for each.
+        twins: SHA-256 of the files of the k + 1 twins.
         kind: how the twins were made, in words.
         settings: see :class:`Opening`; JSON values.
     """
@@ -171,53 +171,58 @@ def drawn(
         kind=kind,
         k=len(twins) - 1,
         choice=secrets.randbelow(len(twins)),
-        inputs=[hashlib.sha256(file).hexdigest() for file in inputs],
-        twins=[hashlib.sha256(file).hexdigest() for file in twins],
+        inputs=list(inputs),
+        twins=list(twins),
         settings=dict(settings),
     )
 
 
 def draw_canary(
     folder: Path,
-    inputs: Sequence[NDArray[np.uint8]],
-    twins: Sequence[NDArray[np.uint8]],
+    inputs: Iterable[NDArray[np.uint8]],
+    twins: Iterable[NDArray[np.uint8]],
     kind: str,
     settings: Mapping[str, Any],
 ) -> Canary:
     """Choose one of some twins at random, and write the folder of the canary.
 
     Args:
-        folder: a new folder.
+        folder: a new folder; it is removed again if something fails.
         inputs: uint8 (H, W, C), one for all twins or one for each.
         twins: k + 1 pictures, uint8 (H, W, C).
         kind, settings: see :func:`drawn`.
 
     Raises:
-        UserError: the folder exists, or cannot be written.
+        UserError: the folder exists, or cannot be written; or see :func:`distinct`.
     """
-    files = [png(pixels) for pixels in inputs], [png(pixels) for pixels in twins]
-    opening = drawn(*files, kind, settings)
-    canary = Canary(folder, opening.sha256, opening)
-    commitment = Commitment(
-        format=FORMAT, date=opening.date, sha256=opening.sha256, parts=opening.parts()
-    )
     claim(folder)
     try:
         (folder / SECRET).mkdir(mode=0o700)
         for name in (PUBLISH, f"{SECRET}/inputs", f"{SECRET}/twins"):
             (folder / name).mkdir()
+        targets = [_written(_twin_file(folder, i), pixels) for i, pixels in enumerate(twins)]
+        conditions = [_written(_input_file(folder, i), pixels) for i, pixels in enumerate(inputs)]
+        opening = drawn(conditions, targets, kind, settings)
+        canary = Canary(folder, opening.sha256, opening)
         write_file(folder / OPENING, opening.text)
-        for path, side in ((canary.input_file, files[0]), (canary.twin_file, files[1])):
-            for i, file in enumerate(side):
-                write_file(path(i), file)
         chosen = canary.input_file(opening.choice), canary.twin_file(opening.choice)
         for source, copy in zip(chosen, canary.published, strict=True):
             write_file(copy, source.read_bytes())
+        commitment = Commitment(
+            format=FORMAT, date=opening.date, sha256=opening.sha256, parts=opening.parts()
+        )
         write_file(folder / COMMITMENT, commitment.model_dump_json(indent=2) + "\n")
     except BaseException:
         shutil.rmtree(folder)  # ours: it did not exist before
         raise
     return canary
+
+
+def _written(path: Path, pixels: NDArray[np.uint8]) -> str:
+    """Write a picture; the sha256 of its file."""
+    file = png(pixels)
+    write_file(path, file)
+    return hashlib.sha256(file).hexdigest()
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -265,41 +270,47 @@ def eight_bit(what: str, picture: Picture) -> NDArray[np.uint8]:
     return pixels
 
 
-def check_distinct(
-    twins: Mapping[str, NDArray[np.uint8]], image_size: int | Sequence[int], resize: ResizeMode
-) -> None:
-    """Refuse twins that cannot be told apart in the size in which they are scored.
+def distinct(
+    twins: Iterable[tuple[str, NDArray[np.uint8]]],
+    image_size: int | Sequence[int],
+    resize: ResizeMode,
+) -> Iterator[NDArray[np.uint8]]:
+    """The same twins, if they can be told apart in the size in which they are scored.
 
     Args:
-        twins: uint8 (H, W, C), by name.
+        twins: names and pictures, uint8 (H, W, C); one at a time is in memory.
         image_size, resize: the size in which the victim answers.
 
     Raises:
         UserError: their sizes or channels differ, or two of them are the same.
     """
-    first, shape = next((name, pixels.shape) for name, pixels in twins.items())
-    for name, pixels in twins.items():
-        if pixels.shape != shape:
+    first: tuple[str, tuple[int, ...]] | None = None
+    stored: dict[bytes, str] = {}
+    resized: dict[bytes, str] = {}
+    resizing = Resizing.of(image_size, resize)
+    for name, pixels in twins:
+        first = first or (name, pixels.shape)
+        if pixels.shape != first[1]:
             raise UserError(
-                f"{name}: has {_shape(pixels.shape)}, but {first} has {_shape(shape)}; all "
+                f"{name}: has {_shape(pixels.shape)}, but {first[0]} has {_shape(first[1])}; all "
                 "variants need one size and one number of channels"
             )
-    _check_equal(twins, lambda pixels: pixels.tobytes(), "are the same picture; remove one")
-    resizing = Resizing.of(image_size, resize)
-    remedy = "raise canary.strength or data.image_size, or give other variants"
-    _check_equal(
-        twins,
-        lambda pixels: resizing(Picture.of(pixels)).tobytes(),
-        f"cannot be told apart at data.image_size={size_text(image_size)} in 8 bits; {remedy}",
-    )
+        if (other := stored.setdefault(_digest(pixels), name)) != name:
+            raise UserError(
+                f"{other} and {name}: are the same picture; raise canary.strength, or remove one"
+            )
+        small = resizing(Picture.of(pixels))
+        if (other := resized.setdefault(_digest(small), name)) != name:
+            raise UserError(
+                f"{other} and {name}: cannot be told apart at data.image_size="
+                f"{size_text(image_size)} in 8 bits; raise canary.strength or data.image_size, or "
+                "give other variants"
+            )
+        yield pixels
 
 
-def _check_equal(twins: Mapping[str, NDArray[np.uint8]], content: Any, problem: str) -> None:
-    seen: dict[bytes, str] = {}
-    for name, pixels in twins.items():
-        digest = hashlib.sha256(content(pixels)).digest()
-        if (other := seen.setdefault(digest, name)) != name:
-            raise UserError(f"{other} and {name}: {problem}")
+def _digest(pixels: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).digest()
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -332,7 +343,11 @@ def read_canary(folder: Path) -> Canary:
             "cannot be opened, and nothing can be tested. Restore it from your copy"
         )
     opening = _parsed(Opening, folder / OPENING)
-    if changed := _changed(commitment, opening):
+    try:
+        changed = _changed(commitment, opening)
+    except ValueError as error:  # NaN is no JSON
+        raise UserError(f"{folder / OPENING}: is damaged ({error}); restore it") from error
+    if changed:
         raise UserError(
             f"{key}: {changed} since the commitment, so that a test would prove nothing; restore "
             f"{OPENING} and {COMMITMENT} from your copies"

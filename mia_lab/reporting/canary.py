@@ -151,10 +151,9 @@ def twins_figure(canaries: Iterable[CanaryScores]) -> Figure:
 def summary(found: CanaryReport) -> list[str]:
     """The findings in sentences, the verdict first."""
     p, n = found.p_value, len(found.canaries)
-    what = "the published twin" if n == 1 else "the published twins"
+    what = "the published twin" if n == 1 else "at least one of the published twins"
     first = (
-        f"{found.victim} was trained on {what}, or on pictures made from "
-        f"{'it' if n == 1 else 'them'}: {p_text(p)}."
+        f"{found.victim} was trained on {what}, or on pictures made from it: {p_text(p)}."
         if p <= LEVEL
         else f"No evidence that {found.victim} was trained on {what}: {p_text(p)}."
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,17 @@ from mia_lab.config import build
 from mia_lab.config.choices import CanaryKind
 from mia_lab.config.load import plain
 from mia_lab.config.schema import Config
-from mia_lab.data.canary import Canary, check_distinct, draw_canary, eight_bit, read_canary
+from mia_lab.data.canary import Canary, distinct, draw_canary, eight_bit, read_canary
 from mia_lab.data.pairs import check_sizes
 from mia_lab.data.picture import Picture
 from mia_lab.data.pictures import pictures
 from mia_lab.data.reading import Reading, decode
 from mia_lab.data.transforms import in_unit
-from mia_lab.data.twins import Pattern, recoloured, watermark
+from mia_lab.data.twins import recoloured, watermark
 from mia_lab.errors import UserError
 from mia_lab.evaluation.canary import canary_p_value, combined_p_value
 from mia_lab.evaluation.results import CanaryReport, CanaryScores, DrawnCanary, Gallery
+from mia_lab.progress import progress
 from mia_lab.stages.canary import CanaryStages, canary_stages, committed_settings
 from mia_lab.stages.victim import TRANSPORT_FILE, ForeignVictim
 from mia_lab.store import Store
@@ -46,13 +47,13 @@ def drawn(config: Config) -> DrawnCanary:
     Raises:
         UserError: a picture cannot be read, the twins cannot be told apart, or the folder exists.
     """
-    clock, settings = Clock(), committed_settings(config)
-    with clock("twins"):
+    clock, settings, folder = Clock(), committed_settings(config), Path(config.canary.folder)
+    with clock("drawing"):
         inputs, twins, kind = _twins(config)
-        check_distinct(twins, config.data.image_size, config.data.resize)
-    with clock("files"):
-        folder = Path(config.canary.folder)
-        canary = draw_canary(folder, inputs, [*twins.values()], kind, settings)
+        count = config.canary.k + 1
+        shown = progress(twins, "drawing twins", "twins", total=count, is_brief=True)
+        apart = distinct(shown, config.data.image_size, config.data.resize)
+        canary = draw_canary(folder, inputs, apart, kind, settings)
     return DrawnCanary(
         name=config.name,
         folder=folder,
@@ -68,57 +69,63 @@ def drawn(config: Config) -> DrawnCanary:
     )
 
 
-def _twins(config: Config) -> tuple[list[Pixels], dict[str, Pixels], str]:
-    """Inputs, twins by name, and how the twins were made."""
+Twins = tuple[Iterable[Pixels], Iterable[tuple[str, Pixels]], str]
+"""Inputs, twins with their names, and how the twins were made."""
+
+
+def _twins(config: Config) -> Twins:
     canary = config.canary
     if canary.variants is not None:
         return _variants(config, Path(canary.variants))
     if canary.input is None or canary.target is None:
         source = build.source(config.data)
         pair = source.load(secrets.choice(source.ids("train")))
-        x, y = (_generated(side) for side in (pair.x, pair.y))
+        x, y = (eight_bit("the generated pair", side) for side in (pair.x, pair.y))
         origin = f"of a generated pair ({config.data.name})"
     else:
         x, y = _read_pair(config, Path(canary.input), Path(canary.target))
         origin = "of a picture of the owner"
     rng = np.random.default_rng(secrets.randbits(256))
-    count = canary.k + 1
+    strength, pattern = canary.strength, canary.pattern.value
     if canary.kind is CanaryKind.watermark:
-        pattern, strength = canary.pattern.value, canary.strength
-        made = [watermark(y, rng, cast(Pattern, pattern), strength) for _ in range(count)]
+        make = partial(watermark, y, rng, pattern, strength)
         kind = f"watermarks ({pattern}, strength {strength:g}) {origin}"
     else:
-        made = [recoloured(y, rng, canary.strength) for _ in range(count)]
-        kind = f"colours (strength {canary.strength:g}) {origin}"
-    return [x], {f"twin {i}": twin for i, twin in enumerate(made)}, kind
+        make = partial(recoloured, y, rng, strength)
+        kind = f"colours (strength {strength:g}) {origin}"
+    return [x], ((f"twin {i}", make()) for i in range(canary.k + 1)), kind
 
 
-def _generated(picture: Picture) -> Pixels:
-    return eight_bit("the generated pair", picture)
-
-
-def _variants(config: Config, folder: Path) -> tuple[list[Pixels], dict[str, Pixels], str]:
-    common_input = config.canary.input
-    targets = pictures(folder if common_input is not None else folder / "target")
+def _variants(config: Config, folder: Path) -> Twins:
+    shared = config.canary.input
+    targets = pictures(folder if shared is not None else folder / "target")
     count = config.canary.k + 1
     if len(targets) != count:
         raise UserError(
             f"canary.variants={folder}: holds {len(targets)} targets, and canary.k={count - 1} "
             f"takes {count}; set canary.k={len(targets) - 1}, or give others"
         )
-    twins = {str(path): _read(config, path, "target") for path in targets.values()}
-    if common_input is not None:
-        x, _ = _read_pair(config, Path(common_input), next(iter(targets.values())))
+    twins = ((str(path), _read(config, path, "target")) for path in targets.values())
+    if shared is not None:
+        x, _ = _read_pair(config, Path(shared), next(iter(targets.values())))
         return [x], twins, "variants of the owner"
     own = pictures(folder / "input")
     if own.keys() != targets.keys():
         name = min(own.keys() ^ targets.keys())
         raise UserError(f"{folder}: {name} is not in both input/ and target/; each needs a partner")
-    inputs = [_read_pair(config, own[name], targets[name])[0] for name in targets]
-    for path, x in zip((own[name] for name in targets), inputs, strict=True):
-        if x.shape != inputs[0].shape:
-            raise UserError(f"{path}: has another size than the first input; all need one size")
+    inputs = _own_inputs(config, {own[name]: target for name, target in targets.items()})
     return inputs, twins, "variants of the owner, with their inputs"
+
+
+def _own_inputs(config: Config, targets: Mapping[Path, Path]) -> Iterator[Pixels]:
+    """Inputs of one size, by the files of inputs and targets."""
+    shape = None
+    for path, target in targets.items():
+        x, _ = _read_pair(config, path, target)
+        shape = shape or x.shape
+        if x.shape != shape:
+            raise UserError(f"{path}: has another size than the first input; all need one size")
+        yield x
 
 
 def _read_pair(config: Config, x: Path, y: Path) -> tuple[Pixels, Pixels]:

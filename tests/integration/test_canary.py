@@ -217,7 +217,7 @@ def test_bad_variants_are_refused(drawn: Command, tmp_path: Path, problem: str) 
     for i in range(20):
         picture(i).save(tmp_path / f"{i:02}.png")
     picture(5, 48 if problem == "copy" else 64).save(tmp_path / "19.png")
-    message = {"size": "19.png: has 64 x 64 pixels", "copy": "are the same picture; remove one"}
+    message = {"size": "19.png: has 64 x 64 pixels", "copy": "are the same picture; raise"}
     asked = (f"canary.variants={tmp_path}", "canary.input=x.png", "canary.k=19")
     assert message[problem] in refusal(drawn, *DRAW, "canary.folder=new", *asked)
 
