@@ -22,7 +22,7 @@ from mia_lab.data.picture import Picture
 from mia_lab.data.pictures import pictures
 from mia_lab.data.reading import Reading, decode
 from mia_lab.data.transforms import in_unit
-from mia_lab.data.twins import recoloured, watermark
+from mia_lab.data.twins import Pattern, recoloured, watermark
 from mia_lab.errors import UserError
 from mia_lab.evaluation.canary import canary_p_value, combined_p_value
 from mia_lab.evaluation.results import CanaryReport, CanaryScores, DrawnCanary, Gallery
@@ -86,7 +86,8 @@ def _twins(config: Config) -> Twins:
         x, y = _read_pair(config, Path(canary.input), Path(canary.target))
         origin = "of a picture of the owner"
     rng = np.random.default_rng(secrets.randbits(256))
-    strength, pattern = canary.strength, canary.pattern.value
+    strength = canary.strength
+    pattern: Pattern = canary.pattern.value
     if canary.kind is CanaryKind.watermark:
         make = partial(watermark, y, rng, pattern, strength)
         kind = f"watermarks ({pattern}, strength {strength:g}) {origin}"
