@@ -151,11 +151,13 @@ def twins_figure(canaries: Iterable[CanaryScores]) -> Figure:
 def summary(found: CanaryReport) -> list[str]:
     """The findings in sentences, the verdict first."""
     p, n = found.p_value, len(found.canaries)
-    what = "the published twin" if n == 1 else "at least one of the published twins"
+    of_several = "" if n == 1 else "s"
     first = (
-        f"{found.victim} was trained on {what}, or on pictures made from it: {p_text(p)}."
+        f"{found.victim} was trained on {'at least one of ' if n > 1 else ''}the published twin"
+        f"{of_several}, or on pictures made from it: {p_text(p)}."
         if p <= LEVEL
-        else f"No evidence that {found.victim} was trained on {what}: {p_text(p)}."
+        else f"No evidence that {found.victim} was trained on {'any of ' if n > 1 else ''}the "
+        f"published twin{of_several}: {p_text(p)}."
     )
     lines = [first]
     for canary in found.canaries[:PANELS]:
