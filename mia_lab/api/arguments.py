@@ -11,6 +11,13 @@ from mia_lab.errors import UserError
 ARGUMENTS = {
     "attack.names": "attacks",
     "score.fpr": "fpr",
+    **{
+        f"canary.{name}": name
+        for name in (
+            *("folder", "folders", "input", "target", "variants", "kind", "pattern", "strength"),
+            *("k", "score", "combine", "planned"),
+        )
+    },
     "seed": "seed",
     "data.image_size": "image_size",
     "paths.outputs": "folder",

@@ -79,7 +79,7 @@ class ArrayPairs:
     def size(self) -> tuple[int, int]:
         """Width and height of the first target."""
         first, row = next(iter(self._rows.items()))
-        target = _picture(f"{first}: its target", self._pair(first, row)[1])
+        target = as_picture(f"{first}: its target", self._pair(first, row)[1])
         return target.width, target.height
 
     def _pair(self, image_id: str, row: int) -> Sequence[Any]:
@@ -104,7 +104,7 @@ class ArrayPairs:
 
     def load(self, image_id: str) -> Pair:
         item = self._pair(image_id, self._rows[image_id])
-        x, y = (_picture(f"{image_id}: its {side}", picture) for side, picture in _sides(item))
+        x, y = (as_picture(f"{image_id}: its {side}", picture) for side, picture in _sides(item))
         self._check_sizes(image_id, x, y)
         content = hashlib.sha256(x.content() + y.content()).hexdigest()
         if self._contents.setdefault(image_id, content) != content:
@@ -147,8 +147,16 @@ def _sides(pair: Sequence[Any]) -> Iterable[tuple[str, Any]]:
     return zip(("input", "target"), pair, strict=True)
 
 
-def _picture(what: str, given: Any) -> Picture:
-    """One side of a pair."""
+def as_picture(what: str, given: Any) -> Picture:
+    """One side of a pair, from an array, a tensor or a Pillow image.
+
+    Args:
+        what: it is, for messages.
+        given: (C, H, W) or (H, W), of uint8, uint16 or floating-point numbers in [0, 1].
+
+    Raises:
+        UserError: it is something else.
+    """
     if isinstance(given, Image.Image):
         if given.mode not in MODES:
             raise UserError(f"{what} is of mode {given.mode}; give picture.convert('RGB') or 'L'")

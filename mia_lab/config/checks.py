@@ -12,6 +12,7 @@ from mia_lab.attacks.needs import needs_of
 from mia_lab.config import build, kinds
 from mia_lab.config.choices import (
     Assignment,
+    CanaryAction,
     Duplicates,
     InputEncoding,
     Protocol,
@@ -23,7 +24,7 @@ from mia_lab.config.choices import (
 )
 from mia_lab.config.component import Component
 from mia_lab.config.run_folders import check_runs
-from mia_lab.config.schema import Config, Data
+from mia_lab.config.schema import CanaryTask, Config, Data
 from mia_lab.config.signature import signature_of
 from mia_lab.data.manifest import names_files
 from mia_lab.errors import UserError, nearest, nearest_folder
@@ -129,6 +130,91 @@ def _check_dataset_inference(config: Config) -> None:
             )
 
 
+def _check_canary(config: Config) -> None:
+    canary = config.canary
+    given = [key for key in ("input", "target", "variants") if getattr(canary, key) is not None]
+    if canary.action is CanaryAction.draw:
+        _check_canary_draw(config)
+        return
+    if given:
+        raise UserError(
+            f"canary.{given[0]}={getattr(canary, given[0])}: is for canary.action=draw; leave it "
+            "out"
+        )
+    if not canary.folders:
+        raise UserError(
+            "canary.folders=[]: which canaries? Give the folders that canary.action=draw wrote, "
+            "canary.folders=[canary]"
+        )
+    victim = _check_victim(config)
+    if kinds.is_trainable(victim):
+        raise UserError(
+            f"victim={victim.name}: is trained here, on members that are known; task=canary "
+            "needs a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
+        )
+
+
+def _check_canary_draw(config: Config) -> None:
+    canary = config.canary
+    if canary.folders:
+        raise UserError(
+            f"canary.folders={canary.folders}: is for canary.action=test; a canary is drawn into "
+            "canary.folder"
+        )
+    if canary.k < FEWEST_TWINS:
+        raise UserError(
+            f"canary.k={canary.k}: the smallest p-value would be 1 / {canary.k + 1}, above 0.05; "
+            f"use at least {FEWEST_TWINS}"
+        )
+    if Path(canary.folder).exists():
+        raise UserError(
+            f"canary.folder={canary.folder}: exists; a canary is never overwritten, name a new "
+            "folder"
+        )
+    if config.data.value_range is not None:
+        raise UserError(
+            f"data.value_range={config.data.value_range}: canaries are pictures of 8 bits, whose "
+            "range is known; leave it out"
+        )
+    if canary.variants is not None:
+        _check_variants(canary, Path(canary.variants))
+    elif (canary.input is None) != (canary.target is None):
+        missing = "target" if canary.target is None else "input"
+        raise UserError(
+            f"canary.{missing}: give both canary.input=FILE and canary.target=FILE, or neither for "
+            "a generated pair"
+        )
+    elif canary.input is None and config.data.source != "procedural":
+        raise UserError(
+            f"data.source={config.data.source}: which pair? Give canary.input=FILE and "
+            "canary.target=FILE, or data.source=procedural for a generated pair"
+        )
+
+
+def _check_variants(canary: CanaryTask, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"canary.variants={folder}: no such folder{nearest_folder(folder)}")
+    if canary.target is not None:
+        raise UserError(
+            f"canary.target={canary.target}: canary.variants={folder} holds the targets; leave it "
+            "out"
+        )
+    has_inputs = (folder / "input").is_dir()
+    if has_inputs != (canary.input is None):
+        raise UserError(
+            f"canary.variants={folder}: "
+            + (
+                f"holds the inputs, in input/; leave out canary.input={canary.input}"
+                if has_inputs
+                else "give their common input, canary.input=FILE, or sub-folders input and target"
+            )
+        )
+
+
+FEWEST_TWINS = 19
+"""Fewest twins of a canary besides the published one, so that a p-value can be 0.05."""
+
+
 def _check_difficulty_task(config: Config) -> None:
     build.shard(config)
     _check_dataset(config)
@@ -187,6 +273,7 @@ TASKS: dict[Task, Callable[[Config], None]] = {
     Task.difficulty: _check_difficulty_task,
     Task.score: _check_score,
     Task.dataset_inference: _check_dataset_inference,
+    Task.canary: _check_canary,
     Task.export: _check_export,
     Task.compare: _check_compare,
     Task.collect: _check_collect,
@@ -326,7 +413,7 @@ def check_guesses(config: Config, n: int) -> None:
 def _check_victim(config: Config) -> Component:
     data, victim = config.data, build.victim(config)
     trainable = kinds.is_trainable(victim)
-    reads_roles = config.task not in (Task.check, Task.export)
+    reads_roles = config.task not in (Task.check, Task.export, Task.canary)
     if reads_roles and not trainable and data.protocol is Protocol.resplit:
         raise UserError(
             f"data.protocol=resplit draws new members, but victim={victim.name} is "

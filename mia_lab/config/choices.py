@@ -13,6 +13,7 @@ class Task(Enum):
     difficulty = "difficulty"
     score = "score"
     dataset_inference = "dataset_inference"
+    canary = "canary"
     compare = "compare"
     collect = "collect"
     export = "export"
@@ -112,3 +113,39 @@ class StoreState(Enum):
     damaged = "damaged"
     unfinished = "unfinished"
     growing = "growing"
+
+
+class CanaryAction(Enum):
+    """What ``task=canary`` does."""
+
+    draw = "draw"
+    test = "test"
+
+
+class CanaryKind(Enum):
+    """How the twins of a canary differ."""
+
+    watermark = "watermark"
+    recolour = "recolour"
+
+
+class CanaryPattern(Enum):
+    """The shape of watermarks."""
+
+    smooth = "smooth"
+    blocks = "blocks"
+
+
+class CanaryScore(Enum):
+    """The attack whose error ranks the twins."""
+
+    reconstruction = "reconstruction"
+    l2 = "l2"
+    ssim = "ssim"
+
+
+class Combination(Enum):
+    """How the p-values of several canaries become one."""
+
+    fisher = "fisher"
+    harmonic = "harmonic"

@@ -9,12 +9,17 @@ from __future__ import annotations
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 from mia_lab.config.choices import (
     Assignment,
+    CanaryAction,
+    CanaryKind,
+    CanaryPattern,
+    CanaryScore,
+    Combination,
     Direction,
     Duplicates,
     InputEncoding,
@@ -239,6 +244,24 @@ class DatasetInferenceTask(Section):
     attack: Text | None
 
 
+class CanaryTask(Section):
+    """How ``task=canary`` draws and tests canaries."""
+
+    action: CanaryAction
+    folder: PathName
+    folders: list[PathName]
+    input: PathName | None
+    target: PathName | None
+    variants: PathName | None
+    kind: CanaryKind
+    pattern: CanaryPattern
+    strength: Annotated[float, Gt(0), Lt(0.5)]
+    k: PositiveInt
+    score: CanaryScore
+    combine: Combination
+    planned: PositiveInt
+
+
 class Config(Section):
     """Everything; see ``conf/config.yaml`` for what each key means."""
 
@@ -265,6 +288,7 @@ class Config(Section):
     collect: CollectTask
     score: ScoreTask
     dataset_inference: DatasetInferenceTask
+    canary: CanaryTask
     fail_if: Text | None
     store: StoreTask
 

@@ -252,11 +252,11 @@ class FolderPairs:
             pair = labels.load(
                 files, self._palette, self.read_file, self._ignore_label, self._target
             )
-            _check_sizes(pair.x, pair.y, files[:2])
+            check_sizes(pair.x, pair.y, files[:2])
             return pair
         decoded = [stored(path, self.read_file, self._input) for path in files]
         a, b = _halves(decoded[0], files[0]) if len(files) == 1 else decoded
-        _check_sizes(a, b, files)
+        check_sizes(a, b, files)
         sides = [(a, files[0]), (b, files[-1])]
         x, y = sides if self.direction == "AtoB" else sides[::-1]
         return Pair(self._input.declared(*x), self._target.declared(*y))
@@ -301,7 +301,16 @@ def _halves(picture: Picture, path: Path) -> tuple[Picture, Picture]:
     return picture.part(0, half), picture.part(half, width)
 
 
-def _check_sizes(a: Picture, b: Picture, files: tuple[Path, ...]) -> None:
+def check_sizes(a: Picture, b: Picture, files: tuple[Path, ...]) -> None:
+    """Refuse a pair of pictures that are too small or have different aspect ratios.
+
+    Args:
+        a, b: the pictures.
+        files: that they are from, for messages; one file may hold both.
+
+    Raises:
+        UserError: they do not fit.
+    """
     for picture, path in ((a, files[0]), (b, files[-1])):
         if min(picture.width, picture.height) < MIN_SIDE:
             raise UserError(

@@ -1140,3 +1140,91 @@ class Check:
         """Problems, and identical pairs in two roles where these are refused."""
         refused = self.inspection.identical if self.duplicates == "error" else ()
         return len(self.problems) + len(refused)
+
+
+@dataclass(frozen=True)
+class CanaryScores:
+    """The twins of one canary, as a victim's answer ranks them.
+
+    Attributes:
+        name: of the canary, by its folder.
+        sha256: its commitment.
+        date: of the draw, by the owner's clock.
+        kind: how the twins were made, in words.
+        choice: index of the published twin.
+        error: float64 (k + 1,), of the victim's answer against each twin.
+        p_value: share of the twins with an error at most that of the published one.
+    """
+
+    name: str
+    sha256: str
+    date: str
+    kind: str
+    choice: int
+    error: Floats
+    p_value: float
+
+    @property
+    def rank(self) -> int:
+        """Number of twins with an error at most that of the published one, itself included."""
+        return int(np.count_nonzero(self.error <= self.error[self.choice]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryReport:
+    """Whether a victim was trained on published canaries: the report of ``canary.action=test``.
+
+    Attributes:
+        name: the run's name.
+        victim: the victim's name.
+        canaries: those that were tested.
+        planned: how many the owner committed to test together.
+        combine: how their p-values become one; of no effect for one canary.
+        p_value: of all canaries; a planned one that is missing counts as 1.
+        queries: answers of the victim that were used.
+        settings: the committed settings, by key.
+        gallery: inputs with their published targets and the answers.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    victim: str
+    canaries: tuple[CanaryScores, ...]
+    planned: int
+    combine: str
+    p_value: float
+    queries: int
+    settings: Mapping[str, object]
+    gallery: Gallery
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnCanary:
+    """A new canary: the report of ``canary.action=draw``, without what must stay secret.
+
+    Attributes:
+        name: the run's name.
+        folder: of the canary.
+        sha256: its commitment.
+        date: of the draw.
+        kind: how the twins differ, in words.
+        k: number of twins besides the published one.
+        settings: what was committed to besides the choice, by key.
+        command: that tests a victim with it, without the victim.
+        pair: what is to be published.
+        timing_s, record: as in :class:`AuditReport`.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+    date: str
+    kind: str
+    k: int
+    settings: Mapping[str, object]
+    command: str
+    pair: Gallery
+    timing_s: Mapping[str, float]
+    record: Mapping[str, str]
