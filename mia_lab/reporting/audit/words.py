@@ -273,7 +273,7 @@ def matching_sentence(found: Adjustment) -> str:
     """How many images the adjustment rests on, and whether the baselines tell these apart."""
     blind = found.blind
     assert blind is not None
-    left_out = f", {found.outside} members are left out" if found.outside else ""
+    left_out = f", {found.outside} of the members left out" if found.outside else ""
     measured = f"the best, {blind.best}, has AUC {blind.max:.3f}, {p_text(blind.p_value)}"
     tell = (
         f"Fitted to the pairs, blind baselines still tell them apart ({measured}), so the adjusted "

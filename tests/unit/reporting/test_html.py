@@ -482,7 +482,7 @@ def test_the_page_shows_adjusted_beside_unadjusted(audit: AuditReport) -> None:
     assert row[2] == "0.710 [0.600, 0.800]"
     assert row[4] == "0.700 [0.580, 0.790]"
     assert "Adjusted for what these baselines see" in page.text
-    assert "33 matched pairs (effective size 31, 4 members are left out)" in page.text
+    assert "33 matched pairs (effective size 31, 4 of the members left out)" in page.text
     assert "blind baselines find no difference (the best, jpeg, has AUC 0.560" in page.text
     assert "Differences that these baselines do not see remain." in page.text
     assert "Adjusted for what" not in render(audit, ())
