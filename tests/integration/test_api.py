@@ -517,6 +517,7 @@ def test_every_public_name_has_an_example() -> None:
         returned = {
             "Audit": "audit",
             "CanaryTest": "check_canary",
+            "Collections": "dataset_inference",
             "Comparison": "compare",
             "Scores": "score",
         }

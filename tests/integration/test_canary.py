@@ -73,7 +73,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Command:
     command = Command(tmp_path_factory.mktemp("drawn"))
     for side, seed in (("x", 0), ("y", 1)):
         picture(seed).save(command.folder / f"{side}.png")
-    (command.folder / "memory.py").write_text(MODEL)
+    (command.folder / "remembering.py").write_text(MODEL)
     ran = command(
         "task=canary", "canary.input=x.png", "canary.target=y.png", f"data.image_size={SIDE}",
         "tracking.mode=disabled",
@@ -88,16 +88,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(autouse=True)
 def importable(drawn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(drawn.folder))
-    importlib.import_module("memory").ASKED.clear()
+    importlib.import_module("remembering").ASKED.clear()
 
 
 def queries() -> list[int]:
     """The images of each query in this test."""
-    return sys.modules["memory"].ASKED
+    return sys.modules["remembering"].ASKED
 
 
 def victim(path: str, *more: str) -> tuple[str, ...]:
-    return ("victim=custom", "victim._target_=memory.Memory", f"+victim.path={path}", *more)
+    return ("victim=custom", "victim._target_=remembering.Memory", f"+victim.path={path}", *more)
 
 
 def test_draw(drawn: Command) -> None:
