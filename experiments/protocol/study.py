@@ -80,7 +80,7 @@ def _adjusted() -> str:
                     name,
                     shared.interval(row, "auc"),
                     *(_or_not(row, column) for column in ("adjusted_auc", "matched_auc")),
-                    f"{official['pairs']} ({float(official['effective_size']):.0f})",
+                    f"{official['matched_pairs']} ({float(official['effective_size']):.0f})",
                     _blind(official),
                     shared.interval(of["resplit", attack], "auc"),
                 ]

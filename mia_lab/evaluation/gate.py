@@ -65,19 +65,37 @@ def parse(condition: str) -> tuple[str, str, float]:
 
 
 def check(fail_if: str, metrics: Sequence[str]) -> None:
-    """Refuse conditions on metrics that the audit does not have.
+    """Refuse conditions on metrics that the audit does not have, and limits beyond their range.
 
     Raises:
-        UserError: a condition is malformed, or its metric is unknown.
+        UserError: a condition is malformed, its metric is unknown, or its limit out of range.
     """
     for condition in conditions(fail_if):
-        metric = parse(condition)[0]
+        metric, _, bound = parse(condition)
         if metric not in metrics:
             values = [name for name in metrics if "_ci95_" not in name]
             raise UserError(
                 f"fail_if={condition}: this audit has no {metric}; there are {listed(values)}"
                 f"{nearest(metric, metrics)}"
             )
+        _check_limit(condition, metric, bound)
+
+
+def _check_limit(condition: str, metric: str, bound: float) -> None:
+    """Refuse a limit that no audit reaches, such as 60 for 60 %: every model would pass."""
+    name = metric.partition("/")[0]
+    least = -1.0 if name.startswith(("excess", "difference")) else 0.0
+    if name.startswith(_UP_TO_ONE) and not least <= bound <= 1:
+        raise UserError(
+            f"fail_if={condition}: {metric} lies between {least:g} and 1; write 0.6 for 60 %"
+        )
+
+
+_UP_TO_ONE = (
+    *("auc", "advantage", "p_value", "tpr_at_", "adjusted_auc", "matched_auc", "excess"),
+    *("difference", "blind", "correspondence"),
+)
+"""What the names of numbers begin with that are at most 1."""
 
 
 def decide(
@@ -141,8 +159,14 @@ def sentence(gate: Gate) -> str:
 def _sentence(outcome: Outcome) -> str:
     metric, sign, bound = parse(outcome.condition)
     if outcome.value is None:
-        few = metric.startswith("tpr_at_fpr_")
-        reason = "the non-members are too few to measure this rate" if few else "not measured here"
+        reasons = {
+            "tpr_at_fpr_": "the non-members are too few to measure this rate",
+            "adjusted_auc": "the split is not adjustable",
+            "matched_auc": "the split is not adjustable",
+            "epsilon": "no theorem gives a bound, see evaluation.guesses and evaluation.delta",
+        }
+        known = (reason for name, reason in reasons.items() if metric.startswith(name))
+        reason = next(known, "not measured here")
         return f"{metric} {sign} {bound:g} cannot be decided, which counts as failed: {reason}"
     if outcome.reversed:
         return (

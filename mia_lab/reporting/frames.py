@@ -383,7 +383,7 @@ def _adjusted_columns(found: Adjustment | None, attack: str) -> dict[str, float 
 def _matched_columns(found: Adjustment | None) -> dict[str, Any]:
     blind = None if found is None else found.blind
     return {
-        "pairs": None if found is None else found.pairs,
+        "matched_pairs": None if found is None else found.pairs,
         "effective_size": None if found is None else found.effective_size,
         "matched_blind_best": None if blind is None else blind.best,
         "matched_blind_max": None if blind is None else blind.max,

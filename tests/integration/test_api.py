@@ -96,7 +96,7 @@ def test_an_audit_of_folders_is_the_commands(folder: Path) -> None:
     assert expected["adjustment"]["effective_size"] == N
     nothing = {"adjusted": None, "matched": None}
     assert expected["adjustment"]["attacks"]["membership"] == nothing
-    assert "Not adjustable, no overlap" in ran.out
+    assert "Not adjustable, too few images" in ran.out
     scores = pd.read_csv(folder / "outputs/latest/scores.csv").set_index("id")
     parts = {"members": folder / "pairs/seen", "nonmembers": str(folder / "pairs/unseen")}
     for victim in (folder / "model.pt2", Brighter().eval().forward):

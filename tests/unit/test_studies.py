@@ -149,14 +149,14 @@ def made_up(row: dict[str, str]) -> dict[str, str]:
     """Columns of an adjustment: of Facades there is none."""
     adjusts = "official" in row["overrides"]
     has = adjusts and row["data"] != "facades"
-    numbers = {"pairs": "41", "effective_size": "33.2"} if adjusts else {}
+    numbers = {"matched_pairs": "41", "effective_size": "33.2"} if adjusts else {}
     matched = {"max": "0.58", "p_value": "0.25"}
     ends = {"_ci95_low": "0.6", "_ci95_high": "0.8"}
     areas = {"adjusted_auc": "0.7", "matched_auc": "0.69"}
     columns = {f"matched_blind_{key}": value for key, value in matched.items()}
     columns |= {f"{name}{end}": value for name in areas for end, value in ends.items()} | areas
     return (
-        {"pairs": "", "effective_size": ""}
+        {"matched_pairs": "", "effective_size": ""}
         | numbers
         | (columns if has else dict.fromkeys(columns, ""))
     )

@@ -257,8 +257,9 @@ def utility_sentence(found: Utility) -> str:
 def adjustment_sentence(found: Adjustment) -> str:
     """The adjusted AUCs, or why there are none."""
     if not found.is_adjustable:
+        why = "no overlap" if found.outside > found.effective_size else "too few images"
         return (
-            "Not adjustable, no overlap: members and non-members that the blind baselines cannot "
+            f"Not adjustable, {why}: members and non-members that the blind baselines cannot "
             f"tell apart are worth {found.effective_size:.0f} + {found.effective_size:.0f} images, "
             f"and {NEEDED} + {NEEDED} are needed."
         )
@@ -295,7 +296,7 @@ def _area(found: Estimate | None) -> str:
 def correspondence_sentence(found: Correspondence) -> str:
     """Whether the answers belong to their targets."""
     measured = (
-        f"on average {100 * found.share:.0f} % of other images' targets are farther from an answer "
+        f"on average {100 * found.share:.1f} % of other images' targets are farther from an answer "
         f"than its own target (chance 50 %, threshold {100 * CORRESPONDING:.0f} %; {found.n} "
         f"images, {p_text(found.p_value)})"
     )

@@ -224,6 +224,17 @@ def test_the_choices_are_what_an_audit_measures(attacks: tuple[str, ...]) -> Non
     assert sorted(summary(result)) == sorted(summary_names(attacks, bounded=True, files=True))
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["auc/membership > 60", "advantage/membership > 2", "blind/max > -1", "excess/membership < -2"],
+)
+def test_limits_that_no_audit_reaches_are_refused(condition: str) -> None:
+    names = summary_names(["membership"], bounded=True, files=True)
+    with pytest.raises(UserError, match=r"lies between .* and 1; write 0\.6 for 60 %"):
+        check(condition, names)
+    check("epsilon/membership > 8 or excess/membership > -0.5", names)
+
+
 def test_rates_are_those_that_were_asked_for() -> None:
     names = summary_names(["membership"], bounded=False, files=False, fprs=(0.05,))
     check("tpr_at_fpr_0.05_ci95_low/membership > 0.2 or tpr_at_zero_fp/membership > 0", names)

@@ -59,7 +59,11 @@ def test_the_numbers_in_files_and_tables(audit: AuditReport, tmp_path: Path) -> 
     row = table.loc["membership"]
     assert row["auc"] == audit.result.evaluations[1].auc
     assert (row["adjusted_auc"], row["matched_auc_ci95_low"]) == (0.71, 0.58)
-    assert (row["pairs"], row["matched_blind_best"], row["matched_blind_max"]) == (33, "jpeg", 0.56)
+    assert (row["matched_pairs"], row["matched_blind_best"], row["matched_blind_max"]) == (
+        33,
+        "jpeg",
+        0.56,
+    )
     assert "adjustment" not in audit_frames(audit)
 
     rows = sweep_frame([SweepPoint(0, "done", "", (), "", {}, stored)], {}).set_index("attack")
