@@ -107,7 +107,7 @@ def test_a_reversed_direction_is_seen_before_and_after(leaking: Command, directi
     for name, size in (("contact_sheet", (900, 2000)), ("answers", (600, 600))):
         with Image.open(pictures / f"{name}.png") as picture:
             assert picture.width > size[0] or picture.height > size[1]
-    limit = "fail_if='auc/membership > 0.9'" if not holds else "fail_if='auc/membership > 1.1'"
+    limit = "fail_if='auc/membership > 0.9'" if not holds else "fail_if='auc/membership > 1'"
     gated = leaking(*DATA, *VICTIM, f"data.direction={direction}", limit)
     metrics = json.loads((leaking.folder / "outputs/latest/metrics.json").read_text())
     if holds:
