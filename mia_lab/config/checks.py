@@ -87,13 +87,7 @@ def _check_score(config: Config) -> None:
     _check_names(config)
     _check_reference_count(config)
     _check_dataset(config)
-    victim = _check_victim(config)
-    if kinds.is_trainable(victim):
-        raise UserError(
-            f"victim={victim.name}: is trained here, on members that are known; "
-            f"task={config.task.value} needs a victim that exists, such as victim=pretrained "
-            "victim.checkpoint=FILE"
-        )
+    _check_existing_victim(config)
     build.attacks(config)
     if any(build.grid(config).model_dump().values()):
         raise UserError(
@@ -146,12 +140,7 @@ def _check_canary(config: Config) -> None:
             "canary.folders=[]: which canaries? Give the folders that canary.action=draw wrote, "
             "canary.folders=[canary]"
         )
-    victim = _check_victim(config)
-    if kinds.is_trainable(victim):
-        raise UserError(
-            f"victim={victim.name}: is trained here, on members that are known; task=canary "
-            "needs a victim that exists, such as victim=pretrained victim.checkpoint=FILE"
-        )
+    _check_existing_victim(config)
 
 
 def _check_canary_draw(config: Config) -> None:
@@ -426,6 +415,17 @@ def _check_victim(config: Config) -> Component:
     _check_copies(config, victim)
     build.defense(config)
     return victim
+
+
+def _check_existing_victim(config: Config) -> None:
+    """Refuse a victim that is trained here."""
+    victim = _check_victim(config)
+    if kinds.is_trainable(victim):
+        raise UserError(
+            f"victim={victim.name}: is trained here, on members that are known; "
+            f"task={config.task.value} needs a victim that exists, such as victim=pretrained "
+            "victim.checkpoint=FILE"
+        )
 
 
 def _check_copies(config: Config, victim: Component) -> None:

@@ -9,8 +9,6 @@ score like the comparison. The blind twin checks that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
@@ -19,6 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mia_lab.evaluation.blind import SIGNIFICANCE
 from mia_lab.evaluation.clusters import cluster_codes
 from mia_lab.evaluation.decision import proportion
 from mia_lab.evaluation.results import Answer, Interval, MeanTest, NeededImages, UsedShare, Verdict
@@ -26,8 +25,6 @@ from mia_lab.types import Floats, Strings
 
 FEWEST = 10
 """Fewest images, or groups of images, of a collection and of its comparison."""
-
-SIGNIFICANCE = 0.05
 
 DRAWS = 200
 """Subsets of each size behind the curve of needed images."""
@@ -285,8 +282,3 @@ def needed_images(collection: Floats, comparison: Floats, seed: int) -> NeededIm
         medians.append(float(np.median(p)))
         detected.append(float(np.mean(p < SIGNIFICANCE)))
     return NeededImages(sizes, np.array(medians), np.array(detected))
-
-
-def feature_matrix(columns: Mapping[str, Floats]) -> Floats:
-    """Columns (N,) or (N, F) side by side: float64 (N, F)."""
-    return np.concatenate([np.asarray(c, float).reshape(len(c), -1) for c in columns.values()], 1)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from pydantic import TypeAdapter
 
-from mia_lab.evaluation.dataset_inference import SIGNIFICANCE
+from mia_lab.evaluation.blind import SIGNIFICANCE
 from mia_lab.evaluation.metrics import estimate_columns
 from mia_lab.evaluation.results import Answer, CollectionResult, Inference, Verdict
 from mia_lab.reporting.audit.words import correspondence_sentence

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mia_lab.errors import UserError
-from mia_lab.evaluation.blind import excess, judge_split
+from mia_lab.evaluation.blind import SIGNIFICANCE, excess, judge_split
 from mia_lab.evaluation.dataset_inference import (
     FEWEST,
-    SIGNIFICANCE,
     answer,
-    feature_matrix,
     mean_test,
     needed_images,
     scorer_test,
@@ -37,6 +36,7 @@ from mia_lab.evaluation.results import (
 from mia_lab.evaluation.stored import load_result, save_result
 from mia_lab.seeding import derive_seed
 from mia_lab.stages.attack import AttackScores
+from mia_lab.stages.blind import blind_columns
 from mia_lab.stages.correspondence import CorrespondenceStage
 from mia_lab.stages.images import RunImages
 from mia_lab.stages.pooled import PooledStage
@@ -44,10 +44,7 @@ from mia_lab.stages.split import CheckedSplit
 from mia_lab.stages.versions import ATTACKING
 from mia_lab.store import Stage, Store
 from mia_lab.store.software import versions
-from mia_lab.types import VICTIM, BlindFeatures, Floats, Role, ScoreTable, Split, Strings
-
-TESTS = ("scores", "features")
-"""The tests of a collection; the answers rest on one of them."""
+from mia_lab.types import VICTIM, Floats, Role, ScoreTable, Split, Strings
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +56,7 @@ class InferenceStage(Stage[InferenceResult]):
         pooled: deep features, for the blind twin.
         correspondence: whether the answers belong to their targets.
         attack: whose scores are tested.
-        by: the test that the answers rest on, one of `TESTS`.
+        by: the test that the answers rest on, ``scores`` or ``features``.
         seed: of halves, folds and permutations.
         permutations: their number.
     """
@@ -94,16 +91,13 @@ class InferenceStage(Stage[InferenceResult]):
 
     def compute(self, folder: Path, store: Store) -> None:
         images, checked = self.scores.inputs.split.images, store.result(self.scores.inputs.split)
-        ids: dict[str, list[str]] = {}
-        for image_id, name in images.collections.items():
-            ids.setdefault(name, []).append(image_id)
         evidence = self.scores.inputs.evidence(store)
         tables = self.scores.tables(evidence, store)
-        blind = [store.result(self.pooled), checked.traces]
+        blind = partial(blind_columns, self.scores.inputs.split, self.pooled, store)
         difficulty = evidence.difficulty.column
         tested = [
             _Collection(self, name, found, checked, tables, blind, difficulty)
-            for name, found in sorted(ids.items())
+            for name, found in sorted(_by_collection(images).items())
         ]
         drafts = [collection.result() for collection in tested]
         adjusted = holm([draft["p_value"] for draft in drafts]).tolist()
@@ -131,8 +125,8 @@ class _Collection:
     ids: Sequence[str]
     checked: CheckedSplit
     tables: Sequence[ScoreTable]
-    blind: Sequence[BlindFeatures]
-    difficulty: Any
+    blind: Callable[[Sequence[str]], Mapping[str, Floats]]
+    difficulty: Callable[[Sequence[str]], Floats]
 
     def result(self) -> dict[str, Any]:
         """All fields of a :class:`CollectionResult` but those that depend on other collections."""
@@ -179,10 +173,7 @@ class _Collection:
         return first, second
 
     def _attack_columns(self, ids: Sequence[str]) -> Floats:
-        return feature_matrix({table.attack: table.column(ids) for table in self.tables})
-
-    def _baselines(self, ids: Sequence[str]) -> dict[str, Floats]:
-        return {k: v for table in self.blind for k, v in table.sets(ids).items()}
+        return np.column_stack([table.column(ids) for table in self.tables])
 
     def _twin(self) -> tuple[Blind, Estimate]:
         """The check that an audit makes of its split, and the excess of the attack over it."""
@@ -191,7 +182,7 @@ class _Collection:
         groups = self._groups(ids)
         twin = judge_split(
             self.difficulty(ids),
-            self._baselines(ids),
+            self.blind(ids),
             np.array(ids),
             is_collection,
             seed=self.stage.seed,
@@ -229,6 +220,14 @@ class _Collection:
         return share_bound(column(both[0]), column(both[1]), self._seed("share"), groups)
 
 
+def _by_collection(images: RunImages) -> dict[str, list[str]]:
+    """The ids of each collection, by its name."""
+    found: dict[str, list[str]] = {}
+    for image_id, name in images.collections.items():
+        found.setdefault(name, []).append(image_id)
+    return found
+
+
 def check_collections(images: RunImages, permutations: int) -> None:
     """Refuse what no test can be made of, before anything is computed.
 
@@ -238,9 +237,7 @@ def check_collections(images: RunImages, permutations: int) -> None:
     """
     comparison = {"the comparison (role auxiliary)": images.auxiliaries}
     comparison |= {"the known members": images.members} if images.members else {}
-    collections: dict[str, list[str]] = {}
-    for image_id, name in images.collections.items():
-        collections.setdefault(f"collection {name}", []).append(image_id)
+    collections = {f"collection {name}": ids for name, ids in _by_collection(images).items()}
     known = {
         images.groups[i]: k for k, ids in comparison.items() for i in ids if i in images.groups
     }
