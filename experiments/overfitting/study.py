@@ -10,15 +10,21 @@ import shared
 
 HERE = Path(__file__).parent
 
-EPOCHS = {"facades": (2, 4, 8, 16, 32), "maps": (5, 10, 20, 40, 80)}
+EPOCHS = {
+    "facades_pix2pix": (2, 4, 8, 16, 32),
+    "maps_pix2pix": (5, 10, 20, 40, 80),
+    "facades_pix2pixhd": (25, 50, 75, 100, 125, 150, 175, 200),
+}
+
+SEEDS = {"facades_pix2pix": "0,1,2", "maps_pix2pix": "0,1,2", "facades_pix2pixhd": "0"}
 
 RUNS = {
-    data: (
-        f"+experiment={data}_pix2pix data.source=folder demo_epochs={epochs[-1]} "
+    name: (
+        f"+experiment={name} data.source=folder demo_epochs={epochs[-1]} "
         f"'victim.keep_epochs=[{','.join(map(str, epochs[:-1]))}]' "
-        f"victim.epoch={','.join(map(str, epochs))} seed=0,1,2"
+        f"victim.epoch={','.join(map(str, epochs))} seed={SEEDS[name]}"
     )
-    for data, epochs in EPOCHS.items()
+    for name, epochs in EPOCHS.items()
 }
 
 ATTACKS = ("reconstruction", "membership")
