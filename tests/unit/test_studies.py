@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import curve_fit
 
 from support import composed
 
@@ -310,3 +312,54 @@ def test_only_points_without_rows_are_run(
     run.run(folder, "results", f"{line} seed=1", 1)
     assert len(run.read(folder / "results-scores.csv")) == 11
     assert len(run.read(file)) == len(first)
+
+
+@pytest.fixture(scope="module")
+def growth(run: ModuleType) -> ModuleType:
+    """The law of the study of size."""
+    return importlib.import_module("scaling.growth")
+
+
+def test_the_law_of_size_is_a_regression_of_aucs(growth: ModuleType) -> None:
+    audits = grown(growth, np.random.default_rng(0))
+    found = growth.fitted(audits)
+
+    def law(factors: Any, scale: float, first: float, second: float) -> Any:
+        return stats.norm.cdf(scale * factors[0] ** first * factors[1] ** second)
+
+    wanted, _ = curve_fit(law, audits.factors.T, audits.auc, (0.5, 1, -0.5))
+    assert found.z([1.0, 1.0]) == pytest.approx(wanted[0], rel=1e-4)
+    np.testing.assert_allclose(found.coefficients[1:], wanted[1:], rtol=1e-4)
+    assert stats.norm.cdf(found.z([2.0, 3.0])) == pytest.approx(law((2.0, 3.0), *wanted))
+
+
+def test_intervals_of_the_law_of_size_hold_the_truth(growth: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    held = np.zeros(3)
+    for _ in range(300):
+        found = growth.fitted(grown(growth, rng))
+        for place, exponent in enumerate((1.0, -0.5)):
+            low, high = found.interval(place)
+            held[place] += low <= exponent <= high
+        # One more training at an audit that was never made.
+        auc = stats.norm.cdf(0.5 * 3 * 4**-0.5 * np.exp(rng.normal(0, 0.15)))
+        low, high = found.predicted([3.0, 4.0])
+        held[2] += low <= auc <= high
+    assert np.all(held >= stats.binom.ppf(0.005, 300, 0.95)), held
+
+
+def test_the_law_of_size_needs_enough_trainings(growth: ModuleType) -> None:
+    audits = grown(growth, np.random.default_rng(0))
+    few = audits.training < 2
+    with pytest.raises(ValueError, match="2 trainings do not tell so many quantities"):
+        growth.fitted(growth.Audits(*(getattr(audits, name)[few] for name in vars(audits))))
+
+
+def grown(growth: ModuleType, rng: np.random.Generator) -> Any:
+    """Four audits along each of nine trainings, at three sizes."""
+    passes, size = np.tile([0.5, 1, 2, 4], 9), np.repeat([0.5, 1, 2], 12)
+    training = np.repeat(np.arange(9), 4)
+    deviation = rng.normal(0, 0.15, 9)[training]
+    error = np.full(36, 0.02)
+    auc = stats.norm.cdf(0.5 * passes * size**-0.5 * np.exp(deviation)) + rng.normal(0, error)
+    return growth.Audits(np.minimum(auc, 1), error, np.column_stack([passes, size]), training)

@@ -1,0 +1,118 @@
+"""How an AUC grows with passes over the members, image size and number of members.
+
+An AUC of A is that of two normal distributions of equal variance whose means lie sqrt(2) z standard
+deviations apart, with z = probit(A). The model is a power law of z:
+
+    z = c * passes ** a * pixels ** b * members ** m * a factor for each other setting
+
+On logarithmic axes each quantity shifts one common curve. The exponents are fitted by least squares
+of the AUCs, so that those near 0.5 and near 1 say little about z. Their covariance has two sources:
+the error of each audit's AUC, and a relative deviation of z that all audits of one training share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from scipy.special import ndtr, ndtri, stdtrit
+
+Array = NDArray[np.float64]
+
+SMALLEST_ERROR = 0.005
+"""Of an AUC: that of an audit which divides all members from all non-members is not 0."""
+
+
+@dataclass(frozen=True)
+class Audits:
+    """Audits of several trainings.
+
+    Attributes:
+        auc: (n,) of a score.
+        error: (n,) standard errors of the AUCs.
+        factors: (n, k) positive quantities; those of the reference are 1. Each must vary.
+        training: (n,) number of the training that is audited.
+    """
+
+    auc: Array
+    error: Array
+    factors: Array
+    training: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A fitted power law.
+
+    Attributes:
+        coefficients: (1 + k,) log(z) where all factors are 1, and the exponents.
+        covariance: (1 + k, 1 + k) of the coefficients.
+        scatter: relative standard deviation of z between trainings.
+        misfit: root mean square of the residuals of the AUCs.
+        freedom: degrees of freedom of the scatter.
+    """
+
+    coefficients: Array
+    covariance: Array
+    scatter: float
+    misfit: float
+    freedom: int
+
+    def interval(self, k: int) -> tuple[float, float]:
+        """95 % interval of the exponent of a factor (Student's)."""
+        return self._around(self.coefficients[1 + k], self.covariance[1 + k, 1 + k])
+
+    def z(self, factors: Sequence[float]) -> float:
+        """The expected z."""
+        return float(np.exp(self.coefficients @ [1.0, *np.log(factors)]))
+
+    def predicted(self, factors: Sequence[float]) -> tuple[float, float]:
+        """95 % prediction interval of the AUC of one more training."""
+        at = np.array([1.0, *np.log(factors)])
+        variance = at @ self.covariance @ at + self.scatter**2
+        low, high = self._around(self.coefficients @ at, variance)
+        return float(ndtr(np.exp(low))), float(ndtr(np.exp(high)))
+
+    def _around(self, middle: float, variance: float) -> tuple[float, float]:
+        half = stdtrit(self.freedom, 0.975) * np.sqrt(variance)
+        return float(middle - half), float(middle + half)
+
+
+def fitted(audits: Audits) -> Growth:
+    """Fit the power law.
+
+    Raises:
+        ValueError: there are not more trainings than quantities that differ between them.
+    """
+    columns = np.column_stack([np.ones(len(audits.auc)), np.log(audits.factors)])
+    names, number = np.unique(audits.training, return_inverse=True)
+    shared = (number[:, None] == np.arange(len(names))).astype(float)
+    freedom = len(names) - _between(columns, shared)
+    if freedom < 1:
+        raise ValueError(f"{len(names)} trainings do not tell so many quantities")
+
+    z = np.maximum(ndtri(np.minimum(audits.auc, 0.999)), 0.05)
+    start = np.linalg.lstsq(columns, np.log(z))[0]
+    best = least_squares(lambda b: ndtr(np.exp(columns @ b)) - audits.auc, start).x
+    z = np.exp(columns @ best)
+    slope = z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)  # of the AUC against log(z)
+    residual = audits.auc - ndtr(z)
+
+    error = np.maximum(audits.error, SMALLEST_ERROR)
+    weights = shared * (slope / error)[:, None] ** 2
+    means = (shared * (slope / error**2)[:, None]).T @ residual / weights.sum(axis=0)
+    scatter = float(np.sqrt(means @ means / freedom))
+    solve = np.linalg.pinv(columns * slope[:, None])
+    common = scatter * shared * slope[:, None]
+    covariance = solve @ (np.diag(error**2) + common @ common.T) @ solve.T
+    misfit = float(np.sqrt(np.mean(residual**2)))
+    return Growth(best, covariance, scatter, misfit, freedom)
+
+
+def _between(columns: Array, shared: Array) -> int:
+    """Number of quantities that are constant within every training, the intercept included."""
+    means = shared.T @ columns / shared.sum(axis=0)[:, None]
+    return int(np.isclose(columns, shared @ means, rtol=0, atol=1e-12).all(axis=0).sum())
