@@ -106,6 +106,13 @@ def interval(row: Row, name: str, sign: str = "") -> str:
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
+def estimate(found: Sequence[Row], name: str, sign: str = "") -> str:
+    """Over seeds; of one seed the audit's own interval. As a cell of a table."""
+    if len(found) == 1:
+        return interval(found[0], name, sign)
+    return text(mean(found, name), sign)
+
+
 def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table."""
     return "\n".join(

@@ -27,53 +27,61 @@ RUNS = {
     for name, epochs in EPOCHS.items()
 }
 
+CROWDED = {75, 125, 150, 175}
+"""Epochs without a tick."""
+
 ATTACKS = ("reconstruction", "membership")
 BLIND = "difficulty"
 
 
-def by_epoch(data: str, attack: str) -> dict[int, list[shared.Row]]:
-    found = shared.rows(HERE / f"{data}.csv", attack=attack)
+def by_epoch(name: str, attack: str) -> dict[int, list[shared.Row]]:
+    found = shared.rows(HERE / f"{name}.csv", attack=attack)
     groups = shared.grouped(found, lambda row: int(row["epoch"] or row["epochs"]))
     return dict(sorted(groups.items()))
 
 
+def title(name: str) -> str:
+    """Victim and dataset of a file."""
+    data, victim = name.split("_")
+    return f"{victim}, {shared.NAMES[data]}"
+
+
 def tables() -> dict[str, str]:
     lines = []
-    for data in EPOCHS:
-        scores = {name: by_epoch(data, name) for name in (*ATTACKS, BLIND)}
+    for curve in EPOCHS:
+        scores = {name: by_epoch(curve, name) for name in (*ATTACKS, BLIND)}
         for epoch, rows in scores["membership"].items():
             lines.append(
                 [
-                    shared.NAMES[data],
+                    title(curve),
                     str(epoch),
-                    *(shared.text(shared.mean(scores[name][epoch], "auc")) for name in ATTACKS),
-                    shared.text(shared.mean(rows, "difference"), "+"),
-                    shared.text(shared.mean(scores[BLIND][epoch], "auc")),
+                    *(shared.estimate(scores[name][epoch], "auc") for name in ATTACKS),
+                    shared.estimate(rows, "difference", "+"),
+                    shared.estimate(scores[BLIND][epoch], "auc"),
                 ]
             )
-    heads = ["data", "epoch", "AUC L_rec", "AUC L_mem", "difference", "difficulty alone (blind)"]
-    return {
-        "table": shared.markdown(heads, lines),
-        "origin": shared.origin(
-            [row for data in RUNS for row in shared.rows(HERE / f"{data}.csv")]
-        ),
-    }
+    heads = [
+        *("victim, data", "epoch", "AUC L_rec", "AUC L_mem", "difference"),
+        "difficulty alone (blind)",
+    ]
+    rows = [row for name in RUNS for row in shared.rows(HERE / f"{name}.csv")]
+    return {"table": shared.markdown(heads, lines), "origin": shared.origin(rows)}
 
 
 def figures() -> dict[str, Figure]:
-    figure = shared.canvas()
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = shared.canvas(3 * len(EPOCHS))
+    panels = figure.subplots(1, len(EPOCHS), sharey=True)
     colours = shared.colours([*ATTACKS, BLIND])
-    for axes, data in zip(panels, EPOCHS, strict=True):
+    for axes, curve in zip(panels, EPOCHS, strict=True):
         for name in (*ATTACKS, BLIND):
-            found = by_epoch(data, name)
             label = name if name != BLIND else "difficulty alone (blind)"
             style = "--" if name == BLIND else "-"
-            shared.line(axes, found, colours[name], label, style)
+            shared.line(axes, by_epoch(curve, name), colours[name], label, style)
         axes.set_xscale("log")
-        axes.set_xticks([*found], [str(epoch) for epoch in found])
+        shown = [epoch for epoch in EPOCHS[curve] if epoch not in CROWDED]
+        axes.set_xticks(shown, [str(epoch) for epoch in shown])
         axes.minorticks_off()
-        axes.set(xlabel="epochs of the victim's training", title=shared.NAMES[data])
+        axes.set(xlabel="epochs of the victim's training", title=title(curve))
         axes.title.set_fontsize(9)
         shared.style(axes)
     panels[0].set_ylabel("AUC; a dot a seed")

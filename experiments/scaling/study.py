@@ -193,16 +193,9 @@ def cells(data: str) -> str:
         if of != data:
             continue
         for score, label in SCORES.items():
-            shown = [estimate([audit.rows[score] for audit in curve[p]]) for p in passes]
+            shown = [shared.estimate([a.rows[score] for a in curve[p]], "auc") for p in passes]
             lines.append([f"{pixels}", f"{members}", label, *shown])
     return shared.markdown(heads, lines)
-
-
-def estimate(rows: Sequence[shared.Row]) -> str:
-    """An AUC with the interval of its audit, or of its mean over seeds."""
-    return (
-        shared.interval(rows[0], "auc") if len(rows) == 1 else shared.text(shared.mean(rows, "auc"))
-    )
 
 
 def effects() -> str:
