@@ -8,6 +8,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.procedural.source import ProceduralPairs
 from mia_lab.victims.diffusion import DiffusionVictim
 from mia_lab.victims.pix2pix import Pix2Pix
+from mia_lab.victims.pix2pixhd import Pix2PixHD
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,37 @@ def tiny() -> Callable[..., Pix2Pix]:
             "seed": 0,
         }
         return Pix2Pix(**{**arguments, **changes})  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def tiny_hd() -> Callable[..., Pix2PixHD]:
+    """A pix2pixHD small enough to train in a test."""
+
+    def build(**changes: object) -> Pix2PixHD:
+        arguments: dict[str, object] = {
+            "image_size": 32,
+            "in_channels": 3,
+            "out_channels": 3,
+            "width": 4,
+            "discriminator_width": 4,
+            "n_downsamplings": 2,
+            "n_blocks": 1,
+            "n_discriminators": 2,
+            "perceptual": "none",
+            "lambda_feature": 10.0,
+            "lambda_perceptual": 10.0,
+            "learning_rate": 2e-4,
+            "beta1": 0.5,
+            "epochs": 1,
+            "decay_fraction": 0.5,
+            "batch_size": 6,
+            "load_scale": 1.0,
+            "flip": False,
+            "seed": 0,
+        }
+        return Pix2PixHD(**{**arguments, **changes})  # type: ignore[arg-type]
 
     return build
 
