@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, ClassVar, cast
 
 import pytorch_lightning as pl
@@ -40,6 +41,8 @@ class TranslationGAN(pl.LightningModule):
     trainable: ClassVar[bool] = True
     has_train_mode: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    zero_biases: ClassVar[bool] = True
+    """Whether biases start at 0; see :func:`initialise`."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -54,7 +57,7 @@ class TranslationGAN(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.hparams["seed"], "weights"))
             yield
-            self.apply(initialise)
+            self.apply(partial(initialise, zero_biases=self.zero_biases))
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate (N, in_channels, H, W) in [0, 1] to (N, out_channels, H, W) in [0, 1]."""
@@ -183,11 +186,17 @@ def check_size(image_size: int | Sequence[int], stride: int, smallest: int, key:
         raise UserError(f"{key}: {problem}")
 
 
-def initialise(module: nn.Module) -> None:
-    """Normal initial weights with standard deviation 0.02 (Isola et al. 2017, section 6.2)."""
+def initialise(module: nn.Module, *, zero_biases: bool = True) -> None:
+    """Normal initial weights with standard deviation 0.02 (Isola et al. 2017, section 6.2).
+
+    Args:
+        module: a layer; containers are left alone.
+        zero_biases: whether convolutions start with biases of 0, as in the published code of
+            pix2pix, or with PyTorch's, as in that of pix2pixHD.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
+        if zero_biases and module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)

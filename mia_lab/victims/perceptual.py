@@ -15,6 +15,13 @@ from mia_lab.errors import UserError
 _WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Weights of the feature maps from shallow to deep, as in the published code."""
 
+_LITE0 = 0.1
+"""Factor of the loss on EfficientNet-Lite0: its maps lie about eight times as far apart as VGG19's.
+
+Without it, at the published ``lambda_perceptual``, the gradient of this loss at the translated
+image is 40 times that of the feature matching, and a victim over-fits much later.
+"""
+
 _VGG_TAPS = (1, 6, 11, 20, 29)
 """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in VGG19's sequence of layers."""
 
@@ -23,7 +30,8 @@ class PerceptualLoss(nn.Module):
     """Weighted L1 between feature maps of two images (Wang et al. 2018, section 3.2 and code).
 
     ``vgg19`` is the published loss: five maps of VGG19, whose input is in [-1, 1] as in the
-    published code. ``lite0`` uses the five strides of EfficientNet-Lite0 instead.
+    published code. ``lite0`` uses the five strides of EfficientNet-Lite0 instead, and a tenth of
+    the loss, so that the published weight of the loss fits both.
 
     Args:
         kind: ``vgg19`` or ``lite0``.
@@ -55,13 +63,14 @@ class PerceptualLoss(nn.Module):
         first.weight = nn.Parameter(adapt_input_conv(channels, first.weight), requires_grad=False)
         first.in_channels = channels
         self._is_vgg = kind == "vgg19"
+        self._weights = [weight if self._is_vgg else _LITE0 * weight for weight in _WEIGHTS]
         self._model: Any = model.features if self._is_vgg else model
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """Distance of two batches (N, channels, H, W) in [-1, 1]; only ``fake`` has a gradient."""
         with torch.no_grad():
             wanted = self._maps(real)
-        pairs = zip(_WEIGHTS, self._maps(fake), wanted, strict=True)
+        pairs = zip(self._weights, self._maps(fake), wanted, strict=True)
         return torch.stack([weight * F.l1_loss(f, r) for weight, f, r in pairs]).sum()
 
     def _maps(self, images: Tensor) -> list[Tensor]:

@@ -56,7 +56,8 @@ class Pix2PixHD(TranslationGAN):
         UserError: the size does not fit the networks, or ``epoch`` is not kept.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    zero_biases: ClassVar[bool] = False
 
     def __init__(
         self,

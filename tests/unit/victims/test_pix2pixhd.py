@@ -26,6 +26,9 @@ from published_hd import LAMBDA_FEAT, PublishedTraining, lite0
 
 Build = Callable[..., Pix2PixHD]
 
+LAMBDA_LITE0 = 100.0
+"""With it, a tenth of the distance in Lite0's features has the published weight."""
+
 
 def in_double(batch: PairBatch, _: int = 0) -> PairBatch:
     encoded = None if batch.encoded is None else batch.encoded.double()
@@ -46,7 +49,7 @@ def as_logged(terms: dict[str, float]) -> dict[str, float]:
         "feature_matching": terms["G_GAN_Feat"] / LAMBDA_FEAT,
         "discriminator": (terms["D_fake"] + terms["D_real"]) * 0.5,
     }
-    return losses | ({"perceptual": terms["G_VGG"] / LAMBDA_FEAT} if "G_VGG" in terms else {})
+    return losses | ({"perceptual": terms["G_VGG"] / LAMBDA_LITE0} if "G_VGG" in terms else {})
 
 
 def assert_same_network(found: nn.Module, wanted: State) -> None:
@@ -85,7 +88,7 @@ def test_training_is_the_published_one(
     module = tiny_hd(
         in_channels=members.in_channels, input_encoding=encoding, n_discriminators=scales,
         perceptual=perceptual, epochs=epochs, decay_fraction=niter_decay / epochs,
-        batch_size=batch_size,
+        batch_size=batch_size, lambda_perceptual=LAMBDA_LITE0,
     )  # fmt: skip
     module.prepare_data()
     for part in (module, *module._perceptual):
@@ -113,6 +116,23 @@ def test_training_is_the_published_one(
     x, _ = network_pair(next(members.batches(n_members)))
     torch.testing.assert_close(module.generator(x), published.translate(x), rtol=0, atol=1e-12)
     assert not [key for key in module.state_dict() if "perceptual" in key]
+
+
+def test_only_kernels_have_published_initial_weights(tiny_hd: Build) -> None:
+    """pix2pixHD's code draws the kernels and leaves PyTorch's biases."""
+    module = tiny_hd()
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    kernels = torch.cat([layer.weight.flatten() for layer in layers])
+    assert kernels.std().item() == pytest.approx(0.02, rel=0.02)
+    biases = torch.cat(
+        [
+            layer.bias * cast(int, nn.init._calculate_fan_in_and_fan_out(layer.weight)[0]) ** 0.5
+            for layer in layers
+            if layer.bias is not None
+        ]
+    )
+    assert biases.abs().max() <= 1
+    assert biases.std().item() == pytest.approx(3**-0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(
