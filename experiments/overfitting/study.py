@@ -10,50 +10,39 @@ import shared
 
 HERE = Path(__file__).parent
 
-EPOCHS = {
-    "facades_pix2pix": (2, 4, 8, 16, 32),
-    "maps_pix2pix": (5, 10, 20, 40, 80),
-    "facades_pix2pixhd": (25, 50, 75, 100, 125, 150, 175, 200),
-}
+EPOCHS = {"facades": (2, 4, 8, 16, 32), "maps": (5, 10, 20, 40, 80)}
 
-SEEDS = {"facades_pix2pix": "0,1,2", "maps_pix2pix": "0,1,2", "facades_pix2pixhd": "0"}
+SEEDS = {"pix2pix": "0,1,2", "pix2pixhd": "0"}
+
+CURVES = [(victim, data) for victim in SEEDS for data in EPOCHS]
 
 RUNS = {
-    name: (
-        f"+experiment={name} data.source=folder demo_epochs={epochs[-1]} "
-        f"'victim.keep_epochs=[{','.join(map(str, epochs[:-1]))}]' "
-        f"victim.epoch={','.join(map(str, epochs))} seed={SEEDS[name]}"
+    f"{data}_{victim}": (
+        f"+experiment={data}_{victim} data.source=folder demo_epochs={EPOCHS[data][-1]} "
+        f"'victim.keep_epochs=[{','.join(map(str, EPOCHS[data][:-1]))}]' "
+        f"victim.epoch={','.join(map(str, EPOCHS[data]))} seed={SEEDS[victim]}"
     )
-    for name, epochs in EPOCHS.items()
+    for victim, data in CURVES
 }
-
-CROWDED = {75, 125, 150, 175}
-"""Epochs without a tick."""
 
 ATTACKS = ("reconstruction", "membership")
 BLIND = "difficulty"
 
 
-def by_epoch(name: str, attack: str) -> dict[int, list[shared.Row]]:
-    found = shared.rows(HERE / f"{name}.csv", attack=attack)
+def by_epoch(victim: str, data: str, attack: str) -> dict[int, list[shared.Row]]:
+    found = shared.rows(HERE / f"{data}_{victim}.csv", attack=attack)
     groups = shared.grouped(found, lambda row: int(row["epoch"] or row["epochs"]))
     return dict(sorted(groups.items()))
 
 
-def title(name: str) -> str:
-    """Victim and dataset of a file."""
-    data, victim = name.split("_")
-    return f"{victim}, {shared.NAMES[data]}"
-
-
 def tables() -> dict[str, str]:
     lines = []
-    for curve in EPOCHS:
-        scores = {name: by_epoch(curve, name) for name in (*ATTACKS, BLIND)}
+    for curve in CURVES:
+        scores = {name: by_epoch(*curve, name) for name in (*ATTACKS, BLIND)}
         for epoch, rows in scores["membership"].items():
             lines.append(
                 [
-                    title(curve),
+                    title(*curve),
                     str(epoch),
                     *(shared.estimate(scores[name][epoch], "auc") for name in ATTACKS),
                     shared.estimate(rows, "difference", "+"),
@@ -68,20 +57,23 @@ def tables() -> dict[str, str]:
     return {"table": shared.markdown(heads, lines), "origin": shared.origin(rows)}
 
 
+def title(victim: str, data: str) -> str:
+    return f"{victim}, {shared.NAMES[data]}"
+
+
 def figures() -> dict[str, Figure]:
-    figure = shared.canvas(3 * len(EPOCHS))
-    panels = figure.subplots(1, len(EPOCHS), sharey=True)
+    figure = shared.canvas(10.0)
+    panels = figure.subplots(1, len(CURVES), sharey=True)
     colours = shared.colours([*ATTACKS, BLIND])
-    for axes, curve in zip(panels, EPOCHS, strict=True):
+    for axes, (victim, data) in zip(panels, CURVES, strict=True):
         for name in (*ATTACKS, BLIND):
             label = name if name != BLIND else "difficulty alone (blind)"
             style = "--" if name == BLIND else "-"
-            shared.line(axes, by_epoch(curve, name), colours[name], label, style)
+            shared.line(axes, by_epoch(victim, data, name), colours[name], label, style)
         axes.set_xscale("log")
-        shown = [epoch for epoch in EPOCHS[curve] if epoch not in CROWDED]
-        axes.set_xticks(shown, [str(epoch) for epoch in shown])
+        axes.set_xticks(EPOCHS[data], [str(epoch) for epoch in EPOCHS[data]])
         axes.minorticks_off()
-        axes.set(xlabel="epochs of the victim's training", title=title(curve))
+        axes.set(xlabel="epochs of the training", title=title(victim, data))
         axes.title.set_fontsize(9)
         shared.style(axes)
     panels[0].set_ylabel("AUC; a dot a seed")
