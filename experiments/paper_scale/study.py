@@ -25,7 +25,8 @@ EPOCHS = 200
 BORROWED = ("pix2pixhd", "cityscapes")
 """The paper took a public checkpoint."""
 
-SCORES = {"L_rec": ("auc_rec", "-"), "L_mem": ("auc_mem", "--")}
+SCORES = {"L_rec": "auc_rec", "L_mem": "auc_mem"}
+"""Columns of `gpu.csv`, in the order of `table1.ATTACKS`."""
 
 
 def tables() -> dict[str, str]:
@@ -67,7 +68,7 @@ def _gpu_table(found: list[shared.Row]) -> str:
     lines = []
     for row in found:
         aucs = []
-        for (auc, _), value in zip(SCORES.values(), published(row), strict=True):
+        for auc, value in zip(SCORES.values(), published(row), strict=True):
             area, low, high = (float(row[f"{auc}{end}"]) for end in ("", "_low", "_high"))
             aucs += [f"{area:.3f} [{low:.3f}, {high:.3f}]", f"{value:.3f}"]
         epochs = f"{float(row['epoch']):.4g} of {row['epochs']}"
@@ -76,27 +77,32 @@ def _gpu_table(found: list[shared.Row]) -> str:
         pace = f"{float(row['images_per_s']):.3g}"
         setting = [row["cell"], row["batch"], row["precision"]]
         lines.append([*setting, epochs, counted, minutes, pace, *aucs])
-    weights = {f"{row['backbone']}{row['perceptual'] and ', ' + row['perceptual']}" for row in found}
+    weights = {
+        f"{row['backbone']}{row['perceptual'] and ', ' + row['perceptual']}" for row in found
+    }
     read = f"Backbone, and perceptual loss of pix2pixHD: {'; '.join(sorted(weights))}."
-    return f"{shared.markdown(heads, lines)}\n\n{shared.origin(found)} {read}"
+    figure = "![AUC against epochs; dashed lines are the published values](gpu.png)"
+    return f"{figure}\n\n{shared.markdown(heads, lines)}\n\n{shared.origin(found)} {read}"
 
 
 def figures() -> dict[str, Figure]:
     cells = shared.grouped(trained(), lambda row: row["cell"])
     if not cells:
         return {}
-    figure = shared.canvas(3.2 * len(cells), 3.2)
-    for axes, (cell, rows) in zip(figure.subplots(1, len(cells), squeeze=False)[0], cells.items(), strict=True):
-        attacks = shared.colours(table1.ATTACKS)
-        for name, value, attack in zip(SCORES, published(rows[0]), table1.ATTACKS, strict=True):
-            for number, training in enumerate(shared.grouped(rows, lambda row: row["overrides"]).values()):
-                epochs = [float(row["epoch"]) for row in training]
-                aucs = [float(row[SCORES[name][0]]) for row in training]
-                label = name if number == 0 else None
-                axes.plot(epochs, aucs, ".-", color=attacks[attack], label=label)
-            axes.axhline(value, color=attacks[attack], ls="--", lw=1)
-        axes.set(xscale="log", ylim=(0.4, 1.02), xlabel="epochs", title=cell.replace("_", ", "))
+    figure, colours = shared.canvas(3.2 * len(cells), 3.2), shared.colours(table1.ATTACKS)
+    panels = figure.subplots(1, len(cells), squeeze=False)[0]
+    for axes, (cell, rows) in zip(panels, cells.items(), strict=True):
+        trainings = shared.grouped(rows, lambda row: row["overrides"])
+        both = zip(SCORES.items(), published(rows[0]), colours.values(), strict=True)
+        for (name, column), value, colour in both:
+            for number, training in enumerate(trainings.values()):
+                epochs, aucs = ([float(row[key]) for row in training] for key in ("epoch", column))
+                label = None if number else name
+                axes.plot(epochs, aucs, ".-", color=colour, label=label)
+            axes.axhline(value, color=colour, ls="--", lw=1)
+        axes.set_title(cell.replace("_", ", "), fontsize=9)
+        axes.set(xscale="log", ylim=(0.4, 1.02), xlabel="epochs")
         shared.style(axes)
-    figure.axes[0].set_ylabel("AUC (dashed: published)")
-    figure.axes[0].legend(frameon=False, loc="lower right")
+    panels[0].set_ylabel("AUC; dashed: published")
+    panels[0].legend(frameon=False, loc="lower right", fontsize=8)
     return {"gpu": figure}
