@@ -93,13 +93,13 @@ def figures() -> dict[str, Figure]:
     panels = figure.subplots(1, len(cells), squeeze=False)[0]
     for axes, (cell, rows) in zip(panels, cells.items(), strict=True):
         trainings = shared.grouped(rows, lambda row: row["overrides"])
-        both = zip(SCORES.items(), published(rows[0]), colours.values(), strict=True)
-        for (name, column), value, colour in both:
+        both = zip(SCORES.items(), published(rows[0]), table1.ATTACKS, strict=True)
+        for (name, column), value, attack in both:
             for number, training in enumerate(trainings.values()):
                 epochs, aucs = ([float(row[key]) for row in training] for key in ("epoch", column))
                 label = None if number else name
-                axes.plot(epochs, aucs, ".-", color=colour, label=label)
-            axes.axhline(value, color=colour, ls="--", lw=1)
+                axes.plot(epochs, aucs, ".-", color=colours[attack], label=label)
+            axes.axhline(value, color=colours[attack], ls="--", lw=1)
         axes.set_title(cell.replace("_", ", "), fontsize=9)
         axes.set(xscale="log", ylim=(0.4, 1.02), xlabel="epochs")
         shared.style(axes)
