@@ -50,7 +50,7 @@ studies-check: $(READY) ## Check that tables and figures of the studies are what
 	$(BIN)/python experiments/run.py --check $(STUDIES)
 
 # Needs five libraries only, so it runs where `make setup` cannot: with PYTHON if there is no .venv.
-PAPER_SCALE := CELL BUDGET_S BATCH PRECISION ACCELERATOR OUT OVERRIDES
+PAPER_SCALE := CELL BUDGET_S BATCH PRECISION ACCELERATOR OUT OVERRIDES COMMIT
 
 paper-scale: ## Train and audit a cell of Table 1 at 256 px, for BUDGET_S seconds (see experiments/paper_scale)
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) experiments/paper_scale/gpu.py \

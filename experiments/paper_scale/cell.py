@@ -408,11 +408,18 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
         return
     budget, imports = float(asked["BUDGET_S"]), time.monotonic() - started
     end = started + budget - ENDING * imports
-    _go_on(name, overrides, config, out, end, SCORING * budget)
+    made_by = asked["COMMIT"] or commit(":(glob)../experiments/**/*.py")
+    _go_on(name, overrides, config, out, end, SCORING * budget, made_by)
 
 
 def _go_on(
-    name: str, overrides: str, config: Mapping[str, Any], out: Path, end: float, scoring_s: float
+    name: str,
+    overrides: str,
+    config: Mapping[str, Any],
+    out: Path,
+    end: float,
+    scoring_s: float,
+    made_by: str,
 ) -> None:
     folder = out / f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -438,7 +445,7 @@ def _go_on(
         "overrides": overrides,
         "device": f"{rows.device_model(candidates.accelerator)}, {threads} threads",
         "versions": libraries,
-        "commit": commit(":(glob)../experiments/**/*.py"),
+        "commit": made_by,
     }
     log.info("%s: %d members, batch %d, %s", name, len(members), batch, columns["device"])
     course = Course(

@@ -36,6 +36,7 @@ DEFAULTS = {
     "ACCELERATOR": "auto",
     "OUT": str(ROOT / "outputs" / "paper_scale"),
     "OVERRIDES": "",
+    "COMMIT": "",
 }
 
 CHOICES = {
