@@ -284,7 +284,7 @@ class Course(pl.Callback):
             step_s = self._count()
         if batch_idx == 0:
             self._bar.set_description(f"training, epoch {epoch + 1}")
-            if epoch in SNAPSHOTS:
+            if epoch in SNAPSHOTS and not self._is_done(epoch):
                 self.snapshot(trainer, step)
         needed = max(LEAST * self._candidates.seconds, self._scoring_s)
         needed = min(self._whole_s, needed) + step_s
@@ -332,8 +332,12 @@ class Course(pl.Callback):
 
     def _cut(self, trainer: pl.Trainer, step: int) -> NoReturn:
         trainer.save_checkpoint(self._checkpoint)
-        self._audit(trainer, step, is_cut=True)
+        if not self._is_done(step / self._n_batches):
+            self._audit(trainer, step, is_cut=True)
         raise Cut
+
+    def _is_done(self, epoch: float) -> bool:
+        return is_done(self._file, self._columns["overrides"], epoch)
 
     def _audit(self, trainer: pl.Trainer, step: int, *, is_cut: bool) -> None:
         epoch, end = step / self._n_batches, self._end if is_cut else self._latest
@@ -356,6 +360,12 @@ class Course(pl.Callback):
             len(self._candidates),
             row["train_seconds"],
         )
+
+
+def is_done(file: Path, overrides: str, epoch: float) -> bool:
+    """Whether a training has the row of a snapshot."""
+    wanted = {"overrides": overrides, "epoch": f"{epoch:.5g}", "is_cut": "False"}
+    return any(wanted.items() <= row.items() for row in rows.read(file))
 
 
 def _is_replaced(old: rows.Row, new: rows.Row) -> bool:
@@ -399,9 +409,7 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
     for name in [asked["CELL"]] if asked["CELL"] else cells:
         overrides = f"+experiment={name} {scale} {asked['OVERRIDES']}".strip()
         config = composed(f"{overrides} trainer.accelerator={accelerator}")
-        last = {"overrides": overrides, "epoch": str(config["victim"]["epochs"])}
-        finished = rows.read(out / "rows.csv")
-        if not any(last.items() <= row.items() and row["is_cut"] == "False" for row in finished):
+        if not is_done(out / "rows.csv", overrides, config["victim"]["epochs"]):
             break
         log.info("%s: is finished", name)
     else:
