@@ -57,7 +57,7 @@ LEAST = 8
 SCORING = 0.1
 """Share of the budget that the audit of a cut training gets, if it can use so much."""
 
-ENDING = 0.15
+ENDING = 0.2
 """Time of the end of the process, relative to that of its imports."""
 
 WRITTEN = 2e8
