@@ -7,7 +7,7 @@ PACKAGES := mia_lab tests experiments docs
 unexport PYTHONDONTWRITEBYTECODE  # else each of the many processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test coverage test-slow test-slurm studies studies-check lint format typecheck clean
+.PHONY: help setup demo docs test coverage test-slow test-slurm studies studies-check paper-scale lint format typecheck clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,13 @@ studies: $(READY) ## Run studies on real data, those in STUDIES or all, as far a
 
 studies-check: $(READY) ## Check that tables and figures of the studies are what their CSV files say
 	$(BIN)/python experiments/run.py --check $(STUDIES)
+
+# Needs five libraries only, so it runs where `make setup` cannot: with PYTHON if there is no .venv.
+PAPER_SCALE := CELL BUDGET_S BATCH PRECISION ACCELERATOR OUT OVERRIDES COMMIT
+
+paper-scale: ## Train and audit a cell of Table 1 at 256 px, for BUDGET_S seconds (see experiments/paper_scale)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) experiments/paper_scale/gpu.py \
+	  $(foreach name,$(PAPER_SCALE),$(if $($(name)),'$(name)=$($(name))'))
 
 test-slurm: $(READY) ## Run the tests on a SLURM cluster that they start (root, Debian)
 	command -v slurmctld >/dev/null || apt-get install -y --no-install-recommends \

@@ -17,13 +17,11 @@ is run: tables and figures must come out of the CSV files as they are.
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
 import io
 import itertools
 import json
 import os
-import platform
 import re
 import shlex
 import subprocess
@@ -34,7 +32,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +48,7 @@ from mia_lab.reporting.sweep.settings import SETTINGS
 from mia_lab.stages.graph import run_stages
 from mia_lab.store.software import commit
 from mia_lab.tasks.collect import gather
+from rows import Row, device_model, device_name, read, write
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
@@ -58,8 +56,6 @@ ALWAYS = ("trainer.threads=1", "tracking.mode=disabled", "report.pictures=false"
 """Said of every point: its numbers do not hang on how many cores there are."""
 
 DPI = 150
-
-Row = dict[str, Any]
 
 LIBRARIES = (
     *("torch", "pytorch-lightning", "timm", "numpy", "scipy", "scikit-learn"),
@@ -97,20 +93,7 @@ def expanded(line: str) -> list[tuple[str, ...]]:
 def _point(overrides: tuple[str, ...]) -> Point:
     config = composed(*overrides, *ALWAYS, f"paths.outputs={OUTPUTS}")
     (verdict,) = run_stages(config).goals(config.until)
-    return Point(overrides, verdict.key, _device(config.trainer.accelerator))
-
-
-def _device(accelerator: str) -> str:
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"CPU, {platform.machine()}"
-
-
-def _model(accelerator: str) -> str:
-    """The device, with the CPU's model where Linux names it: times depend on it."""
-    device, cpus = _device(accelerator), Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.is_file() else None
-    return f"{device}, {named[1]}" if named and device.startswith("CPU") else device
+    return Point(overrides, verdict.key, device_name(config.trainer.accelerator))
 
 
 def run(study: Path, name: str, line: str, jobs: int) -> None:
@@ -209,7 +192,7 @@ def measure(study: Path, name: str, measurements: shared.Measurements) -> None:
         what, work = every[place]
         made, threads = [*work()], torch.get_num_threads()
         origin = {
-            "device": f"{_model(what.get('accelerator', 'cpu'))}, {threads} threads",
+            "device": f"{device_model(what.get('accelerator', 'cpu'))}, {threads} threads",
             "versions": ", ".join(f"{library} {version(library)}" for library in LIBRARIES),
             "commit": commit(":(glob)../experiments/**/*.py"),
         }
@@ -223,23 +206,6 @@ def by_measurement(rows: Sequence[Row], every: Sequence[shared.Measurement]) -> 
         [row for row in rows if all(row.get(key) == str(value) for key, value in what.items())]
         for what, _ in every
     ]
-
-
-def read(file: Path) -> list[Row]:
-    """Rows of a CSV file; none where there is no file."""
-    return [*shared.read(file)] if file.is_file() else []
-
-
-def write(file: Path, rows: Sequence[Row]) -> None:
-    """Replace a CSV file at once."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    partial = file.with_suffix(".partial")
-    partial.write_text(text.getvalue())
-    partial.replace(file)
 
 
 def load(study: Path) -> ModuleType:

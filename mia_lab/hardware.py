@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import joblib
 import torch
 
 from mia_lab.errors import UserError
@@ -22,7 +21,11 @@ R = TypeVar("R")
 def cores() -> int:
     """How many cores this process may use: OMP_NUM_THREADS, else those that the system allows."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else int(joblib.cpu_count())
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    import joblib  # loky, which it brings, takes a while to import
+
+    return int(joblib.cpu_count())
 
 
 @contextmanager

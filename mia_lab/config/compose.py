@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -15,12 +16,11 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
 from mia_lab.config.choices import Layout, Protocol, Task
-from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
-from mia_lab.config.load import load
-from mia_lab.config.overrides import readable
-from mia_lab.config.schema import Config
 from mia_lab.errors import UserError
 from mia_lab.store import sha256_of
+
+if TYPE_CHECKING:
+    from mia_lab.config.schema import Config
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,11 @@ def composed(*overrides: str) -> Config:
     Raises:
         UserError: an override or a value is wrong; the message is the command's.
     """
+    # The schema needs pydantic; the resolvers of the configuration tree do not.
+    from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
+    from mia_lab.config.load import load
+    from mia_lab.config.overrides import readable
+
     typed = [readable(override) for override in overrides]
     with _composing:
         running = get_gh_backup()  # the caller may be an application of Hydra

@@ -19,11 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import imagecodecs
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError
 
@@ -31,6 +29,9 @@ from mia_lab.data.picture import Picture, grey
 from mia_lab.errors import UserError, one_line
 from mia_lab.parameters import MIN_SIDE
 from mia_lab.store.content import unreadable
+
+if TYPE_CHECKING:
+    import tifffile
 
 # Of odd metadata. Threads decode pictures, and filters belong to the process.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -257,14 +258,18 @@ def _channel_axis(path: Path, shape: tuple[int, ...]) -> int:
     )
 
 
-_Photo = tifffile.PHOTOMETRIC
-_PLAIN = (_Photo.MINISWHITE, _Photo.MINISBLACK, _Photo.RGB)
-_JPEGS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
+_WHITE_IS_ZERO = 0
+_PLAIN = (_WHITE_IS_ZERO, 1, 2)
+"""TIFF's photometric interpretations of grey, white or black being 0, and of RGB."""
+_JPEGS = (6, 7)
+"""TIFF's compressions by JPEG, the old one and the new one."""
 _ALPHAS: dict[int, _Alpha] = {1: "premultiplied", 2: "straight"}
 """Kinds of alpha by TIFF's numbers of extra samples."""
 
 
 def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
+    import tifffile  # most datasets hold no TIFF files
+
     with _one_line(path), tifffile.TiffFile(io.BytesIO(content)) as file:
         index = _tiff_page(path, file, reading)
         page: Any = file.pages[index]
@@ -290,7 +295,7 @@ def _tiff(path: Path, content: bytes, reading: Reading) -> _Stored:
             levels,
             int(page.tags.valueof(ExifTags.Base.Orientation, default=1)),
         )
-        if page.photometric == _Photo.MINISWHITE:
+        if page.photometric == _WHITE_IS_ZERO:
             if not found.top > 0:
                 raise UserError(f"{path}: its white is 0, in {pixels.dtype}; save it the other way")
             grey_levels = found.pixels[..., : page.samplesperpixel - len(extra)]
@@ -409,7 +414,9 @@ def _deeper(path: Path, picture: Image.Image, content: bytes) -> _Stored | None:
         return None
     if kind == "PNG" and "transparency" in picture.info:
         raise UserError(f"{path}: has a transparent colour in 16 bits; flatten it first")
-    pixels = decoder(content)
+    import imagecodecs  # most datasets hold no such files
+
+    pixels: NDArray[Any] = getattr(imagecodecs, decoder)(content)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint16:
         raise UserError(f"{path}: holds {pixels.dtype} values in {kind}; save it as TIFF")
@@ -437,12 +444,12 @@ def _jpeg2000_bits(content: bytes) -> int:
     return (content[place] & 0x7F) + 1 if 0 <= start < len(content) - 42 else 8
 
 
-_DEEP: dict[str, tuple[Callable[[bytes], int], Callable[[bytes], NDArray[Any]]]] = {
-    "PNG": (lambda content: content[24], imagecodecs.png_decode),
-    "AVIF": (_avif_bits, imagecodecs.avif_decode),
-    "JPEG2000": (_jpeg2000_bits, imagecodecs.jpeg2k_decode),
+_DEEP: dict[str, tuple[Callable[[bytes], int], str]] = {
+    "PNG": (lambda content: content[24], "png_decode"),
+    "AVIF": (_avif_bits, "avif_decode"),
+    "JPEG2000": (_jpeg2000_bits, "jpeg2k_decode"),
 }
-"""Formats that Pillow reduces to 8 bits: their bits per channel, and what decodes all of them."""
+"""Formats that Pillow reduces to 8 bits: their bits per channel, and imagecodecs' decoder."""
 
 
 _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -535,6 +542,8 @@ def decode_ids(
 
 
 def _tiff_ids(path: Path, content: bytes, reading: Reading) -> _Stored:
+    import tifffile
+
     with _one_line(path), tifffile.TiffFile(io.BytesIO(content)) as file:
         page: Any = file.pages[_tiff_page(path, file, reading)]
         if page.axes != "YX":

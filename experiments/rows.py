@@ -1,0 +1,49 @@
+"""CSV files of rows, and the device that they are measured on; needs nothing but PyTorch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Row = dict[str, Any]
+
+
+def read(file: Path) -> list[Row]:
+    """Rows of a CSV file; none where there is no file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as opened:
+        return [*csv.DictReader(opened)]
+
+
+def write(file: Path, rows: Sequence[Row]) -> None:
+    """Replace a CSV file at once."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text.getvalue())
+    partial.replace(file)
+
+
+def device_name(accelerator: str) -> str:
+    """The GPU, or the kind of CPU."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU, {platform.machine()}"
+
+
+def device_model(accelerator: str) -> str:
+    """The device, with the CPU's model where Linux names it: times depend on it."""
+    device, cpus = device_name(accelerator), Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.is_file() else None
+    return f"{device}, {named[1]}" if named and device.startswith("CPU") else device
