@@ -69,6 +69,8 @@ RUNS = {
     "width": _run("maps", PASSES["maps"], ONE, "victim.width=64 victim.discriminator_width=64"),
 }
 
+CELLS = ("maps_32", "maps_64", "maps_128", "facades_64")
+
 REFERENCE = {"passes": 20, "pixels": 64, "members": 100, "batch": 4, "width": 32}
 """Where the factors of the law are 1."""
 
@@ -80,6 +82,7 @@ LAW = {
     "batch": ("halving the batch", 0.5),
     "jitter": ("jitter and flips", math.e),
     "width": ("doubling the networks' width", 2.0),
+    "ended": ("the end of the training, at the lowest learning rate", math.e),
     "Facades": ("Facades instead of Maps", math.e),
 }
 """Factors of the law: what a change of each is called, and its size."""
@@ -101,6 +104,7 @@ MARKERS = {50: "v", 100: "o", 200: "^"}
 class Audit(NamedTuple):
     """One audit of a victim, with what is varied."""
 
+    file: str
     data: str
     seed: int
     settings: dict[str, float]
@@ -109,33 +113,35 @@ class Audit(NamedTuple):
     @property
     def training(self) -> tuple[object, ...]:
         """What names the training whose weights are audited."""
-        return self.data, self.seed, *(v for k, v in self.settings.items() if k != "passes")
+        settings = (v for k, v in self.settings.items() if k not in ("passes", "ended"))
+        return self.file, self.data, self.seed, *settings
 
     @property
     def is_cell(self) -> bool:
         """Whether it differs from the others of its data in size and members alone."""
-        s = self.settings
-        return (s["batch"], s["width"], s["jitter"]) == (REFERENCE["batch"], REFERENCE["width"], 0)
+        return self.file in CELLS
 
 
 @cache
 def audits() -> list[Audit]:
-    """All audits that were made."""
+    """All audits that were made, with those of longer trainings of the study of over-fitting."""
+    longer = [HERE.parent / "overfitting" / f"{data}_pix2pix.csv" for data in DATA]
     found = []
-    for name in RUNS:
-        rows = shared.rows(HERE / f"{name}.csv")
-        for group in shared.grouped(rows, lambda row: row["key"]).values():
+    for file in [*(HERE / f"{name}.csv" for name in RUNS), *longer]:
+        for group in shared.grouped(shared.read(file), lambda row: row["key"]).values():
             row = group[0]
+            passes = int(row["epoch"] or row["epochs"])
             settings = {
-                "passes": int(row["epoch"] or row["epochs"]),
+                "passes": passes,
                 "pixels": int(shared.override(row, "data.image_size") or 64),
                 "members": int(row["n_members"]),
                 "batch": int(shared.override(row, "victim.batch_size") or 4),
                 "jitter": int(shared.override(row, "victim.flip") == "true"),
                 "width": int(shared.override(row, "victim.width") or 32),
+                "ended": int(passes == int(shared.override(row, "demo_epochs"))),
             }
             by_score = {r["attack"]: r for r in group if r["attack"] in SCORES}
-            found.append(Audit(row["data"], int(row["seed"]), settings, by_score))
+            found.append(Audit(file.stem, row["data"], int(row["seed"]), settings, by_score))
     return found
 
 
@@ -147,7 +153,7 @@ def factors(audit: Audit) -> dict[str, float]:
         "steps": at["passes"] * at["members"] / at["batch"],
         "passes, Maps": 1.0 if is_facades else at["passes"],
         "passes, Facades": at["passes"] if is_facades else 1.0,
-        "jitter": math.e if audit.settings["jitter"] else 1.0,
+        **{name: math.e if audit.settings[name] else 1.0 for name in ("jitter", "ended")},
         "Facades": math.e if is_facades else 1.0,
     }
 
@@ -239,7 +245,7 @@ def prediction() -> str:
     for (data, members), (label, changes) in itertools.product(SIZES, SETTINGS.items()):
         for passes in (20, 200):
             at = {"jitter": 0} | REFERENCE | changes | {"passes": passes, "members": members}
-            audit = Audit(data, 0, at, {})
+            audit = Audit("", data, 0, at | {"ended": int(passes == 200)}, {})
             shown = [likely(whole_law(score), audit) for score in SCORES]
             lines.append([shared.NAMES[data], f"{members}", label, f"{passes}", *shown])
     heads = ["data", "members", "setting", "passes", *(f"AUC of {s}" for s in SCORES.values())]
