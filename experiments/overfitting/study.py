@@ -25,6 +25,11 @@ RUNS = {
     for victim, data in CURVES
 }
 
+RUNS["perceptual"] = (
+    "+experiment=facades_pix2pixhd data.source=folder demo_epochs=32 "
+    "victim.lambda_perceptual=0,100 seed=0"
+)
+
 ATTACKS = ("reconstruction", "membership")
 BLIND = "difficulty"
 
@@ -54,7 +59,23 @@ def tables() -> dict[str, str]:
         "difficulty alone (blind)",
     ]
     rows = [row for name in RUNS for row in shared.rows(HERE / f"{name}.csv")]
-    return {"table": shared.markdown(heads, lines), "origin": shared.origin(rows)}
+    return {
+        "table": shared.markdown(heads, lines),
+        "perceptual": perceptual(),
+        "origin": shared.origin(rows),
+    }
+
+
+def perceptual() -> str:
+    """What the weight of the perceptual loss does, after the last epoch of the curve."""
+    last = EPOCHS["facades"][-1]
+    found = {
+        shared.override(row, "victim.lambda_perceptual"): row
+        for row in shared.rows(HERE / "perceptual.csv", attack="reconstruction")
+    }
+    (found["10"],) = by_epoch("pix2pixhd", "facades", "reconstruction")[last]
+    lines = [[weight, shared.interval(found[weight], "auc")] for weight in sorted(found, key=float)]
+    return shared.markdown(["victim.lambda_perceptual", f"AUC L_rec after {last} epochs"], lines)
 
 
 def title(victim: str, data: str) -> str:
