@@ -27,7 +27,7 @@ RUNS = {
 
 RUNS["perceptual"] = (
     "+experiment=facades_pix2pixhd data.source=folder demo_epochs=32 "
-    "victim.lambda_perceptual=0,100 seed=0"
+    "victim.lambda_perceptual=100 seed=0"
 )
 
 ATTACKS = ("reconstruction", "membership")
