@@ -74,7 +74,7 @@ class Growth:
         return float(np.exp(self.coefficients @ [1.0, *np.log(factors)]))
 
     def predicted(self, factors: Sequence[float]) -> tuple[float, float]:
-        """95 % prediction interval of the AUC of one more training, among infinitely many images."""
+        """95 % prediction interval of one more training's AUC among infinitely many images."""
         at = np.array([1.0, *np.log(factors)])
         variance = at @ self.covariance @ at + self.scatter**2
         low, high = self._around(self.coefficients @ at, variance)
