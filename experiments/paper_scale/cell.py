@@ -20,6 +20,7 @@ import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from hydra.errors import HydraException
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
@@ -34,7 +35,7 @@ from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import computing_with, resolve_precision, torch_device
 from mia_lab.progress import progress_bar
 from mia_lab.seeding import generator
-from mia_lab.store.disk import write_file
+from mia_lab.store.disk import enough_room, write_file
 from mia_lab.store.software import commit, version
 from mia_lab.types import PairBatch, Role
 from mia_lab.victims.blackbox import TorchBlackBox
@@ -57,8 +58,8 @@ LEAST = 8
 SCORING = 0.1
 """Share of the budget that the audit of a cut training gets, if it can use so much."""
 
-ENDING = 0.2
-"""Time of the end of the process, relative to that of its imports."""
+ENDING = 1.0
+"""Seconds for the end of the process."""
 
 WRITTEN = 2e8
 """Bytes a second with which a checkpoint is written, to be on the safe side."""
@@ -160,10 +161,10 @@ class Candidates:
         return (order[n : n + self.batch] for n in range(0, len(order), self.batch))
 
     def prepare(self, module: pl.LightningModule) -> None:
-        """Score the difficulty of those that each audit begins with, and time a query."""
+        """Score the difficulty of those that each audit begins with, and time the last of them."""
         for ids in itertools.islice(self.in_turn(), math.ceil(LEAST / self.batch)):
+            began = time.monotonic()
             batch = self._batch(ids)
-        began = time.monotonic()
         self._questioner(module)(batch)
         self.seconds = (time.monotonic() - began) / len(batch)
 
@@ -399,9 +400,23 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
         started: when the budget began, a time of `time.monotonic`.
 
     Raises:
-        UserError: there is no such device, or data or settings are wrong.
+        UserError: there is no such device, or data or settings are wrong, or the folder cannot be
+            used, or the disk is full.
     """
-    accelerator, out = asked["ACCELERATOR"], Path(asked["OUT"]).resolve()
+    out = Path(asked["OUT"]).resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / "lock").acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"OUT={out}: another call is at work there; give another folder") from error
+    except OSError as error:
+        raise UserError(f"OUT={out}: {error.strerror}; give another folder") from error
+    with lock, enough_room(out):
+        _run(cells, asked, started, out)
+
+
+def _run(cells: Sequence[str], asked: Mapping[str, str], started: float, out: Path) -> None:
+    accelerator = asked["ACCELERATOR"]
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("ACCELERATOR=gpu: no GPU is visible; use auto or cpu")
     precision = resolve_precision(asked["PRECISION"], accelerator)
@@ -413,11 +428,11 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
             break
         log.info("%s: is finished", name)
     else:
+        log.info("nothing is left to train")
         return
-    budget, imports = float(asked["BUDGET_S"]), time.monotonic() - started
-    end = started + budget - ENDING * imports
+    budget = float(asked["BUDGET_S"])
     made_by = asked["COMMIT"] or commit(":(glob)../experiments/**/*.py")
-    _go_on(name, overrides, config, out, end, SCORING * budget, made_by)
+    _go_on(name, overrides, config, out, started + budget - ENDING, SCORING * budget, made_by)
 
 
 def _go_on(

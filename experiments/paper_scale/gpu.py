@@ -11,11 +11,14 @@ import time
 
 STARTED = time.monotonic()
 
+import importlib.metadata  # noqa: E402
 import importlib.util  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
+import shlex  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
+from fnmatch import fnmatchcase  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
@@ -46,6 +49,13 @@ CHOICES = {
 }
 
 
+SETTINGS = ("seed", "backbone", "scale.*", "victim.*", "data.image_size", "data.n_*")
+"""Keys that OVERRIDES may set. The kit ignores others, such as those of defences."""
+
+UNUSED = ("matplotlib", "scipy", "transformers", "wandb")
+"""Lightning and timm import these where they are installed, a third of the time of all imports."""
+
+
 class BadOption(Exception):
     """An option that cannot be used; one line says why."""
 
@@ -74,6 +84,13 @@ def options(words: Sequence[str]) -> dict[str, str]:
         if not is_good:
             what = "whole number of images" if kind is int else "number of seconds"
             raise BadOption(f"{name}={found[name]}: give a positive {what}")
+    try:
+        overrides = shlex.split(found["OVERRIDES"])
+    except ValueError as error:
+        raise BadOption(f"OVERRIDES={found['OVERRIDES']}: {error}") from error
+    for override in overrides:
+        if not any(fnmatchcase(override, f"{key}=*") for key in SETTINGS):
+            raise BadOption(f"OVERRIDES: {override}: choose from {', '.join(SETTINGS)}")
     data = os.environ.get("MIA_LAB_DATA", "")
     if not Path(data or "-").is_dir():
         raise BadOption(
@@ -94,6 +111,19 @@ class Declarations(ModuleType):
         return lambda *_, **__: None
 
 
+def hide_unused() -> None:
+    """Let `UNUSED` libraries look as if they were not installed."""
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in UNUSED:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    importlib.metadata.version = version
+    sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]  # documented by Python
+
+
 def main() -> int:
     try:
         asked = options(sys.argv[1:])
@@ -102,6 +132,7 @@ def main() -> int:
         return 2
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     sys.path[:0] = [str(ROOT), str(ROOT / "experiments")]
+    hide_unused()
     for name in ("annotated_types", "pydantic", "pydantic_core"):
         if importlib.util.find_spec(name) is None:
             sys.modules[name] = Declarations(name)
