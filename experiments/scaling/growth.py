@@ -94,9 +94,13 @@ def fitted(audits: Audits) -> Growth:
     columns = np.column_stack([np.ones(len(audits.auc)), np.log(audits.factors)])
     shared, drawn = _indicators(audits.training), _indicators(audits.images)
     trainings = shared.shape[1]
-    freedom = trainings - _between(columns, shared)
+    between = _between(columns, shared)
+    freedom = trainings - between
     if freedom < 1:
-        raise ValueError(f"{trainings} trainings do not tell so many quantities")
+        raise ValueError(
+            f"{trainings} trainings are too few to estimate {between} quantities that differ "
+            "between trainings"
+        )
 
     z = np.maximum(ndtri(np.minimum(audits.auc, 0.999)), 0.05)
     start = np.linalg.lstsq(columns, np.log(z))[0]

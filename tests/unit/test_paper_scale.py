@@ -207,7 +207,7 @@ def test_intervals_need_no_scipy(kit: SimpleNamespace, kind: str) -> None:
 def test_options_are_checked_first(
     kit: SimpleNamespace, data: Path, word: str, message: str
 ) -> None:
-    with pytest.raises(kit.gpu.BadOption, match=message):
+    with pytest.raises(UserError, match=message):
         kit.gpu.options([word])
 
 

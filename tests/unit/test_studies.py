@@ -352,7 +352,7 @@ def test_intervals_of_the_law_of_size_hold_the_truth(growth: ModuleType, common:
 def test_the_law_of_size_needs_enough_trainings(growth: ModuleType) -> None:
     audits = grown(growth, np.random.default_rng(0))
     few = audits.training < 2
-    with pytest.raises(ValueError, match="2 trainings do not tell so many quantities"):
+    with pytest.raises(ValueError, match="2 trainings are too few to estimate 2 quantities"):
         growth.fitted(growth.Audits(*(getattr(audits, name)[few] for name in vars(audits))))
 
 
