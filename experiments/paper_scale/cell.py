@@ -36,7 +36,7 @@ from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import computing_with, resolve_precision, torch_device
 from mia_lab.progress import progress_bar
 from mia_lab.seeding import generator
-from mia_lab.store.disk import enough_room, write_file
+from mia_lab.store.disk import check_room, enough_room, write_file
 from mia_lab.store.software import commit, version
 from mia_lab.types import PairBatch, Role
 from mia_lab.victims.blackbox import TorchBlackBox
@@ -454,7 +454,9 @@ def _run(cells: Sequence[str], asked: Mapping[str, str], started: float, out: Pa
         "commit": asked["COMMIT"] or commit(":(glob)../experiments/**/*.py"),
     }
     log.info("%s: %d members, batch %d, %s", name, len(members), batch, columns["device"])
-    budget, weights = float(asked["BUDGET_S"]), sum(p.nbytes for p in module.parameters())
+    size = 3 * sum(p.nbytes for p in module.parameters())  # Adam keeps two moments of each weight
+    check_room(folder, size)
+    budget = float(asked["BUDGET_S"])
     course = Course(
         candidates,
         out / "rows.csv",
@@ -462,7 +464,7 @@ def _run(cells: Sequence[str], asked: Mapping[str, str], started: float, out: Pa
         len(loader),
         end=started + budget - ENDING,
         scoring_s=SCORING * budget,
-        save_s=3 * weights / WRITTEN,  # with Adam's two moments
+        save_s=size / WRITTEN,
         checkpoint=folder / CHECKPOINTS / LAST,
     )
     whole = WholeCheckpoints(recipe(module.generator, settings["input_encoding"]))

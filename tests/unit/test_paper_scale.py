@@ -244,6 +244,14 @@ def test_a_folder_that_is_in_use_or_no_folder_is_refused(
             kit.cell.run(kit.gpu.CELLS, asked(kit, out, 9), time.monotonic())
 
 
+def test_a_full_disk_is_an_error_before_the_training(
+    kit: SimpleNamespace, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1, free=9999))
+    with pytest.raises(UserError, match=r"the disk is full \(.* MB needed, 10.0 kB free\)"):
+        kit.cell.run(kit.gpu.CELLS, asked(kit, tmp_path / "out", 9), time.monotonic())
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_said(kit: SimpleNamespace, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ACCELERATOR=gpu: no GPU"):
