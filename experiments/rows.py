@@ -1,4 +1,4 @@
-"""CSV files of rows, and the device that they are measured on; needs nothing but PyTorch."""
+"""CSV files of rows, and the device that they are measured on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from mia_lab.store.disk import write_file
+
 Row = dict[str, Any]
 
 
@@ -24,15 +26,17 @@ def read(file: Path) -> list[Row]:
 
 
 def write(file: Path, rows: Sequence[Row]) -> None:
-    """Replace a CSV file at once."""
+    """Replace a CSV file at once.
+
+    Raises:
+        UserError: the disk is full; an existing file is unchanged.
+    """
     text = io.StringIO()
     columns = list(dict.fromkeys(column for row in rows for column in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    partial = file.with_suffix(".partial")
-    partial.write_text(text.getvalue())
-    partial.replace(file)
+    write_file(file, text.getvalue())
 
 
 def device_name(accelerator: str) -> str:

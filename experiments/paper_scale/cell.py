@@ -12,6 +12,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from hydra.errors import HydraException
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
@@ -34,7 +36,7 @@ from mia_lab.errors import UserError, one_line
 from mia_lab.hardware import computing_with, resolve_precision, torch_device
 from mia_lab.progress import progress_bar
 from mia_lab.seeding import generator
-from mia_lab.store.disk import write_file
+from mia_lab.store.disk import check_room, enough_room, write_file
 from mia_lab.store.software import commit, version
 from mia_lab.types import PairBatch, Role
 from mia_lab.victims.blackbox import TorchBlackBox
@@ -52,19 +54,19 @@ SNAPSHOTS = (1, 2, 5, 10, 20, 50, 100, 150)
 """Epochs after which the victim is audited, besides the last one."""
 
 LEAST = 8
-"""Candidates of an audit, at least."""
+"""Smallest number of candidates of an audit."""
 
 SCORING = 0.1
 """Share of the budget that the audit of a cut training gets, if it can use so much."""
 
-ENDING = 0.2
-"""Time of the end of the process, relative to that of its imports."""
+ENDING = 1.0
+"""Seconds for the end of the process."""
 
 WRITTEN = 2e8
-"""Bytes a second with which a checkpoint is written, to be on the safe side."""
+"""Bytes of a checkpoint that are written in a second, a low estimate."""
 
 CHECKPOINT_S = 600.0
-"""Seconds between the checkpoints of a long call, which may be killed before its budget ends."""
+"""Seconds between the checkpoints of a long call, for the case that it is killed."""
 
 LIBRARIES = ("torch", "pytorch-lightning", "timm", "numpy", "pillow")
 
@@ -74,7 +76,7 @@ Z = NormalDist().inv_cdf(0.975)
 
 
 class Cut(Exception):
-    """The budget ends here."""
+    """The training stops because its budget ends."""
 
 
 def interval(scores: NDArray[np.float64], is_member: NDArray[np.bool_]) -> tuple[float, ...]:
@@ -160,10 +162,10 @@ class Candidates:
         return (order[n : n + self.batch] for n in range(0, len(order), self.batch))
 
     def prepare(self, module: pl.LightningModule) -> None:
-        """Score the difficulty of those that each audit begins with, and time a query."""
+        """Score the difficulty of those that each audit begins with, and time the last of them."""
         for ids in itertools.islice(self.in_turn(), math.ceil(LEAST / self.batch)):
+            began = time.monotonic()
             batch = self._batch(ids)
-        began = time.monotonic()
         self._questioner(module)(batch)
         self.seconds = (time.monotonic() - began) / len(batch)
 
@@ -229,13 +231,14 @@ class Remaining:
         return len(self._order)
 
 
+@dataclass(eq=False)
 class Course(pl.Callback):
     """Audits a victim in the course of its training, and stops the training in time.
 
     The victim is audited before the first step after a snapshot's epoch. Between two steps, the
     training is cut when just enough time is left to save and to audit it.
 
-    Args:
+    Attributes:
         candidates: what it is audited with.
         file: of the rows.
         columns: what all rows of this training have in common.
@@ -243,23 +246,19 @@ class Course(pl.Callback):
         end: of this call, a time of `time.monotonic`.
         scoring_s: for the audit of a cut training.
         save_s: for its checkpoint.
-        checkpoint: the file that the next call goes on from.
+        checkpoint: the file that the next call resumes from.
     """
 
-    def __init__(
-        self,
-        candidates: Candidates,
-        file: Path,
-        columns: Mapping[str, Any],
-        n_batches: int,
-        end: float,
-        scoring_s: float,
-        save_s: float,
-        checkpoint: Path,
-    ) -> None:
-        self._candidates, self._file, self._columns = candidates, file, columns
-        self._n_batches, self._end, self._checkpoint = n_batches, end, checkpoint
-        self._scoring_s, self._save_s = scoring_s, save_s
+    candidates: Candidates
+    file: Path
+    columns: Mapping[str, Any]
+    n_batches: int
+    end: float
+    scoring_s: float
+    save_s: float
+    checkpoint: Path
+
+    def __post_init__(self) -> None:
         self._seconds = self._began = 0.0
         self._first: int | None = None
         self._bar: Any = None
@@ -274,19 +273,19 @@ class Course(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         epoch = trainer.current_epoch
-        step = epoch * self._n_batches + batch_idx
+        step = epoch * self.n_batches + batch_idx
         if self._first is None:
             self._first, step_s = step, 0.0
-            total = self._columns["epochs"] * self._n_batches
+            total = self.columns["epochs"] * self.n_batches
             self._bar = progress_bar("training", total, "steps", initial=step)
-            self._candidates.prepare(pl_module)
+            self.candidates.prepare(pl_module)
         else:
             step_s = self._count()
         if batch_idx == 0:
             self._bar.set_description(f"training, epoch {epoch + 1}")
             if epoch in SNAPSHOTS and not self._is_done(epoch):
                 self.snapshot(trainer, step)
-        needed = max(LEAST * self._candidates.seconds, self._scoring_s)
+        needed = max(LEAST * self.candidates.seconds, self.scoring_s)
         needed = min(self._whole_s, needed) + step_s
         if step > self._first and time.monotonic() + needed > self._latest:
             self._cut(trainer, step)
@@ -316,12 +315,12 @@ class Course(pl.Callback):
     @property
     def _whole_s(self) -> float:
         """Time of an audit with all candidates."""
-        return len(self._candidates) * self._candidates.seconds
+        return len(self.candidates) * self.candidates.seconds
 
     @property
     def _latest(self) -> float:
         """When an audit has to end, so that a checkpoint can be written."""
-        return self._end - self._save_s
+        return self.end - self.save_s
 
     def _count(self) -> float:
         """Count a step, which took the returned time."""
@@ -331,18 +330,18 @@ class Course(pl.Callback):
         return seconds
 
     def _cut(self, trainer: pl.Trainer, step: int) -> NoReturn:
-        trainer.save_checkpoint(self._checkpoint)
-        if not self._is_done(step / self._n_batches):
+        trainer.save_checkpoint(self.checkpoint)
+        if not self._is_done(step / self.n_batches):
             self._audit(trainer, step, is_cut=True)
         raise Cut
 
     def _is_done(self, epoch: float) -> bool:
-        return is_done(self._file, self._columns["overrides"], epoch)
+        return is_done(self.file, self.columns["overrides"], epoch)
 
     def _audit(self, trainer: pl.Trainer, step: int, *, is_cut: bool) -> None:
-        epoch, end = step / self._n_batches, self._end if is_cut else self._latest
-        found = self._candidates.audit(trainer.lightning_module, end, f"epoch {epoch:.5g}")
-        images = epoch * self._columns["n_members"]
+        epoch, end = step / self.n_batches, self.end if is_cut else self._latest
+        found = self.candidates.audit(trainer.lightning_module, end, f"epoch {epoch:.5g}")
+        images = epoch * self.columns["n_members"]
         measured = {
             "epoch": f"{epoch:.5g}",
             "is_cut": is_cut,
@@ -351,13 +350,13 @@ class Course(pl.Callback):
             "images_per_s": f"{images / self._seconds:.4g}",
             **{k: f"{v:.4f}" if isinstance(v, float) else v for k, v in found.items()},
         }
-        row = {key: str(value) for key, value in (self._columns | measured).items()}
-        kept = [old for old in rows.read(self._file) if not _is_replaced(old, row)]
-        rows.write(self._file, [*kept, row])
+        row = {key: str(value) for key, value in (self.columns | measured).items()}
+        kept = [old for old in rows.read(self.file) if not _is_replaced(old, row)]
+        rows.write(self.file, [*kept, row])
         log.info(
             "epoch %s: AUC %s of L_rec, %s of L_mem, on %s of %d candidates; trained for %s s",
             *(row[key] for key in ("epoch", "auc_rec", "auc_mem", "scored")),
-            len(self._candidates),
+            len(self.candidates),
             row["train_seconds"],
         )
 
@@ -391,7 +390,7 @@ def composed(overrides: str) -> Mapping[str, Any]:
 
 
 def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
-    """Go on with the first cell that is not finished.
+    """Train and audit the first cell that is not finished.
 
     Args:
         cells: in the order in which they are run.
@@ -399,9 +398,23 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
         started: when the budget began, a time of `time.monotonic`.
 
     Raises:
-        UserError: there is no such device, or data or settings are wrong.
+        UserError: there is no such device, or data or settings are wrong, or the folder cannot be
+            used, or the disk is full.
     """
-    accelerator, out = asked["ACCELERATOR"], Path(asked["OUT"]).resolve()
+    out = Path(asked["OUT"]).resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / "lock").acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"OUT={out}: another call is at work there; give another folder") from error
+    except OSError as error:
+        raise UserError(f"OUT={out}: {error.strerror}; give another folder") from error
+    with lock, enough_room(out):
+        _run(cells, asked, started, out)
+
+
+def _run(cells: Sequence[str], asked: Mapping[str, str], started: float, out: Path) -> None:
+    accelerator = asked["ACCELERATOR"]
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("ACCELERATOR=gpu: no GPU is visible; use auto or cpu")
     precision = resolve_precision(asked["PRECISION"], accelerator)
@@ -413,22 +426,8 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
             break
         log.info("%s: is finished", name)
     else:
+        log.info("nothing is left to train")
         return
-    budget, imports = float(asked["BUDGET_S"]), time.monotonic() - started
-    end = started + budget - ENDING * imports
-    made_by = asked["COMMIT"] or commit(":(glob)../experiments/**/*.py")
-    _go_on(name, overrides, config, out, end, SCORING * budget, made_by)
-
-
-def _go_on(
-    name: str,
-    overrides: str,
-    config: Mapping[str, Any],
-    out: Path,
-    end: float,
-    scoring_s: float,
-    made_by: str,
-) -> None:
     folder = out / f"{name}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     candidates, settings = Candidates(config, folder), config["victim"]
@@ -439,7 +438,6 @@ def _go_on(
     batch, threads = settings["batch_size"], config["trainer"]["threads"]
     training = TrainingSettings(candidates.accelerator, config["trainer"]["precision"])
     loader = training_loader(members, batch, config["seed"], workers=0)
-    libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     columns = {
         "cell": name,
         "epochs": settings["epochs"],
@@ -452,19 +450,22 @@ def _go_on(
         "seed": config["seed"],
         "overrides": overrides,
         "device": f"{rows.device_model(candidates.accelerator)}, {threads} threads",
-        "versions": libraries,
-        "commit": made_by,
+        "versions": ", ".join(f"{library} {version(library)}" for library in LIBRARIES),
+        "commit": asked["COMMIT"] or commit(":(glob)../experiments/**/*.py"),
     }
     log.info("%s: %d members, batch %d, %s", name, len(members), batch, columns["device"])
+    size = 3 * sum(p.nbytes for p in module.parameters())  # Adam keeps two moments of each weight
+    check_room(folder, size)
+    budget = float(asked["BUDGET_S"])
     course = Course(
         candidates,
         out / "rows.csv",
         columns,
         len(loader),
-        end,
-        scoring_s,
-        3 * sum(parameter.nbytes for parameter in module.parameters()) / WRITTEN,
-        folder / CHECKPOINTS / LAST,
+        end=started + budget - ENDING,
+        scoring_s=SCORING * budget,
+        save_s=size / WRITTEN,
+        checkpoint=folder / CHECKPOINTS / LAST,
     )
     whole = WholeCheckpoints(recipe(module.generator, settings["input_encoding"]))
     with quiet_lightning(), prepared(module, training), computing_with(threads):

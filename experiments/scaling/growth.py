@@ -7,7 +7,9 @@ deviations apart, with z = probit(A). The model is a power law of z:
 
 On logarithmic axes each quantity shifts one common curve. The exponents are fitted by least squares
 of the AUCs, so that those near 0.5 and near 1 say little about z. Their covariance has two sources:
-the error of each audit's AUC, and a relative deviation of z that all audits of one training share.
+the draw of the images, whose errors of the AUCs are taken as wholly correlated among all audits of
+these images, and a relative deviation of z that all audits of one training share. The deviation is
+estimated from the residuals, so it holds what differs in the errors of two trainings.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ class Audits:
         error: (n,) standard errors of the AUCs.
         factors: (n, k) positive quantities; those of the reference are 1. Each must vary.
         training: (n,) number of the training that is audited.
+        images: (n,) number of the draw of images that the audit uses.
     """
 
     auc: Array
     error: Array
     factors: Array
     training: NDArray[np.int64]
+    images: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Growth:
         return float(np.exp(self.coefficients @ [1.0, *np.log(factors)]))
 
     def predicted(self, factors: Sequence[float]) -> tuple[float, float]:
-        """95 % prediction interval of the AUC of one more training."""
+        """95 % prediction interval of one more training's AUC among infinitely many images."""
         at = np.array([1.0, *np.log(factors)])
         variance = at @ self.covariance @ at + self.scatter**2
         low, high = self._around(self.coefficients @ at, variance)
@@ -88,11 +92,15 @@ def fitted(audits: Audits) -> Growth:
         ValueError: there are not more trainings than quantities that differ between them.
     """
     columns = np.column_stack([np.ones(len(audits.auc)), np.log(audits.factors)])
-    names, number = np.unique(audits.training, return_inverse=True)
-    shared = (number[:, None] == np.arange(len(names))).astype(float)
-    freedom = len(names) - _between(columns, shared)
+    shared, drawn = _indicators(audits.training), _indicators(audits.images)
+    trainings = shared.shape[1]
+    between = _between(columns, shared)
+    freedom = trainings - between
     if freedom < 1:
-        raise ValueError(f"{len(names)} trainings do not tell so many quantities")
+        raise ValueError(
+            f"{trainings} trainings are too few to estimate {between} quantities that differ "
+            "between trainings"
+        )
 
     z = np.maximum(ndtri(np.minimum(audits.auc, 0.999)), 0.05)
     start = np.linalg.lstsq(columns, np.log(z))[0]
@@ -106,10 +114,15 @@ def fitted(audits: Audits) -> Growth:
     means = (shared * (slope / error**2)[:, None]).T @ residual / weights.sum(axis=0)
     scatter = float(np.sqrt(means @ means / freedom))
     solve = np.linalg.pinv(columns * slope[:, None])
-    common = scatter * shared * slope[:, None]
-    covariance = solve @ (np.diag(error**2) + common @ common.T) @ solve.T
+    sources = np.hstack([scatter * shared * slope[:, None], drawn * error[:, None]])
+    covariance = solve @ sources @ sources.T @ solve.T
     misfit = float(np.sqrt(np.mean(residual**2)))
     return Growth(best, covariance, scatter, misfit, freedom)
+
+
+def _indicators(numbers: NDArray[np.int64]) -> Array:
+    """Which of the different numbers each entry is: (n, different numbers), of 0 and 1."""
+    return np.asarray(numbers[:, None] == np.unique(numbers), dtype=np.float64)
 
 
 def _between(columns: Array, shared: Array) -> int:

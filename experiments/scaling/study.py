@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 import shared
@@ -160,7 +161,6 @@ def factors(audit: Audit) -> dict[str, float]:
 
 def law(found: Sequence[Audit], score: str, axes: Sequence[str]) -> growth.Growth:
     """The law of one score, on some axes."""
-    names = {training: n for n, training in enumerate(dict.fromkeys(a.training for a in found))}
     rows = [audit.rows[score] for audit in found]
     ends = [[float(row[f"auc_ci95_{end}"]) for end in ("high", "low")] for row in rows]
     return growth.fitted(
@@ -168,9 +168,16 @@ def law(found: Sequence[Audit], score: str, axes: Sequence[str]) -> growth.Growt
             np.array([float(row["auc"]) for row in rows]),
             np.array([(high - low) / (2 * 1.96) for high, low in ends]),
             np.array([[factors(audit)[name] for name in axes] for audit in found]),
-            np.array([names[audit.training] for audit in found]),
+            numbered([audit.training for audit in found]),
+            numbered([(audit.data, audit.seed) for audit in found]),
         )
     )
+
+
+def numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    """The number of each name among the different ones."""
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
@@ -36,7 +38,7 @@ NEEDED = (
 )
 
 TINY = (
-    "data.image_size=32 data.n_members=6 data.n_nonmembers=6 "
+    "data.image_size=32 data.n_members=10 data.n_nonmembers=10 "
     "scale.width=4 scale.discriminator_width=4 scale.epochs=2"
 )
 
@@ -61,7 +63,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data" / "facades" / "train"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(12):
+    for number in range(20):
         pixels = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     monkeypatch.setenv("MIA_LAB_DATA", str(tmp_path / "data"))
@@ -109,35 +111,39 @@ def test_runs_on_the_needed_packages_alone(data: Path, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "training" in ran.stderr
-    assert "scoring epoch 0.16667: 8 of 12 images" in ran.stderr
+    assert "scoring epoch 0.1: 8 of 20 images" in ran.stderr
 
 
 def test_a_training_that_is_cut_ends_as_the_audit_of_one_that_is_not(
     kit: SimpleNamespace, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With batches of 4, 4 and 2 of the ten members, and cuts amid an epoch."""
     out, trained = tmp_path / "out", []
+    go_on = lambda seconds: kit.cell.run(  # noqa: E731
+        kit.gpu.CELLS, asked(kit, out, seconds, BATCH="4"), time.monotonic()
+    )
     prepared = kit.cell.prepared
     monkeypatch.setattr(
         kit.cell, "prepared", lambda module, _: trained.append(module) or prepared(module, _)
     )
     rows = lambda: kit.run.read(out / "rows.csv")  # noqa: E731
     for steps in (1, 2):
-        kit.cell.run(kit.gpu.CELLS, asked(kit, out, 1e-3), time.monotonic())
+        go_on(1e-3)
         (row,) = rows()
         assert (row["is_cut"], row["steps"], row["scored"]) == ("True", str(steps), "8")
-        assert float(row["epoch"]) == pytest.approx(steps / 6, abs=1e-5)
+        assert float(row["epoch"]) == pytest.approx(steps / 3, abs=1e-5)
     # Where time does not suffice for all candidates, a snapshot is left to the next call.
     with monkeypatch.context() as patch:
         patch.setattr(kit.cell.Course, "_whole_s", 1e9)
         for ends in ([("1", "True")], [("1", "False"), ("2", "True")]):
-            kit.cell.run(kit.gpu.CELLS, asked(kit, out, 600), time.monotonic())
+            go_on(600)
             assert [(row["epoch"], row["is_cut"]) for row in rows()] == ends
-    kit.cell.run(kit.gpu.CELLS, asked(kit, out, 600), time.monotonic())
+    go_on(600)
     first, last = rows()
-    assert (last["epoch"], last["is_cut"], last["steps"]) == ("2", "False", "12")
-    assert last["scored"] == "12"
+    assert (last["epoch"], last["is_cut"], last["steps"]) == ("2", "False", "6")
+    assert (last["scored"], last["batch"], last["precision"]) == ("20", "4", "32-true")
     assert float(last["train_seconds"]) > float(first["train_seconds"]) > 0
-    assert [path.name for path in out.iterdir()] == ["rows.csv"]  # checkpoints are large
+    assert {path.name for path in out.iterdir()} <= {"rows.csv", "lock"}  # checkpoints are large
 
     overrides = [*last["overrides"].split(), "trainer.accelerator=cpu", f"paths.outputs={out}"]
     stages = run_stages(composed(*overrides))
@@ -158,8 +164,9 @@ def test_a_training_that_is_cut_ends_as_the_audit_of_one_that_is_not(
 
     # The finished cell is left alone, and another one cannot be read here.
     with pytest.raises(UserError, match="maps"):
-        kit.cell.run(kit.gpu.CELLS, asked(kit, out, 600), time.monotonic())
-    kit.cell.run(kit.gpu.CELLS, asked(kit, out, 600, CELL="facades_pix2pix"), time.monotonic())
+        go_on(600)
+    finished = asked(kit, out, 600, BATCH="4", CELL="facades_pix2pix")
+    kit.cell.run(kit.gpu.CELLS, finished, time.monotonic())
     assert rows() == [first, last]
 
     folder = tmp_path / "paper_scale"
@@ -167,7 +174,7 @@ def test_a_training_that_is_cut_ends_as_the_audit_of_one_that_is_not(
     kit.run.write(folder / "gpu.csv", [first, last])
     assert "paper_scale/README.md" in kit.run.rebuild(folder, check=False)
     assert kit.run.rebuild(folder, check=True) == []
-    assert "| 2 of 2 | 12 of 12 |" in (folder / "README.md").read_text()
+    assert "| 2 of 2 | 20 of 20 |" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", ["mixed", "ties", "perfect", "reversed"])
@@ -193,12 +200,14 @@ def test_intervals_need_no_scipy(kit: SimpleNamespace, kind: str) -> None:
         ("BATCH=1.5", "give a positive whole number"),
         ("PRECISION=half", "choose from auto"),
         ("EPOCHS=3", "no such option"),
+        ("OVERRIDES=seed=1 query.mode=train", "OVERRIDES: query.mode=train: choose from seed"),
+        ("OVERRIDES='seed=1", "No closing quotation"),
     ],
 )
 def test_options_are_checked_first(
     kit: SimpleNamespace, data: Path, word: str, message: str
 ) -> None:
-    with pytest.raises(kit.gpu.BadOption, match=message):
+    with pytest.raises(UserError, match=message):
         kit.gpu.options([word])
 
 
@@ -212,6 +221,35 @@ def test_an_error_is_one_line_and_comes_before_the_imports(tmp_path: Path) -> No
     assert ran.returncode == 2
     assert ran.stderr.startswith("error: MIA_LAB_DATA=: set it")
     assert ran.stderr.count("\n") == 1
+
+
+def test_unused_libraries_are_hidden(kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", importlib.metadata.version)
+    for name in kit.gpu.UNUSED:
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
+    kit.gpu.hide_unused()
+    assert importlib.util.find_spec("scipy") is None
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("scipy")
+    assert importlib.metadata.version("torch")
+
+
+def test_a_folder_that_is_in_use_or_no_folder_is_refused(
+    kit: SimpleNamespace, data: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.touch()
+    for out, message in ((tmp_path, "another call is at work there"), (rows, "File exists")):
+        with FileLock(tmp_path / "lock"), pytest.raises(UserError, match=f"OUT=.*: {message}"):
+            kit.cell.run(kit.gpu.CELLS, asked(kit, out, 9), time.monotonic())
+
+
+def test_a_full_disk_is_an_error_before_the_training(
+    kit: SimpleNamespace, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1, free=9999))
+    with pytest.raises(UserError, match=r"the disk is full \(.* MB needed, 10.0 kB free\)"):
+        kit.cell.run(kit.gpu.CELLS, asked(kit, tmp_path / "out", 9), time.monotonic())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -333,11 +333,12 @@ def test_the_law_of_size_is_a_regression_of_aucs(growth: ModuleType) -> None:
     assert stats.norm.cdf(found.z([2.0, 3.0])) == pytest.approx(law((2.0, 3.0), *wanted))
 
 
-def test_intervals_of_the_law_of_size_hold_the_truth(growth: ModuleType) -> None:
+@pytest.mark.parametrize("common", [0.0, 0.6, 0.9])
+def test_intervals_of_the_law_of_size_hold_the_truth(growth: ModuleType, common: float) -> None:
     rng = np.random.default_rng(0)
     held = np.zeros(3)
     for _ in range(300):
-        found = growth.fitted(grown(growth, rng))
+        found = growth.fitted(grown(growth, rng, common))
         for place, exponent in enumerate((1.0, -0.5)):
             low, high = found.interval(place)
             held[place] += low <= exponent <= high
@@ -351,15 +352,23 @@ def test_intervals_of_the_law_of_size_hold_the_truth(growth: ModuleType) -> None
 def test_the_law_of_size_needs_enough_trainings(growth: ModuleType) -> None:
     audits = grown(growth, np.random.default_rng(0))
     few = audits.training < 2
-    with pytest.raises(ValueError, match="2 trainings do not tell so many quantities"):
+    with pytest.raises(ValueError, match="2 trainings are too few to estimate 2 quantities"):
         growth.fitted(growth.Audits(*(getattr(audits, name)[few] for name in vars(audits))))
 
 
-def grown(growth: ModuleType, rng: np.random.Generator) -> Any:
-    """Four audits along each of nine trainings, at three sizes."""
+def grown(growth: ModuleType, rng: np.random.Generator, common: float = 0) -> Any:
+    """Four audits along each of nine trainings, at three sizes.
+
+    Args:
+        growth: the module.
+        rng: draws deviations and errors.
+        common: correlation of the errors of all audits, which use the same images.
+    """
     passes, size = np.tile([0.5, 1, 2, 4], 9), np.repeat([0.5, 1, 2], 12)
     training = np.repeat(np.arange(9), 4)
     deviation = rng.normal(0, 0.15, 9)[training]
-    error = np.full(36, 0.02)
-    auc = stats.norm.cdf(0.5 * passes * size**-0.5 * np.exp(deviation)) + rng.normal(0, error)
-    return growth.Audits(np.minimum(auc, 1), error, np.column_stack([passes, size]), training)
+    auc = stats.norm.cdf(0.5 * passes * size**-0.5 * np.exp(deviation))
+    error = 0.06 * np.sqrt(auc * (1 - auc))
+    auc = auc + error * (common**0.5 * rng.normal() + (1 - common) ** 0.5 * rng.normal(size=36))
+    factors, images = np.column_stack([passes, size]), np.zeros(36, dtype=int)
+    return growth.Audits(np.clip(auc, 0, 1), error, factors, training, images)
