@@ -90,8 +90,8 @@ LAW = {
 
 SCORES = {"reconstruction": "L_rec", "membership": "L_mem"}
 
-SIZES = (("facades", 400), ("maps", 400), ("maps", 1096), ("maps", 2975))
-"""Members of the predictions: all train images as published, and as many as Cityscapes has."""
+SIZES = (("facades", 400), ("maps", 400), ("maps", 2975))
+"""Members of the predictions: the smallest and the largest published training set."""
 
 SETTINGS = {
     "256 px, otherwise as above": {"pixels": 256},
@@ -250,9 +250,9 @@ def prediction() -> str:
     """What the law says of published sizes."""
     lines = []
     for (data, members), (label, changes) in itertools.product(SIZES, SETTINGS.items()):
-        for passes in (20, 200):
+        for passes in (5, 20, 50):
             at = {"jitter": 0} | REFERENCE | changes | {"passes": passes, "members": members}
-            audit = Audit("", data, 0, at | {"ended": int(passes == 200)}, {})
+            audit = Audit("", data, 0, at | {"ended": 0}, {})
             shown = [likely(whole_law(score), audit) for score in SCORES]
             lines.append([shared.NAMES[data], f"{members}", label, f"{passes}", *shown])
     heads = ["data", "members", "setting", "passes", *(f"AUC of {s}" for s in SCORES.values())]
