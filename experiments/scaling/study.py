@@ -88,8 +88,8 @@ LAW = {
 
 SCORES = {"reconstruction": "L_rec", "membership": "L_mem"}
 
-SIZES = (("facades", 400), ("maps", 400), ("maps", 2975))
-"""Members of the predictions: the smallest and the largest published training set."""
+SIZES = (("facades", 400), ("maps", 400), ("maps", 1096), ("maps", 2975))
+"""Members of the predictions: those of the published training sets."""
 
 SETTINGS = {
     "256 px, otherwise as above": {"pixels": 256},
