@@ -291,7 +291,7 @@ def figures() -> dict[str, Figure]:
         raw.plot([*curve], rec, **look)
         collapsed.plot(z, rec, **look | {"lw": 0})
         gain.plot(rec, mem, **look | {"lw": 0})
-    z = np.linspace(0, 2.5)
+    z = np.linspace(0, 1.2)
     collapsed.plot(z, ndtr(z), color=INK, lw=1)
     gain.axline((0.5, 0.5), slope=1, color="#AAAAAA", lw=1, ls=":")
     raw.set(xlabel="passes over the members", ylabel="AUC of L_rec", xscale="log")
