@@ -16,9 +16,9 @@ _WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Weights of the feature maps from shallow to deep, as in the published code."""
 
 _LITE0 = 0.1
-"""Factor of the loss on EfficientNet-Lite0: its maps lie about eight times as far apart as VGG19's.
+"""Factor of the loss on EfficientNet-Lite0, which is about eight times that on VGG19.
 
-Without it, at the published ``lambda_perceptual``, the gradient of this loss at the translated
+The ratio is of a training log of the published code. Without the factor, at the published ``lambda_perceptual``, the gradient of this loss at the translated
 image is 40 times that of the feature matching, and a victim over-fits much later.
 """
 
