@@ -18,8 +18,9 @@ _WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 _LITE0 = 0.1
 """Factor of the loss on EfficientNet-Lite0, which is about eight times that on VGG19.
 
-The ratio is of a training log of the published code. Without the factor, at the published ``lambda_perceptual``, the gradient of this loss at the translated
-image is 40 times that of the feature matching, and a victim over-fits much later.
+The ratio is of one training log of the published code. Without the factor, at the published
+``lambda_perceptual``, the gradient of this loss at the translated image is 40 times that of the
+feature matching, and a victim over-fits much later.
 """
 
 _VGG_TAPS = (1, 6, 11, 20, 29)
