@@ -71,6 +71,26 @@ def override(row: Row, key: str) -> str:
     return typed.get(key, "")
 
 
+def epoch(row: Row) -> int:
+    """After which epoch of its training the victim was audited."""
+    return int(row["epoch"] or row["epochs"])
+
+
+def by_epoch(file: Path, attack: str) -> dict[int, list[Row]]:
+    """The rows of one attack by :func:`epoch`, in its order."""
+    return dict(sorted(grouped(rows(file, attack=attack), epoch).items()))
+
+
+def listed(values: Iterable[object]) -> str:
+    """As a sweep or a list is typed on a command line."""
+    return ",".join(map(str, values))
+
+
+def kept(epochs: Sequence[int]) -> str:
+    """What is typed for one training whose weights are kept after each of some epochs."""
+    return f"demo_epochs={epochs[-1]} 'victim.keep_epochs=[{listed(epochs[:-1])}]'"
+
+
 def grid_gains(
     file: Path, setting: Callable[[Row], tuple[str, ...]]
 ) -> dict[tuple[str, ...], list[float]]:

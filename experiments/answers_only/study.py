@@ -39,8 +39,8 @@ def _line(name: str) -> str:
     *kept, last = KEPT[name]
     return (
         f"+experiment={name} {IMAGES} {OF_VICTIM[name.partition('_')[2]]} victim.epochs={last} "
-        f"'victim.keep_epochs=[{','.join(map(str, kept))}]' "
-        f"victim.epoch={','.join(map(str, EPOCHS[name]))} seed={SEEDS}"
+        f"'victim.keep_epochs=[{shared.listed(kept)}]' "
+        f"victim.epoch={shared.listed(EPOCHS[name])} seed={SEEDS}"
     )
 
 
@@ -65,9 +65,7 @@ DRAWN = ("reconstruction", "membership", "mean_error", "mean_error_corrected", "
 
 
 def by_epoch(name: str, attack: str) -> dict[int, list[shared.Row]]:
-    found = shared.rows(HERE / f"{name}.csv", attack=attack)
-    groups = shared.grouped(found, lambda row: int(row["epoch"] or row["epochs"]))
-    return dict(sorted(groups.items()))
+    return shared.by_epoch(HERE / f"{name}.csv", attack)
 
 
 def _title(name: str) -> str:

@@ -18,9 +18,8 @@ CURVES = [(victim, data) for victim in SEEDS for data in EPOCHS]
 
 RUNS = {
     f"{data}_{victim}": (
-        f"+experiment={data}_{victim} data.source=folder demo_epochs={EPOCHS[data][-1]} "
-        f"'victim.keep_epochs=[{','.join(map(str, EPOCHS[data][:-1]))}]' "
-        f"victim.epoch={','.join(map(str, EPOCHS[data]))} seed={SEEDS[victim]}"
+        f"+experiment={data}_{victim} data.source=folder {shared.kept(EPOCHS[data])} "
+        f"victim.epoch={shared.listed(EPOCHS[data])} seed={SEEDS[victim]}"
     )
     for victim, data in CURVES
 }
@@ -35,9 +34,7 @@ BLIND = "difficulty"
 
 
 def by_epoch(victim: str, data: str, attack: str) -> dict[int, list[shared.Row]]:
-    found = shared.rows(HERE / f"{data}_{victim}.csv", attack=attack)
-    groups = shared.grouped(found, lambda row: int(row["epoch"] or row["epochs"]))
-    return dict(sorted(groups.items()))
+    return shared.by_epoch(HERE / f"{data}_{victim}.csv", attack)
 
 
 def tables() -> dict[str, str]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 import shared
 from paper_scale import measure
+from rows import read
 from table1 import study as table1
 
 FILE = Path(__file__).with_name("results.csv")
@@ -50,8 +51,7 @@ def tables() -> dict[str, str]:
 
 def trained() -> list[shared.Row]:
     """What was measured on GPUs, cell by cell, in the order of epochs."""
-    found = shared.read(GPU) if GPU.is_file() else []
-    return sorted(found, key=lambda row: (row["cell"], row["overrides"], float(row["epoch"])))
+    return sorted(read(GPU), key=lambda row: (row["cell"], row["overrides"], float(row["epoch"])))
 
 
 def published(row: shared.Row) -> tuple[float, float]:

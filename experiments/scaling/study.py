@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 
 DATA = ("maps", "facades")
 
+SEEDS = "0"
+
 MEMBERS = {"maps": (50, 100, 200), "facades": (50, 100, 150)}
 
 PASSES = {"maps": (5, 10, 20, 40), "facades": (2, 4, 8, 16, 32)}
@@ -34,37 +36,27 @@ def _run(data: str, passes: tuple[int, ...], *rest: str) -> str:
     return " ".join(
         [
             f"+experiment={data}_pix2pix data.source=folder data.n_auxiliary=0",
-            f"demo_epochs={passes[-1]} 'victim.keep_epochs=[{_listed(passes[:-1])}]'",
+            shared.kept(passes),
             *rest,
-            f"victim.epoch={_listed(passes)}",
+            f"victim.epoch={shared.listed(passes)}",
         ]
     )
 
 
-SEEDS = "0"
+SIDES = {
+    data: f"data.n_nonmembers={n} seed={SEEDS} data.n_members={shared.listed(MEMBERS[data])}"
+    for data, n in (("maps", 200), ("facades", 150))
+}
+"""Members and non-members of the cells."""
 
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
-
-
-MAPS = "data.n_nonmembers=200"
-ONE = f"{MAPS} data.n_members=100 seed=0"
+ONE = "data.n_nonmembers=200 data.n_members=100 seed=0"
 
 RUNS = {
     **{
-        f"maps_{size}": _run(
-            "maps",
-            PASSES["maps"],
-            f"data.image_size={size} {MAPS} seed={SEEDS} data.n_members={_listed(MEMBERS['maps'])}",
-        )
+        f"maps_{size}": _run("maps", PASSES["maps"], f"data.image_size={size} {SIDES['maps']}")
         for size in (32, 64, 128)
     },
-    "facades_64": _run(
-        "facades",
-        PASSES["facades"],
-        f"data.n_nonmembers=150 seed={SEEDS} data.n_members={_listed(MEMBERS['facades'])}",
-    ),
+    "facades_64": _run("facades", PASSES["facades"], SIDES["facades"]),
     "batch": _run("maps", PASSES["maps"], ONE, "victim.batch_size=1"),
     "jitter": _run("maps", (10, 20, 40, 80), ONE, "victim.flip=true victim.load_scale=1.1171875"),
 }
@@ -129,7 +121,7 @@ def audits() -> list[Audit]:
     for file in [*(HERE / f"{name}.csv" for name in RUNS), *longer]:
         for group in shared.grouped(shared.read(file), lambda row: row["key"]).values():
             row = group[0]
-            passes = int(row["epoch"] or row["epochs"])
+            passes = shared.epoch(row)
             settings = {
                 "passes": passes,
                 "pixels": int(shared.override(row, "data.image_size") or 64),
