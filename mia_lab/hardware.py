@@ -90,6 +90,22 @@ def torch_device(accelerator: str) -> torch.device:
     return torch.device("cpu")
 
 
+@contextmanager
+def enough_gpu_memory(remedy: str) -> Iterator[None]:
+    """Say in one line what to change where the GPU's memory does not suffice.
+
+    Args:
+        remedy: what to change.
+
+    Raises:
+        UserError: the memory does not suffice.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"the GPU has too little memory; {remedy}") from error
+
+
 def resolve_precision(precision: str, accelerator: str) -> str:
     """The precision of a training: ``auto`` is ``bf16-mixed`` on GPUs that support it.
 

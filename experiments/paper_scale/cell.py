@@ -33,7 +33,12 @@ from mia_lab.data.dataset import PairDataset, training_loader
 from mia_lab.data.encoding import LabelEncoding
 from mia_lab.data.splits import Counts, assign_resplit
 from mia_lab.errors import UserError, one_line
-from mia_lab.hardware import computing_with, resolve_precision, torch_device
+from mia_lab.hardware import (
+    computing_with,
+    enough_gpu_memory,
+    resolve_precision,
+    torch_device,
+)
 from mia_lab.progress import progress_bar
 from mia_lab.seeding import generator
 from mia_lab.store.disk import check_room, enough_room, write_file
@@ -399,7 +404,7 @@ def run(cells: Sequence[str], asked: Mapping[str, str], started: float) -> None:
 
     Raises:
         UserError: there is no such device, or data or settings are wrong, or the folder cannot be
-            used, or the disk is full.
+            used, or the disk is full, or the GPU has too little memory.
     """
     out = Path(asked["OUT"]).resolve()
     try:
@@ -481,7 +486,8 @@ def _run(cells: Sequence[str], asked: Mapping[str, str], started: float, out: Pa
         )
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended")
         try:
-            trainer.fit(module, loader, ckpt_path=intact_checkpoint(folder / CHECKPOINTS))
+            with enough_gpu_memory("give a smaller BATCH, or PRECISION=bf16-mixed"):
+                trainer.fit(module, loader, ckpt_path=intact_checkpoint(folder / CHECKPOINTS))
             course.snapshot(trainer, settings["epochs"] * len(loader))
         except Cut:
             return

@@ -15,6 +15,7 @@ from mia_lab.data.dataset import PairDataset
 from mia_lab.data.transforms import altered, in_levels
 from mia_lab.defenses import Defense
 from mia_lab.errors import UserError
+from mia_lab.hardware import enough_gpu_memory
 from mia_lab.progress import progress_bar
 from mia_lab.seeding import derive_seed
 from mia_lab.store import ArrayFile
@@ -91,13 +92,14 @@ class Questioner:
 
         Raises:
             UserError: an answer has the wrong shape, or values that are not finite or not in
-                [0, 1].
+                [0, 1]; or the GPU has too little memory.
         """
         names: list[str | int] = [] if alteration == IDENTITY else [alteration]
         names += [f"repeat {repeat}"] if repeat else []
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self.seed, "query", *names, *batch.ids))
-            answer = self._answer(batch, repeat, names)
+            with enough_gpu_memory("set a smaller query.batch_size"):
+                answer = self._answer(batch, repeat, names)
             if self.defense is None:
                 return _check(answer, batch)
             return _check(self.defense.apply(torch.from_numpy(_check(answer, batch))), batch)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from mia_lab.data.dataset import PairDataset, training_loader
 from mia_lab.data.decoded import Item
 from mia_lab.errors import UserError
-from mia_lab.hardware import torch_device
+from mia_lab.hardware import enough_gpu_memory, torch_device
 from mia_lab.store.disk import write_file
 from mia_lab.victims.callbacks import History, Preemption, Snapshots, TimedCheckpoint
 from mia_lab.victims.distributed import GlobalBatchNorm, launch
@@ -74,7 +74,8 @@ def train(
             if several processes train.
 
     Raises:
-        UserError: the devices do not fit, the disk is full, or a training process was killed.
+        UserError: the devices do not fit, the disk is full, the GPU has too little memory, or a
+            training process was killed.
         SystemExit: a signal stopped the training; the checkpoint remains.
     """
     _check_devices(module, settings)
@@ -134,7 +135,8 @@ def _train(
             **hardware(settings, WholeCheckpoints(recipe(generator, encoding))),
         )
         try:
-            trainer.fit(module, loader, ckpt_path=resume)
+            with enough_gpu_memory("set a smaller victim.batch_size or data.image_size"):
+                trainer.fit(module, loader, ckpt_path=resume)
         except SystemExit as stop:  # Lightning raises it for SIGINT (code 1) and SIGTERM (no code)
             log.warning(
                 "training stopped; run the same command again to resume from the last checkpoint"

@@ -19,6 +19,8 @@ from mia_lab.victims.files import export
 from mia_lab.victims.pix2pix import Pix2Pix
 from mia_lab.victims.pretrained import Pretrained
 from mia_lab.victims.query import Questioner, query, reconstruction_error
+from mia_lab.victims.settings import TrainingSettings
+from mia_lab.victims.training import train
 
 Build = Callable[..., Pix2Pix]
 
@@ -167,3 +169,17 @@ def test_bad_answers(
 ) -> None:
     with pytest.raises(UserError, match=message):
         query(Questioner(Fixed(answer), 0), members, 4, tmp_path)
+
+
+def test_the_remedy_for_a_full_gpu_is_told(
+    tmp_path: Path, members: PairDataset, tiny: Callable[..., Pix2Pix]
+) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"the GPU has too little memory; .* query\.batch_size"):
+        query(Questioner(Fixed(full), 0), members, 4, tmp_path)
+    module = tiny()
+    module.generator.forward = full
+    with pytest.raises(UserError, match=r"the GPU has too little memory; .* victim\.batch_size"):
+        train(module, members, tmp_path, TrainingSettings("cpu"))
