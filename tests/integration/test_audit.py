@@ -126,15 +126,14 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
     assert computed("seed=1") == everything
 
 
-@pytest.mark.parametrize("stage", ["split", "victim", "reconstructions", "difficulty"])
-def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
-    ran = command(*TINY, f"until={stage}")
-    assert ran.code == 0, ran.err
-    order = ["split", "victim", "reconstructions", "difficulty"]
-    beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
-    found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
-    measured = {"overfitting"} if stage != "split" else set()
-    assert found == {*order[: order.index(stage) + 1], *measured}
+def test_until_stops_after_a_stage(command: Command) -> None:
+    expected = set()
+    for stage in ("split", "victim", "reconstructions", "difficulty"):
+        ran = command(*TINY, f"until={stage}")
+        assert ran.code == 0, ran.err
+        expected |= {stage, "overfitting"} if stage != "split" else {stage}
+        beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
+        assert {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside == expected
 
 
 @pytest.mark.slow
