@@ -46,7 +46,7 @@ def stored(folder: Path, stage: str) -> list[Path]:
 
 
 def without_timings(metrics: dict[str, object]) -> dict[str, object]:
-    return {k: v for k, v in metrics.items() if k != "timing_s"}
+    return {k: v for k, v in metrics.items() if k not in ("timing_s", "command")}
 
 
 def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
@@ -90,7 +90,7 @@ def test_audit_end_to_end_and_again_from_the_store(command: Command) -> None:
 
     elsewhere = Command(command.folder / "elsewhere")
     elsewhere.folder.mkdir()
-    assert without_timings(elsewhere(*whole).metrics) == without_timings(metrics)
+    assert without_timings(elsewhere(*TINY).metrics) == without_timings(metrics)
 
     again = command(*whole)
     read = {line.split()[0] for line in again.err.splitlines() if line.endswith("from the store")}
@@ -126,15 +126,14 @@ def test_each_stage_is_repeated_only_for_its_own_inputs(command: Command) -> Non
     assert computed("seed=1") == everything
 
 
-@pytest.mark.parametrize("stage", ["split", "victim", "reconstructions", "difficulty"])
-def test_until_stops_after_a_stage(command: Command, stage: str) -> None:
-    ran = command(*TINY, f"until={stage}")
-    assert ran.code == 0, ran.err
-    order = ["split", "victim", "reconstructions", "difficulty"]
-    beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
-    found = {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside
-    measured = {"overfitting"} if stage != "split" else set()
-    assert found == {*order[: order.index(stage) + 1], *measured}
+def test_until_stops_after_a_stage(command: Command) -> None:
+    expected = set()
+    for stage in ("split", "victim", "reconstructions", "difficulty"):
+        ran = command(*TINY, f"until={stage}")
+        assert ran.code == 0, ran.err
+        expected |= {stage, "overfitting"} if stage != "split" else {stage}
+        beside = {"features", ".sessions", "log.jsonl", "mia_lab-store.json"}
+        assert {p.name for p in (ran.folder / "outputs/store").iterdir()} - beside == expected
 
 
 @pytest.mark.slow
@@ -154,7 +153,7 @@ def test_two_processes_share_the_work(command: Command) -> None:
 
 @pytest.mark.parametrize("victim", ["killed", pytest.param("terminated", marks=pytest.mark.slow)])
 def test_interrupted_training_resumes_to_the_same_weights(command: Command, victim: str) -> None:
-    training = (*TINY, "until=victim", "demo_epochs=30")
+    training = (*TINY, "until=victim", "demo_epochs=12")
     store = command.folder / "outputs" / "store" / "victim"
     process = command.popen(*training)
     while not list(store.glob("*.partial/resume/last.ckpt")):
@@ -197,6 +196,7 @@ def test_your_own_data_and_your_own_model(command: Command) -> None:
         "data.image_size=32",
         "trainer.threads=1",
         "tracking.mode=disabled",
+        "report.pictures=false",
         "victim=pretrained",
         f"victim.checkpoint={exported}",
         "data.protocol=manifest",
@@ -212,7 +212,8 @@ def test_a_manifest_needs_no_test_part(command: Command) -> None:
     rows = [f"train/{i},{'member' if i < 5 else 'nonmember'},city{i % 2}" for i in range(9)]
     (command.folder / "roles.csv").write_text("\n".join(["id,role,group", *rows]))
     manifest = ("data.protocol=manifest", "data.manifest=roles.csv")
-    ran = command(*TINY, "data=custom", "data.root=pairs", "data.direction=BtoA", *manifest)
+    few = ("attack.names=[reconstruction]", "difficulty=none", *manifest)
+    ran = command(*TINY, "data=custom", "data.root=pairs", "data.direction=BtoA", *few)
     assert (ran.metrics["n_members"], ran.metrics["n_nonmembers"]) == (5, 4)
     split = table(latest(ran) / "split.csv")
     assert {row["id"]: row["group"] for row in split} == {

@@ -211,23 +211,23 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("file", "damage"), [(file, name) for file, kinds in DAMAGE.items() for name in kinds]
-)
-def test_damaged_runs_are_named_in_one_line(command: Command, file: str, damage: str) -> None:
-    other = command.folder / "runs/other"
-    if file == "scores.parquet":  # read where there is no CSV
-        (other / "scores.csv").unlink()
-    (other / file).write_bytes(DAMAGE[file][damage]((other / file).read_bytes()))
-    start = time.process_time()
-    assert (
-        f"runs/other/{file}: "
-        in command("task=compare", "compare.runs=[runs/base,runs/other]").error
-    )
+def test_damaged_runs_are_named_in_one_line(command: Command) -> None:
+    """One by one in comparisons, and all together in a sweep."""
     shutil.copytree(command.folder / "runs/base", command.folder / "sweep/0")
-    other.rename(command.folder / "sweep/1")
-    ran = command("task=collect", "collect.dir=sweep")
+    kinds = [(file, change) for file, kinds in DAMAGE.items() for change in kinds.values()]
+    for number, (file, change) in enumerate(kinds, start=1):
+        damaged = command.folder / f"sweep/{number}"
+        shutil.copytree(command.folder / "runs/other", damaged)
+        if file == "scores.parquet":  # read where there is no CSV
+            (damaged / "scores.csv").unlink()
+        (damaged / file).write_bytes(change((damaged / file).read_bytes()))
+        start = time.process_time()
+        asked = f"compare.runs=[runs/base,sweep/{number}]"
+        assert f"sweep/{number}/{file}: " in command("task=compare", asked).error
+        assert time.process_time() - start < 20
+    ran = command("task=collect", "collect.dir=sweep", "tracking.mode=disabled")
     assert (ran.code, "Traceback" in ran.err) == (0, False), ran.err
-    assert file not in ("metrics.json", "config.yaml") or file in ran.out
+    page = (command.folder / "sweep/report.html").read_text()
+    assert page.count("/metrics.json: damaged") == len(DAMAGE["metrics.json"])
+    assert page.count("config.yaml: missing or damaged") == len(DAMAGE["config.yaml"])
     assert not (command.folder / "called").exists()
-    assert time.process_time() - start < 20

@@ -117,7 +117,7 @@ def test_groups_are_split_as_wholes_and_widen_intervals(command: Command) -> Non
     """Generated pictures in tens, as if of one city."""
     by = r"data.group_by='\d{5}(?=\d$)'"
     counts = ("data.n_members=20", "data.n_nonmembers=20", "data.n_auxiliary=0")
-    counts += ("difficulty.grid_size=8",)
+    counts += ("difficulty.grid_size=8", "demo_epochs=1")
     ran = command(TINY, "until=attacks", by, *counts)
     folder, metrics = ran.folder / "outputs/latest", ran.metrics
     VALIDATOR.validate(metrics)

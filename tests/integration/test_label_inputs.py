@@ -13,6 +13,7 @@ HD = [
     *("data.image_size=32", "data.n_members=4", "data.n_nonmembers=4", "demo_epochs=2"),
     *("data.n_auxiliary=0", "evaluation.permutations=20", "report.pictures=false"),
     *("victim.width=4", "victim.discriminator_width=4", "victim.n_blocks=1"),
+    *("difficulty=none", "attack.names=[reconstruction]"),
     *("trainer.accelerator=cpu", "trainer.threads=1", "tracking.mode=disabled"),
 ]
 

@@ -58,7 +58,7 @@ def test_references_are_trained_once_for_all_attacks(command: Command) -> None:
 
 def test_online_attacks_compare_with_references_that_saw_the_image(command: Command) -> None:
     online = [f"attack.available.{name}.online=true" for name in ("lira", "rmia")]
-    asked = ("+experiment=tiny", *AUXILIARY, "attack.names=[lira,rmia]", *online)
+    asked = ("+experiment=tiny", *AUXILIARY, "attack.names=[lira,rmia]", *online, "demo_epochs=1")
     assert "reference.pool" in command(*asked).error
     ran = command(*asked, "reference.pool=all")
     assert ran.code == 0, ran.err
@@ -92,7 +92,7 @@ def test_too_few_auxiliaries_are_an_error_before_any_training(command: Command) 
 )
 def test_difficulties(command: Command, asked: tuple[str, ...]) -> None:
     labelled(command.folder / "labelled")
-    ran = command("+experiment=tiny", *asked)
+    ran = command("+experiment=tiny", "demo_epochs=1", *asked)
     assert ran.code == 0, ran.err
     difficulty = command.scores("difficulty")
     error = command.scores("reconstruction_error")

@@ -87,7 +87,7 @@ def test_scores_are_the_audits_and_decisions_follow(audited: Command) -> None:
     assert "rank  image" in ran.out
     assert "same distribution" in (folder / "report.html").read_text()
 
-    again = audited(*existing("attack.alpha=0.5"))
+    again = audited(*existing("attack.alpha=0.5", "report.pictures=false"))
     assert again.code == 0
     assert re.findall(r"(\w+) \w+: computing", again.err) == ["decisions"]
 
@@ -95,7 +95,7 @@ def test_scores_are_the_audits_and_decisions_follow(audited: Command) -> None:
 def test_without_auxiliaries_nothing_is_decided(audited: Command) -> None:
     ids = [row["id"] for row in table(audited.folder / "audit/scores.csv")]
     (audited.folder / "ids.csv").write_text("\n".join(["id", *ids]))
-    ran = audited(*existing("score.fpr=0.001", manifest="ids.csv"))
+    ran = audited(*existing("score.fpr=0.001", "report.pictures=false", manifest="ids.csv"))
     assert "No candidate is called a member" in ran.out
     rows = table(latest(ran) / "scores.csv")
     assert [int(row["membership_rank"]) for row in rows] == list(range(1, len(ids) + 1))
@@ -151,13 +151,13 @@ def test_refused_before_anything_is_computed(command: Command, case: str) -> Non
     assert not (command.folder / "outputs/store").exists()
 
 
-def gated(audited: Command, condition: str) -> tuple[Ran, dict[str, object]]:
+def gated(
+    audited: Command, condition: str, pictures: tuple[str, ...] = ("roc.png", "report.html")
+) -> tuple[Ran, dict[str, object]]:
     """Audit behind a gate; everything is written whatever comes of it."""
-    ran = audited(*TINY, "report.pictures=true", f"fail_if={condition}")
+    ran = audited(*TINY, f"report.pictures={bool(pictures)}", f"fail_if={condition}")
     folder = audited.folder / "outputs/latest"
-    assert {"metrics.json", "scores.csv", "roc.png", "report.html"} <= {
-        p.name for p in folder.iterdir()
-    }
+    assert {"metrics.json", "scores.csv", *pictures} <= {p.name for p in folder.iterdir()}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["gate"]["condition"] == condition
     return ran, metrics
@@ -183,7 +183,7 @@ def test_gate(audited: Command) -> None:
     assert "report: " in ran.out
     assert "Gate failed" in _text(audited.folder / "outputs/latest")
 
-    ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0")
+    ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0", pictures=())
     assert ran.code == 3
     assert "cannot be decided, which counts as failed" in ran.err.splitlines()[-1]
     assert metrics["gate"]["outcomes"][0]["value"] is None

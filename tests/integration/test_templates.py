@@ -12,6 +12,10 @@ from support import Command, Ran
 TEMPLATES = Path(__file__).parents[2] / "experiments" / "templates"
 
 
+ERRORS = ("attack.names=[reconstruction]", "difficulty=none")
+"""Of an audit that measures errors alone."""
+
+
 @pytest.fixture
 def templates(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     command.conf = TEMPLATES / "conf"
@@ -38,19 +42,21 @@ def test_dataset_and_attack_around_pix2pix(templates: Command) -> None:
 
 
 def test_trained_victim(templates: Command) -> None:
-    ran = run(templates, "victim=my_trained_victim", "victim.epochs=2")
+    asked = ("victim=my_trained_victim", "victim.epochs=2", *ERRORS)
+    ran = run(templates, *asked)
     assert ran.metrics["name"] == "my_dataset_my_trained_victim"
-    assert run(templates, "victim=my_trained_victim", "victim.epochs=2").err.count("computing") == 0
+    assert run(templates, *asked).err.count("computing") == 0
 
 
 def test_black_box(templates: Command) -> None:
     refused = run(templates, "victim=my_black_box")
     assert "data.protocol=resplit draws new members" in refused.error
-    ran = run(templates, "victim=my_black_box", "data.protocol=official")
+    asked = ("victim=my_black_box", "data.protocol=official", *ERRORS)
+    ran = run(templates, *asked)
     assert ran.metrics["n_members"] == 6
     scores = ran.folder / "outputs" / "latest" / "scores.csv"
     before = scores.read_text()
-    ran = run(templates, "victim=my_black_box", "data.protocol=official", "victim.brightness=1")
+    ran = run(templates, *asked, "victim.brightness=1")
     assert ran.code == 0
     assert scores.read_text() != before
 
