@@ -137,6 +137,7 @@ def _source(module: str) -> str:
     return path.read_text()
 
 
+@cache
 def tree_sha256(source: str) -> str:
     """Of the syntax tree of a source, without docstrings and comments."""
     return hashlib.sha256(_dump(ast.parse(source)).encode()).hexdigest()

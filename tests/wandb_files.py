@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 
 def run_folder(directory: Path) -> Path:
@@ -43,6 +44,9 @@ def media_table(directory: Path, name: str) -> dict[str, list[Any]]:
 
 
 def _inspect(directory: Path, *flags: str) -> str:
-    wandb = Path(sys.executable).with_name("wandb")
-    command = [str(wandb), "leet", "inspect", *flags, "--json", str(run_folder(directory))]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    """As `wandb leet inspect`, which takes a second to start the program that it asks."""
+    (file,) = run_folder(directory).glob("*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", *flags, "--json"]
+    where = "--run-file", str(file), str(file.parents[1])
+    ran = subprocess.run([*command, *where], check=True, capture_output=True, text=True)
+    return ran.stdout

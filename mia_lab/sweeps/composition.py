@@ -88,11 +88,12 @@ def interpolations_parsed_once() -> Iterator[None]:
     The parser takes more than half of the time in which a configuration is resolved.
     """
     names = vars(omegaconf.base)
+    before = names["parse"]
     names["parse"] = lru_cache(maxsize=4096)(parse)
     try:
         yield
     finally:
-        names["parse"] = parse
+        names["parse"] = before
 
 
 def _changes_search_path(override: Override) -> bool:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mia_lab.config import build, kinds
@@ -418,13 +419,13 @@ def test_ranges_of_both_sides(value: str) -> None:
 
 
 def test_resolvers_of_other_programs_are_left_alone() -> None:
-    code = (
-        "from omegaconf import OmegaConf as O\n"
-        "O.register_new_resolver('run_id', lambda: 'theirs')\n"
-        "from mia_lab.config.compose import composed\n"
-        "config = composed()\n"
-        "O.register_new_resolver('choices', lambda: 'theirs')\n"
-        "print(config.name, *O.create(['${run_id:}', '${choices:}']))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout == "facades_pix2pix theirs theirs\n"
+    register = OmegaConf.register_new_resolver
+    register("run_id", lambda: "theirs")
+    try:
+        assert composed().name == "facades_pix2pix"
+        register("choices", lambda: "theirs")
+        found = OmegaConf.create(["${run_id:}", "${choices:}"])
+        assert [*found] == ["theirs", "theirs"]
+    finally:
+        OmegaConf.clear_resolver("run_id")
+        OmegaConf.clear_resolver("choices")

@@ -26,12 +26,16 @@ from wandb_files import history, identity, media_table, run_folder, summary
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _garbage():
+    yield
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
     for key in [k for k in os.environ if k.startswith("WANDB_") and k != "WANDB_SERVICE"]:
         monkeypatch.delenv(key)
-    yield
-    gc.collect()
 
 
 def tracker(directory: Path, run_id: str = "r1", **options: Any) -> Tracker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 
+import omegaconf.base
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -12,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.grammar_parser import parse
 
 from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.sweeps.composition import PointConfigLoader, interpolations_parsed_once
@@ -64,7 +66,8 @@ WRONG = [
 
 
 @pytest.fixture
-def loaders() -> Iterator[Loaders]:
+def loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaders]:
+    monkeypatch.setattr(omegaconf.base, "parse", parse)  # without the cache of all tests
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         original = GlobalHydra.instance().config_loader()
@@ -87,30 +90,27 @@ def content(config: DictConfig) -> object:
     return OmegaConf.to_container(config), [*nodes.items()], OmegaConf.to_yaml(config)
 
 
-@pytest.mark.parametrize("overrides", POINTS, ids=" ".join)
-def test_points_compose_as_in_hydra(loaders: Loaders, overrides: list[str]) -> None:
-    original, fast = loaders
-    expected = content(original.load_configuration("config", overrides, RunMode.RUN))
-    # Twice, after other points that share its groups: none leaves anything to the next.
-    for point in ([], overrides, ["seed=99", "data.image_size=64"], overrides):
-        composed = fast.load_configuration("config", point, RunMode.RUN)
-        if point is overrides:
-            assert content(composed) == expected
+def values(config: DictConfig) -> object:
+    """All but Hydra's own settings, which hold what is missing, with interpolations resolved."""
+    with open_dict(config):
+        del config["hydra"]
+    return OmegaConf.to_container(config, resolve=True)
 
 
 @pytest.mark.parametrize("overrides", POINTS, ids=" ".join)
-def test_interpolations_resolve_as_in_omegaconf(loaders: Loaders, overrides: list[str]) -> None:
+def test_points_compose_and_resolve_as_in_hydra(loaders: Loaders, overrides: list[str]) -> None:
     original, fast = loaders
     expected = original.load_configuration("config", overrides, RunMode.RUN)
-    with open_dict(expected):
-        del expected["hydra"]
+    # Twice, after other points that share its groups: none leaves anything to the next.
+    others = ["seed=99", "data.image_size=64", "paths.outputs=other"]
+    points = [
+        fast.load_configuration("config", point, RunMode.RUN)
+        for point in ([], overrides, others, overrides)
+    ]
+    assert content(points[1]) == content(points[3]) == content(expected)
     with interpolations_parsed_once():
-        for point in (["seed=99", "paths.outputs=other"], overrides):
-            composed = fast.load_configuration("config", point, RunMode.RUN)
-            with open_dict(composed):
-                del composed["hydra"]
-            resolved = OmegaConf.to_container(composed, resolve=True)
-    assert resolved == OmegaConf.to_container(expected, resolve=True)
+        _, _, resolved = map(values, points[1:])
+    assert resolved == values(expected)
 
 
 @pytest.mark.parametrize("overrides", WRONG, ids=" ".join)
