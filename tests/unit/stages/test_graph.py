@@ -213,6 +213,7 @@ def imported_anew(package: Path) -> tuple[str | None, dict[str, str]]:
     return graph.mia_lab.__file__, graph.keys()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_comments_and_docstrings_of_the_package_change_no_key(tmp_path: Path) -> None:
     package = Path(mia_lab.__file__).parent
     shutil.copytree(package, tmp_path / "mia_lab", ignore=shutil.ignore_patterns("__pycache__"))
