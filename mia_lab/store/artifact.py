@@ -233,10 +233,15 @@ class Store:
 
     def _compute(self, stage: Stage[Any], final: Path, lock: Lock) -> None:
         partial = self._partial(final, stage.is_resumable)
+        from threadpoolctl import threadpool_limits  # where nothing is computed, it may be missing
+
         log.info("%s %s: computing", stage.name, stage.key[:12])
         start = time.perf_counter()
         try:
-            stage.compute(partial, self)
+            # Threads of BLAS wait by spinning: on small matrices they gain nothing, and beside
+            # another process they take four times as long.
+            with threadpool_limits(1, user_api="blas"):
+                stage.compute(partial, self)
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             stage.check_unchanged()
             write_manifest(partial, stage, seconds, self._software)

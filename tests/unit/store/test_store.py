@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from made_stages import MadeStage, fail_if_computed, write_number
 from mia_lab.errors import UserError
@@ -350,3 +351,16 @@ def test_tables_round_trip_as_memory_maps(tmp_path: Path) -> None:
     back = load_table(tmp_path, DifficultyTable)
     assert isinstance(back.score, np.memmap)
     np.testing.assert_array_equal(back.column(["b", "a"]), [2.5, 0.5])
+
+
+def test_stages_compute_with_one_thread_of_blas(tmp_path: Path) -> None:
+    def threads() -> set[int]:
+        return {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
+
+    found: list[set[int]] = []
+    stage = MadeStage("numbers", make=lambda folder: found.append(threads()))
+    with threadpool_limits(2, user_api="blas"), Store(tmp_path) as store:
+        before = threads()
+        store.folder(stage)
+        assert threads() == before
+    assert found == [{1}]
