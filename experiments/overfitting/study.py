@@ -90,13 +90,13 @@ def figures() -> dict[str, Figure]:
     figure = shared.canvas(10.0)
     panels = figure.subplots(1, len(CURVES), sharey=True)
     colours = shared.colours([*ATTACKS, BLIND])
-    for axes, (victim, data) in zip(panels, CURVES, strict=True):
+    for axes, ((victim, data), epochs) in zip(panels, CURVES.items(), strict=True):
         for name in (*ATTACKS, BLIND):
             label = name if name != BLIND else "difficulty alone (blind)"
             style = "--" if name == BLIND else "-"
             shared.line(axes, by_epoch(victim, data, name), colours[name], label, style)
         axes.set_xscale("log")
-        axes.set_xticks(EPOCHS[data], [str(epoch) for epoch in EPOCHS[data]])
+        axes.set_xticks(epochs, [str(epoch) for epoch in epochs])
         axes.minorticks_off()
         axes.set(xlabel="epochs of the training", title=title(victim, data))
         axes.title.set_fontsize(9)
