@@ -169,10 +169,13 @@ def test_messages_of_typical_mistakes(override: str, message: str) -> None:
 @pytest.mark.parametrize(
     "value", ["0:0:0", "black", "0", "[1,2]", "[0,0,0]", "[[0,0]]", "[[0,0,a]]", "[0:0:0]"]
 )
-def test_the_palette_that_an_error_proposes_works(value: str) -> None:
+def test_an_error_proposes_a_palette(value: str) -> None:
     text = message_of(f"data.palette={value}")
     assert text.startswith("data.palette=")
     assert text.endswith(" such as [[0,0,0],[255,0,0]]")
+
+
+def test_the_palette_that_an_error_proposes_works() -> None:
     found = composed("data.palette=[[0,0,0],[255,0,0]]").data.palette
     assert found == [[0, 0, 0], [255, 0, 0]]
 

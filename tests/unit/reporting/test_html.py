@@ -22,7 +22,7 @@ from mia_lab.evaluation.results import (
     Outcome,
     Verdict,
 )
-from mia_lab.reporting.audit.figures import draw
+from mia_lab.reporting.audit.figures import draw, grid_pictures
 from mia_lab.reporting.audit.words import details, headline
 from mia_lab.reporting.canvas import Picture
 from mia_lab.reporting.frames import score_frame
@@ -447,7 +447,7 @@ def test_the_course_of_the_training(audit, pictures) -> None:
     assert "Only the last epoch" not in page.text
     assert '<a href="#training">' in html
     alone = changed(audit, overfitting=make_overfitting((8,)))
-    assert "Only the last epoch is measured" in render(alone, draw(alone))
+    assert "Only the last epoch is measured" in render(alone, pictures)
     foreign = render(changed(audit, overfitting=None), ())
     assert "#training" not in foreign
     assert "Training" not in Page(foreign).text
@@ -455,7 +455,7 @@ def test_the_course_of_the_training(audit, pictures) -> None:
 
 def test_grid_is_listed_and_the_best_is_named_for_what_it_is(audit, grid) -> None:
     with_grid = changed(audit, grid=grid)
-    page = Page(render(with_grid, draw(with_grid)))
+    page = Page(render(with_grid, grid_pictures(grid)))
     rows = page.table("layers")
     assert len(rows) == len(grid)
     shown = {tuple(row[:3]): row[3] for row in rows}

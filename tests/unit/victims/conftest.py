@@ -28,7 +28,7 @@ def small(victim: Callable[..., Victim], **defaults: object) -> Callable[..., Vi
     return lambda **changes: victim(**{**COMMON, **defaults, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., Pix2Pix]:
     return small(
         Pix2Pix,

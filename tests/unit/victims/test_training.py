@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,21 +62,40 @@ class Killed(BaseException):
     """Stands for a process that ends without a word."""
 
 
-@pytest.mark.parametrize("killed_after", [1, 3])
-def test_resumes_bit_for_bit(
-    tmp_path: Path, members: PairDataset, tiny: Build, killed_after: int
-) -> None:
-    whole, halved = tmp_path / "whole", tmp_path / "halved"
-    whole.mkdir()
-    halved.mkdir()
-    train(tiny(), members, whole, CPU)
+def killed(folder: Path, members: PairDataset, tiny: Build, after: int) -> None:
+    """Train for some epochs."""
+    folder.mkdir()
 
     def kill(epoch: int, *_: object) -> None:
-        if epoch == killed_after + 1:
+        if epoch == after + 1:
             raise Killed
 
     with pytest.raises(Killed):
-        train(tiny(), members, halved, CPU, on_epoch=kill)
+        train(tiny(), members, folder, CPU, on_epoch=kill)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, members: PairDataset, tiny: Build) -> Path:
+    """A training that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(tiny(), members, folder, CPU)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory, members: PairDataset, tiny: Build) -> Path:
+    """A training that was killed in its fourth epoch; tests change copies."""
+    folder = tmp_path_factory.mktemp("cut") / "3"
+    killed(folder, members, tiny, 3)
+    return folder
+
+
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_resumes_bit_for_bit(
+    tmp_path: Path, members: PairDataset, tiny: Build, whole: Path, killed_after: int
+) -> None:
+    halved = tmp_path / "halved"
+    killed(halved, members, tiny, killed_after)
     assert (halved / "resume" / "last.ckpt").exists()
     seen: list[int] = []
     train(tiny(), members, halved, CPU, on_epoch=lambda epoch, *_: seen.append(epoch))
@@ -98,23 +118,15 @@ def test_a_damaged_checkpoint_is_not_resumed_from(
     tmp_path: Path,
     members: PairDataset,
     tiny: Build,
+    whole: Path,
+    cut: Path,
     caplog: pytest.LogCaptureFixture,
     damage: Callable[[bytes], bytes],
     damaged: list[str],
     first: int,
 ) -> None:
     """One flipped bit would train another generator, which is then published as intact."""
-    whole, halved = tmp_path / "whole", tmp_path / "halved"
-    for folder in (whole, halved):
-        folder.mkdir()
-    train(tiny(), members, whole, CPU)
-
-    def kill(epoch: int, *_: object) -> None:
-        if epoch == 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(tiny(), members, halved, CPU, on_epoch=kill)
+    halved = Path(shutil.copytree(cut, tmp_path / "halved"))
     for name in damaged:
         path = halved / f"resume/{name}.ckpt"
         path.write_bytes(damage(path.read_bytes()))
