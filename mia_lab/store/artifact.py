@@ -232,9 +232,9 @@ class Store:
         return final
 
     def _compute(self, stage: Stage[Any], final: Path, lock: Lock) -> None:
-        partial = self._partial(final, stage.is_resumable)
         from threadpoolctl import threadpool_limits  # where nothing is computed, it may be missing
 
+        partial = self._partial(final, stage.is_resumable)
         log.info("%s %s: computing", stage.name, stage.key[:12])
         start = time.perf_counter()
         try:

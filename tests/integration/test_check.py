@@ -96,8 +96,7 @@ def found(command: Command) -> dict[str, Any]:
 def test_a_reversed_direction_is_seen_before_and_after(leaking: Command, direction: str) -> None:
     """The model leaks, and reversed nothing shows it: its answers are about other pictures."""
     holds = direction == "AtoB"
-    shown = f"report.images={holds}"
-    ran = leaking("task=check", *DATA, *VICTIM, f"data.direction={direction}", shown)
+    ran = leaking("task=check", *DATA, *VICTIM, f"data.direction={direction}", "report.images=true")
     assert ran.code == 0, ran.err
     victim = found(leaking)["victim"]
     assert victim["correspondence"]["holds"] is holds
@@ -105,7 +104,7 @@ def test_a_reversed_direction_is_seen_before_and_after(leaking: Command, directi
     assert ("do not belong to their targets" in ran.out) is not holds
     assert {*victim["costs"]} == {"queries", "difficulty"}
     pictures = leaking.folder / "outputs/latest"
-    for name, size in (("contact_sheet", (900, 2000)), ("answers", (600, 600))) if holds else ():
+    for name, size in (("contact_sheet", (900, 2000)), ("answers", (600, 600))):
         with Image.open(pictures / f"{name}.png") as picture:
             assert picture.width > size[0] or picture.height > size[1]
     limit = "fail_if='auc/membership > 0.9'" if not holds else "fail_if='auc/membership > 1'"

@@ -151,13 +151,13 @@ def test_refused_before_anything_is_computed(command: Command, case: str) -> Non
     assert not (command.folder / "outputs/store").exists()
 
 
-def gated(
-    audited: Command, condition: str, pictures: tuple[str, ...] = ("roc.png", "report.html")
-) -> tuple[Ran, dict[str, object]]:
+def gated(audited: Command, condition: str) -> tuple[Ran, dict[str, object]]:
     """Audit behind a gate; everything is written whatever comes of it."""
-    ran = audited(*TINY, f"report.pictures={bool(pictures)}", f"fail_if={condition}")
+    ran = audited(*TINY, "report.pictures=true", f"fail_if={condition}")
     folder = audited.folder / "outputs/latest"
-    assert {"metrics.json", "scores.csv", *pictures} <= {p.name for p in folder.iterdir()}
+    assert {"metrics.json", "scores.csv", "roc.png", "report.html"} <= {
+        p.name for p in folder.iterdir()
+    }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["gate"]["condition"] == condition
     return ran, metrics
@@ -183,7 +183,7 @@ def test_gate(audited: Command) -> None:
     assert "report: " in ran.out
     assert "Gate failed" in _text(audited.folder / "outputs/latest")
 
-    ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0", pictures=())
+    ran, metrics = gated(audited, "tpr_at_fpr_0.01/membership < 0")
     assert ran.code == 3
     assert "cannot be decided, which counts as failed" in ran.err.splitlines()[-1]
     assert metrics["gate"]["outcomes"][0]["value"] is None

@@ -447,7 +447,7 @@ def test_the_course_of_the_training(audit, pictures) -> None:
     assert "Only the last epoch" not in page.text
     assert '<a href="#training">' in html
     alone = changed(audit, overfitting=make_overfitting((8,)))
-    assert "Only the last epoch is measured" in render(alone, pictures)
+    assert "Only the last epoch is measured" in render(alone, draw(alone))
     foreign = render(changed(audit, overfitting=None), ())
     assert "#training" not in foreign
     assert "Training" not in Page(foreign).text
