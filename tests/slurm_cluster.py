@@ -83,10 +83,10 @@ class Cluster:
         return self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
 
     def process(self, job: str) -> int:
-        """The Python process of a job of an array."""
+        """The Python process of a job of an array, not a child that it has just forked."""
         array, _, task = job.partition("_")
         wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", "SLURM_PROCID=0"}
-        found = []
+        parents = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 started_as = (folder / "environ").read_text().split("\0")
@@ -96,8 +96,9 @@ class Cluster:
                     "-m",
                     "submitit.core._submit",
                 ]:
-                    found.append(int(folder.name))
-        (process,) = found
+                    stat = (folder / "stat").read_text().rpartition(")")[2].split()
+                    parents[int(folder.name)] = int(stat[1])
+        (process,) = (child for child, parent in parents.items() if parent not in parents)
         return process
 
     def release(self, job: str) -> None:
@@ -106,10 +107,14 @@ class Cluster:
         time.sleep(4)  # it ignores us before
         self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
-    def stop(self) -> None:
-        with suppress(AssertionError):
+    def cancel_all(self) -> None:
+        if LIVE & set(self.jobs().values()):
             self.ask("scancel", "--user=root")
             wait_for(lambda: not LIVE & set(self.jobs().values()), 20)
+
+    def stop(self) -> None:
+        with suppress(AssertionError):
+            self.cancel_all()
         for file in self.folder.glob("slurm*.pid"):
             with suppress(ProcessLookupError, ValueError, FileNotFoundError):
                 os.kill(int(file.read_text()), signal.SIGTERM)

@@ -32,9 +32,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def on_cluster(command: Command, cluster: Cluster) -> Command:
+def on_cluster(command: Command, cluster: Cluster) -> Iterator[Command]:
     command.environment.update(cluster.environment)
-    return command
+    yield command
+    cluster.cancel_all()  # else the next test meets the jobs of one that failed
 
 
 def results(sweep: Path, n: int) -> list[dict[str, Any]]:
