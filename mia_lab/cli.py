@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from mia_lab import process
 from mia_lab.config.compose import CONF, register_resolvers
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
@@ -31,8 +32,6 @@ def main() -> None:
     """Run the command; errors that a user can mend end in one line, not a traceback."""
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors out of Hydra, we print them ourselves
-    # Threads of PyTorch that wait for each other by spinning slow down all processes of a machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     register_resolvers()
     started = False
 
@@ -93,6 +92,7 @@ def run_task(config: Config) -> None:
     group = Path(job.sweep.dir).name if is_point else config.name
     # Only the module of this task is imported: PyTorch and Matplotlib take seconds.
     task = import_module(f"mia_lab.tasks.{config.task.value}")
+    process.imported()
     try:
         with enough_room(folder):
             task.run(config, folder, group)

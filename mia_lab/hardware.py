@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from mia_lab.errors import UserError
+from mia_lab.process import release_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,13 +74,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             for future in waiting:
                 future.cancel()
             torch.set_num_threads(threads)
-    _release_memory()
-
-
-def _release_memory() -> None:
-    """Give what threads have freed back to the system; glibc keeps it for threads to come."""
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    release_memory()
 
 
 def torch_device(accelerator: str) -> torch.device:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from mia_lab.attacks.evidence import Evidence
 from mia_lab.attacks.membership import membership_error
@@ -121,6 +120,9 @@ def structural_similarity(a: Tensor, b: Tensor) -> Floats:
     Returns:
         float64 (N,), at most 1, from float32 sums.
     """
+    # It imports metrics of texts and sounds, which takes over a second.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _, maps = structural_similarity_index_measure(
         a, b, data_range=1.0, reduction="none", return_full_image=True
     )

@@ -21,6 +21,9 @@ from mia_lab.types import Floats, PairBatch
 _LEVEL_ROUNDING = 255 * 2.0**-24
 """How far float32 rounding moves a pixel in [0, 1], in levels."""
 
+_PIECE = 16384
+"""Values that are handled at once, so that they stay in the processor's cache."""
+
 
 ResizeMode = Literal["squash", "fit", "crop"]
 
@@ -138,11 +141,14 @@ def in_levels(images: NDArray[np.floating]) -> Floats:
         >>> in_levels(np.float32([[1, 200, 127.5]]) / np.float32(255)).tolist()
         [[1.0, 200.0, 127.5]]
     """
-    levels: Floats = np.multiply(images, 255, dtype=np.float64)
-    whole = np.rint(levels)
-    is_whole = np.abs(levels - whole) < _LEVEL_ROUNDING
-    np.copyto(levels, whole, where=is_whole)
-    return levels
+    flat = np.ravel(images)
+    levels = np.empty(flat.size)
+    for start in range(0, flat.size, _PIECE):
+        piece = levels[start : start + _PIECE]
+        np.multiply(flat[start : start + _PIECE], 255, out=piece, dtype=np.float64)
+        whole = np.rint(piece)
+        np.copyto(piece, whole, where=np.abs(piece - whole) < _LEVEL_ROUNDING)
+    return levels.reshape(images.shape)
 
 
 def jitter(batch: PairBatch, scale: float, flip: bool, seed: int) -> PairBatch:

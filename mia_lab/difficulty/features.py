@@ -14,7 +14,7 @@ from torchvision.transforms import functional as transforms
 from mia_lab.backbones.backbone import Backbone
 from mia_lab.difficulty.columns import compact_factor
 from mia_lab.difficulty.resampling import to_grid
-from mia_lab.difficulty.score import FactorBatch
+from mia_lab.difficulty.score import FactorBatch, first_not_finite
 from mia_lab.errors import UserError
 from mia_lab.types import Layer, PairBatch
 
@@ -157,9 +157,8 @@ def _as_tensor(picture: Image.Image) -> Tensor:
 
 def _check_finite(batch: PairBatch) -> None:
     for side, images in (("input", batch.x), ("target", batch.y)):
-        finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
-        if not all(finite):
+        if (name := first_not_finite(batch.ids, images)) is not None:
             raise UserError(
-                f"image {batch.ids[finite.index(False)]!r}: its {side} contains NaN or infinite "
-                "values; repair or remove the file"
+                f"image {name!r}: its {side} contains NaN or infinite values; repair or remove the "
+                "file"
             )

@@ -292,12 +292,16 @@ def _reuse_memory() -> None:
 
 def _check_finite(batch: FactorBatch) -> None:
     for tensor in (*batch.factors.values(), batch.target):
-        flat = tensor.flatten(1)
-        # NaN and infinities propagate to the extremes, which need no mask as large as the tensor.
-        finite = torch.isfinite(flat.amax(dim=1) - flat.amin(dim=1)).tolist()
-        if not all(finite):
-            name = batch.ids[finite.index(False)]
+        if (name := first_not_finite(batch.ids, tensor)) is not None:
             raise UserError(_about(name, "NaN or infinite values in its features or its target"))
+
+
+def first_not_finite(ids: Sequence[str], values: Tensor) -> str | None:
+    """The id of the first image with a NaN or an infinity; None where all (N, ...) are finite."""
+    flat = values.flatten(1)
+    # NaN and infinities propagate to the extremes, which need no mask as large as the values.
+    finite = torch.isfinite(flat.amax(dim=1) - flat.amin(dim=1)).tolist()
+    return None if all(finite) else ids[finite.index(False)]
 
 
 def _about(image_id: str, reason: str) -> str:

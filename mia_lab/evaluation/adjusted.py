@@ -38,6 +38,7 @@ from mia_lab.evaluation.ridge import (
 )
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import independent_units, newcombe_interval
+from mia_lab.hardware import in_order
 from mia_lab.progress import progress
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import Floats, ScoreTable, Strings
@@ -272,8 +273,10 @@ class _Data:
         value = cross_fitted_each(self.columns, labels, self.folds, PENALTY, w)[..., 0]
         others = w * ~self.is_member
         expected = cross_fitted_each(self.columns, scores, self.folds, PENALTY, others)
-        steps = progress(range(len(samples)), "adjusting", "draws", is_brief=True)
-        return [self._areas(samples[d], w[d], value[d], expected[d]) for d in steps]
+        found = in_order(
+            lambda d: self._areas(samples[d], w[d], value[d], expected[d]), range(len(samples))
+        )
+        return list(progress(found, "adjusting", "draws", total=len(samples), is_brief=True))
 
     def _areas(self, rows: Rows, w: Floats, value: Floats, expected: Floats) -> Floats:
         """The AUCs for one sample.
@@ -395,9 +398,12 @@ def _judge_matched(
     """
     every = np.column_stack([data.is_member, labels])
     kept = np.zeros(every.shape, dtype=np.bool_)
-    steps = progress([*data.propensities(every).T], "matching", "permutations", is_brief=True)
-    for column, value in enumerate(steps):
-        kept[np.concatenate(matched_pairs(value, every[:, column])), column] = True
+    propensities = data.propensities(every)
+    n = every.shape[1]
+    matched = in_order(lambda i: matched_pairs(propensities[:, i], every[:, i]), range(n))
+    steps = progress(matched, "matching", "permutations", total=n, is_brief=True)
+    for column, pairs in enumerate(steps):
+        kept[np.concatenate(pairs), column] = True
     own = _areas_of_some(difficulty[:, None], every, kept)
     found = {DIFFICULTY: np.maximum(own, 1 - own)}
     for name, columns in features.items():

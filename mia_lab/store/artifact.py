@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mia_lab.errors import UserError
+from mia_lab.process import computing
 from mia_lab.store.disk import enough_room, full_disk
 from mia_lab.store.journal import note
 from mia_lab.store.lock import Lock
@@ -232,15 +233,11 @@ class Store:
         return final
 
     def _compute(self, stage: Stage[Any], final: Path, lock: Lock) -> None:
-        from threadpoolctl import threadpool_limits  # where nothing is computed, it may be missing
-
         partial = self._partial(final, stage.is_resumable)
         log.info("%s %s: computing", stage.name, stage.key[:12])
         start = time.perf_counter()
         try:
-            # Threads of BLAS wait by spinning: on small matrices they gain nothing, and beside
-            # another process they take four times as long.
-            with threadpool_limits(1, user_api="blas"):
+            with computing():
                 stage.compute(partial, self)
             seconds = time.perf_counter() - start - self._nested_s  # without upstream stages
             stage.check_unchanged()

@@ -8,7 +8,6 @@ of submitit start a process for each point, which imports torch again.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import pickle
 import signal
@@ -26,6 +25,7 @@ import cloudpickle
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
+from mia_lab import process
 from mia_lab.errors import UserError
 from mia_lab.hardware import cores
 from mia_lab.sweeps.course import Course, started
@@ -187,11 +187,11 @@ def run_locally(
 
 def main() -> None:
     """The process of a worker: run each point that the launcher sends, and send its outcome."""
+    process.start()
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     launcher = Connection(int(sys.argv[1]))
     program: Program = pickle.loads(launcher.recv_bytes())
     program.enter()
-    gc.freeze()  # what is imported stays: collections between points need not look at it
     while True:
         try:
             point, config, output = launcher.recv()

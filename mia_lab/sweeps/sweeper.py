@@ -22,6 +22,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
+from mia_lab import process
 from mia_lab.config.choices import Task, Until
 from mia_lab.config.explain import CONFIGURATION_ERRORS, explain
 from mia_lab.config.load import load
@@ -72,6 +73,7 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     configs = [found for found in checked if isinstance(found, Config)]
     if not configs:
         raise UserError(str(checked[0]))
+    process.imported()
     with enough_room(folder), _only_command(folder) as session:
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
         planned = _plan(session, folder, checked, _differing(grid))

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -79,32 +77,3 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPat
     assert cores() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= cores() <= len(os.sched_getaffinity(0))
-
-
-FREED = """
-import os
-from pathlib import Path
-from mia_lab.hardware import in_order
-
-def resident():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-def work(_):
-    parts = [bytes(100_000) for _ in range(1000)]  # below the size that is mapped alone
-    last = bytes(1000)  # lies behind them, so that the heap cannot shrink
-    del parts
-    return last
-
-before = resident()
-kept = [*in_order(work, range(4))]
-print(len(kept), resident() - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_that_threads_have_freed_is_given_back() -> None:
-    """In a process of its own, whose memory holds nothing else."""
-    ran = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
-    kept, grown = ran.stdout.split()
-    assert (kept, float(grown) < 20) == ("4", True), ran.stdout

@@ -1,0 +1,98 @@
+"""How a process of ours uses memory; each in a process of its own, whose memory holds no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about glibc")
+
+RESIDENT = """
+import os
+from pathlib import Path
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+"""
+
+
+def printed(code: str) -> list[float]:
+    """The numbers that some code prints."""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [float(word) for word in ran.stdout.split()]
+
+
+def test_memory_that_threads_have_freed_is_given_back() -> None:
+    code = """
+from mia_lab.hardware import in_order
+
+def work(_):
+    parts = [bytes(100_000) for _ in range(1000)]  # below the size that is mapped alone
+    last = bytes(1000)  # lies behind them, so that the heap cannot shrink
+    del parts
+    return last
+
+before = resident()
+kept = [*in_order(work, range(4))]
+print(len(kept), resident() - before)
+"""
+    kept, grown = printed(RESIDENT + code)
+    assert kept == 4
+    assert grown < 20
+
+
+def test_a_stage_keeps_freed_memory_until_it_ends() -> None:
+    """Blocks as large as the feature maps of a network cost new pages once, not every time."""
+    code = """
+import resource
+from mia_lab.process import computing
+
+MB = 2**20
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def passes():
+    before = faults()
+    for _ in range(10):
+        block = bytearray(40 * MB)  # above the most that glibc ever keeps by itself
+        del block
+    return (faults() - before) * os.sysconf("SC_PAGE_SIZE") / MB
+
+passes()
+print(passes())
+start = resident()
+with computing():
+    passes()
+    print(passes(), resident() - start)
+print(resident() - start)
+"""
+    by_default, kept, during, after = printed(RESIDENT + code)
+    assert by_default > 300
+    assert kept < 1
+    assert during > 30
+    assert after < 10
+
+
+def test_collections_skip_what_is_imported() -> None:
+    code = """
+import gc
+from mia_lab import process
+
+process.start()
+print(int(gc.isenabled()))
+import mia_lab.tasks.audit  # PyTorch, too
+process.imported()
+print(int(gc.isenabled()), gc.get_freeze_count(), len(gc.get_objects()))
+made = [[] for _ in range(10_000)]
+process.imported()  # of a later task: what it made is no import
+print(gc.get_freeze_count())
+"""
+    off, on, frozen, looked_at, again = printed(code)
+    assert (off, on) == (0, 1)
+    assert frozen > 200_000
+    assert looked_at < 1000
+    assert again < frozen + 100
