@@ -351,7 +351,7 @@ class Course(pl.Callback):
             "epoch": f"{epoch:.5g}",
             "is_cut": is_cut,
             "steps": step,
-            "train_seconds": f"{self._seconds:.4g}",
+            "train_seconds": f"{self._seconds:.2f}",
             "images_per_s": f"{images / self._seconds:.4g}",
             **{k: f"{v:.4f}" if isinstance(v, float) else v for k, v in found.items()},
         }
