@@ -89,6 +89,7 @@ class Scale(Section):
     batch_size: PositiveInt
     load_scale: Positive
     flip: bool
+    threads: PositiveInt
 
 
 class Data(Section):
