@@ -83,10 +83,11 @@ class Cluster:
         return self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
 
     def process(self, job: str) -> int:
-        """The Python process of a job of an array, not a child that it has just forked."""
+        """The Python process of a job of an array; other clusters may have jobs of the same name."""
         array, _, task = job.partition("_")
         wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", "SLURM_PROCID=0"}
-        parents = {}
+        wanted |= {f"{name}={value}" for name, value in self.environment.items()}
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 started_as = (folder / "environ").read_text().split("\0")
@@ -96,9 +97,8 @@ class Cluster:
                     "-m",
                     "submitit.core._submit",
                 ]:
-                    stat = (folder / "stat").read_text().rpartition(")")[2].split()
-                    parents[int(folder.name)] = int(stat[1])
-        (process,) = (child for child, parent in parents.items() if parent not in parents)
+                    found.append(int(folder.name))
+        (process,) = found
         return process
 
     def release(self, job: str) -> None:

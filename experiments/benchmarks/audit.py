@@ -32,7 +32,7 @@ from mia_lab.data.pairs import FolderPairs
 from mia_lab.data.procedural import render
 from mia_lab.difficulty.features import prepare
 from mia_lab.hardware import cores, in_order
-from mia_lab.process import computing
+from mia_lab.process import computing, keep_memory
 from mia_lab.progress import progress, progress_bar
 from mia_lab.victims.export import to_pt2
 from mia_lab.victims.external import Exported
@@ -137,6 +137,7 @@ def limit(case: Case, folder: Path) -> list[dict[str, Any]]:
         "limit: backbone over targets": partial(look, "y"),
     }
     rows = []
+    keep_memory()
     with progress_bar("measuring the limit", len(work), "parts") as bar:
         for what, function in work.items():
             with computing():

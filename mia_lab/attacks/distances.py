@@ -120,7 +120,7 @@ def structural_similarity(a: Tensor, b: Tensor) -> Floats:
     Returns:
         float64 (N,), at most 1, from float32 sums.
     """
-    # It imports metrics of texts and sounds, which takes over a second.
+    # This also imports metrics of text and audio, which takes over a second.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, maps = structural_similarity_index_measure(

@@ -16,8 +16,9 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,6 @@ from mia_lab.evaluation.ridge import (
 )
 from mia_lab.evaluation.roc import auc
 from mia_lab.evaluation.uncertainty import independent_units, newcombe_interval
-from mia_lab.hardware import in_order
 from mia_lab.progress import progress
 from mia_lab.seeding import derive_seed, generator
 from mia_lab.types import Floats, ScoreTable, Strings
@@ -57,6 +57,9 @@ _FEWEST_DRAWS = 50
 
 _DISTANCES = 4e7
 """Most distances between images, over all draws, after which there are fewer draws."""
+
+_DISTANCES_OF_A_CORE = 4e6
+"""Most distances of a matching, about 100 MB, that each core may have at the same time."""
 
 _VARIANCE = 10.0
 """Total variance of the columns of one baseline in the propensity."""
@@ -273,9 +276,11 @@ class _Data:
         value = cross_fitted_each(self.columns, labels, self.folds, PENALTY, w)[..., 0]
         others = w * ~self.is_member
         expected = cross_fitted_each(self.columns, scores, self.folds, PENALTY, others)
-        found = in_order(
-            lambda d: self._areas(samples[d], w[d], value[d], expected[d]), range(len(samples))
-        )
+
+        def of_sample(d: int) -> Floats:
+            return self._areas(samples[d], w[d], value[d], expected[d])
+
+        found = _matching(self.is_member)(of_sample, range(len(samples)))
         return list(progress(found, "adjusting", "draws", total=len(samples), is_brief=True))
 
     def _areas(self, rows: Rows, w: Floats, value: Floats, expected: Floats) -> Floats:
@@ -370,6 +375,17 @@ def _draws(is_member: Truth) -> int:
     return int(np.clip(_DISTANCES / (m * (len(is_member) - m)), _FEWEST_DRAWS, DRAWS))
 
 
+def _matching(is_member: Truth) -> Callable[..., Iterator[Any]]:
+    """How to apply a function that matches: on all cores, or in turn where that takes less memory.
+
+    A matching holds several numbers for each distance.
+    """
+    from mia_lab.hardware import in_order  # PyTorch, which a comparison of results does without
+
+    m = np.count_nonzero(is_member)
+    return in_order if m * (len(is_member) - m) <= _DISTANCES_OF_A_CORE else map
+
+
 def _estimate(area: float, drawn: Floats, size: float) -> Estimate:
     """An AUC with its 95 % interval, from the standard deviation of bootstrap draws.
 
@@ -400,7 +416,11 @@ def _judge_matched(
     kept = np.zeros(every.shape, dtype=np.bool_)
     propensities = data.propensities(every)
     n = every.shape[1]
-    matched = in_order(lambda i: matched_pairs(propensities[:, i], every[:, i]), range(n))
+
+    def pairs_of(column: int) -> tuple[Rows, Rows]:
+        return matched_pairs(propensities[:, column], every[:, column])
+
+    matched = _matching(data.is_member)(pairs_of, range(n))
     steps = progress(matched, "matching", "permutations", total=n, is_brief=True)
     for column, pairs in enumerate(steps):
         kept[np.concatenate(pairs), column] = True

@@ -192,6 +192,7 @@ def main() -> None:
     launcher = Connection(int(sys.argv[1]))
     program: Program = pickle.loads(launcher.recv_bytes())
     program.enter()
+    process.imported()
     while True:
         try:
             point, config, output = launcher.recv()

@@ -24,6 +24,7 @@ from submitit.core.utils import (
     UncompletedJobError,
 )
 
+from mia_lab import process
 from mia_lab.errors import UserError
 from mia_lab.sweeps.course import Course, started
 from mia_lab.sweeps.interruption import interruptible, uninterrupted
@@ -81,6 +82,7 @@ class PointsJob:
 
     def __call__(self) -> list[JobReturn]:
         """Run the points. Those that are done already, before a requeue, do not run again."""
+        process.keep_memory()
         self.program.enter()
         returns: list[JobReturn] = []
         for point, config in zip(self.points, self.configs, strict=True):

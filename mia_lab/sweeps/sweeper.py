@@ -60,6 +60,7 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     """
     assert sweeper.config is not None
     assert sweeper.launcher is not None
+    process.imported()  # the configurations of the points are garbage later
     _refuse_ignored_settings(sweeper)
     folder = Path(str(sweeper.config.hydra.sweep.dir))
     grid = _grid(sweeper, arguments)
@@ -73,7 +74,6 @@ def sweep(sweeper: BasicSweeper, arguments: Sequence[str]) -> Sequence[JobReturn
     configs = [found for found in checked if isinstance(found, Config)]
     if not configs:
         raise UserError(str(checked[0]))
-    process.imported()
     with enough_room(folder), _only_command(folder) as session:
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
         planned = _plan(session, folder, checked, _differing(grid))

@@ -1,13 +1,23 @@
-"""How a process of ours uses memory; each in a process of its own, whose memory holds no more."""
+"""How a process uses memory; each in a process of its own, whose memory holds nothing else."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about glibc")
+LIBRARY, VERSION = platform.libc_ver()
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+about_glibc = pytest.mark.skipif(LIBRARY != "glibc", reason="about glibc")
+about_pages = pytest.mark.skipif(
+    LIBRARY != "glibc"
+    or tuple(map(int, VERSION.split("."))) < (2, 35)
+    or (HUGE.exists() and "[always]" in HUGE.read_text()),
+    reason="glibc before 2.35 keeps no large blocks; huge pages are few",
+)
 
 RESIDENT = """
 import os
@@ -25,6 +35,7 @@ def printed(code: str) -> list[float]:
     return [float(word) for word in ran.stdout.split()]
 
 
+@about_glibc
 def test_memory_that_threads_have_freed_is_given_back() -> None:
     code = """
 from mia_lab.hardware import in_order
@@ -44,11 +55,12 @@ print(len(kept), resident() - before)
     assert grown < 20
 
 
-def test_a_stage_keeps_freed_memory_until_it_ends() -> None:
+@about_pages
+def test_freed_memory_is_kept_until_a_stage_ends() -> None:
     """Blocks as large as the feature maps of a network cost new pages once, not every time."""
     code = """
 import resource
-from mia_lab.process import computing
+from mia_lab.process import computing, keep_memory
 
 MB = 2**20
 
@@ -65,6 +77,7 @@ def passes():
 passes()
 print(passes())
 start = resident()
+keep_memory()
 with computing():
     passes()
     print(passes(), resident() - start)
@@ -88,7 +101,7 @@ import mia_lab.tasks.audit  # PyTorch, too
 process.imported()
 print(int(gc.isenabled()), gc.get_freeze_count(), len(gc.get_objects()))
 made = [[] for _ in range(10_000)]
-process.imported()  # of a later task: what it made is no import
+process.imported()  # once more: what was made since must stay collectable
 print(gc.get_freeze_count())
 """
     off, on, frozen, looked_at, again = printed(code)
@@ -96,3 +109,16 @@ print(gc.get_freeze_count())
     assert frozen > 200_000
     assert looked_at < 1000
     assert again < frozen + 100
+
+
+def test_a_task_of_the_command_collects_garbage(tmp_path: Path) -> None:
+    code = f"""
+import gc, sys
+import mia_lab.tasks.audit as task
+from mia_lab.__main__ import main
+
+task.run = lambda *_: print(int(gc.isenabled()), int(gc.get_freeze_count() > 100_000))
+sys.argv = ["mia_lab", "+experiment=facades_pix2pix", "paths.outputs={tmp_path}"]
+main()
+"""
+    assert printed(code) == [1, 1]
