@@ -83,7 +83,7 @@ class Cluster:
         return self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
 
     def process(self, job: str) -> int:
-        """The Python process of a job of an array; other clusters may have jobs of the same name."""
+        """The Python process of a job of an array, of this cluster alone: names repeat."""
         array, _, task = job.partition("_")
         wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", "SLURM_PROCID=0"}
         wanted |= {f"{name}={value}" for name, value in self.environment.items()}
