@@ -21,7 +21,7 @@ def keep_memory() -> None:
     """Have glibc keep large freed blocks for later ones, for the life of the process; mallopt(3).
 
     By default it gives blocks above 32 MB back at once. Then each pass of a network asks the system
-    for its pages again, which took 30 % of the time of a U-Net on 16 images of 256 px.
+    for its pages again, which took a quarter of the time of a U-Net on 16 images of 256 px.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt, trim_threshold, mmap_threshold = ctypes.CDLL(None).mallopt, -1, -3

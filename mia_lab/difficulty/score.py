@@ -285,7 +285,8 @@ def _reuse_memory() -> None:
     """Avoid page faults in reused memory, which take a third of the probe's time on Linux.
 
     The C library returns a large free block to the kernel at once, unless a block of that size was
-    freed before: freeing a block raises the threshold to its size, up to 32 MB.
+    freed before: freeing a block raises the threshold to its size, up to 32 MB. The command keeps
+    larger ones, too (:func:`mia_lab.process.keep_memory`); the processes of API users do not.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
