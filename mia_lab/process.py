@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import os
@@ -38,6 +39,7 @@ def imported() -> None:
     """
     if not gc.isenabled():
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else libraries report at the end what they could not free
         gc.enable()
 
 

@@ -92,7 +92,8 @@ print(resident() - start)
 
 def test_a_task_of_the_command_collects_garbage_but_no_imports(tmp_path: Path) -> None:
     code = f"""
-import gc, sys
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count()))  # the last thing that happens
 import mia_lab.tasks.audit as task  # PyTorch, too
 from mia_lab import process
 from mia_lab.__main__ import main
@@ -107,8 +108,9 @@ task.run = run
 sys.argv = ["mia_lab", "+experiment=facades_pix2pix", "paths.outputs={tmp_path}"]
 main()
 """
-    on, frozen, looked_at, later = printed(code)
+    on, frozen, looked_at, later, at_end = printed(code)
     assert on == 1
     assert frozen > 200_000
     assert looked_at < 1000
     assert later < frozen + 100
+    assert at_end == 0
